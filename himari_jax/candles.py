@@ -1,0 +1,74 @@
+"""Candles: what every source delivers, checked, aligned and marked where they cannot be traded."""
+
+import hashlib
+from dataclasses import dataclass, field
+
+import numpy as np
+
+HOUR_MS = 3_600_000
+YEAR_MS = 365 * 24 * HOUR_MS
+
+
+@dataclass(frozen=True)
+class RawCandles:
+    """The candles of one symbol as a source read them, unchecked and in the source's order."""
+
+    symbol: str
+    origin: str  # the file or source, named in every message
+    row: np.ndarray  # (T,) int64, row of the file (first line = 1) or index from 1
+    time: np.ndarray  # (T,) int64, open time, epoch milliseconds UTC
+    open: np.ndarray  # (T,) float64
+    high: np.ndarray  # (T,) float64
+    low: np.ndarray  # (T,) float64
+    close: np.ndarray  # (T,) float64
+    volume: np.ndarray  # (T,) float64, units of the base asset
+    notes: tuple[str, ...] = ()  # what the reader met and did: a banner line, a BOM, ...
+    synthetic: bool = False
+
+
+@dataclass(frozen=True)
+class Candles:
+    """Checked candles of N symbols on one time grid; gaps of up to 3 bars are filled.
+
+    Rows of one `segment` are consecutive bars; between segments lies a longer gap.
+    """
+
+    symbols: tuple[str, ...]
+    bar_ms: int  # length of a bar in milliseconds
+    calendar: str  # continuous | sessions
+    time: np.ndarray  # (T,) int64, open time, epoch milliseconds UTC
+    open: np.ndarray  # (T, N) float64
+    high: np.ndarray  # (T, N) float64
+    low: np.ndarray  # (T, N) float64
+    close: np.ndarray  # (T, N) float64
+    volume: np.ndarray  # (T, N) float64
+    tradable: np.ndarray  # (T, N) bool
+    segment: np.ndarray  # (T,) int32, index of the contiguous stretch a row belongs to
+    synthetic: bool = False
+
+    @property
+    def bars_per_year(self) -> float:
+        """365 days of bars where the market never closes, else as many as the data show."""
+        if self.calendar == "continuous":
+            return YEAR_MS / self.bar_ms
+        years = (self.time[-1] - self.time[0] + self.bar_ms) / (365.25 * 24 * HOUR_MS)
+        return len(self.time) / years
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of symbols, bar and every number, as hex."""
+        digest = hashlib.sha256(repr((self.symbols, self.bar_ms, self.calendar)).encode())
+        for name in ("time", "open", "high", "low", "close", "volume", "tradable", "segment"):
+            digest.update(np.ascontiguousarray(getattr(self, name)).tobytes())
+        return digest.hexdigest()
+
+
+@dataclass
+class DataReport:
+    """What was found in the candles and what was done about it; written as `data_report.json`."""
+
+    entries: list[dict] = field(default_factory=list)  # {"kind", "symbol", "count", "detail"}
+
+    def add(self, kind: str, symbol: str, count: int, detail: str) -> None:
+        """Notes one kind of finding for one symbol."""
+        self.entries.append({"kind": kind, "symbol": symbol, "count": int(count), "detail": detail})

@@ -1,0 +1,37 @@
+"""Errors that a user can cause: one clear line each, with the exit code of its kind."""
+
+
+class HimariError(Exception):
+    """What, where and what to do, in one line."""
+
+    exit_code = 2
+
+
+class InputError(HimariError):
+    """Bad input or a bad setting: nothing was written or overwritten."""
+
+    exit_code = 2
+
+
+class NumericalError(HimariError):
+    """Training left the finite numbers; the last good step is kept."""
+
+    exit_code = 3
+
+
+class CheckpointError(HimariError):
+    """No usable checkpoint."""
+
+    exit_code = 4
+
+
+class StorageError(HimariError):
+    """Permission, disk or bucket."""
+
+    exit_code = 5
+
+
+class Preempted(HimariError):
+    """A signal ended the run; the state is saved and the same command goes on."""
+
+    exit_code = 75
