@@ -1,0 +1,96 @@
+"""The one crossing from host to device: prices as relative moves, features, base positions."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from himari_jax.candles import Candles
+from himari_jax.errors import InputError
+from himari_jax.features import market_features, segments
+from himari_jax.sizing import SizingRules, base_positions
+
+FILLS = ("next-open", "same-close")
+
+
+class Market(NamedTuple):
+    """Everything of a market that does not depend on the account; shared by all episodes.
+
+    Row t is what a decision at the close of bar t may know, and what happens to it until close[t+1].
+    """
+
+    to_fill: jax.Array  # (T, N) fill / close[t] - 1
+    to_mark: jax.Array  # (T, N) close[t+1] / fill - 1
+    features: jax.Array  # (T, N, 12) raw
+    corr: jax.Array  # (T, P) raw
+    base: jax.Array  # (T, N) base positions, share of equity
+    tradable: jax.Array  # (T, N) bool, whether the bar of the fill trades
+
+    @property
+    def num_assets(self) -> int:
+        """N."""
+        return self.base.shape[-1]
+
+
+def build_market(
+    candles: Candles,
+    base_sizing: str = "constant",
+    rules: SizingRules | None = None,
+    fill: str = "next-open",
+    delay: int = 0,
+    dtype=np.float32,
+) -> Market:
+    """Aligns prices in float64 on the host and rounds once; numpy arrays, ready for `device_put`.
+
+    Args:
+        candles: checked candles.
+        base_sizing: constant, vol-target or kelly.
+        rules: caps and parameters of the base sizing.
+        fill: next-open trades at open[t+1], same-close at close[t].
+        delay: rows by which features, correlations and base positions are late; prices are not.
+        dtype: of the arrays.
+
+    Raises:
+        InputError: unknown fill or a negative delay.
+    """
+    if fill not in FILLS:
+        raise InputError(f"--fill {fill}: allowed are {', '.join(FILLS)}")
+    if delay < 0:
+        raise InputError(f"--delay {delay}: allowed is 0 or more bars")
+    to_fill, to_mark, tradable = align_prices(candles, fill)
+    features, corr = market_features(candles)
+    base = base_positions(base_sizing, candles, rules or SizingRules())
+    features, corr, base = (late(x, candles, delay) for x in (features, corr, base))
+    floats = (x.astype(dtype) for x in (to_fill, to_mark, features, corr, base))
+    return Market(*floats, tradable=tradable)
+
+
+def align_prices(candles: Candles, fill: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """to_fill, to_mark and tradable, (T, N) each; the last row of a segment has no next bar and holds 0."""
+    to_fill = np.zeros_like(candles.close)
+    to_mark = np.zeros_like(candles.close)
+    tradable = np.zeros(candles.close.shape, bool)
+    for start, stop in segments(candles):
+        now, following = slice(start, stop - 1), slice(start + 1, stop)
+        price = candles.open[following] if fill == "next-open" else candles.close[now]
+        to_fill[now] = price / candles.close[now] - 1
+        to_mark[now] = candles.close[following] / price - 1
+        tradable[now] = candles.tradable[following if fill == "next-open" else now]
+    return to_fill, to_mark, tradable
+
+
+def late(x: np.ndarray, candles: Candles, delay: int) -> np.ndarray:
+    """Row t of the result is row t - delay of the same segment (the segment's first row before that)."""
+    if delay == 0:
+        return x
+    row = np.arange(len(x))
+    first = np.zeros(len(x), np.int64)
+    for start, stop in segments(candles):
+        first[start:stop] = start
+    return x[np.maximum(row - delay, first)]
+
+
+def to_device(market: Market) -> Market:
+    """Moves the arrays to the default device, once."""
+    return jax.tree.map(jnp.asarray, market)

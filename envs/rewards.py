@@ -1,0 +1,104 @@
+"""Reward terms: each a small pure function of (before, after, trade, params); a term is named by its function."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from envs.portfolio import Trade
+
+if TYPE_CHECKING:
+    from envs.trading import EnvParams, EnvState
+
+MOMENT_DECAY = 0.01  # of the running return moments of the differential Sharpe ratio
+
+
+class Outcome(NamedTuple):
+    """What a term may look at."""
+
+    before: "EnvState"
+    after: "EnvState"
+    trade: Trade
+    neutral_return: jax.Array  # () log return of multiplier 1, without costs
+
+
+Term = Callable[[Outcome, "EnvParams"], jax.Array]
+
+
+def log_return(outcome: Outcome, params: "EnvParams") -> jax.Array:
+    """Log return of equity over the bar, costs included."""
+    return outcome.trade.log_return
+
+
+def drawdown(outcome: Outcome, params: "EnvParams") -> jax.Array:
+    """Minus the depth below the episode's peak: `exp(log_equity - peak) - 1`."""
+    return jnp.expm1(outcome.after.account.log_equity - outcome.after.peak)
+
+
+def volatility(outcome: Outcome, params: "EnvParams") -> jax.Array:
+    """Minus the squared log return."""
+    return -(outcome.trade.log_return**2)
+
+
+def turnover(outcome: Outcome, params: "EnvParams") -> jax.Array:
+    """Minus the traded share of equity, `sum |delta|`."""
+    return -jnp.abs(outcome.trade.delta).sum(-1)
+
+
+def concentration(outcome: Outcome, params: "EnvParams") -> jax.Array:
+    """Minus the Herfindahl index of what is held, `sum(allocation^2)`; 0 when flat."""
+    return -herfindahl(outcome.trade.held)
+
+
+def diversity(outcome: Outcome, params: "EnvParams") -> jax.Array:
+    """`1 - Herfindahl` while invested: positive only where more than one asset is held."""
+    held = outcome.trade.held
+    return jnp.where(held.sum(-1) > 0, 1 - herfindahl(held), 0)
+
+
+def differential_sharpe(outcome: Outcome, params: "EnvParams") -> jax.Array:
+    """Derivative of the exponentially weighted Sharpe ratio to the newest return.
+
+    `(B dA - A dB / 2) / (B - A^2)^1.5` with A, B the running moments before the bar,
+    dA = R - A, dB = R^2 - B; 0 until the moments have a variance.
+
+    Source: Moody and Saffell, "Learning to trade via direct reinforcement", 2001.
+    """
+    mean, square = outcome.before.return_moments
+    r = outcome.trade.log_return
+    variance = square - mean**2
+    known = variance > 1e-10
+    value = square * (r - mean) - 0.5 * mean * (r**2 - square)
+    return jnp.where(known, value / jnp.where(known, variance, 1) ** 1.5, 0)
+
+
+def relative(outcome: Outcome, params: "EnvParams") -> jax.Array:
+    """Minus the log return of multiplier 1 without costs: free of the action, so it only removes market noise."""
+    return -outcome.neutral_return
+
+
+def herfindahl(weights: jax.Array) -> jax.Array:
+    """`sum((w / sum(w))^2)`, (..., N) -> (...); 0 when flat."""
+    gross = weights.sum(-1, keepdims=True)
+    return ((weights / jnp.where(gross > 0, gross, 1)) ** 2).sum(-1)
+
+
+def update_moments(moments: jax.Array, r: jax.Array) -> jax.Array:
+    """Running mean and mean square of the log return, (2,)."""
+    return moments + MOMENT_DECAY * (jnp.stack([r, r**2]) - moments)
+
+
+TERMS: dict[str, Term] = {
+    term.__name__: term
+    for term in (
+        log_return,
+        drawdown,
+        volatility,
+        turnover,
+        concentration,
+        diversity,
+        differential_sharpe,
+        relative,
+    )
+}

@@ -1,0 +1,1 @@
+"""From run to answer."""

@@ -1,0 +1,131 @@
+"""Base positions that the policy multiplies, and the caps; host code without jax."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from himari_jax.candles import Candles
+from himari_jax.features import segments, windows
+
+TARGET_VOLATILITY = 0.20  # annual, of the whole portfolio
+
+
+@dataclass(frozen=True)
+class SizingRules:
+    """What a base position depends on besides the candles."""
+
+    max_position_pct: float = 0.5
+    max_gross: float = 1.0
+    kelly_fraction: float = 0.25
+    kelly_prior_bars: float = 720.0  # how many bars of evidence the prior (mean 0) is worth
+    kelly_half_life_days: float = 180.0  # of the evidence; inf switches forgetting off
+    kelly_prior_volatility: float = 0.6  # annual, the prior's guess
+
+
+def cap_targets(multiplier, base, max_position_pct, max_gross):
+    """Target weights: `min(m * base, cap)`, scaled down as a whole to a gross of at most `max_gross`.
+
+    Works on numpy and jax arrays.
+
+    Args:
+        multiplier: (..., N), in [0, 2].
+        base: (..., N), base position in share of equity.
+        max_position_pct: largest weight of one asset, share of equity.
+        max_gross: largest sum of weights.
+    """
+    xp = multiplier.__array_namespace__()
+    target = xp.minimum(multiplier * base, max_position_pct)
+    gross = target.sum(-1, keepdims=True)
+    return target * xp.minimum(1.0, max_gross / xp.maximum(gross, max_gross))
+
+
+def base_positions(name: str, candles: Candles, rules: SizingRules) -> np.ndarray:
+    """Base position of each asset at each row, (T, N), share of equity, from rows <= t.
+
+    Args:
+        name: the command-line name of a function of this module: constant, vol-target, kelly.
+        candles: checked candles.
+        rules: caps and parameters.
+
+    Raises:
+        ValueError: no such sizing.
+    """
+    sizings = {"constant": constant, "vol-target": vol_target, "kelly": kelly}
+    if name not in sizings:
+        raise ValueError(f"unknown base sizing '{name}'; allowed: {', '.join(sizings)}")
+    return sizings[name](candles, rules)
+
+
+def constant(candles: Candles, rules: SizingRules) -> np.ndarray:
+    """`min(max_position_pct / 2, max_gross / N)`: multiplier 1 is neutral and lies inside the caps."""
+    assets = len(candles.symbols)
+    return np.full((len(candles.time), assets), min(rules.max_position_pct / 2, rules.max_gross / assets))
+
+
+def vol_target(candles: Candles, rules: SizingRules) -> np.ndarray:
+    """`min(max_position_pct, .20 / (sigma sqrt(A)) / N)`, sigma from `ewma_volatility`; the cap where sigma is 0."""
+    sigma = ewma_volatility(candles) * np.sqrt(candles.bars_per_year)
+    raw = TARGET_VOLATILITY / len(candles.symbols) / np.maximum(sigma, 1e-12)
+    return np.minimum(rules.max_position_pct, raw)
+
+
+def ewma_volatility(candles: Candles) -> np.ndarray:
+    """Volatility per bar, (T, N): EWMA (alpha 2/169 for hours, zero mean) of squared simple close returns.
+
+    Exactly the last `lookback` rows count, so that a server with that many candles finds the same number.
+    """
+    span = windows(candles.bar_ms)
+    alpha = 2 / (span.week + 1)
+    weights = (1 - alpha) ** np.arange(span.lookback - 1)
+    out = np.zeros_like(candles.close)
+    for start, stop in segments(candles):
+        square = simple_returns(candles.close[start:stop]) ** 2
+        if not len(square):
+            continue
+        total = np.cumsum(weights)[np.minimum(np.arange(len(square)), len(weights) - 1)]
+        for n in range(square.shape[1]):
+            out[start + 1 : stop, n] = np.sqrt(np.convolve(square[:, n], weights)[: len(square)] / total)
+    return out
+
+
+def simple_returns(close: np.ndarray) -> np.ndarray:
+    """`close[t] / close[t-1] - 1`, (T, N) -> (T - 1, N)."""
+    return close[1:] / close[:-1] - 1
+
+
+def kelly(candles: Candles, rules: SizingRules) -> np.ndarray:
+    """Fractional Bayesian Kelly, `c E[mu] / E[sigma^2 + var(mu)]`, clipped to [0, max_position_pct].
+
+    Normal-Inverse-Gamma posterior of the bar return whose evidence is forgotten exponentially towards
+    the prior. With n, s1, s2 the forgotten count, sum and sum of squares, and k = prior bars:
+    `E[mu] = s1 / (k + n)`, `a = (k + n) / 2`, `b = k v / 2 + (s2 - s1^2 / (k + n)) / 2`,
+    `E[sigma^2] = b / (a - 1)`, `E[var(mu)] = E[sigma^2] / (k + n)`, v the prior's variance.
+    Without evidence it is 0; with endless evidence and no forgetting it reaches `c mu / sigma^2`.
+
+    Source: Murphy, "Conjugate Bayesian analysis of the Gaussian distribution", 2007.
+    """
+    returns = np.zeros_like(candles.close)
+    returns[1:] = simple_returns(candles.close)
+    known = np.ones(len(candles.time))
+    first = [start for start, _ in segments(candles)]
+    returns[first], known[first] = 0.0, 0.0  # a return across a gap is not one bar's
+    bars_per_day = candles.bars_per_year / 365
+    decay = 0.5 ** (1 / (rules.kelly_half_life_days * bars_per_day))
+    count = forget(known[:, None], decay) + rules.kelly_prior_bars
+    total = forget(returns, decay)
+    square = forget(returns**2, decay)
+    prior = rules.kelly_prior_volatility**2 / candles.bars_per_year * rules.kelly_prior_bars
+    mean = total / count
+    variance = np.maximum(prior + square - total * mean, 1e-18) / 2 / (count / 2 - 1)
+    fraction = rules.kelly_fraction * mean / (variance * (1 + 1 / count))
+    return np.clip(fraction, 0.0, rules.max_position_pct)
+
+
+def forget(x: np.ndarray, decay: float) -> np.ndarray:
+    """`s[t] = decay s[t-1] + x[t]` down the rows of (T, N)."""
+    out = np.empty_like(x)
+    state = np.zeros(x.shape[1])
+    for t in range(len(x)):
+        state = decay * state + x[t]
+        out[t] = state
+    return out

@@ -1,0 +1,117 @@
+"""Columns: which column of a table is which, and its cells as numbers."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from himari_jax.errors import InputError
+
+PRICES = ("open", "high", "low", "close")
+# Earlier names win: epoch numbers leave no doubt, `date` beside `unix` often has no zone.
+ALIASES = {
+    "time": (
+        *("unix", "unixtimestamp", "unixtime", "epoch", "opentime", "opentimestamp", "starttime", "timestamp"),
+        *("timestamputc", "datetimeutc", "timeutc", "dateutc", "opentimeutc", "gmttime", "datetime", "time", "date"),
+        *("ts", "t"),
+    ),
+    "open": ("open", "openprice", "priceopen", "o"),
+    "high": ("high", "highprice", "pricehigh", "h"),
+    "low": ("low", "lowprice", "pricelow", "l"),
+    "close": ("close", "closeprice", "priceclose", "c"),
+    "volume": ("volumebase", "basevolume", "basevol", "baseassetvolume", "volumefrom", "volume", "vol", "v"),
+}
+PLAIN_VOLUME = ("volume", "vol", "v")
+MONEY = ("usd", "usdt", "usdc", "busd", "fdusd", "tusd", "dai", "eur", "gbp", "jpy", "krw", "try", "chf", "aud", "cad")
+QUOTES = (*MONEY, "btc", "xbt", "eth", "bnb")
+MISSING = ("", "nan", "na", "n/a", "#n/a", "null", "none", "-")
+NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?inf(inity)?", re.ASCII | re.IGNORECASE)
+THOUSANDS = re.compile(r"[+-]?\d{1,3}(,\d{3})+(\.\d*)?", re.ASCII)
+
+
+@dataclass(frozen=True)
+class Cells:
+    """One column of a file, unread."""
+
+    origin: str
+    name: str
+    row: np.ndarray  # (T,) int64, row of the file
+    values: Sequence  # (T,) texts or numbers
+
+    def refuse(self, index: int, what: str, allowed: str) -> InputError:
+        """The error that names file, row, column and value of one cell."""
+        place = f"{self.origin}: row {self.row[index]}, column {shown(self.name)}"
+        return InputError(f"{place}: {shown(self.values[index])} {what}; allowed: {allowed}")
+
+
+def shown(text: object) -> str:
+    """A cell, quoted and short, for a message of one line."""
+    text = str(text)
+    return ascii(text if len(text) <= 40 else text[:37] + "...")
+
+
+def plain(name: str) -> str:
+    """A name in lower case without punctuation: `Open Time` and `open_time` are the same."""
+    return re.sub(r"[^a-z0-9]", "", name.lower())
+
+
+def score(names: Sequence[str]) -> int:
+    """How many of time, open, high, low and close stand among the names: says which line is a header."""
+    found = {plain(name) for name in names}
+    return sum(any(alias in found for alias in ALIASES[role]) for role in ("time", *PRICES))
+
+
+def choose_columns(names: Sequence[str], symbol: str, origin: str) -> dict[str, int]:
+    """The column of each role: time, open, high, low, close, volume (in units of the base asset).
+
+    Raises:
+        InputError: a column is missing or stands twice.
+    """
+    keys = [plain(name) for name in names]
+    chosen = {}
+    for role, aliases in ALIASES.items():
+        aliases = (*_base_volumes(keys, symbol), *aliases) if role == "volume" else aliases
+        name = next((alias for alias in aliases if alias in keys), None)
+        if name is None:
+            have = ", ".join(shown(name) for name in names[:12])
+            raise InputError(f"{origin}: no column {role}; allowed names are {', '.join(aliases)}; found {have}")
+        if keys.count(name) > 1:
+            raise InputError(f"{origin}: {keys.count(name)} columns are called {name}; allowed: one column {role}")
+        chosen[role] = keys.index(name)
+    return chosen
+
+
+def _base_volumes(keys: Sequence[str], symbol: str) -> list[str]:
+    """Columns such as `volume_btc` of a BTC symbol; `volume` beside one counts the money, not the coins."""
+    tokens = [plain(token) for token in re.split(r"[^A-Za-z0-9]+", symbol)]
+    shorn = [token.removesuffix(quote) for token in tokens for quote in QUOTES if token.endswith(quote)]
+    named = [f"volume{base}" for base in (*shorn, *tokens) if base and f"volume{base}" in keys and base not in MONEY]
+    coins = {key for key in keys if re.fullmatch("volume[a-z0-9]{2,6}", key)} - {f"volume{quote}" for quote in MONEY}
+    coins -= set(ALIASES["volume"])
+    return named or (list(coins) if len(coins) == 1 else [])
+
+
+def read_numbers(cells: Cells, thousands: bool = True) -> tuple[np.ndarray, int]:
+    """Texts as float64 (T,), NaN where empty, and how many had thousands separators.
+
+    `thousands` reads `1,234.5` as 1234.5; where commas may be decimal it has to be off.
+
+    Raises:
+        InputError: a cell is no number.
+    """
+    try:
+        if not any("_" in text for text in cells.values):
+            return np.array([float(text) for text in cells.values], np.float64), 0
+    except ValueError:
+        pass
+    numbers, separated = np.full(len(cells.values), np.nan), 0
+    for index, text in enumerate(cells.values):
+        cell = text.strip()
+        if thousands and THOUSANDS.fullmatch(cell):
+            cell, separated = cell.replace(",", ""), separated + 1
+        if NUMBER.fullmatch(cell):
+            numbers[index] = float(cell)
+        elif cell.lower() not in MISSING:
+            raise cells.refuse(index, "is no number", "1234.5" + (' or "1,234.5"' if thousands else ""))
+    return numbers, separated

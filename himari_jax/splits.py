@@ -1,0 +1,62 @@
+"""Time-ordered training, validation and test spans with an embargo."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from himari_jax.candles import Candles
+from himari_jax.errors import InputError
+from himari_jax.features import segments, windows
+
+Stretches = tuple[tuple[int, int], ...]  # (start, stop) rows at which decisions are made
+
+
+@dataclass(frozen=True)
+class Split:
+    """Decision rows of the three spans; a decision at row t needs row t + 1 in the same segment and span."""
+
+    train: Stretches
+    val: Stretches
+    test: Stretches
+    cuts: tuple[int, int]  # first rows of the validation and of the test span, embargo included
+
+
+def split_rows(candles: Candles, fractions: tuple[float, float] = (0.6, 0.8)) -> Split:
+    """Cuts at `floor(fraction * T)`; the first `lookback` rows after a cut or a gap are embargo and warm-up.
+
+    Raises:
+        InputError: a span keeps no row to decide at; names both numbers.
+    """
+    rows, warm_up = len(candles.time), windows(candles.bar_ms).lookback
+    first, second = (int(np.floor(fraction * rows)) for fraction in fractions)
+    edges = {"train": (0, first), "val": (first, second), "test": (second, rows)}
+    spans = {name: stretches(candles, start, stop, warm_up) for name, (start, stop) in edges.items()}
+    for name, span in spans.items():
+        if not span:
+            start, stop = edges[name]
+            raise InputError(
+                f"{', '.join(candles.symbols)}: the {name} span has {stop - start} bars without a longer gap at most, "
+                f"but a look-back of {warm_up} bars and an episode of at least 1 need {warm_up + 2}; "
+                "give more candles or other cuts (--split)"
+            )
+    return Split(**spans, cuts=(first, second))
+
+
+def stretches(candles: Candles, start: int, stop: int, warm_up: int) -> Stretches:
+    """Decision rows of [start, stop): within each segment, after the warm-up, without its last row."""
+    found = []
+    for low, high in segments(candles):
+        low, high = max(low, start), min(high, stop)
+        if low + warm_up < high - 1:
+            found.append((low + warm_up, high - 1))
+    return tuple(found)
+
+
+def decision_rows(span: Stretches) -> np.ndarray:
+    """All decision rows of a span, (L,) int32, in order."""
+    return np.concatenate([np.arange(start, stop, dtype=np.int32) for start, stop in span])
+
+
+def count_rows(span: Stretches) -> int:
+    """How many decisions a span holds."""
+    return sum(stop - start for start, stop in span)

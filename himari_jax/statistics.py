@@ -1,0 +1,193 @@
+"""How far a result could be luck: Sharpe ratios with their noise, trials counted, seeds compared.
+
+Every formula works per bar; `bars_per_year` A appears only where an annual figure is handed out. Undefined is nan.
+"""
+
+import math
+
+import numpy as np
+from scipy.special import ndtr, ndtri
+
+from himari_jax.metrics import deviation
+
+EULER_GAMMA = float(np.euler_gamma)
+CHUNK = 128  # resamples that are counted before one matrix product; 128 x 17,520 bars are 18 MB
+
+
+def probabilistic_sharpe(returns: np.ndarray, benchmark: float = 0.0) -> float:
+    """Probability that the true Sharpe ratio lies above `benchmark`, allowing for skew and fat tails.
+
+    `PSR = Phi[(SR - SR*) sqrt(T - 1) / sqrt(1 - g3 SR + (g4 - 1)/4 SR^2)]`, g4 = 3 for normal returns.
+
+    Args:
+        returns: simple returns per bar, (T,).
+        benchmark: SR*, per bar.
+
+    Source: Bailey and Lopez de Prado, "The Sharpe Ratio Efficient Frontier", Journal of Risk, 2012.
+    """
+    ratio, spread = _sharpe_and_spread(returns)
+    return float(ndtr((ratio - benchmark) * math.sqrt(len(returns) - 1) / spread)) if spread > 0 else math.nan
+
+
+def minimum_detectable_sharpe(num_bars: int, bars_per_year: float) -> float:
+    """Smallest annual Sharpe ratio that so many bars tell from 0 at 5 %, one-sided: `1.645 sqrt(A / (T - 1))`."""
+    return 1.645 * math.sqrt(bars_per_year / (num_bars - 1)) if num_bars > 1 else math.nan
+
+
+def minimum_track_record(returns: np.ndarray, benchmark: float = 0.0, level: float = 0.95) -> float:
+    """Bars that this Sharpe ratio needs to lie above `benchmark` with probability `level`; nan if it does not.
+
+    `1 + (1 - g3 SR + (g4 - 1)/4 SR^2) (Phi^-1(level) / (SR - SR*))^2`: the T at which PSR(SR*) is `level`.
+
+    Source: Bailey and Lopez de Prado, "The Sharpe Ratio Efficient Frontier", Journal of Risk, 2012.
+    """
+    ratio, spread = _sharpe_and_spread(returns)
+    return 1 + (spread * float(ndtri(level)) / (ratio - benchmark)) ** 2 if ratio > benchmark else math.nan
+
+
+def expected_maximum_sharpe(trial_sharpes: np.ndarray) -> float:
+    """Sharpe ratio per bar that the best of n worthless trials reaches by luck; 0 for a single one.
+
+    `SR0 = sd(trials) [(1 - g) Phi^-1(1 - 1/n) + g Phi^-1(1 - 1/(n e))]`, g = 0.5772.
+
+    Args:
+        trial_sharpes: per bar, (n,), of everything that was ever tried; nan (no deviation) counts as 0.
+    """
+    trials = np.nan_to_num(np.asarray(trial_sharpes, float).ravel(), nan=0.0)
+    n = len(trials)
+    if n < 2:
+        return 0.0
+    luck = (1 - EULER_GAMMA) * ndtri(1 - 1 / n) + EULER_GAMMA * ndtri(1 - 1 / (n * math.e))
+    return float(deviation(trials) * luck)
+
+
+def deflated_sharpe(returns: np.ndarray, trial_sharpes: np.ndarray) -> float:
+    """Probability that the true Sharpe ratio beats what luck alone reaches in n trials: PSR at SR0.
+
+    Source: Bailey and Lopez de Prado, "The Deflated Sharpe Ratio", Journal of Portfolio Management, 2014.
+    """
+    return probabilistic_sharpe(returns, expected_maximum_sharpe(trial_sharpes))
+
+
+def stationary_bootstrap_sharpe(
+    returns: np.ndarray, bars_per_year: float, num_samples: int = 1000, seed: int = 0
+) -> np.ndarray:
+    """Annual Sharpe ratios of resampled histories; one draw of bars serves all columns, so differences are paired.
+
+    Blocks have geometric lengths with the mean of `block_length`. Where a column does not move its Sharpe counts as 0.
+
+    Args:
+        returns: simple returns per bar, (T, K); the policy in column 0, baselines after it.
+
+    Returns:
+        (num_samples, K); nan where T < 2 or a return is not finite.
+
+    Source: Politis and Romano, "The Stationary Bootstrap", JASA, 1994.
+    """
+    from arch.bootstrap import StationaryBootstrap
+
+    r = _columns(returns)
+    if len(r) < 2 or not np.isfinite(r).all():
+        return np.full((num_samples, r.shape[1]), np.nan)
+    bars = np.arange(len(r))
+    resampler = StationaryBootstrap(block_length(r), bars, seed=np.random.default_rng(seed))
+    draws = (positional[0] for positional, _ in resampler.bootstrap(num_samples))
+    chunks = []
+    for start in range(0, num_samples, CHUNK):
+        size = min(CHUNK, num_samples - start)
+        counts = np.stack([np.bincount(next(draws), minlength=len(r)) for _ in range(size)])
+        chunks.append(_counted_sharpes(counts.astype(float), r))
+    return np.concatenate(chunks) * math.sqrt(bars_per_year)
+
+
+def block_length(returns: np.ndarray) -> float:
+    """Mean block length in bars by Politis and White: the largest over columns and over column 0 minus each other one.
+
+    At least 1; series that do not move have no say.
+
+    Args:
+        returns: (T, K).
+
+    Source: Politis and White, Econometric Reviews, 2004, as corrected by Patton, Politis and White, 2009.
+    """
+    from arch.bootstrap import optimal_block_length
+
+    r = _columns(returns)
+    series = np.concatenate([r, r[:, :1] - r[:, 1:]], axis=1)
+    series = series[:, [deviation(column) > 0 for column in series.T]]
+    if len(r) < 8 or not series.shape[1]:  # fewer bars than the lags that the rule looks at
+        return 1.0
+    with np.errstate(divide="ignore", invalid="ignore"):  # lags that leave too few bars
+        lengths = optimal_block_length(series / series.std(axis=0))["stationary"].to_numpy()
+    return max(1.0, float(np.max(lengths, initial=1.0, where=np.isfinite(lengths))))
+
+
+def interval(samples: np.ndarray, level: float = 0.95) -> tuple[float, float]:
+    """The central `level` of the samples, (S,), as (low, high)."""
+    x = np.asarray(samples, float)
+    if not x.size or not np.isfinite(x).all():
+        return math.nan, math.nan
+    low, high = np.quantile(x, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+def interquartile_mean(x: np.ndarray) -> float:
+    """Mean of the middle half of the seeds: neither a lucky nor a broken one decides.
+
+    Source: Agarwal et al., "Deep Reinforcement Learning at the Edge of the Statistical Precipice", NeurIPS, 2021.
+    """
+    from scipy.stats import trim_mean
+
+    x = np.asarray(x, float).ravel()
+    return float(trim_mean(x, 0.25)) if x.size and np.isfinite(x).all() else math.nan
+
+
+def seed_correlation(positions: np.ndarray) -> float:
+    """Mean correlation of positions between seeds, over pairs of seeds and assets; 1.0 is a collapse.
+
+    Two positions that never move count as 1, one that moves and one that does not as 0; nan for fewer than two seeds.
+
+    Args:
+        positions: (K, T, N) weights or multipliers by seed.
+    """
+    x = np.asarray(positions, float)
+    if len(x) < 2 or not x.size or not np.isfinite(x).all():
+        return math.nan
+    x = x - x.mean(axis=1, keepdims=True)
+    norm = np.sqrt(np.sum(x**2, axis=1, keepdims=True))  # (K, 1, N)
+    still = norm <= 1e-6 * math.sqrt(x.shape[1])  # float32 noise is no movement
+    unit = np.where(still, 0.0, x / np.where(still, 1.0, norm))
+    correlation = np.einsum("atn,btn->nab", unit, unit)
+    both = (still[:, None] & still[None, :])[:, :, 0]  # (K, K, N)
+    first, second = np.triu_indices(len(x), 1)
+    return float(np.mean(correlation[:, first, second].T + both[first, second]))
+
+
+def _sharpe_and_spread(returns: np.ndarray) -> tuple[float, float]:
+    """Sharpe ratio per bar and `sqrt(1 - g3 SR + (g4 - 1)/4 SR^2)`, its deviation times sqrt(T - 1)."""
+    r = np.asarray(returns, float)
+    sd = deviation(r)
+    if not sd > 0:
+        return math.nan, math.nan
+    ratio, z = r.mean() / sd, (r - r.mean()) / r.std()
+    square = 1 - np.mean(z**3) * ratio + (np.mean(z**4) - 1) / 4 * ratio**2
+    return float(ratio), math.sqrt(max(square, 0.0))
+
+
+def _counted_sharpes(counts: np.ndarray, r: np.ndarray) -> np.ndarray:
+    """Sharpe ratios per bar, (S, K), of resamples that hold bar t `counts[s, t]` times, (S, T); r (T, K)."""
+    n = len(r)
+    middle = r.mean(axis=0)
+    x = r - middle  # centred, so that the sum of squares cancels nothing
+    mean = counts @ x / n
+    variance = np.maximum(counts @ x**2 / n - mean**2, 0) * n / (n - 1)
+    still = (r.min(axis=0) == r.max(axis=0)) | (variance <= 1e-12 * (x**2).mean(axis=0))
+    return np.where(still, 0.0, (mean + middle) / np.sqrt(np.where(still, 1.0, variance)))
+
+
+def _columns(returns: np.ndarray) -> np.ndarray:
+    """Returns as float64, (T, K)."""
+    r = np.asarray(returns, float)
+    if r.ndim != 2:
+        raise ValueError(f"returns of K policies have two axes, bars and policies, this array has shape {r.shape}")
+    return r

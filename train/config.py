@@ -1,0 +1,423 @@
+"""Flags of `python -m train.ppo`, grouped; checked on the host before anything heavy is imported."""
+
+import dataclasses
+import hashlib
+import json
+import math
+import re
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
+
+import tyro
+
+from himari_jax.errors import InputError
+from himari_jax.sources.synthetic import SyntheticOptions
+
+BAR_UNITS = {"m": 60_000, "h": 3_600_000, "d": 86_400_000}
+
+
+def auto(hint: str) -> Any:
+    """Marks a flag whose default depends on others; the help says on what."""
+    return tyro.conf.arg(help_behavior_hint=f"(default: {hint})")
+
+
+def require(holds: bool, flag: str, value: object, allowed: str) -> None:
+    """Raises one line that names flag, value and what is allowed."""
+    if not holds:
+        raise InputError(f"{flag} {value}: allowed is {allowed}")
+
+
+def parse_bar(text: str) -> int:
+    """Milliseconds of a bar such as 1h, 15m or 1d."""
+    found = re.fullmatch(r"(\d{1,6})([mhd])", text)
+    length = int(found[1]) * BAR_UNITS[found[2]] if found else 0
+    require(length > 0, "--bar", text, "a number and m, h or d, such as 15m, 1h, 1d")
+    return length
+
+
+@dataclass(frozen=True)
+class PolicyConfig:
+    """What the network is."""
+
+    policy: Literal["mlp", "lstm"] = "mlp"
+    """Core of the policy: mlp sees one bar, lstm remembers."""
+    hidden_dim: Annotated[int | None, auto("128; 256 for an mlp of several assets")] = None
+    """Units of an mlp layer; for lstm, of the heads' hidden layer."""
+    num_layers: int = 2
+    """Layers of the mlp."""
+    lstm_hidden_dim: int = 64
+    """Units of an LSTM layer."""
+    lstm_num_layers: int = 2
+    """Layers of the LSTM."""
+    initial_log_std: Annotated[float | None, auto("-2 where trading costs something, else -0.5")] = None
+    """Log deviation of the action before squashing, at the start."""
+
+    def __post_init__(self):
+        for name in ("hidden_dim", "num_layers", "lstm_hidden_dim", "lstm_num_layers"):
+            value = getattr(self, name)
+            require(value is None or 1 <= value <= 65_536, flag(name), value, "1 to 65536")
+        std = self.initial_log_std
+        require(std is None or -20 <= std <= 5, "--initial-log-std", std, "-20 to 5")
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Which candles, and how they are cut in time."""
+
+    symbols: Annotated[tuple[str, ...], auto("BTC-USD; SYN1 for synthetic; the only file of --data")] = ()
+    """Symbols, in the order of the observation."""
+    source: Annotated[str | None, auto("files with --data, else sample")] = None
+    """files, sample (embedded BTC-USD, hourly, 2017-07 to 2019-10) or synthetic."""
+    data: tuple[str, ...] = ()
+    """A folder or files of Parquet or CSV, one per symbol; the file's stem is the symbol."""
+    bar: Annotated[str | None, auto("as the data show; 1h for synthetic")] = None
+    """Length of a bar: 15m, 1h, 1d."""
+    split: tuple[float, float] = (0.6, 0.8)
+    """Where validation and test begin, as shares of the rows."""
+    calendar: Literal["continuous", "sessions"] = "continuous"
+    """continuous never closes; sessions has nights, weekends and holidays."""
+    assume_utc: bool = False
+    """Take times without a zone for UTC."""
+    repair: tuple[Literal["sort"], ...] = ()
+    """Faults to mend instead of refusing: sort (rows not in time order)."""
+
+    def __post_init__(self):
+        low, high = self.split
+        require(0 < low < high < 1, "--split", f"{low} {high}", "two rising shares between 0 and 1")
+        require(len(set(self.symbols)) == len(self.symbols), "--symbols", " ".join(self.symbols), "each symbol once")
+        if self.bar is not None:
+            parse_bar(self.bar)
+
+    @property
+    def bar_ms(self) -> int | None:
+        """Milliseconds of a bar, None where the data decide."""
+        return None if self.bar is None else parse_bar(self.bar)
+
+    @property
+    def chosen_source(self) -> str:
+        """The source, after the rule for its default."""
+        return self.source or ("files" if self.data else "sample")
+
+
+# Named here and not taken from envs.rewards, so that flags are read before jax is imported; a test compares.
+REWARD_TERMS = (
+    "log_return",
+    "drawdown",
+    "volatility",
+    "turnover",
+    "concentration",
+    "diversity",
+    "differential_sharpe",
+    "relative",
+)
+
+
+@dataclass(frozen=True)
+class MarketConfig:
+    """What trading costs, what may be held, what is rewarded."""
+
+    commission_rate: float = 0.001
+    """Commission, share of the traded value."""
+    slippage_bps: float = 0.0
+    """Slippage, basis points of the traded value."""
+    max_position_pct: float = 0.5
+    """Largest weight of one asset, share of equity."""
+    max_gross: float = 1.0
+    """Largest sum of weights, share of equity."""
+    min_trade: float = 0.0
+    """Smallest change of weight that is traded."""
+    ruin: float = 0.5
+    """An episode ends when equity falls below this share of its start."""
+    base_sizing: Literal["constant", "vol-target", "kelly"] = "constant"
+    """The position that the policy multiplies by 0 to 2."""
+    kelly_fraction: float = 0.25
+    """Share of the full Kelly position."""
+    kelly_prior_bars: float = 720.0
+    """Bars of evidence that Kelly's prior (mean 0) is worth."""
+    kelly_half_life_days: float = 180.0
+    """Half-life of Kelly's evidence, days; inf never forgets."""
+    reward: tuple[str, ...] = ("log_return",)
+    """Reward terms, NAME or NAME=WEIGHT: log_return, drawdown, volatility, turnover, concentration, diversity,
+    differential_sharpe, relative."""
+    fill: Literal["next-open", "same-close"] = "next-open"
+    """Price of the trade after a decision at the close."""
+    delay: int = 0
+    """Bars by which the policy's view of the market is late."""
+    initial_capital: float = 100_000.0
+    """For the money shown; nothing else depends on it."""
+
+    def __post_init__(self):
+        shares = ("commission_rate", "min_trade", "ruin")
+        for name in shares:
+            value = getattr(self, name)
+            require(0 <= value < 1, flag(name), value, "0 up to, not including, 1")
+        require(0 <= self.slippage_bps < 5_000, "--slippage-bps", self.slippage_bps, "0 up to 5000 basis points")
+        require(0 < self.max_position_pct <= 1, "--max-position-pct", self.max_position_pct, "above 0, up to 1")
+        require(0 < self.max_gross <= 1, "--max-gross", self.max_gross, "above 0, up to 1 (no leverage)")
+        require(0 <= self.delay <= 100, "--delay", self.delay, "0 to 100 bars")
+        require(0 < self.kelly_fraction <= 10, "--kelly-fraction", self.kelly_fraction, "above 0, up to 10")
+        positive = ("kelly_prior_bars", "kelly_half_life_days", "initial_capital")
+        for name in positive:
+            value = getattr(self, name)
+            finite = math.isfinite(value) or name == "kelly_half_life_days"
+            require(value > 0 and finite, flag(name), value, "a number above 0")
+        require(self.kelly_prior_bars > 2, "--kelly-prior-bars", self.kelly_prior_bars, "above 2")
+        require(bool(self.reward_terms), "--reward", "", "at least one term")
+
+    @property
+    def cost(self) -> float:
+        """Share of the traded value that a trade costs."""
+        return self.commission_rate + self.slippage_bps / 1e4
+
+    @property
+    def reward_terms(self) -> dict[str, float]:
+        """Weights of the reward terms by name."""
+        terms: dict[str, float] = {}
+        for text in self.reward:
+            name, _, weight = text.partition("=")
+            name = name.replace("-", "_")
+            require(
+                name in REWARD_TERMS and name not in terms, "--reward", text, f"each once of {', '.join(REWARD_TERMS)}"
+            )
+            terms[name] = parse_number("--reward", text, weight or "1")
+        return terms
+
+
+@dataclass(frozen=True)
+class PPOConfig:
+    """How it learns."""
+
+    total_steps: Annotated[int | None, auto("2,000,000")] = None
+    """Bars played over all environments; rounded up to whole updates."""
+    num_episodes: Annotated[int | None, auto("by --total-steps")] = None
+    """The same, in episodes of --episode-steps; give one of the two."""
+    episode_steps: int = 500
+    """Bars of an episode."""
+    num_envs: Annotated[int | None, auto("512; 256 for lstm")] = None
+    """Parallel environments."""
+    rollout_steps: int = 64
+    """Bars that every environment plays between updates."""
+    update_epochs: int = 4
+    """Passes over a rollout."""
+    num_minibatches: int = 4
+    """Parts of a rollout, cut by environments; must divide --num-envs."""
+    learning_rate: float = 2e-3
+    """Step size of Adam at the start."""
+    final_learning_rate: float = 0.02
+    """Share of the learning rate that is left at the end (linear)."""
+    gamma: float = 0.95
+    """Discount per bar."""
+    gae_lambda: float = 0.5
+    """Lambda of the advantage estimate."""
+    clip_eps: float = 0.2
+    """Clip range of the ratio."""
+    clip_value: bool = False
+    """Clip the value's change as well."""
+    ent_coef: float = 0.0
+    """Weight of the entropy bonus."""
+    vf_coef: float = 0.5
+    """Weight of the value loss."""
+    max_grad_norm: float = 0.5
+    """Gradient norm beyond which the gradient is scaled down."""
+
+    def __post_init__(self):
+        both = self.total_steps is not None and self.num_episodes is not None
+        require(not both, "--total-steps and --num-episodes", f"{self.total_steps}, {self.num_episodes}", "one of them")
+        for name in COUNTS:
+            value = getattr(self, name)
+            require(value is None or 1 <= value < 2**31, flag(name), value, "a whole number of at least 1")
+        for name in ("learning_rate", "max_grad_norm", "clip_eps"):
+            value = getattr(self, name)
+            require(value > 0 and math.isfinite(value), flag(name), value, "a number above 0")
+        for name in ("gamma", "gae_lambda", "final_learning_rate"):
+            value = getattr(self, name)
+            require(0 <= value <= 1, flag(name), value, "0 to 1")
+        for name in ("ent_coef", "vf_coef"):
+            value = getattr(self, name)
+            require(value >= 0 and math.isfinite(value), flag(name), value, "0 or more")
+
+
+COUNTS = (
+    "total_steps",
+    "num_episodes",
+    "episode_steps",
+    "num_envs",
+    "rollout_steps",
+    "update_epochs",
+    "num_minibatches",
+)
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """Seeds, the run folder and the device."""
+
+    seed: int = 0
+    """Seed of everything; with --num-seeds K the seeds are seed, seed + 1, ..."""
+    num_seeds: int = 1
+    """Policies trained side by side in one program."""
+    run_dir: Annotated[str | None, auto("runs/<UTC time>-<policy>-<symbols>")] = None
+    """The run folder; one that holds checkpoints is continued."""
+    save_interval: Annotated[int | None, auto("a tenth of the run")] = None
+    """Episodes between checkpoints."""
+    eval_interval: Annotated[int | None, auto("a twentieth of the run")] = None
+    """Episodes between evaluations on the validation span."""
+    keep: int = 3
+    """Newest checkpoints to keep; the best on validation travels in each."""
+    resume: bool = False
+    """Go on with --run-dir, or with the newest unfinished run under runs/; its flags are known."""
+    fresh: bool = False
+    """Refuse a run folder that is not empty."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where to compute; auto takes a GPU when there is one."""
+    debug: bool = False
+    """Show the traceback of an error."""
+
+    def __post_init__(self):
+        require(0 <= self.seed < 2**31, "--seed", self.seed, "0 to 2147483647")
+        require(1 <= self.num_seeds <= 4096, "--num-seeds", self.num_seeds, "1 to 4096")
+        require(1 <= self.keep <= 10_000, "--keep", self.keep, "1 to 10000")
+        for name in ("save_interval", "eval_interval"):
+            value = getattr(self, name)
+            require(value is None or value >= 1, flag(name), value, "at least 1 episode")
+        require(not (self.resume and self.fresh), "--resume and --fresh", "both", "one of them")
+
+
+@dataclass(frozen=True)
+class Config:
+    """Train a position-sizing policy by PPO and judge it on candles it never saw."""
+
+    policy: tyro.conf.OmitArgPrefixes[PolicyConfig] = field(default_factory=PolicyConfig)
+    data: tyro.conf.OmitArgPrefixes[DataConfig] = field(default_factory=DataConfig)
+    synthetic: SyntheticOptions = field(default_factory=SyntheticOptions)
+    market: tyro.conf.OmitArgPrefixes[MarketConfig] = field(default_factory=MarketConfig)
+    ppo: tyro.conf.OmitArgPrefixes[PPOConfig] = field(default_factory=PPOConfig)
+    run: tyro.conf.OmitArgPrefixes[RunConfig] = field(default_factory=RunConfig)
+
+    def __post_init__(self):
+        envs, parts = self.num_envs, self.ppo.num_minibatches
+        require(envs % parts == 0, "--num-envs", envs, f"a multiple of --num-minibatches {parts}")
+
+    @property
+    def num_envs(self) -> int:
+        """Parallel environments, after the rule for their default."""
+        return self.ppo.num_envs or (256 if self.policy.policy == "lstm" else 512)
+
+    @property
+    def steps_per_update(self) -> int:
+        """Bars of one update."""
+        return self.num_envs * self.ppo.rollout_steps
+
+    @property
+    def wanted_steps(self) -> int:
+        """Bars asked for."""
+        if self.ppo.num_episodes is not None:
+            return self.ppo.num_episodes * self.ppo.episode_steps
+        return self.ppo.total_steps or 2_000_000
+
+    @property
+    def total_updates(self) -> int:
+        """Updates, rounded up."""
+        return -(-self.wanted_steps // self.steps_per_update)
+
+    def interval_updates(self, episodes: int | None, share: int) -> int:
+        """Updates of an interval given in episodes, rounded up; `1 / share` of the run where it is not given."""
+        if episodes is None:
+            return max(1, -(-self.total_updates // share))
+        return -(-episodes * self.ppo.episode_steps // self.steps_per_update)
+
+    def hidden_dim(self, num_assets: int) -> int:
+        """Units of a layer, after the rule for their default."""
+        return self.policy.hidden_dim or (256 if self.policy.policy == "mlp" and num_assets > 1 else 128)
+
+    @property
+    def initial_log_std(self) -> float:
+        """Exploration at the start: where trading costs something, noise itself pays the fee."""
+        chosen = self.policy.initial_log_std
+        return chosen if chosen is not None else (-2.0 if self.market.cost > 0 else -0.5)
+
+
+MAY_CHANGE = {
+    "ppo.total_steps",
+    "ppo.num_episodes",
+    "run.run_dir",
+    "run.save_interval",
+    "run.eval_interval",
+    "run.keep",
+    "run.resume",
+    "run.fresh",
+    "run.device",
+    "run.debug",
+    "data.data",  # the fingerprint says whether the candles are the same
+}
+
+
+def flag(name: str) -> str:
+    """The flag of a field."""
+    return "--" + name.replace("_", "-")
+
+
+def path_flag(path: str) -> str:
+    """The flag of a dotted field: groups are left out, but for the options of a source."""
+    group, name = path.split(".", 1)
+    return flag(f"{group}.{name}" if group == "synthetic" else name)
+
+
+def parse_number(where: str, text: str, number: str) -> float:
+    """A finite float out of a flag's value."""
+    try:
+        value = float(number)
+    except ValueError:
+        value = math.nan
+    require(math.isfinite(value), where, text, "NAME or NAME=WEIGHT with a finite weight")
+    return value
+
+
+def to_json(config: Config) -> dict:
+    """The flags as nested dictionaries."""
+    return json.loads(json.dumps(dataclasses.asdict(config)))
+
+
+def from_json(values: dict) -> Config:
+    """The flags that `to_json` wrote.
+
+    Raises:
+        InputError: a key or value that this version does not know.
+    """
+    kinds = {f.name: f.default_factory for f in dataclasses.fields(Config)}
+    try:
+        groups = {}
+        for name, kind in kinds.items():
+            group = {k: tuple(v) if isinstance(v, list) else v for k, v in values[name].items()}
+            groups[name] = kind(**group)
+        return Config(**groups)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"config.json was written by another version: {error}") from error
+
+
+def differences(old: Config, new: Config) -> list[str]:
+    """Flags that differ and may not, as `--flag old -> new`."""
+    pairs = zip(flatten(to_json(old)).items(), flatten(to_json(new)).values(), strict=True)
+    return [
+        f"{path_flag(path)} {before} -> {after}"
+        for (path, before), after in pairs
+        if before != after and path not in MAY_CHANGE
+    ]
+
+
+def flatten(values: dict, prefix: str = "") -> dict[str, Any]:
+    """Nested dictionaries as one, keys joined by dots."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, dict):
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value
+    return flat
+
+
+def config_hash(config: Config) -> str:
+    """SHA-256 of everything that shapes the result but the seed, as hex."""
+    ignored = MAY_CHANGE - {"ppo.total_steps", "ppo.num_episodes"} | {"run.seed", "run.num_seeds"}
+    kept = {key: value for key, value in flatten(to_json(config)).items() if key not in ignored}
+    return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()

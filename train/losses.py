@@ -1,0 +1,106 @@
+"""PPO's equations: advantages and losses."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from himari_jax.policies.policy import Output, entropy, log_prob
+
+
+def gae(
+    reward: jax.Array,
+    value: jax.Array,
+    next_value: jax.Array,
+    terminated: jax.Array,
+    truncated: jax.Array,
+    gamma: jax.Array,
+    gae_lambda: jax.Array,
+) -> jax.Array:
+    """Generalised advantage estimates, all arrays (S, B).
+
+    `delta = r + gamma (1 - terminated) next_value - value`, `adv = delta + gamma lambda (1 - done) adv'`;
+    `next_value` is the value of the step's own final observation, so a time limit bootstraps.
+
+    Source: Schulman et al., "High-dimensional continuous control using generalized advantage estimation", 2016.
+    """
+    delta = reward + gamma * jnp.where(terminated, 0, next_value) - value
+    decay = gamma * gae_lambda * (1 - (terminated | truncated).astype(delta.dtype))
+
+    def step(advantage: jax.Array, inputs: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+        delta, decay = inputs
+        advantage = delta + decay * advantage
+        return advantage, advantage
+
+    _, advantages = jax.lax.scan(step, jnp.zeros_like(delta[0]), (delta, decay), reverse=True)
+    return advantages
+
+
+class Batch(NamedTuple):
+    """What the loss looks at, a slice of a rollout over environments."""
+
+    obs: jax.Array  # (S, B, D)
+    reset: jax.Array  # (S, B) bool, whether the episode starts at this step
+    action: jax.Array  # (S, B, N) before squashing
+    log_prob: jax.Array  # (S, B) under the policy of the rollout
+    value: jax.Array  # (S, B) likewise
+    advantage: jax.Array  # (S, B)
+    returns: jax.Array  # (S, B) advantage + value
+
+
+class LossTerms(NamedTuple):
+    """The loss and what it tells, () each."""
+
+    loss: jax.Array
+    policy_loss: jax.Array
+    value_loss: jax.Array
+    entropy: jax.Array
+    approx_kl: jax.Array
+    clip_fraction: jax.Array
+    ratio_error: jax.Array  # largest |ratio - 1|; 0 in the first minibatch of an update
+
+
+def ppo_loss(
+    output: Output,
+    batch: Batch,
+    clip_eps: jax.Array,
+    ent_coef: jax.Array,
+    vf_coef: jax.Array,
+    clip_value: bool,
+) -> LossTerms:
+    """Clipped surrogate + value error - entropy, advantages normalised over the minibatch.
+
+    `-mean(min(ratio A, clip(ratio, 1 - eps, 1 + eps) A)) + c_v mean((V - R)^2) / 2 - c_e H`
+
+    Source: Schulman et al., "Proximal policy optimization algorithms", 2017.
+    """
+    advantage = normalise(batch.advantage)
+    log_ratio = log_prob(output, batch.action) - batch.log_prob
+    ratio = jnp.exp(log_ratio)
+    clipped = jnp.clip(ratio, 1 - clip_eps, 1 + clip_eps)
+    policy_loss = -jnp.minimum(ratio * advantage, clipped * advantage).mean()
+    value_loss = value_error(output.value, batch, clip_eps if clip_value else None)
+    bonus = entropy(output)
+    return LossTerms(
+        loss=policy_loss + vf_coef * value_loss - ent_coef * bonus,
+        policy_loss=policy_loss,
+        value_loss=value_loss,
+        entropy=bonus,
+        approx_kl=(ratio - 1 - log_ratio).mean(),
+        clip_fraction=(jnp.abs(ratio - 1) > clip_eps).mean(dtype=ratio.dtype),
+        ratio_error=jnp.abs(ratio - 1).max(),
+    )
+
+
+def normalise(advantage: jax.Array) -> jax.Array:
+    """Zero mean, unit deviation."""
+    return (advantage - advantage.mean()) / (advantage.std() + 1e-8)
+
+
+def value_error(value: jax.Array, batch: Batch, clip_eps: jax.Array | None) -> jax.Array:
+    """Half the mean squared error to the returns; with clipping the larger of the clipped and the plain error."""
+    error = (value - batch.returns) ** 2
+    if clip_eps is not None:
+        near = batch.value + jnp.clip(value - batch.value, -clip_eps, clip_eps)
+        error = jnp.maximum(error, (near - batch.returns) ** 2)
+    return 0.5 * error.mean()

@@ -1,0 +1,156 @@
+"""Playing: the policy acts in B environments for S steps. Knows no PPO."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from himari_jax.policies.core import reset_carry
+from himari_jax.policies.policy import Policy, log_prob, squash
+
+
+class Transition(NamedTuple):
+    """A rollout, time first."""
+
+    obs: jax.Array  # (S, B, D)
+    reset: jax.Array  # (S, B) bool, whether the episode starts at this step
+    action: jax.Array  # (S, B, N) before squashing
+    log_prob: jax.Array  # (S, B)
+    value: jax.Array  # (S, B)
+    next_value: jax.Array  # (S, B) of the step's own final observation
+    reward: jax.Array  # (S, B)
+    terminated: jax.Array  # (S, B) bool
+    truncated: jax.Array  # (S, B) bool
+
+
+class Players(NamedTuple):
+    """B environments in the middle of their episodes, and what the policy remembers of them."""
+
+    env_state: Any  # leaves (B, ...)
+    obs: jax.Array  # (B, D)
+    reset: jax.Array  # (B,) bool, whether `obs` starts an episode
+    carry: Any  # leaves (B, H), or ()
+    keys: jax.Array  # (B,) a key for each environment
+
+
+class Ends(NamedTuple):
+    """Final observations of the episodes that a time limit cut in this rollout, in J slots for each environment.
+
+    Their values are wanted, and they are few: kept aside, they cost one small batch instead of a second
+    forward pass at every step.
+    """
+
+    obs: jax.Array  # (J, B, D)
+    carry: Any  # leaves (J, B, H): what the policy remembered when it would have seen `obs`
+    count: jax.Array  # (B,) int32, slots in use
+
+
+def reset_players(env, params, policy: Policy, keys: jax.Array) -> Players:
+    """Fresh environments; episodes are staggered where the environment knows how.
+
+    Args:
+        keys: (B,) one for each environment.
+    """
+    keys, key_reset, key_age = jnp.moveaxis(jax.vmap(lambda k: jax.random.split(k, 3))(keys), 1, 0)
+    obs, state = jax.vmap(env.reset, (0, None))(key_reset, params)
+    if hasattr(env, "stagger"):
+        state = jax.vmap(env.stagger, (0, 0, None))(key_age, state, params)
+    batch = keys.shape[0]
+    return Players(state, obs, jnp.ones(batch, bool), policy.initial_carry(batch), keys)
+
+
+def rollout(
+    env, params, policy: Policy, variables: dict, players: Players, steps: int, slots: int = 1
+) -> tuple[Players, Transition]:
+    """Plays S steps.
+
+    Args:
+        env: a gymnax environment (`step` returns six values).
+        params: its parameters, shared by the B environments.
+        policy: the module.
+        variables: its parameters and constants.
+        players: where the environments stand.
+        steps: S.
+        slots: J, the most time limits that an environment can meet in S steps.
+    """
+    keys, noise, step_keys = draw(players.keys, steps, env.action_space(params).shape[0])
+    ends = empty_ends(players, slots)
+
+    def step(state: tuple[Players, Ends], inputs: tuple[jax.Array, jax.Array]):
+        players, ends = state
+        noise, key = inputs
+        players, ends, record = play_step(env, params, policy, variables, players, ends, noise, key)
+        return (players, ends), record
+
+    (players, ends), records = jax.lax.scan(step, (players, ends), (noise, step_keys))
+    _, bootstrap = policy.apply(variables, reset_carry(players.carry, players.reset), players.obs)
+    next_value = next_values(records, bootstrap.value, end_values(policy, variables, ends))
+    return players._replace(keys=keys), Transition(next_value=next_value, **records)
+
+
+def draw(keys: jax.Array, steps: int, num_assets: int) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """All randomness of a rollout at once: next keys (B,), action noise (S, B, N), environment keys (S, B)."""
+    keys, key_noise, key_step = jnp.moveaxis(jax.vmap(lambda k: jax.random.split(k, 3))(keys), 1, 0)
+    noise = jax.vmap(lambda k: jax.random.normal(k, (steps, num_assets)), out_axes=1)(key_noise)
+    return keys, noise, jax.vmap(lambda k: jax.random.split(k, steps), out_axes=1)(key_step)
+
+
+def play_step(env, params, policy, variables, players: Players, ends: Ends, noise: jax.Array, key: jax.Array):
+    """One step of all environments: act, trade, note what a time limit cut off."""
+    carry = reset_carry(players.carry, players.reset)
+    carry, output = policy.apply(variables, carry, players.obs)
+    u = output.mean + jnp.exp(output.log_std) * noise
+    obs, env_state, reward, terminated, truncated, info = jax.vmap(env.step, (0, 0, 0, None))(
+        key, players.env_state, squash(u), params
+    )
+    record = {
+        "obs": players.obs,
+        "reset": players.reset,
+        "action": u,
+        "log_prob": log_prob(output, u),
+        "value": output.value,
+        "reward": reward,
+        "terminated": terminated,
+        "truncated": truncated,
+    }
+    ends = note_end(ends, truncated & ~terminated, info["final_observation"], carry)
+    return Players(env_state, obs, terminated | truncated, carry, players.keys), ends, record
+
+
+def empty_ends(players: Players, slots: int) -> Ends:
+    """No time limit met yet."""
+
+    def blank(leaf: jax.Array) -> jax.Array:
+        return jnp.zeros((slots, *leaf.shape), leaf.dtype)
+
+    carry = jax.tree.map(blank, players.carry)
+    return Ends(blank(players.obs), carry, jnp.zeros(players.obs.shape[0], jnp.int32))
+
+
+def note_end(ends: Ends, cut: jax.Array, obs: jax.Array, carry: Any) -> Ends:
+    """Keeps the final observation and the carry of the environments where `cut` (B,) is set."""
+    slot = jnp.arange(ends.obs.shape[0])[:, None]
+    write = (cut & (slot == ends.count))[..., None]  # (J, B, 1)
+    kept = jax.tree.map(lambda old, new: jnp.where(write, new[None], old), (ends.obs, ends.carry), (obs, carry))
+    return Ends(*kept, ends.count + cut)
+
+
+def end_values(policy: Policy, variables: dict, ends: Ends) -> jax.Array:
+    """Values of the noted final observations, (J, B)."""
+    _, output = jax.vmap(lambda carry, obs: policy.apply(variables, carry, obs))(ends.carry, ends.obs)
+    return output.value
+
+
+def next_values(records: dict, bootstrap: jax.Array, ends: jax.Array) -> jax.Array:
+    """The value of what followed each step, (S, B): the next step's, or the final observation's where one was cut.
+
+    Args:
+        records: value, terminated, truncated (S, B).
+        bootstrap: (B,) value of the observation after the last step.
+        ends: (J, B) values of the final observations, in order.
+    """
+    following = jnp.concatenate([records["value"][1:], bootstrap[None]])
+    cut = records["truncated"] & ~records["terminated"]
+    slot = jnp.cumsum(cut, axis=0) - 1  # which of the environment's ends this is
+    final = jnp.take_along_axis(ends, jnp.clip(slot, 0, ends.shape[0] - 1), axis=0)
+    return jnp.where(cut, final, following)
