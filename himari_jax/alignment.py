@@ -17,7 +17,7 @@ JUMP = 0.5  # a bar that leaves the previous close by more is listed
 HOUR_MS = 3_600_000
 
 
-def iso(time: int) -> str:
+def iso(time: int | np.integer | np.ndarray) -> str:
     """Epoch milliseconds as ISO 8601 in UTC, as short as it stays exact to the second."""
     moment = np.datetime64(int(time), "ms")
     text = str(moment)

@@ -47,7 +47,8 @@ def test_psr_falls_with_the_benchmark_and_is_half_at_its_own_sharpe():
 @pytest.mark.parametrize("r", [[], [0.1], [0.0] * 5, [0.001] * 10, [0.1, np.nan, 0.2]])
 def test_psr_and_its_kin_of_nothing_are_nan(r):
     r = np.array(r)
-    assert math.isnan(statistics.probabilistic_sharpe(r)) and math.isnan(statistics.minimum_track_record(r))
+    assert math.isnan(statistics.probabilistic_sharpe(r))
+    assert math.isnan(statistics.minimum_track_record(r))
     assert math.isnan(statistics.deflated_sharpe(r, [0.01, 0.02]))
 
 
@@ -95,7 +96,8 @@ def test_expected_maximum_is_what_luck_reaches():
 def test_more_trials_deflate_more_and_a_trial_without_deviation_counts_as_zero():
     r = noise(2000, seed=3) + 3e-4
     values = [statistics.deflated_sharpe(r, np.tile([-0.01, 0.01], n)) for n in (1, 5, 50)]
-    assert values == sorted(values, reverse=True) and values[0] > values[-1]
+    assert values == sorted(values, reverse=True)
+    assert values[0] > values[-1]
     with_nan, with_zero = [0.01, 0.03, math.nan], [0.01, 0.03, 0.0]
     assert statistics.deflated_sharpe(r, with_nan) == statistics.deflated_sharpe(r, with_zero)
 
@@ -109,7 +111,8 @@ def test_best_of_many_noise_policies_passes_psr_but_seldom_dsr():
         best = draws[np.argmax(sharpes)]
         plain += statistics.probabilistic_sharpe(best) > 0.95
         deflated += statistics.deflated_sharpe(best, sharpes) > 0.95
-    assert plain > 140 and deflated <= 10
+    assert plain > 140
+    assert deflated <= 10
 
 
 def test_counted_resamples_are_the_sharpe_of_the_resampled_series():
@@ -144,7 +147,8 @@ def test_bootstrap_deviation_of_iid_noise_is_the_textbook_one():
 def test_a_policy_that_does_not_move_counts_as_zero(value):
     r = np.column_stack([noise(300), np.full(300, value)])
     samples = statistics.stationary_bootstrap_sharpe(r, A, 50)
-    assert (samples[:, 1] == 0).all() and (samples[:, 0] != 0).all()
+    assert (samples[:, 1] == 0).all()
+    assert (samples[:, 0] != 0).all()
 
 
 def test_one_nonzero_bar_is_zero_where_the_resample_misses_it():
@@ -172,7 +176,8 @@ def test_fewer_samples_are_the_first_of_more():
 @pytest.mark.parametrize("r", [np.zeros((0, 2)), np.full((1, 2), 0.1), np.array([[0.1, np.nan]] * 20)])
 def test_samples_of_nothing_are_nan(r):
     samples = statistics.stationary_bootstrap_sharpe(r, A, 7)
-    assert samples.shape == (7, 2) and np.isnan(samples).all()
+    assert samples.shape == (7, 2)
+    assert np.isnan(samples).all()
 
 
 @pytest.mark.filterwarnings("error")
@@ -220,7 +225,8 @@ def test_bootstrap_interval_covers_95_percent_of_longer_series():
 
 def test_interval_is_central():
     assert statistics.interval(np.arange(101), 0.9) == pytest.approx((5, 95))
-    assert np.isnan(statistics.interval(np.array([]))).all() and np.isnan(statistics.interval([1.0, math.nan])).all()
+    assert np.isnan(statistics.interval(np.array([]))).all()
+    assert np.isnan(statistics.interval([1.0, math.nan])).all()
 
 
 def test_interquartile_mean_by_hand():
@@ -228,9 +234,8 @@ def test_interquartile_mean_by_hand():
     assert statistics.interquartile_mean([100, 1, 2, 3, 4, 5, 6, -50]) == pytest.approx((2 + 3 + 4 + 5) / 4)
     x = noise(11)
     assert statistics.interquartile_mean(x) == trim_mean(x, 0.25)
-    assert math.isnan(statistics.interquartile_mean([])) and math.isnan(
-        statistics.interquartile_mean([1, math.nan, 2, 3])
-    )
+    assert math.isnan(statistics.interquartile_mean([]))
+    assert math.isnan(statistics.interquartile_mean([1, math.nan, 2, 3]))
 
 
 def test_seeds_that_agree_or_never_move_are_a_collapse():

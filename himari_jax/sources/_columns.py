@@ -115,3 +115,8 @@ def read_numbers(cells: Cells, thousands: bool = True) -> tuple[np.ndarray, int]
         elif cell.lower() not in MISSING:
             raise cells.refuse(index, "is no number", "1234.5" + (' or "1,234.5"' if thousands else ""))
     return numbers, separated
+
+
+def volume_note(name: str) -> list[str]:
+    """Says which column was taken where it is not called volume."""
+    return [] if plain(name) in PLAIN_VOLUME else [f"volume from column {shown(name)}"]

@@ -106,7 +106,7 @@ def _find_header(text: str, origin: str) -> tuple[int, str]:
             except csv.Error:
                 continue
         if scores and max(scores.values()) >= 3:
-            return above, max(scores, key=scores.get)
+            return above, max(scores, key=lambda delimiter: scores[delimiter])
     first = shown(text[:200].strip().splitlines()[0]) if text.strip() else "''"
     allowed = "a line that names time, open, high, low, close, volume"
     raise InputError(f"{origin}: no header in the first {HEADER_WITHIN} lines ({first} ...); allowed: {allowed}")

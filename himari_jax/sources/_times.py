@@ -89,12 +89,12 @@ def _wall_time(text: str) -> tuple[datetime, bool]:
         match = WALL.fullmatch(text)
     if match is None:
         raise ValueError("unknown form")
-    part = {name: int(match[name] or 0) for name in ("year", "month", "day", "hour", "minute", "second")}
+    year, month, day, hour, minute, second = (int(match[k] or 0) for k in range(1, 7))
     if match["half"]:
-        if not 1 <= part["hour"] <= 12:
+        if not 1 <= hour <= 12:
             raise ValueError("with AM or PM the hour is 1 to 12")
-        part["hour"] = part["hour"] % 12 + (12 if match["half"].upper() == "PM" else 0)
-    moment = datetime(**part)
+        hour = hour % 12 + (12 if match["half"].upper() == "PM" else 0)
+    moment = datetime(year, month, day, hour, minute, second)
     if match["zone"]:
         zone = match["zone"].upper()
         zone = "+0000" if zone in ("Z", "UTC", "GMT") else zone

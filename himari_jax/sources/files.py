@@ -1,22 +1,18 @@
 """Candles from files: Parquet or CSV, one file per symbol, the name of the file is the symbol."""
 
-import io
 import re
 from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from himari_jax.candles import COLUMNS, RawCandles
 from himari_jax.errors import InputError
 from himari_jax.sources import SourceRequest
-from himari_jax.sources._columns import Cells, choose_columns, plain, read_numbers, shown
+from himari_jax.sources._columns import Cells, choose_columns, plain, read_numbers, volume_note
+from himari_jax.sources._parquet import read_parquet
 from himari_jax.sources._text import one_symbol, read_text, unzip
-from himari_jax.sources._times import epoch_times, read_times, refuse_half_clock
-
-if TYPE_CHECKING:
-    import polars as pl
+from himari_jax.sources._times import read_times, refuse_half_clock
 
 SUFFIXES = (".parquet", ".csv.gz", ".csv", ".txt")
 
@@ -54,7 +50,7 @@ def read_candles(data: bytes, suffix: str, symbol: str, origin: str, assume_utc:
         InputError: names file, row, column, value and what is allowed.
     """
     if suffix == ".parquet":
-        return _read_parquet(data, symbol, origin, assume_utc)
+        return read_parquet(data, symbol, origin, assume_utc)
     return _read_csv(unzip(data, origin) if suffix == ".csv.gz" else data, suffix, symbol, origin, assume_utc)
 
 
@@ -63,7 +59,7 @@ def _read_csv(data: bytes, suffix: str, symbol: str, origin: str, assume_utc: bo
     one_symbol(table, origin)
     chosen = choose_columns(table.names, symbol, origin)
     cells = {role: Cells(origin, table.names[k], table.line, table.columns[k]) for role, k in chosen.items()}
-    notes = ["gzip unpacked"] * (suffix == ".csv.gz") + table.notes + _volume_note(cells["volume"].name)
+    notes = ["gzip unpacked"] * (suffix == ".csv.gz") + table.notes + volume_note(cells["volume"].name)
     says_utc = table.utc or plain(cells["time"].name).endswith(("utc", "gmttime"))
     time, hours = read_times(cells["time"], assume_utc or says_utc)
     if says_utc:
@@ -77,66 +73,6 @@ def _read_csv(data: bytes, suffix: str, symbol: str, origin: str, assume_utc: bo
     if hours is not None:
         refuse_half_clock(cells["time"], hours, np.stack(list(numbers.values()), axis=1))
     return RawCandles(symbol, origin, table.line, time, **numbers, notes=tuple(notes))
-
-
-def _read_parquet(data: bytes, symbol: str, origin: str, assume_utc: bool) -> RawCandles:
-    import polars as pl
-
-    if not (data.startswith(b"PAR1") and data.endswith(b"PAR1")):
-        raise InputError(f"{origin}: not a whole Parquet file as its name says; allowed: Parquet, or name it .csv")
-    try:
-        table = pl.read_parquet(io.BytesIO(data))
-        names = table.columns
-        chosen = choose_columns(names, symbol, origin)
-        if table.height == 0:
-            raise InputError(f"{origin}: no candles; allowed: at least one row")
-        row = np.arange(1, table.height + 1)
-        columns = {role: (names[k], table.to_series(k)) for role, k in chosen.items()}
-        time, hours = _parquet_times(*columns.pop("time"), row, origin, assume_utc)
-        numbers = {role: _parquet_numbers(*column, row, origin) for role, column in columns.items()}
-    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError, ValueError, MemoryError) as error:
-        reason = shown(str(error).strip().split("\n")[0])
-        raise InputError(f"{origin}: the Parquet file is damaged or of an unknown kind ({reason})") from None
-    if hours is not None:
-        refuse_half_clock(hours[0], hours[1], np.stack(list(numbers.values()), axis=1))
-    return RawCandles(symbol, origin, row, time, **numbers, notes=tuple(_volume_note(columns["volume"][0])))
-
-
-def _parquet_times(
-    name: str, column: "pl.Series", row: np.ndarray, origin: str, assume_utc: bool
-) -> tuple[np.ndarray, tuple[Cells, np.ndarray] | None]:
-    """Epoch milliseconds (T,); for texts also the cells and hours that `refuse_half_clock` takes, else None."""
-    import polars as pl
-
-    cells = Cells(origin, name, row, column)
-    if column.null_count():
-        raise cells.refuse(int(column.is_null().arg_max()), "is no time", "a time in every row")
-    if column.dtype == pl.String:
-        cells = Cells(origin, name, row, column.to_list())
-        time, hours = read_times(cells, assume_utc)
-        return time, None if hours is None else (cells, hours)
-    if column.dtype.is_numeric() and not column.dtype.is_decimal():
-        return epoch_times(cells, column.to_numpy()), None
-    if column.dtype not in (pl.Date, pl.Datetime):
-        raise InputError(f"{origin}: column {shown(name)} holds {column.dtype}; allowed: times, epoch numbers or texts")
-    if (column.dtype == pl.Date or column.dtype.time_zone is None) and not assume_utc:
-        raise cells.refuse(0, "has no time zone", "times with a zone; --assume-utc reads them as UTC")
-    return column.cast(pl.Datetime("ms", getattr(column.dtype, "time_zone", None))).to_physical().to_numpy(), None
-
-
-def _parquet_numbers(name: str, column: "pl.Series", row: np.ndarray, origin: str) -> np.ndarray:
-    import polars as pl
-
-    if column.dtype == pl.String:
-        return read_numbers(Cells(origin, name, row, column.fill_null("").to_list()))[0]
-    if not column.dtype.is_numeric():
-        raise InputError(f"{origin}: column {shown(name)} holds {column.dtype}; allowed: numbers")
-    return column.cast(pl.Float64).fill_null(float("nan")).to_numpy()
-
-
-def _volume_note(name: str) -> list[str]:
-    """Says which column was taken where it is not called volume."""
-    return [] if plain(name) in ("volume", "vol", "v") else [f"volume from column {shown(name)}"]
 
 
 def _list_files(data: tuple[str, ...]) -> list[Path]:
@@ -169,13 +105,13 @@ def _read_bytes(path: Path) -> bytes:
         raise InputError(f"{path}: cannot be read ({error.strerror}); allowed: a readable file") from None
 
 
-def _suffix(path: Path) -> str | None:
+def _suffix(path: Path) -> str:
     name = path.name.lower()
-    return next((end for end in SUFFIXES if name.endswith(end) and not name.startswith(".")), None)
+    return next((end for end in SUFFIXES if name.endswith(end) and not name.startswith(".")), "")
 
 
 def _stem(path: Path) -> str:
-    return path.name[: -len(_suffix(path) or "")]
+    return path.name[: len(path.name) - len(_suffix(path))]
 
 
 def _stems(files: list[Path]) -> str:

@@ -1,0 +1,95 @@
+"""Parquet tables: columns of times and numbers of any common type as candles."""
+
+import io
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from himari_jax.candles import RawCandles
+from himari_jax.errors import InputError
+from himari_jax.sources._columns import Cells, choose_columns, read_numbers, shown, volume_note
+from himari_jax.sources._times import epoch_times, read_times, refuse_half_clock
+
+if TYPE_CHECKING:
+    import polars as pl
+
+
+def read_parquet(data: bytes, symbol: str, origin: str, assume_utc: bool) -> RawCandles:
+    """The content of one Parquet file as candles in the order of the file, unchecked; rows count from 1.
+
+    Raises:
+        InputError: no whole Parquet file, or a column is missing or of another kind.
+    """
+    import polars as pl
+
+    if not (data.startswith(b"PAR1") and data.endswith(b"PAR1")):
+        raise InputError(f"{origin}: not a whole Parquet file as its name says; allowed: Parquet, or name it .csv")
+    try:
+        with _silence():
+            table = pl.read_parquet(io.BytesIO(data))
+        names = table.columns
+        chosen = choose_columns(names, symbol, origin)
+        if table.height == 0:
+            raise InputError(f"{origin}: no candles; allowed: at least one row")
+        row = np.arange(1, table.height + 1)
+        columns = {role: (names[k], table.to_series(k)) for role, k in chosen.items()}
+        time, hours = _parquet_times(*columns.pop("time"), row, origin, assume_utc)
+        numbers = {role: _parquet_numbers(*column, row, origin) for role, column in columns.items()}
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError, ValueError, MemoryError) as error:
+        reason = shown(str(error).strip().split("\n")[0])
+        raise InputError(f"{origin}: the Parquet file is damaged or of an unknown kind ({reason})") from None
+    if hours is not None:
+        refuse_half_clock(hours[0], hours[1], np.stack(list(numbers.values()), axis=1))
+    return RawCandles(symbol, origin, row, time, **numbers, notes=tuple(volume_note(columns["volume"][0])))
+
+
+def _parquet_times(
+    name: str, column: "pl.Series", row: np.ndarray, origin: str, assume_utc: bool
+) -> tuple[np.ndarray, tuple[Cells, np.ndarray] | None]:
+    """Epoch milliseconds (T,); for texts also the cells and hours that `refuse_half_clock` takes, else None."""
+    import polars as pl
+
+    cells = Cells(origin, name, row, column)
+    if column.null_count():
+        raise cells.refuse(int(column.is_null().arg_max()), "is no time", "a time in every row")
+    if column.dtype == pl.String:
+        cells = Cells(origin, name, row, column.to_list())
+        time, hours = read_times(cells, assume_utc)
+        return time, None if hours is None else (cells, hours)
+    if column.dtype.is_numeric() and not column.dtype.is_decimal():
+        return epoch_times(cells, column.to_numpy()), None
+    if column.dtype not in (pl.Date, pl.Datetime):
+        raise InputError(f"{origin}: column {shown(name)} holds {column.dtype}; allowed: times, epoch numbers or texts")
+    if (column.dtype == pl.Date or column.dtype.time_zone is None) and not assume_utc:
+        raise cells.refuse(0, "has no time zone", "times with a zone; --assume-utc reads them as UTC")
+    return column.cast(pl.Datetime("ms", getattr(column.dtype, "time_zone", None))).to_physical().to_numpy(), None
+
+
+def _parquet_numbers(name: str, column: "pl.Series", row: np.ndarray, origin: str) -> np.ndarray:
+    import polars as pl
+
+    if column.dtype == pl.String:
+        return read_numbers(Cells(origin, name, row, column.fill_null("").to_list()))[0]
+    if not column.dtype.is_numeric():
+        raise InputError(f"{origin}: column {shown(name)} holds {column.dtype}; allowed: numbers")
+    return column.cast(pl.Float64).fill_null(float("nan")).to_numpy()
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    """Keeps the standard error empty: polars prints a stack where a damaged file only deserves our one line."""
+    try:
+        kept = os.dup(2)
+    except OSError:  # there is no standard error
+        yield
+        return
+    try:
+        with open(os.devnull, "wb") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)

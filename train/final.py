@@ -1,0 +1,226 @@
+"""The end of a run: the test span, result.json, equity.parquet and the table."""
+
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from rich.table import Table
+
+from envs.market import Market, build_market, to_device
+from envs.portfolio import Costs
+from himari_jax.candles import Candles
+from himari_jax.errors import StorageError
+from himari_jax.splits import Stretches, decision_rows
+from train.baselines import BASELINES, Setting, all_orders
+from train.config import Config
+from train.evaluate import Path as Course
+from train.evaluate import make_tape, member, run_policy, run_weights
+from train.folder import write_json
+from train.judge import Played, judge, null_if_nan
+from train.logs import console
+from train.session import Best, Session
+
+BAR_TOP_CORRELATION = 0.9  # above which assets are hardly different ones
+
+
+def judge_run(session: Session, best: Best, folder: Path, timings: dict[str, Any]) -> dict[str, Any]:
+    """Plays the best parameters of each seed on the test span, on time and one bar later, and writes the result."""
+    chosen = int(np.argmax(np.asarray(best.sharpe)))
+    delay = session.config.market.delay
+    agents, baselines = play(session, best.variables, delay)
+    one = jax.tree.map(lambda x: x[chosen : chosen + 1], best.variables)
+    late, late_baselines = play(session, one, delay + 1)
+    tape = make_tape(session.market, session.split.test)
+    played = Played(agents, late[0], baselines, late_baselines, np.asarray(tape.last), session.candles.bars_per_year)
+    result = judge(played, chosen, session.seeds)
+    result["advice"] += correlation_advice(session)
+    result |= {
+        "symbols": list(session.symbols),
+        "policy": session.config.policy.policy,
+        "synthetic": session.candles.synthetic,
+        "best_update": np.asarray(best.update).tolist(),
+        "validation_sharpe": np.asarray(best.sharpe, np.float64).tolist(),
+        "spans": spans(session),
+        "fingerprint": session.candles.fingerprint,
+        "timings": timings,
+    }
+    result = null_if_nan(result)
+    write_equity(folder / "equity.parquet", session, agents[chosen], baselines, played.liquidated)
+    write_json(folder / "result.json", result)
+    return result
+
+
+def play(session: Session, variables: dict, delay: int) -> tuple[list[Course], dict[str, Course]]:
+    """Agents by seed and baselines by name on the test span, at a delay."""
+    market = market_at(session, delay)
+    test, candles = session.split.test, session.candles
+    tape = make_tape(to_device(market), test)
+    params = session.params.replace(ruin=jnp.zeros(()), market=None)
+    path = run_policy(session.learner.policy, variables, tape, params)
+    agents = [member(path, k) for k in range(path.held.shape[0])]
+    setting = Setting(candles, market.tradable, test, session.config.market.base_sizing, session.rules, delay)
+    orders = all_orders(setting)
+    costs = Costs(*(jnp.asarray(x) for x in params.costs))
+    path = run_weights(jnp.asarray(orders.target, jnp.float32), jnp.asarray(orders.trade), tape, costs)
+    return agents, {name: member(path, k) for k, name in enumerate(BASELINES)}
+
+
+def market_at(session: Session, delay: int) -> Market:
+    """The market as a policy that is `delay` bars late sees it."""
+    market = session.config.market
+    if delay == market.delay:
+        return session.market
+    return build_market(session.candles, market.base_sizing, session.rules, market.fill, delay)
+
+
+def spans(session: Session) -> dict[str, list[list[str]]]:
+    """First and last decision of each stretch, by span."""
+
+    def ends(span: Stretches) -> list[list[str]]:
+        close = closes(session.candles)
+        return [[str(close[a].astype("M8[s]")) + "Z", str(close[b - 1].astype("M8[s]")) + "Z"] for a, b in span]
+
+    return {name: ends(getattr(session.split, name)) for name in ("train", "val", "test")}
+
+
+def closes(candles: Candles) -> np.ndarray:
+    """Closing time of each bar, (T,), datetime64[ms]."""
+    return (candles.time + candles.bar_ms).astype("datetime64[ms]")
+
+
+def write_equity(
+    path: Path, session: Session, agent: Course, baselines: dict[str, Course], liquidated: np.ndarray
+) -> None:
+    """equity.parquet: a row for each decision of the test span.
+
+    Raises:
+        StorageError: it could not be written.
+    """
+    import polars as pl
+
+    rows = decision_rows(session.split.test)
+    held = {f"weight_{symbol}": agent.held[:, n] for n, symbol in enumerate(session.symbols)}
+    curves = {f"baseline_{name}": equity(course) for name, course in baselines.items()}
+    time = pl.Series(closes(session.candles)[rows]).dt.replace_time_zone("UTC")
+    frame = pl.DataFrame({"time": time, **held, "equity": equity(agent), **curves, "liquidated": liquidated})
+    part = path.with_name(path.name + ".part")
+    try:
+        frame.write_parquet(part, compression="zstd")
+        part.replace(path)
+    except OSError as error:
+        raise StorageError(f"{path}: {error}; make room or fix the permission") from error
+
+
+def equity(course: Course) -> np.ndarray:
+    """Equity at each mark, 1.0 before the first, (L,) float64."""
+    return np.exp(np.cumsum(np.asarray(course.log_return, np.float64)))
+
+
+def correlation_advice(session: Session) -> list[str]:
+    """A line where the assets move as one, on the training span."""
+    if len(session.symbols) < 2:
+        return []
+    rows = np.concatenate([np.arange(a, b) for a, b in session.split.train])
+    moves = np.diff(np.log(session.candles.close), axis=0)[rows - 1]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        matrix = np.nan_to_num(np.corrcoef(moves.T))
+    pairs = [(i, j) for i in range(len(matrix)) for j in range(i) if matrix[i, j] > BAR_TOP_CORRELATION]
+    names = [f"{session.symbols[j]} and {session.symbols[i]} ({matrix[i, j]:.2f})" for i, j in pairs]
+    return [f"hardly different assets: {', '.join(names)}; others would diversify"] if names else []
+
+
+def print_result(result: dict[str, Any], config: Config, folder: Path) -> None:
+    """The table, the verdict and what to do next."""
+    out = console()
+    out.print()
+    out.print(table(result))
+    for line in summary(result, config):
+        out.print(line, soft_wrap=True)
+    out.print(f"next: see {folder}/result.json and equity.parquet; TensorBoard: tensorboard --logdir {folder}")
+
+
+def table(result: dict[str, Any]) -> Table:
+    """The agent and the baselines, a row each."""
+    test = result["spans"]["test"]
+    kind = "SYNTHETIC " if result["synthetic"] else ""
+    title = f"{kind}{' '.join(result['symbols'])}, test span {test[0][0][:10]} to {test[-1][1][:10]}, costs included"
+    grid = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    grid.add_column("")
+    for name in COLUMNS:
+        grid.add_column(name, justify="right")
+    rows = {f"agent ({result['policy']})": result["agent"], **result["baselines"]}
+    for name, block in rows.items():
+        grid.add_row(name, *cells(block), style="bold" if block is result["agent"] else None)
+    return grid
+
+
+COLUMNS = (
+    "Sharpe",
+    "95 % interval",
+    "Sortino",
+    "CAGR",
+    "max DD",
+    "turnover/y",
+    "exposure",
+    "win rate",
+    "Herfindahl",
+    "divers.",
+)
+
+
+def cells(block: dict[str, Any]) -> list[str]:
+    """The numbers of a row as text."""
+    low, high = block["sharpe_interval"]
+    return [
+        number(block["sharpe"], "{:.2f}"),
+        "-" if low is None else f"{low:.2f} to {high:.2f}",
+        number(block["sortino"], "{:.2f}"),
+        number(block["cagr"], "{:.1%}"),
+        number(block["max_drawdown"], "{:.1%}"),
+        number(block["turnover"], "{:.1f}"),
+        number(block["exposure"], "{:.2f}"),
+        number(block["win_rate_bar"], "{:.1%}"),
+        number(block["herfindahl"], "{:.2f}"),
+        number(block["diversification"], "{:.2f}"),
+    ]
+
+
+def number(value: float | None, form: str) -> str:
+    """A number as text, a dash where it is undefined."""
+    return "-" if value is None else form.format(value)
+
+
+def summary(result: dict[str, Any], config: Config) -> list[str]:
+    """The lines under the table."""
+    difference, timing = result["agent"]["sharpe_difference"], result["timings"]
+    low, high = difference["interval"]
+    capital = config.market.initial_capital
+    lines = [
+        "",
+        f"Sharpe minus {difference['baseline']}'s (the best baseline): {difference['value']:+.2f}, "
+        f"95 % interval {low:+.2f} to {high:+.2f} (paired stationary bootstrap)",
+        f"the smallest Sharpe that this sample could confirm: {result['minimum_detectable_sharpe']:.2f}",
+        f"one bar later: Sharpe {number(result['delay']['sharpe'], '{:.2f}')}",
+        f"{capital:,.0f} became {capital * result['agent']['final_equity']:,.0f}",
+    ]
+    seeds = result["across_seeds"]
+    if seeds:
+        alarm = "; ALARM: the seeds collapsed into one policy" if seeds["collapsed"] else ""
+        lines.append(
+            f"{len(result['seeds'])} seeds: Sharpe mean {seeds['sharpe_mean']:.2f}, inter-quartile mean "
+            f"{seeds['sharpe_iqm']:.2f}, deviation {seeds['sharpe_std']:.2f}; correlation of positions "
+            f"{seeds['position_correlation']:.2f}{alarm}; shown: seed {result['chosen_seed']}, best on validation"
+        )
+    lines += [f"advice: {text}" for text in result["advice"]]
+    verdict = result["verdict"]
+    lines += ["", f"[bold]{verdict['word']}[/bold]: {verdict['reason']}", ""]
+    speed = timing["steps_per_second"]
+    pace = f" ({speed:,.0f} steps/s)" if speed else ""
+    lines.append(
+        f"trained {timing['steps']:,} steps in {timing['train_seconds']:.1f} s{pace} on {timing['device']}; "
+        f"compiling {timing['compile_seconds']:.1f} s, data {timing['data_seconds']:.1f} s; "
+        f"peak memory {timing['peak_memory_mb']:,.0f} MB"
+    )
+    return lines

@@ -1,0 +1,115 @@
+"""The run folder: claiming it, what it remembers, what it ends with. Light: no jax."""
+
+import json
+import os
+import re
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from himari_jax.errors import InputError, StorageError
+from train.config import Config, differences, from_json, to_json
+
+
+def default_folder(config: Config, symbols: tuple[str, ...]) -> Path:
+    """`runs/<UTC time>-<policy>-<symbols>`."""
+    now = datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
+    name = re.sub(r"[^A-Za-z0-9+_.-]", "_", "+".join(symbols))[:60]
+    return Path("runs") / f"{now}-{config.policy.policy}-{name}"
+
+
+def stored_config(folder: Path) -> Config:
+    """The flags that a run was started with.
+
+    Raises:
+        InputError: no run is there.
+    """
+    path = folder / "config.json"
+    try:
+        return from_json(json.loads(path.read_text())["flags"])
+    except FileNotFoundError as error:
+        raise InputError(f"--run-dir {folder}: no run is there (config.json is missing)") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path}: cannot be read ({error})") from error
+    except OSError as error:
+        raise StorageError(f"{path}: {error.strerror}") from error
+
+
+def newest_unfinished(root: Path) -> Path:
+    """The run folder under `root` that was started last and has no result.
+
+    Raises:
+        InputError: there is none.
+    """
+    found = [path.parent for path in root.glob("*/config.json") if not (path.parent / "result.json").exists()]
+    if not found:
+        raise InputError(f"--resume: no unfinished run under {root}/; name one with --run-dir")
+    return max(found, key=lambda folder: (folder / "config.json").stat().st_mtime)
+
+
+def has_checkpoints(folder: Path) -> bool:
+    """Whether a run was begun here and can be continued."""
+    return any(path.name.isdigit() for path in (folder / "checkpoints").glob("*"))
+
+
+def claim(folder: Path, config: Config, symbols: tuple[str, ...]) -> None:
+    """Makes the folder, or checks that the run inside may be continued with these flags.
+
+    Raises:
+        InputError: other flags, other files, or `--fresh` on a folder that is not empty; nothing is changed.
+        StorageError: it cannot be written.
+    """
+    try:
+        filled = folder.exists() and any(folder.iterdir())
+    except OSError as error:
+        raise StorageError(f"--run-dir {folder}: {error.strerror}; choose another folder") from error
+    if filled and config.run.fresh:
+        raise InputError(f"--fresh: {folder} is not empty; choose another --run-dir")
+    if filled and not (folder / "config.json").exists():
+        raise InputError(f"--run-dir {folder}: not empty and no run; choose another folder")
+    if filled:
+        refuse_differences(folder, config)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / ".probe"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise StorageError(f"--run-dir {folder}: {error.strerror}; choose a folder that can be written") from error
+
+
+def refuse_differences(folder: Path, config: Config) -> None:
+    """Raises where a run would be continued with other flags."""
+    stored = stored_config(folder)
+    if changed := differences(stored, config):
+        raise InputError(
+            f"--run-dir {folder}: the run there was started with other flags ({'; '.join(changed)}); "
+            "use those or another --run-dir"
+        )
+    if config.total_updates < stored.total_updates:
+        raise InputError(
+            f"--run-dir {folder}: the run there goes to {stored.wanted_steps} steps; it can be made longer, not shorter"
+        )
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Writes a file at once or not at all.
+
+    Raises:
+        StorageError: it could not be written.
+    """
+    part = path.with_name(path.name + ".part")
+    try:
+        with part.open("w") as file:
+            json.dump(value, file, indent=2)
+            file.write("\n")
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    except OSError as error:
+        raise StorageError(f"{path}: {error.strerror}; make room or fix the permission") from error
+
+
+def describe(config: Config, made_by: dict[str, Any]) -> dict[str, Any]:
+    """What `config.json` holds: the flags as given and what made the run."""
+    return {"flags": to_json(config), **made_by}

@@ -1,0 +1,216 @@
+"""From returns on the test span to numbers and one of three words."""
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from himari_jax import metrics
+from himari_jax.statistics import (
+    interquartile_mean,
+    interval,
+    minimum_detectable_sharpe,
+    probabilistic_sharpe,
+    seed_correlation,
+    stationary_bootstrap_sharpe,
+)
+from train.evaluate import Path
+
+CONSTANT_BELOW = 0.01  # deviation over bars of every multiplier, below which a policy counts as constant
+COLLAPSE_ABOVE = 0.99  # correlation of positions between seeds, above which they count as one policy
+CONFIDENCE = 0.95
+
+
+class Evidence(NamedTuple):
+    """What the verdict rests on; Sharpe ratios are annual."""
+
+    sharpe: float  # of the agent
+    baseline: str  # the one with the highest Sharpe on the test span
+    baseline_sharpe: float
+    difference: float  # agent minus baseline
+    difference_interval: tuple[float, float]
+    probabilistic_sharpe: float  # deflated, while no ledger counts trials
+    late_sharpe: float  # of the agent, one bar later
+    late_difference: float  # one bar later, to the same baseline
+    late_interval: tuple[float, float]  # of (one bar later) minus (on time)
+    spread: float  # largest deviation over bars of a multiplier
+    detectable: float  # the smallest Sharpe that this sample could confirm
+
+
+def verdict(e: Evidence) -> dict[str, str]:
+    """EDGE, NO EDGE or INCONCLUSIVE with the reason, `{"word": ..., "reason": ...}`."""
+    low, high = e.difference_interval
+    between = f"{e.difference:+.2f} (95 % interval {low:+.2f} to {high:+.2f})"
+    ahead = e.sharpe > 0 and e.sharpe > e.baseline_sharpe
+    if e.spread < CONSTANT_BELOW:
+        return word(
+            "NO EDGE", f"the policy is constant: no multiplier varies by more than {e.spread:.4f} over the bars"
+        )
+    if ahead and e.late_interval[1] < 0 and e.late_sharpe <= e.baseline_sharpe:
+        return word(
+            "NO EDGE",
+            f"it depends on delay 0: one bar later its Sharpe falls from {e.sharpe:.2f} to {e.late_sharpe:.2f}, "
+            f"not above {e.baseline}'s {e.baseline_sharpe:.2f}",
+        )
+    if high < 0:
+        return word("NO EDGE", f"its Sharpe differs from {e.baseline}'s by {between}, which lies below 0")
+    doubts = []
+    if not low > 0:
+        doubts.append(f"its Sharpe differs from {e.baseline}'s by {between}, which does not exclude 0")
+    if not e.probabilistic_sharpe > CONFIDENCE:
+        doubts.append(f"the probability that its Sharpe is above 0 is {e.probabilistic_sharpe:.2f}, not above 0.95")
+    if not e.late_difference > 0:
+        doubts.append(f"one bar later it is not ahead of {e.baseline} ({e.late_difference:+.2f})")
+    if doubts:
+        sample = f"; the smallest Sharpe that this sample could confirm is {e.detectable:.2f}"
+        return word("INCONCLUSIVE", "; ".join(doubts) + sample)
+    return word(
+        "EDGE",
+        f"its Sharpe exceeds {e.baseline}'s by {between}, it is above 0 with probability "
+        f"{e.probabilistic_sharpe:.3f}, and one bar later it is still ahead ({e.late_difference:+.2f})",
+    )
+
+
+def word(text: str, reason: str) -> dict[str, str]:
+    """The form of a verdict in result.json."""
+    return {"word": text, "reason": reason}
+
+
+def block(path: Path, liquidated: np.ndarray, bars_per_year: float) -> dict[str, Any]:
+    """Every metric of one account; undefined ones are nan."""
+    r, held = path.returns, np.asarray(path.held, np.float64)
+    traded = np.abs(np.asarray(path.delta, np.float64)).sum(1)
+    return {
+        "sharpe": metrics.sharpe(r, bars_per_year),
+        "sortino": metrics.sortino(r, bars_per_year),
+        "cagr": metrics.cagr(r, bars_per_year),
+        "calmar": metrics.calmar(r, bars_per_year),
+        "max_drawdown": metrics.max_drawdown(r),
+        "cvar_5": metrics.cvar_5(r),
+        "win_rate_bar": metrics.win_rate_bar(r, held),
+        "win_rate_trip": metrics.win_rate_trip(held, np.asarray(path.pnl, np.float64), liquidated),
+        "turnover": metrics.turnover(traded, bars_per_year),
+        "cost_drag": metrics.cost_drag(np.asarray(path.cost, np.float64), bars_per_year),
+        "exposure": metrics.exposure(held),
+        "herfindahl": metrics.herfindahl(held),
+        "diversification": metrics.diversification(held),
+        "final_equity": float(np.exp(np.asarray(path.log_return, np.float64).sum())),
+    }
+
+
+class Played(NamedTuple):
+    """Everything that was played on the test span."""
+
+    agents: list[Path]  # by seed
+    late: Path  # the chosen seed, one bar later
+    baselines: dict[str, Path]
+    late_baselines: dict[str, Path]
+    liquidated: np.ndarray  # (L,) bool
+    bars_per_year: float
+
+
+def judge(played: Played, chosen: int, seeds: list[int], num_samples: int = 1000) -> dict[str, Any]:
+    """Blocks of agents and baselines, paired bootstrap, verdict: the judging part of result.json.
+
+    Args:
+        played: paths on the test span.
+        chosen: index of the seed that validation chose.
+        seeds: their numbers.
+        num_samples: of the stationary bootstrap.
+    """
+    names, year = list(played.baselines), played.bars_per_year
+    blocks = {name: block(path, played.liquidated, year) for name, path in played.baselines.items()}
+    agents = [
+        {"seed": seed, **block(path, played.liquidated, year)} for seed, path in zip(seeds, played.agents, strict=True)
+    ]
+    best = max(names, key=lambda name: zero_if_nan(blocks[name]["sharpe"]))
+    # Column 0 is the chosen seed: the block length looks at its differences to the others.
+    others = [path for k, path in enumerate(played.agents) if k != chosen]
+    paths = [played.agents[chosen], *others, played.late, *played.baselines.values()]
+    samples = stationary_bootstrap_sharpe(np.stack([p.returns for p in paths], 1), year, num_samples)
+    order = [chosen, *(k for k in range(len(agents)) if k != chosen)]
+    late, first = samples[:, len(agents)], len(agents) + 1
+    for name, column in zip(names, samples.T[first:], strict=True):
+        blocks[name]["sharpe_interval"] = list(interval(column))
+    best_samples = samples[:, first + names.index(best)]
+    for column, k in enumerate(order):
+        difference = zero_if_nan(agents[k]["sharpe"]) - zero_if_nan(blocks[best]["sharpe"])
+        agents[k]["sharpe_interval"] = list(interval(samples[:, column]))
+        agents[k]["sharpe_difference"] = {
+            "baseline": best,
+            "value": difference,
+            "interval": list(interval(samples[:, column] - best_samples)),
+        }
+    agent = agents[chosen]
+    late_sharpe = zero_if_nan(metrics.sharpe(played.late.returns, year))
+    evidence = Evidence(
+        sharpe=zero_if_nan(agent["sharpe"]),
+        baseline=best,
+        baseline_sharpe=zero_if_nan(blocks[best]["sharpe"]),
+        difference=agent["sharpe_difference"]["value"],
+        difference_interval=tuple(agent["sharpe_difference"]["interval"]),
+        probabilistic_sharpe=zero_if_nan(probabilistic_sharpe(played.agents[chosen].returns)),
+        late_sharpe=late_sharpe,
+        late_difference=late_sharpe - zero_if_nan(metrics.sharpe(played.late_baselines[best].returns, year)),
+        late_interval=interval(late - samples[:, 0]),
+        spread=float(np.asarray(played.agents[chosen].multiplier, np.float64).std(0).max()),
+        detectable=minimum_detectable_sharpe(len(played.liquidated), year),
+    )
+    return {
+        "verdict": verdict(evidence),
+        "chosen_seed": seeds[chosen],
+        "seeds": agents,
+        "agent": agent,
+        "baselines": blocks,
+        "minimum_detectable_sharpe": evidence.detectable,
+        "delay": {"sharpe": late_sharpe, "sharpe_difference": evidence.late_difference},
+        "probabilistic_sharpe": evidence.probabilistic_sharpe,
+        "across_seeds": across_seeds(agents, played.agents),
+        "advice": advice(played.agents[chosen]),
+    }
+
+
+def across_seeds(agents: list[dict], paths: list[Path]) -> dict[str, Any] | None:
+    """Mean, inter-quartile mean, spread of the Sharpe and correlation of positions; None for one seed."""
+    if len(agents) < 2:
+        return None
+    sharpes = np.array([zero_if_nan(agent["sharpe"]) for agent in agents])
+    correlation = seed_correlation(np.stack([np.asarray(path.held, np.float64) for path in paths]))
+    return {
+        "sharpe_mean": float(sharpes.mean()),
+        "sharpe_iqm": interquartile_mean(sharpes),
+        "sharpe_std": float(sharpes.std(ddof=1)),
+        "position_correlation": correlation,
+        "collapsed": bool(correlation > COLLAPSE_ABOVE),
+    }
+
+
+def advice(path: Path) -> list[str]:
+    """What to try where a portfolio is one asset in disguise."""
+    held = np.asarray(path.held, np.float64)
+    exposure = held.mean(0)
+    if held.shape[1] < 2 or exposure.sum() <= 0:
+        return []
+    share = exposure.max() / exposure.sum()
+    if share <= 0.9:
+        return []
+    return [
+        f"{share:.0%} of the exposure lies in one asset: try more episodes, --reward log_return diversity=1e-5 "
+        "or concentration=1e-5, or other assets"
+    ]
+
+
+def zero_if_nan(x: float) -> float:
+    """A Sharpe ratio without deviation (cash) counts as 0."""
+    return 0.0 if math.isnan(x) else x
+
+
+def null_if_nan(value: Any) -> Any:
+    """The same with nan and infinity as None, for JSON."""
+    if isinstance(value, dict):
+        return {key: null_if_nan(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [null_if_nan(item) for item in value]
+    if isinstance(value, float | np.floating):
+        return float(value) if math.isfinite(value) else None
+    return value

@@ -1,0 +1,97 @@
+"""What a run tells while it goes on: JSON lines, TensorBoard events, progress."""
+
+import json
+import sys
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
+
+WIDTH = 118  # of tables where the output is not a terminal
+
+
+def console() -> Console:
+    """Standard output; wide enough for tables where it is no terminal."""
+    return Console(width=None if sys.stdout.isatty() else WIDTH, highlight=False)
+
+
+class MetricsLog:
+    """`metrics.jsonl` (the source of truth) and TensorBoard events; a logger that fails never stops training.
+
+    Args:
+        folder: the run folder.
+        update: updates done; lines beyond it belong to a future that was lost and are cut.
+    """
+
+    def __init__(self, folder: Path, update: int):
+        self.path = folder / "metrics.jsonl"
+        self.failed = False
+        keep = []
+        if self.path.exists():
+            keep = [line for line in self.path.read_text().splitlines() if starts_by(line, update)]
+        self.path.write_text("".join(line + "\n" for line in keep))
+        from tensorboardX import SummaryWriter
+
+        self.events = SummaryWriter(str(folder), purge_step=update + 1)
+
+    def write(self, record: dict[str, Any]) -> None:
+        """Appends one line and its scalars."""
+        try:
+            with self.path.open("a") as file:
+                file.write(json.dumps(record) + "\n")
+            for name, value in record.items():
+                if isinstance(value, int | float) and name != "update":
+                    self.events.add_scalar(name, value, record["update"])
+            self.events.flush()
+        except OSError as error:
+            if not self.failed:
+                print(f"warning: {self.path} cannot be written ({error}); training goes on", file=sys.stderr)
+            self.failed = True
+
+    def close(self) -> None:
+        """Ends the event file."""
+        self.events.close()
+
+
+def starts_by(line: str, update: int) -> bool:
+    """Whether a line was written by an update up to `update`; a torn line was not."""
+    try:
+        return json.loads(line)["update"] <= update
+    except (ValueError, KeyError, TypeError):
+        return False
+
+
+class Bar:
+    """A live bar on a terminal; elsewhere one line for each evaluation."""
+
+    def __init__(self, total: int, done: int):
+        self.console = console()
+        self.live = self.console.is_terminal
+        self.progress = Progress(
+            SpinnerColumn(),
+            MofNCompleteColumn(),
+            BarColumn(bar_width=24),
+            TextColumn("{task.fields[text]}"),
+            TimeRemainingColumn(),
+            console=self.console,
+            transient=True,
+            disable=not self.live,
+        )
+        self.task = self.progress.add_task("updates", total=total, completed=done, text="")
+
+    def __enter__(self) -> "Bar":
+        self.progress.start()
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.progress.stop()
+
+    def update(self, done: int, text: str) -> None:
+        """Moves the bar."""
+        self.progress.update(self.task, completed=done, text=text)
+
+    def line(self, text: str) -> None:
+        """A line that stays."""
+        self.console.print(text)

@@ -1,0 +1,70 @@
+"""`python -m train.ppo`: flags -> candles -> chunks of updates -> evaluation -> run folder."""
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from himari_jax.errors import InputError
+from train.cli import parse, run_command
+from train.config import Config
+
+PROG = "python -m train.ppo"
+
+
+def main(args: Sequence[str]) -> int:
+    """Trains and judges; returns the exit code."""
+    config, stored = read_flags(args)
+    choose_device(config.run.device)
+    # Everything heavy is imported here, after the flags are known to be good.
+    from train.run import train
+
+    return train(config, stored)
+
+
+def read_flags(args: Sequence[str]) -> tuple[Config, Path | None]:
+    """The flags, and the folder to go on with where `--resume` is given: its flags are the defaults."""
+    if "--resume" not in args:
+        return parse(Config, args, PROG), None
+    from train.folder import newest_unfinished, stored_config
+
+    folder = Path(named(args, "--run-dir")) if named(args, "--run-dir") else newest_unfinished(Path("runs"))
+    config = parse(Config, args, PROG, default=stored_config(folder))
+    print(f"resuming {folder}")
+    return config, folder
+
+
+def named(args: Sequence[str], name: str) -> str | None:
+    """The value of a flag before the flags are parsed."""
+    for flag, value in zip(args, [*args[1:], ""], strict=True):
+        if flag == name:
+            return value
+        if flag.startswith(name + "="):
+            return flag.partition("=")[2]
+    return None
+
+
+def choose_device(device: str) -> None:
+    """Tells jax, before it is imported, where to compute.
+
+    Raises:
+        InputError: a GPU was asked for and there is none.
+    """
+    if device != "auto":
+        os.environ["JAX_PLATFORMS"] = device
+    import jax
+
+    try:
+        jax.devices()
+    except RuntimeError as error:
+        first = str(error).splitlines()[0]
+        raise InputError(
+            f"--device {device}: jax finds no such device ({first}); install 'himari-jax[cuda]' or use --device cpu"
+        ) from error
+    folder = os.environ.get("JAX_COMPILATION_CACHE_DIR", str(Path.home() / ".cache" / "himari-jax"))
+    jax.config.update("jax_compilation_cache_dir", folder)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main))

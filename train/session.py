@@ -1,0 +1,176 @@
+"""From flags to everything that training needs: candles, market, environment, policy, learner."""
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from envs.market import Market, build_market, to_device
+from envs.trading import EnvParams, TradingEnv, make_params
+from himari_jax.candles import Candles, DataReport, check_candles
+from himari_jax.errors import InputError
+from himari_jax.features import windows
+from himari_jax.policies import make_core
+from himari_jax.policies.policy import Policy, fit_scaling
+from himari_jax.sizing import SizingRules
+from himari_jax.sources import SourceRequest, load
+from himari_jax.splits import Split, decision_rows, split_rows
+from train.config import Config
+from train.learner import Hyperparameters, Learner, Runner, Sizes, train_chunk
+
+
+@dataclass(frozen=True)
+class Session:
+    """A run, built from its flags; nothing has been written yet."""
+
+    config: Config
+    candles: Candles
+    report: DataReport
+    split: Split
+    market: Market  # on the host
+    params: EnvParams  # on the device, training span
+    learner: Learner
+    constants: dict  # of the normaliser, from the training span
+
+    @property
+    def symbols(self) -> tuple[str, ...]:
+        """Symbols in the order of the observation."""
+        return self.candles.symbols
+
+    @property
+    def seeds(self) -> list[int]:
+        """Seeds of the policies that train side by side."""
+        return [self.config.run.seed + k for k in range(self.config.run.num_seeds)]
+
+    @property
+    def rules(self) -> SizingRules:
+        """Caps and parameters of the base sizing."""
+        return sizing_rules(self.config)
+
+
+class Best(NamedTuple):
+    """The best parameters of each seed on the validation span."""
+
+    variables: dict  # leaves (K, ...)
+    sharpe: jax.Array  # (K,) annual
+    update: jax.Array  # (K,) int32
+
+
+class TrainState(NamedTuple):
+    """What a checkpoint holds; leaves of the runner have a leading seed axis (K,)."""
+
+    runner: Runner
+    best: Best
+
+
+def load_candles(config: Config) -> tuple[Candles, DataReport]:
+    """Candles of the chosen source, checked."""
+    data = config.data
+    source = data.chosen_source
+    if source == "files" and not data.data:
+        raise InputError("--source files: name a folder or files with --data")
+    if source != "files" and data.data:
+        raise InputError(f"--data is read by --source files, not by --source {source}; give one of them")
+    options = config.synthetic if source == "synthetic" else None
+    request = SourceRequest(data.symbols, data.data, data.bar_ms, data.assume_utc, options)
+    return check_candles(load(source, request), bar_ms=data.bar_ms, calendar=data.calendar, repair=data.repair)
+
+
+def sizing_rules(config: Config) -> SizingRules:
+    """Caps and parameters of the base sizing, from flags."""
+    market = config.market
+    return SizingRules(
+        max_position_pct=market.max_position_pct,
+        max_gross=market.max_gross,
+        kelly_fraction=market.kelly_fraction,
+        kelly_prior_bars=market.kelly_prior_bars,
+        kelly_half_life_days=market.kelly_half_life_days,
+    )
+
+
+def build_session(config: Config) -> Session:
+    """Loads, checks, splits, aligns.
+
+    Raises:
+        InputError: flags or data do not fit; one line.
+    """
+    candles, report = load_candles(config)
+    try:
+        windows(candles.bar_ms)
+    except ValueError as error:
+        raise InputError(f"{', '.join(candles.symbols)}: {error}; allowed bars divide an hour or are longer") from error
+    split = split_rows(candles, config.data.split)
+    market = build_market(
+        candles, config.market.base_sizing, sizing_rules(config), config.market.fill, config.market.delay
+    )
+    rows = decision_rows(split.train)
+    scaling = fit_scaling(market.features, market.corr, rows)
+    constants = {"normaliser": {name: jnp.asarray(x, jnp.float32) for name, x in scaling._asdict().items()}}
+    terms = config.market.reward_terms
+    params = make_params(
+        to_device(market),
+        split.train,
+        episode_steps=config.ppo.episode_steps,
+        commission_rate=config.market.commission_rate,
+        slippage_bps=config.market.slippage_bps,
+        max_position_pct=config.market.max_position_pct,
+        max_gross=config.market.max_gross,
+        min_trade=config.market.min_trade,
+        ruin=config.market.ruin,
+        reward_weights=tuple(terms.values()),
+    )
+    env = TradingEnv(len(candles.symbols), tuple(terms))
+    return Session(config, candles, report, split, market, params, make_learner(config, env), constants)
+
+
+def make_learner(config: Config, env: TradingEnv) -> Learner:
+    """PPO with the policy that the flags name."""
+    policy = config.policy
+    core, heads = make_core(
+        policy.policy,
+        hidden_dim=config.hidden_dim(env.num_assets),
+        num_layers=policy.num_layers,
+        lstm_hidden_dim=policy.lstm_hidden_dim,
+        lstm_num_layers=policy.lstm_num_layers,
+    )
+    ppo = config.ppo
+    sizes = Sizes(
+        config.num_envs, ppo.rollout_steps, ppo.update_epochs, ppo.num_minibatches, ppo.episode_steps, ppo.clip_value
+    )
+    return Learner(env, Policy(core, env.num_assets, heads, config.initial_log_std), sizes)
+
+
+def hyperparameters(config: Config) -> Hyperparameters:
+    """The traced scalars."""
+    ppo = config.ppo
+    values = {name: getattr(ppo, name) for name in Hyperparameters._fields if name != "total_updates"}
+    return Hyperparameters(total_updates=jnp.float32(config.total_updates), **jax.tree.map(jnp.float32, values))
+
+
+def first_state(session: Session) -> Any:
+    """A function without arguments that makes the state before the first update (traceable)."""
+    learner, config = session.learner, session.config
+    init = jax.jit(jax.vmap(learner.init, in_axes=(0, None, None, None)))
+
+    def make() -> TrainState:
+        keys = jnp.stack([jax.random.key(seed) for seed in session.seeds])
+        runner = init(keys, session.params, hyperparameters(config), session.constants)
+        return TrainState(runner, no_best(runner))
+
+    return make
+
+
+def no_best(runner: Runner) -> Best:
+    """Nothing evaluated yet."""
+    seeds = runner.update.shape[0]
+    copies = jax.tree.map(jnp.array, runner.variables)
+    return Best(copies, jnp.full(seeds, -jnp.inf), jnp.zeros(seeds, jnp.int32))
+
+
+def compile_chunk(session: Session, runner: Runner) -> Any:
+    """The jitted chunk of updates for all seeds, compiled: (runner, params, count) -> (runner, metrics)."""
+    chunk = jax.vmap(partial(train_chunk, session.learner), in_axes=(0, None, None))
+    return jax.jit(chunk, donate_argnums=0).lower(runner, session.params, np.int32(1)).compile()
