@@ -1,6 +1,6 @@
 """The one crossing from host to device: prices as relative moves, features, base positions."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,18 +14,21 @@ from himari_jax.sizing import SizingRules, base_positions
 FILLS = ("next-open", "same-close")
 
 
+Array = Any  # np.ndarray on the host, jax.Array on the device
+
+
 class Market(NamedTuple):
     """Everything of a market that does not depend on the account; shared by all episodes.
 
     Row t is what a decision at the close of bar t may know, and what happens to it until close[t+1].
     """
 
-    to_fill: jax.Array  # (T, N) fill / close[t] - 1
-    to_mark: jax.Array  # (T, N) close[t+1] / fill - 1
-    features: jax.Array  # (T, N, 12) raw
-    corr: jax.Array  # (T, P) raw
-    base: jax.Array  # (T, N) base positions, share of equity
-    tradable: jax.Array  # (T, N) bool, whether the bar of the fill trades
+    to_fill: Array  # (T, N) fill / close[t] - 1
+    to_mark: Array  # (T, N) close[t+1] / fill - 1
+    features: Array  # (T, N, 12) raw
+    corr: Array  # (T, P) raw
+    base: Array  # (T, N) base positions, share of equity
+    tradable: Array  # (T, N) bool, whether the bar of the fill trades
 
     @property
     def num_assets(self) -> int:
@@ -62,8 +65,8 @@ def build_market(
     features, corr = market_features(candles)
     base = base_positions(base_sizing, candles, rules or SizingRules())
     features, corr, base = (late(x, candles, delay) for x in (features, corr, base))
-    floats = (x.astype(dtype) for x in (to_fill, to_mark, features, corr, base))
-    return Market(*floats, tradable=tradable)
+    to_fill, to_mark, features, corr, base = (x.astype(dtype) for x in (to_fill, to_mark, features, corr, base))
+    return Market(to_fill, to_mark, features, corr, base, tradable)
 
 
 def align_prices(candles: Candles, fill: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

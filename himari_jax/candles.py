@@ -194,9 +194,9 @@ def _drop_duplicates(raw: RawCandles, report: DataReport) -> RawCandles:
         here, there = getattr(raw, name)[index], getattr(raw, name)[index - 1]
         what = f"{name} = {here:.12g}, but {there:.12g} for the same time in row {raw.row[index - 1]}"
         raise InputError(_at(raw, index, f"{what}; allowed: one candle per time"))
-    index = np.flatnonzero(again) + 1
-    report.add("duplicate", raw.symbol, len(index), f"exact repetitions dropped: {first_times(raw.time[index])}")
-    return _take(raw, np.delete(np.arange(len(raw.time)), index))
+    extra = np.flatnonzero(again) + 1
+    report.add("duplicate", raw.symbol, len(extra), f"exact repetitions dropped: {first_times(raw.time[extra])}")
+    return _take(raw, np.delete(np.arange(len(raw.time)), extra))
 
 
 def _find_bar(series: Sequence[RawCandles], bar_ms: int | None) -> int:
@@ -211,6 +211,7 @@ def _find_bar(series: Sequence[RawCandles], bar_ms: int | None) -> int:
             what = f"the candles of {raw.symbol} are mostly {span(own)} apart; allowed: bars of {span(bar_ms)}"
             raise InputError(f"{raw.origin}: {what}, as given or as in the first symbol")
         bar_ms = own
+    assert bar_ms is not None  # given, or inferred from the first symbol
     return bar_ms
 
 

@@ -1,5 +1,6 @@
 """The 12 market features of an asset and the pair correlations: one function for training, backtest and server."""
 
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -77,8 +78,8 @@ def market_features(candles: Candles) -> tuple[np.ndarray, np.ndarray]:
     for start, stop in segments(candles):
         part = slice(start, stop)
         for n in range(assets):
-            series = (getattr(candles, name)[part, n] for name in ("open", "high", "low", "close", "volume"))
-            features[part, n] = asset_features(*(np.ascontiguousarray(x) for x in series), span)
+            series = [getattr(candles, name)[part, n] for name in ("open", "high", "low", "close", "volume")]
+            features[part, n] = asset_features(np.ascontiguousarray(np.stack(series)), span)
         correlations[part] = pair_correlations(candles.close[part], span)
     return features, correlations
 
@@ -87,13 +88,17 @@ def segments(candles: Candles) -> list[tuple[int, int]]:
     """(start, stop) rows of each segment."""
     cuts = np.flatnonzero(np.diff(candles.segment)) + 1
     edges = [0, *cuts.tolist(), len(candles.segment)]
-    return list(zip(edges[:-1], edges[1:], strict=True))
+    return list(pairwise(edges))
 
 
-def asset_features(
-    open_: np.ndarray, high: np.ndarray, low: np.ndarray, close: np.ndarray, volume: np.ndarray, span: Windows
-) -> np.ndarray:
-    """The 12 features of one asset over one segment, (T,) each in, (T, 12) out; 0 where undefined."""
+def asset_features(candles: np.ndarray, span: Windows) -> np.ndarray:
+    """The 12 features of one asset over one segment, (T, 12); 0 where undefined.
+
+    Args:
+        candles: (5, T), open high low close volume.
+        span: windows in bars.
+    """
+    open_, high, low, close, volume = candles
     log_close = np.log(close)
     volatility = 0.5 * np.log(high / low) ** 2 - (2 * np.log(2) - 1) * np.log(close / open_) ** 2
     macd, signal, histogram = talib.MACD(close, 12, 26, 9)

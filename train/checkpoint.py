@@ -31,7 +31,11 @@ def to_device(state: Any, like: Any) -> Any:
     """The inverse of `to_host`, with the keys and types of `like`."""
 
     def restore(leaf: np.ndarray, target: Any) -> jax.Array:
-        return jax.random.wrap_key_data(leaf) if is_key(target) else jax.numpy.asarray(leaf, target.dtype)
+        return (
+            jax.random.wrap_key_data(jax.numpy.asarray(leaf))
+            if is_key(target)
+            else jax.numpy.asarray(leaf, target.dtype)
+        )
 
     return jax.tree.map(restore, state, like)
 

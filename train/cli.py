@@ -23,10 +23,10 @@ def parse(kind: type[T], args: Sequence[str], prog: str, default: T | None = Non
     """
     complaint, printed = io.StringIO(), io.StringIO()
     markers = (tyro.conf.FlagCreatePairsOff, tyro.conf.DisallowNone)
-    fallback = {} if default is None else {"default": default}
+    start = tyro.MISSING_NONPROP if default is None else default
     try:
         with contextlib.redirect_stderr(complaint), contextlib.redirect_stdout(printed):
-            return tyro.cli(kind, args=list(args), prog=prog, config=markers, **fallback)
+            return tyro.cli(kind, args=list(args), prog=prog, config=markers, default=start)
     except SystemExit as stop:
         if stop.code in (0, None):
             print(printed.getvalue(), end="")

@@ -384,7 +384,7 @@ def from_json(values: dict) -> Config:
     Raises:
         InputError: a key or value that this version does not know.
     """
-    kinds = {f.name: f.default_factory for f in dataclasses.fields(Config)}
+    kinds: dict[str, Any] = {f.name: f.default_factory for f in dataclasses.fields(Config)}
     try:
         groups = {}
         for name, kind in kinds.items():

@@ -15,7 +15,7 @@ from envs.market import Market
 from envs.portfolio import Account, Costs, liquidation_return, open_account, step_account
 from envs.trading import EnvParams, assemble_observation
 from himari_jax.policies.core import reset_carry
-from himari_jax.policies.policy import Policy, squash
+from himari_jax.policies.policy import Policy, act, squash
 from himari_jax.sizing import cap_targets
 from himari_jax.splits import Stretches, decision_rows
 
@@ -91,7 +91,7 @@ def run_policy(policy: Policy, variables: dict, tape: Tape, params: EnvParams) -
             account = fresh_where(row.first, account)
             carry = reset_carry(carry, row.first[None])
             obs = assemble_observation(row.market.features, row.market.corr, account)
-            carry, output = policy.apply(variables, carry, obs[None])
+            carry, output = act(policy, variables, carry, obs[None])
             multiplier = squash(output.mean[0])
             target = cap_targets(multiplier, row.market.base, *caps)
             account, path = play_bar(account, target, row, jnp.bool_(True), params.costs)

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from himari_jax.policies.policy import Policy
+from himari_jax.policies.policy import Policy, unroll
 from train.losses import Batch, LossTerms, gae, ppo_loss
 from train.rollout import Players, Transition, reset_players, rollout
 
@@ -108,7 +108,7 @@ class Learner:
         key, key_init, key_envs, key_scale = jax.random.split(key, 4)
         env_keys = jax.random.split(key_envs, self.sizes.num_envs)
         players = reset_players(self.env, params, self.policy, env_keys)
-        variables = self.policy.init(key_init, self.policy.initial_carry(1), players.obs[:1])
+        variables: Any = self.policy.init(key_init, self.policy.initial_carry(1), players.obs[:1])
         if constants is not None:
             variables = {**variables, "constants": constants}
         scale = self.measure_reward_scale(key_scale, params, variables)
@@ -181,7 +181,7 @@ class Learner:
 
         def loss(weights: dict) -> tuple[jax.Array, LossTerms]:
             now = {**variables, "params": weights}
-            _, output = self.policy.apply(now, carry, batch.obs, batch.reset, method="unroll")
+            _, output = unroll(self.policy, now, carry, batch.obs, batch.reset)
             terms = ppo_loss(output, batch, hyper.clip_eps, hyper.ent_coef, hyper.vf_coef, self.sizes.clip_value)
             return terms.loss, terms
 

@@ -28,7 +28,8 @@ def read_flags(args: Sequence[str]) -> tuple[Config, Path | None]:
         return parse(Config, args, PROG), None
     from train.folder import newest_unfinished, stored_config
 
-    folder = Path(named(args, "--run-dir")) if named(args, "--run-dir") else newest_unfinished(Path("runs"))
+    wanted = named(args, "--run-dir")
+    folder = Path(wanted) if wanted else newest_unfinished(Path("runs"))
     config = parse(Config, args, PROG, default=stored_config(folder))
     print(f"resuming {folder}")
     return config, folder

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from himari_jax.policies.core import reset_carry
-from himari_jax.policies.policy import Policy, log_prob, squash
+from himari_jax.policies.policy import Policy, act, log_prob, squash
 
 
 class Transition(NamedTuple):
@@ -42,7 +42,7 @@ class Ends(NamedTuple):
 
     obs: jax.Array  # (J, B, D)
     carry: Any  # leaves (J, B, H): what the policy remembered when it would have seen `obs`
-    count: jax.Array  # (B,) int32, slots in use
+    used: jax.Array  # (B,) int32, slots in use
 
 
 def reset_players(env, params, policy: Policy, keys: jax.Array) -> Players:
@@ -83,7 +83,7 @@ def rollout(
         return (players, ends), record
 
     (players, ends), records = jax.lax.scan(step, (players, ends), (noise, step_keys))
-    _, bootstrap = policy.apply(variables, reset_carry(players.carry, players.reset), players.obs)
+    _, bootstrap = act(policy, variables, reset_carry(players.carry, players.reset), players.obs)
     next_value = next_values(records, bootstrap.value, end_values(policy, variables, ends))
     return players._replace(keys=keys), Transition(next_value=next_value, **records)
 
@@ -98,7 +98,7 @@ def draw(keys: jax.Array, steps: int, num_assets: int) -> tuple[jax.Array, jax.A
 def play_step(env, params, policy, variables, players: Players, ends: Ends, noise: jax.Array, key: jax.Array):
     """One step of all environments: act, trade, note what a time limit cut off."""
     carry = reset_carry(players.carry, players.reset)
-    carry, output = policy.apply(variables, carry, players.obs)
+    carry, output = act(policy, variables, carry, players.obs)
     u = output.mean + jnp.exp(output.log_std) * noise
     obs, env_state, reward, terminated, truncated, info = jax.vmap(env.step, (0, 0, 0, None))(
         key, players.env_state, squash(u), params
@@ -130,14 +130,14 @@ def empty_ends(players: Players, slots: int) -> Ends:
 def note_end(ends: Ends, cut: jax.Array, obs: jax.Array, carry: Any) -> Ends:
     """Keeps the final observation and the carry of the environments where `cut` (B,) is set."""
     slot = jnp.arange(ends.obs.shape[0])[:, None]
-    write = (cut & (slot == ends.count))[..., None]  # (J, B, 1)
+    write = (cut & (slot == ends.used))[..., None]  # (J, B, 1)
     kept = jax.tree.map(lambda old, new: jnp.where(write, new[None], old), (ends.obs, ends.carry), (obs, carry))
-    return Ends(*kept, ends.count + cut)
+    return Ends(kept[0], kept[1], ends.used + cut)
 
 
 def end_values(policy: Policy, variables: dict, ends: Ends) -> jax.Array:
     """Values of the noted final observations, (J, B)."""
-    _, output = jax.vmap(lambda carry, obs: policy.apply(variables, carry, obs))(ends.carry, ends.obs)
+    _, output = jax.vmap(lambda carry, obs: act(policy, variables, carry, obs))(ends.carry, ends.obs)
     return output.value
 
 

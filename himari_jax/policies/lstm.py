@@ -13,7 +13,8 @@ class LSTMCore(Core):
     width: int = 64
     num_layers: int = 2
 
-    def setup(self):
+    def setup(self) -> None:
+        """A cell for each layer."""
         self.cells = [nn.OptimizedLSTMCell(self.width) for _ in range(self.num_layers)]
 
     def initial_carry(self, batch: int) -> Carry:

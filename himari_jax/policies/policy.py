@@ -1,6 +1,6 @@
 """The policy around a core: constants of the training span in, a squashed normal and a value out."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -69,7 +69,8 @@ class Policy(nn.Module):
     head_hidden: tuple[int, ...] = ()
     initial_log_std: float = -0.5
 
-    def setup(self):
+    def setup(self) -> None:
+        """Submodules and parameters."""
         self.normaliser = Normaliser()
         self.actor = Head(self.head_hidden, self.num_assets, 0.01)
         self.critic = Head(self.head_hidden, 1, 1.0)
@@ -92,6 +93,16 @@ class Policy(nn.Module):
     def heads(self, features: jax.Array) -> Output:
         """Actor and critic on the core's features."""
         return Output(self.actor(features), self.log_std, self.critic(features).squeeze(-1))
+
+
+def act(policy: Policy, variables: Any, carry: Carry, obs: jax.Array) -> tuple[Carry, Output]:
+    """One step of the policy with these variables; see `Policy.__call__`."""
+    return cast(tuple[Carry, Output], policy.apply(variables, carry, obs))
+
+
+def unroll(policy: Policy, variables: Any, carry: Carry, obs: jax.Array, reset: jax.Array) -> tuple[Carry, Output]:
+    """Over time with these variables; see `Policy.unroll`."""
+    return cast(tuple[Carry, Output], policy.apply(variables, carry, obs, reset, method="unroll"))
 
 
 def with_scaling(variables: dict, scaling: Scaling) -> dict:

@@ -43,7 +43,9 @@ def read_parquet(data: bytes, symbol: str, origin: str, assume_utc: bool) -> Raw
         raise InputError(f"{origin}: the Parquet file is damaged or of an unknown kind ({reason})") from None
     if hours is not None:
         refuse_half_clock(hours[0], hours[1], np.stack(list(numbers.values()), axis=1))
-    return RawCandles(symbol, origin, row, time, **numbers, notes=tuple(volume_note(columns["volume"][0])))
+    notes = tuple(volume_note(columns["volume"][0]))
+    prices = numbers["open"], numbers["high"], numbers["low"], numbers["close"]
+    return RawCandles(symbol, origin, row, time, *prices, volume=numbers["volume"], notes=notes)
 
 
 def _parquet_times(
@@ -52,20 +54,20 @@ def _parquet_times(
     """Epoch milliseconds (T,); for texts also the cells and hours that `refuse_half_clock` takes, else None."""
     import polars as pl
 
-    cells = Cells(origin, name, row, column)
+    cells = Cells(origin, name, row, column.to_list())
     if column.null_count():
-        raise cells.refuse(int(column.is_null().arg_max()), "is no time", "a time in every row")
+        raise cells.refuse(int(np.argmax(column.is_null().to_numpy())), "is no time", "a time in every row")
     if column.dtype == pl.String:
-        cells = Cells(origin, name, row, column.to_list())
         time, hours = read_times(cells, assume_utc)
         return time, None if hours is None else (cells, hours)
     if column.dtype.is_numeric() and not column.dtype.is_decimal():
         return epoch_times(cells, column.to_numpy()), None
     if column.dtype not in (pl.Date, pl.Datetime):
         raise InputError(f"{origin}: column {shown(name)} holds {column.dtype}; allowed: times, epoch numbers or texts")
-    if (column.dtype == pl.Date or column.dtype.time_zone is None) and not assume_utc:
+    zone = getattr(column.dtype, "time_zone", None)
+    if zone is None and not assume_utc:
         raise cells.refuse(0, "has no time zone", "times with a zone; --assume-utc reads them as UTC")
-    return column.cast(pl.Datetime("ms", getattr(column.dtype, "time_zone", None))).to_physical().to_numpy(), None
+    return column.cast(pl.Datetime("ms", zone)).to_physical().to_numpy(), None
 
 
 def _parquet_numbers(name: str, column: "pl.Series", row: np.ndarray, origin: str) -> np.ndarray:

@@ -72,7 +72,8 @@ def _read_csv(data: bytes, suffix: str, symbol: str, origin: str, assume_utc: bo
         notes.append(f"thousands separators read in {separated} cells")
     if hours is not None:
         refuse_half_clock(cells["time"], hours, np.stack(list(numbers.values()), axis=1))
-    return RawCandles(symbol, origin, table.line, time, **numbers, notes=tuple(notes))
+    prices = numbers["open"], numbers["high"], numbers["low"], numbers["close"]
+    return RawCandles(symbol, origin, table.line, time, *prices, volume=numbers["volume"], notes=tuple(notes))
 
 
 def _list_files(data: tuple[str, ...]) -> list[Path]:

@@ -1,0 +1,42 @@
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+TESTABLE := $(VENV)/.testable
+
+.PHONY: train test test-slow lint format bench clean
+
+train: $(INSTALLED) ## trains the base policy on the embedded BTC-USD sample
+	$(BIN)/python -m train.ppo
+
+test: $(TESTABLE) ## the default tests; HIMARI_DATA names a folder of real candles for those that need them
+	$(BIN)/python -m pytest -m "not slow"
+
+test-slow: $(TESTABLE) ## the tests that take minutes
+	$(BIN)/python -m pytest -m slow
+
+lint: $(TESTABLE) ## style and types
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+format: $(TESTABLE)
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+bench: $(INSTALLED) ## steps per second of the environment and of training
+	$(BIN)/python -m train.bench
+
+clean:
+	rm -rf $(VENV) build *.egg-info
+
+$(INSTALLED): pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "HIMARI JAX needs Python 3.11 or newer: make PYTHON=python3.12 ...")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade pip
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .
+	touch $(INSTALLED)
+
+$(TESTABLE): $(INSTALLED)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[test]'
+	touch $(TESTABLE)
