@@ -189,7 +189,7 @@ class Learner:
         steps, opt_state = optimiser(hyper).update(grads, opt_state)
         rate = learning_rate(hyper, runner.update)
         weights = jax.tree.map(lambda w, s: w - rate * s, variables["params"], steps)
-        return ({**variables, "params": weights}, opt_state), (terms, optax.global_norm(grads))
+        return ({**variables, "params": weights}, opt_state), (terms, optax.tree.norm(grads))
 
 
 def optimiser(hyper: Hyperparameters) -> optax.GradientTransformation:

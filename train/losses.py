@@ -80,7 +80,7 @@ def ppo_loss(
     clipped = jnp.clip(ratio, 1 - clip_eps, 1 + clip_eps)
     policy_loss = -jnp.minimum(ratio * advantage, clipped * advantage).mean()
     value_loss = value_error(output.value, batch, clip_eps if clip_value else None)
-    bonus = entropy(output)
+    bonus = entropy(output).mean()
     return LossTerms(
         loss=policy_loss + vf_coef * value_loss - ent_coef * bonus,
         policy_loss=policy_loss,

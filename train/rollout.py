@@ -130,7 +130,7 @@ def empty_ends(players: Players, slots: int) -> Ends:
 def note_end(ends: Ends, cut: jax.Array, obs: jax.Array, carry: Any) -> Ends:
     """Keeps the final observation and the carry of the environments where `cut` (B,) is set."""
     slot = jnp.arange(ends.obs.shape[0])[:, None]
-    write = (cut & (slot == ends.used))[..., None]  # (J, B, 1)
+    write = (cut[None] & (slot == ends.used[None]))[..., None]  # (J, B, 1)
     kept = jax.tree.map(lambda old, new: jnp.where(write, new[None], old), (ends.obs, ends.carry), (obs, carry))
     return Ends(kept[0], kept[1], ends.used + cut)
 

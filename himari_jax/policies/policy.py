@@ -18,7 +18,7 @@ class Output(NamedTuple):
     """What a policy says of an observation."""
 
     mean: jax.Array  # (..., N) of the normal variable u before squashing
-    log_std: jax.Array  # (N,)
+    log_std: jax.Array  # (..., N)
     value: jax.Array  # (...)
 
 
@@ -40,6 +40,7 @@ class Normaliser(nn.Module):
         mean = self.variable("constants", "mean", jnp.zeros, width).value
         std = self.variable("constants", "std", jnp.ones, width).value
         limit = self.variable("constants", "limit", jnp.full, width, jnp.inf).value
+        mean, std, limit = (jnp.broadcast_to(x, obs.shape) for x in (mean, std, limit))
         return jnp.clip((obs - mean) / std, -limit, limit)
 
 
@@ -92,7 +93,8 @@ class Policy(nn.Module):
 
     def heads(self, features: jax.Array) -> Output:
         """Actor and critic on the core's features."""
-        return Output(self.actor(features), self.log_std, self.critic(features).squeeze(-1))
+        mean = self.actor(features)
+        return Output(mean, jnp.broadcast_to(self.log_std, mean.shape), self.critic(features).squeeze(-1))
 
 
 def act(policy: Policy, variables: Any, carry: Carry, obs: jax.Array) -> tuple[Carry, Output]:
@@ -154,5 +156,5 @@ def log_prob(output: Output, u: jax.Array) -> jax.Array:
 
 
 def entropy(output: Output) -> jax.Array:
-    """Entropy of u, summed over the assets, ()."""
+    """Entropy of u, summed over the assets, (..., N) -> (...)."""
     return (output.log_std + 0.5 + HALF_LOG_TWO_PI).sum(-1)

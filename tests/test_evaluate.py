@@ -1,0 +1,169 @@
+"""Laws of evaluation: one simulator, chained stretches, honest baselines."""
+
+from dataclasses import replace
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from envs.market import build_market, to_device
+from envs.portfolio import Costs
+from envs.trading import TradingEnv, make_params
+from himari_jax.features import observation_width
+from himari_jax.policies import make_core
+from himari_jax.policies.policy import Policy
+from himari_jax.sizing import SizingRules
+from himari_jax.splits import decision_rows
+from train.baselines import BASELINES, Setting, all_orders
+from train.evaluate import make_tape, member, run_policy, run_weights
+
+SPAN = ((400, 600), (1000, 1199))
+FEE = 0.002
+
+
+@pytest.fixture(scope="module")
+def history(candles):
+    """Three assets in two segments, with bars that do not trade."""
+    market = candles(3, 1200, seed=11)
+    tradable = np.random.default_rng(1).random((1200, 3)) < 0.95
+    tradable[400:430, 2] = False
+    return replace(market, tradable=tradable, segment=(np.arange(1200) >= 601).astype(np.int32))
+
+
+def play_weights(history, targets, orders=None, fee=FEE):
+    """`run_weights` of (K, L, N) in float64, by account."""
+    with jax.enable_x64(True):
+        market = build_market(history, dtype=np.float64)
+        orders = np.ones(targets.shape, bool) if orders is None else orders
+        tape = make_tape(to_device(market), SPAN)
+        costs = Costs(jnp.float64(fee), jnp.float64(0))
+        paths = run_weights(jnp.asarray(targets, jnp.float64), jnp.asarray(orders), tape, costs)
+        return [member(paths, k) for k in range(len(targets))]
+
+
+@pytest.fixture(scope="module")
+def setting(history):
+    """What baselines look at, with a cap and a gross that bind."""
+    rules = SizingRules(max_position_pct=0.07, max_gross=0.2)
+    return Setting(history, build_market(history).tradable, SPAN, "vol-target", rules, 0)
+
+
+@pytest.fixture(scope="module")
+def courses(history, setting):
+    """The path of each baseline, by name."""
+    orders = all_orders(setting)
+    paths = play_weights(history, orders.target, orders.trade)
+    return dict(zip(BASELINES, paths, strict=True))
+
+
+def random_weights(seed):
+    """Targets (L, N) of a gross up to 1."""
+    rng = np.random.default_rng(seed)
+    rows = len(decision_rows(SPAN))
+    return rng.dirichlet(np.ones(4), rows)[:, :3]
+
+
+def test_evaluation_chains_the_equity_of_stretches_that_end_in_cash(history, ledger):
+    targets = random_weights(0)
+    path = play_weights(history, targets[None])[0]
+    equity, expected, offset = 1.0, [], 0
+    for start, stop in SPAN:
+        rows = np.arange(start, stop)
+        wanted = targets[offset : offset + len(rows)]
+        prices = history.open[rows + 1], history.close[rows + 1]
+        pages = ledger(*prices, wanted, history.tradable[rows + 1], FEE, capital=equity)
+        curve = pages["equity"].copy()
+        curve[-1] *= 1 - FEE * pages["weights"][-1].sum()  # everything is sold at the last mark
+        expected.extend(curve)
+        equity, offset = curve[-1], offset + len(rows)
+    np.testing.assert_allclose(np.exp(np.cumsum(path.log_return)), expected, rtol=1e-10)
+    assert path.held[200].sum() == pytest.approx(path.delta[200].sum(), abs=1e-15)  # a new stretch starts from cash
+
+
+def test_pnl_by_asset_sums_to_the_simple_return_of_the_bar(courses, history):
+    for path in (*courses.values(), play_weights(history, random_weights(1)[None], fee=0.03)[0]):
+        np.testing.assert_allclose(path.pnl.sum(-1), path.returns, rtol=0, atol=1e-13)
+
+
+def test_cash_does_nothing(courses):
+    for leaf in (courses["cash"].held, courses["cash"].delta, courses["cash"].cost, courses["cash"].log_return):
+        assert (leaf == 0).all()
+
+
+def test_buy_and_hold_trades_once_per_asset_and_stretch_at_the_first_bar_that_trades(courses, setting):
+    traded = courses["buy_and_hold"].delta != 0
+    tradable = setting.tradable[decision_rows(SPAN)]
+    for part in (slice(0, 200), slice(200, 399)):
+        np.testing.assert_array_equal(traded[part].sum(0), 1)
+        np.testing.assert_array_equal(traded[part].argmax(0), tradable[part].argmax(0))
+    # a third each: the first fills take 1/3 of equity, and the third cannot be bought before row 429
+    assert courses["buy_and_hold"].delta[0, 0] in (0.0, pytest.approx(1 / 3))
+    assert traded[:200, 2].argmax() >= 29
+
+
+def test_equal_weight_holds_a_third_of_each_after_every_fill(courses, setting):
+    path, tradable = courses["equal_weight"], setting.tradable[decision_rows(SPAN)]
+    everything = tradable.all(1)
+    held = path.held[everything]
+    assert (held <= 1 / 3 + 1e-12).all()
+    np.testing.assert_allclose(held, 1 / 3, atol=2 * FEE)  # what the fee leaves where all cash is spent
+    assert (path.delta[~tradable] == 0).all()
+
+
+def test_the_base_is_multiplier_one_with_the_caps(setting, history):
+    target = all_orders(setting).target[list(BASELINES).index("base")]
+    assert (target <= 0.07 + 1e-15).all()
+    assert (target.sum(-1) <= 0.2 + 1e-15).all()
+    assert (target.sum(-1) > 0.1999).any()  # the gross cap binds
+    late = all_orders(setting._replace(delay=1)).target[list(BASELINES).index("base")]
+    np.testing.assert_array_equal(late[1:200], target[:199])
+
+
+def test_vol_target_is_never_geared_and_long_only(setting):
+    rules = SizingRules(max_position_pct=1.0)
+    calm = replace(setting.candles, close=100 + 0.01 * setting.candles.close)
+    target = all_orders(setting._replace(candles=calm, rules=rules)).target[list(BASELINES).index("vol_target")]
+    assert (target >= 0).all()
+    assert target.sum(-1).max() == pytest.approx(1.0)
+    assert (target.sum(-1) <= 1 + 1e-12).all()
+
+
+@pytest.mark.parametrize("core", ["mlp", "lstm"])
+def test_evaluation_of_a_policy_equals_stepping_the_environment_with_its_actions(history, core):
+    module, hidden = make_core(core, hidden_dim=8, num_layers=1, lstm_hidden_dim=8, lstm_num_layers=1)
+    policy, env = Policy(module, 3, hidden), TradingEnv(3)
+    variables = policy.init(jax.random.key(0), policy.initial_carry(1), jnp.zeros((1, observation_width(3))))
+    market = to_device(build_market(history, "vol-target"))
+    params = make_params(market, SPAN, episode_steps=100, commission_rate=FEE, ruin=0.0)
+    path = member(run_policy(policy, jax.tree.map(lambda x: x[None], variables), make_tape(market, SPAN), params), 0)
+
+    @jax.jit
+    def stretch(start, actions):
+        def step(state, action):
+            _, state, _, _, info = env.step_env(jax.random.key(0), state, action, params)
+            return state, (info["held"], info["log_return"], state.account.weights)
+
+        return jax.lax.scan(step, env.state_at(start), actions)[1]
+
+    for start, rows in ((400, slice(0, 199)), (1000, slice(200, 399))):
+        held, log_return, weights = stretch(start, jnp.asarray(path.multiplier[rows]))
+        np.testing.assert_allclose(held, path.held[rows], rtol=1e-4, atol=1e-6)
+        last = rows.stop == 399
+        np.testing.assert_allclose(
+            log_return[: -1 if last else None], path.log_return[rows][: -1 if last else None], atol=1e-6
+        )
+        if last:  # the environment does not sell at the end
+            sale = np.log1p(-FEE * float(weights[-1].sum()))
+            assert path.log_return[-1] == pytest.approx(float(log_return[-1]) + sale, abs=1e-6)
+
+
+def test_weights_are_traced_once_for_all_values(history):
+    chex.clear_trace_counter()
+    tape = make_tape(to_device(build_market(history)), SPAN)
+    play = jax.jit(chex.assert_max_traces(run_weights.__wrapped__, n=1))
+    orders = jnp.ones((1, 399, 3), bool)
+    for k in range(3):
+        targets = jnp.asarray(random_weights(k)[None], jnp.float32)
+        play(targets, orders, tape, Costs(jnp.float32(0.001 * k), jnp.float32(0)))
