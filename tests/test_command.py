@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from himari_jax.errors import HimariError
 from himari_jax.sources.synthetic import SyntheticOptions
 from train.cli import parse, run_command
-from train.config import Config, differences, from_json, to_json
+from train.config import Config, differences, flatten, from_json, path_flag, to_json
 from train.ppo import main, read_flags
 
 ROOT = Path(__file__).parent.parent
@@ -251,10 +251,8 @@ NUMBERS = st.one_of(
     st.floats(-2, 2).map(str),
     st.sampled_from(["nan", "inf", "-inf", "1e400", "", "x", "0", "None", "--seed", "🦊", "1_000"]),
 )
-FLAGS = sorted(
-    {"--" + name.split(".", 1)[1].replace("_", "-") for name in __import__("train.config").config.flatten(to_json(Config()))}
-    - {"--run-dir", "--debug"}
-) + ["--help-me", "--resume"]  # fmt: skip
+OWN = ("--run-dir", "--debug")  # a folder of its own, and a traceback on request
+FLAGS = ["--help-me", *(name for name in map(path_flag, flatten(to_json(Config()))) if name not in OWN)]
 
 
 @settings(max_examples=300, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))

@@ -130,14 +130,32 @@ def test_vol_target_is_never_geared_and_long_only(setting):
     assert (target.sum(-1) <= 1 + 1e-12).all()
 
 
-@pytest.mark.parametrize("core", ["mlp", "lstm"])
-def test_evaluation_of_a_policy_equals_stepping_the_environment_with_its_actions(history, core):
-    module, hidden = make_core(core, hidden_dim=8, num_layers=1, lstm_hidden_dim=8, lstm_num_layers=1)
-    policy, env = Policy(module, 3, hidden), TradingEnv(3)
-    variables = policy.init(jax.random.key(0), policy.initial_carry(1), jnp.zeros((1, observation_width(3))))
+@pytest.fixture(scope="module")
+def play_policy(history):
+    """`play_policy(core, span)`: the path of random parameters over a span, and the environment's parameters."""
     market = to_device(build_market(history, "vol-target"))
     params = make_params(market, SPAN, episode_steps=100, commission_rate=FEE, ruin=0.0)
-    path = member(run_policy(policy, jax.tree.map(lambda x: x[None], variables), make_tape(market, SPAN), params), 0)
+
+    def play(core, span):
+        module, hidden = make_core(core, hidden_dim=8, num_layers=1, lstm_hidden_dim=8, lstm_num_layers=1)
+        policy = Policy(module, 3, hidden)
+        variables = policy.init(jax.random.key(0), policy.initial_carry(1), jnp.zeros((1, observation_width(3))))
+        seeds = jax.tree.map(lambda x: x[None], variables)
+        return member(run_policy(policy, seeds, make_tape(market, span), params), 0), params
+
+    return play
+
+
+def test_a_stretch_knows_nothing_of_the_one_before(play_policy):
+    both, alone = (play_policy("lstm", span)[0] for span in (SPAN, SPAN[1:]))
+    for name in ("multiplier", "held", "log_return"):
+        np.testing.assert_allclose(getattr(both, name)[200:], getattr(alone, name), rtol=0, atol=1e-7, err_msg=name)
+
+
+@pytest.mark.parametrize("core", ["mlp", "lstm"])
+def test_evaluation_of_a_policy_equals_stepping_the_environment_with_its_actions(play_policy, core):
+    path, params = play_policy(core, SPAN)
+    env = TradingEnv(3)
 
     @jax.jit
     def stretch(start, actions):

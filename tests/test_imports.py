@@ -49,7 +49,8 @@ def test_only_the_environments_import_gymnax():
 
 def test_host_modules_do_not_need_jax():
     names = ", ".join(f"himari_jax.{name}" for name in HOST)
-    assert not loaded_after(f"import {names}") & {"jax", "flax", "gymnax", "polars", "arch"}
+    # TA-Lib imports polars where it finds it; the server does not install it.
+    assert not loaded_after(f"import {names}") & {"jax", "flax", "gymnax", "arch"}
 
 
 def test_help_is_printed_before_jax_is_imported():

@@ -52,7 +52,7 @@ def test_gymnax_contract_six_values_shapes_and_a_final_observation(worlds, asset
     chex.assert_tree_all_finite((following, reward))
     assert terminated.dtype == truncated.dtype == bool
     np.testing.assert_array_equal(info["final_observation"], following)  # the same where nothing ended
-    np.testing.assert_array_equal(env.get_obs(state, params), following)
+    np.testing.assert_allclose(env.get_obs(state, params), following, rtol=1e-5, atol=1e-6)
 
 
 def test_truncation_at_the_time_limit_resets_and_keeps_the_final_observation(worlds):
@@ -126,6 +126,10 @@ def test_no_episode_spans_a_gap_or_leaves_the_training_span(candles):
     assert (t[:, 1:] == t[:, :-1] + 1)[going].all()
     assert (history.segment[t[:, 1:]] == history.segment[t[:, :-1]])[going].all()
     assert (done.sum(1) >= 3).all()
+    starts = np.asarray(params.starts)
+    for first, stop in split.train:  # every episode that may start has room to its time limit
+        inside = starts[(starts >= first) & (starts < stop)]
+        assert (inside.min(), inside.max()) == (first, stop - steps)
     assert np.isin(t[:, 1:][~going], np.asarray(params.starts)).all()
 
 

@@ -57,10 +57,10 @@ def choose_device(device: str) -> None:
 
     try:
         jax.devices()
-    except RuntimeError as error:
-        first = str(error).splitlines()[0]
+    except (RuntimeError, AssertionError) as error:  # jax asserts where a platform was named and none came up
         raise InputError(
-            f"--device {device}: jax finds no such device ({first}); install 'himari-jax[cuda]' or use --device cpu"
+            f"--device {device}: jax finds no such device; install 'himari-jax[cuda]' on a machine with a GPU, "
+            "or use --device cpu"
         ) from error
     folder = os.environ.get("JAX_COMPILATION_CACHE_DIR", str(Path.home() / ".cache" / "himari-jax"))
     jax.config.update("jax_compilation_cache_dir", folder)

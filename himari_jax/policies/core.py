@@ -16,7 +16,7 @@ def reset_carry(carry: Carry, reset: jax.Array) -> Carry:
         carry: leaves (B, H).
         reset: (B,) bool.
     """
-    return jax.tree.map(lambda leaf: jnp.where(reset[:, None], jnp.zeros_like(leaf), leaf), carry)
+    return jax.tree.map(lambda leaf: jnp.where(reset[:, None], 0, leaf), carry)
 
 
 class Core(nn.Module):

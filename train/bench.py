@@ -1,0 +1,126 @@
+"""`python -m train.bench`: steps per second of the environment alone and of training, for the three models."""
+
+import statistics
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from train.cli import parse, run_command
+from train.config import Config, DataConfig, PolicyConfig, PPOConfig
+from train.ppo import choose_device
+
+PROG = "python -m train.bench"
+MODELS = {"base": ("mlp", 1), "lstm": ("lstm", 1), "multi": ("mlp", 3)}
+EPISODES = (1000, 500)  # the user's yardstick: episodes x bars
+
+
+@dataclass(frozen=True)
+class BenchConfig:
+    """Measure steps per second on synthetic candles: the environment alone, and training at the defaults."""
+
+    models: tuple[Literal["base", "lstm", "multi"], ...] = ("base", "lstm", "multi")
+    """base: mlp, one asset; lstm: one asset; multi: mlp, three assets."""
+    num_envs: tuple[int, ...] = (64, 512, 4096)
+    """Parallel environments."""
+    rollout_steps: int = field(default=64)
+    """Bars between updates."""
+    repeats: int = 5
+    """Measurements, of which the median counts."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where to compute."""
+
+
+def main(args: Sequence[str]) -> int:
+    """Prints a line for each model and number of environments."""
+    bench = parse(BenchConfig, args, PROG)
+    choose_device(bench.device)
+    import jax
+
+    print(f"device: {jax.devices()[0].device_kind}; median of {bench.repeats}; rollouts of {bench.rollout_steps} bars")
+    print(f"{'model':6} {'envs':>5} {'env only':>14} {'training':>14} {'compile':>9}   {EPISODES[0]} x {EPISODES[1]}")
+    for model in bench.models:
+        for num_envs in bench.num_envs:
+            print(measure(model, num_envs, bench), flush=True)
+    return 0
+
+
+def measure(model: str, num_envs: int, bench: BenchConfig) -> str:
+    """One line of the table."""
+    import jax
+    import numpy as np
+
+    from train.session import build_session, compile_chunk, first_state
+
+    policy, assets = MODELS[model]
+    session = build_session(bench_config(policy, assets, num_envs, bench.rollout_steps))
+    state = jax.block_until_ready(first_state(session)())
+    started = time.perf_counter()
+    chunk = compile_chunk(session, state.runner)
+    compiling = time.perf_counter() - started
+    steps = num_envs * bench.rollout_steps
+    env_only = median_speed(environment_alone(session, state.runner), steps, bench.repeats)
+    runner = state.runner
+
+    def train() -> Any:
+        nonlocal runner
+        runner, told = chunk(runner, session.params, np.int32(1))
+        return told
+
+    training = median_speed(train, steps, bench.repeats)
+    yardstick = EPISODES[0] * EPISODES[1] / training
+    return f"{model:6} {num_envs:5d} {env_only:10,.0f} /s {training:10,.0f} /s {compiling:7.1f} s   {yardstick:6.1f} s"
+
+
+def bench_config(policy: Any, assets: int, num_envs: int, rollout_steps: int) -> Config:
+    """Defaults on synthetic candles."""
+    symbols = tuple(f"SYN{n + 1}" for n in range(assets))
+    return Config(
+        policy=PolicyConfig(policy=policy),
+        data=DataConfig(source="synthetic", symbols=symbols),
+        ppo=PPOConfig(num_envs=num_envs, rollout_steps=rollout_steps),
+    )
+
+
+def environment_alone(session: Any, runner: Any) -> Callable[[], Any]:
+    """Steps of all environments with random actions, no policy."""
+    import jax
+    import jax.numpy as jnp
+
+    from himari_jax.policies.policy import squash
+    from train.rollout import draw
+
+    env, params, steps = session.learner.env, session.params, session.config.ppo.rollout_steps
+    players = jax.tree.map(lambda x: x[0], runner.players)
+
+    @jax.jit
+    def play(env_state: Any, keys: jax.Array) -> Any:
+        _, noise, step_keys = draw(keys, steps, env.num_assets)
+
+        def step(state: Any, inputs: Any) -> Any:
+            noise, key = inputs
+            obs, state, reward, *_ = jax.vmap(env.step, (0, 0, 0, None))(key, state, squash(noise), params)
+            return state, (obs.sum(-1), reward)
+
+        return jax.lax.scan(step, env_state, (noise, step_keys))
+
+    state, keys = jax.tree.map(jnp.array, (players.env_state, players.keys))
+    return lambda: play(state, keys)
+
+
+def median_speed(run: Callable[[], Any], steps: int, repeats: int) -> float:
+    """Steps per second after a warm-up, median of the repeats."""
+    import jax
+
+    jax.block_until_ready(run())
+    seconds = []
+    for _ in range(repeats):
+        started = time.perf_counter()
+        jax.block_until_ready(run())
+        seconds.append(time.perf_counter() - started)
+    return steps / statistics.median(seconds)
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main))
