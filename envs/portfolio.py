@@ -78,7 +78,7 @@ def step_account(
     wanted = jnp.where(tradable & (jnp.abs(wanted) >= costs.min_trade), wanted, 0)
     buy, sell = jnp.maximum(wanted, 0), jnp.maximum(-wanted, 0)
     delta = cash_limit(weights, buy, sell, costs.rate) * buy - sell
-    held = weights + delta
+    held = jnp.where(sell > 0, target, weights + delta)  # a sale reaches its target without a rest
     cost = costs.rate * jnp.abs(delta).sum(-1)
 
     entry_value = weights / ratio + jnp.maximum(delta, 0)

@@ -134,14 +134,17 @@ def windowed_mean(x: np.ndarray, k: int) -> np.ndarray:
 
 
 def relative_strength(close: np.ndarray, span: Windows) -> np.ndarray:
-    """Wilder RSI(14) / 100; 0.5 where nothing moved within the look-back (TA-Lib says 0 there)."""
+    """Wilder RSI(14) / 100; 0.5 where nothing moved for a quarter of the look-back (TA-Lib says 0 when nothing ever did).
+
+    Gains and losses fade alike in a calm, so their ratio would remember moves of any age.
+    """
     # TA-Lib takes sums below 1e-14 for zero: the scale keeps cheap coins and long calms away from that.
     rsi = talib.RSI(close * (1e6 / close[0]), 14) / 100
     row = np.arange(len(close))
     moved = np.zeros(len(close), bool)
     moved[1:] = close[1:] != close[:-1]
     last_move = np.maximum.accumulate(np.where(moved, row, -span.lookback))
-    return np.where((row - last_move >= span.lookback - 1) & (row >= 14), 0.5, rsi)
+    return np.where((row - last_move >= span.lookback // 4) & (row >= 14), 0.5, rsi)
 
 
 def volume_ratio(volume: np.ndarray, span: Windows) -> np.ndarray:
@@ -155,7 +158,7 @@ def pair_correlations(close: np.ndarray, span: Windows) -> np.ndarray:
     """Rolling 24 h correlation of 1 h log returns of each pair, (T, N) -> (T, P); 0 where a window is flat."""
     rows, assets = close.shape
     out = np.zeros((rows, assets * (assets - 1) // 2))
-    if rows <= span.day + span.one_hour:
+    if rows < span.day + span.one_hour:
         return out
     returns = [change(np.log(close[:, n]), span.one_hour)[span.one_hour :] for n in range(assets)]
     mean = [windowed_mean(r, span.day) for r in returns]

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from himari_jax.candles import Candles
+from himari_jax.candles import HOUR_MS, Candles
 from himari_jax.features import segments, windows
 
 TARGET_VOLATILITY = 0.20  # annual, of the whole portfolio
@@ -20,6 +20,12 @@ class SizingRules:
     kelly_prior_bars: float = 720.0  # how many bars of evidence the prior (mean 0) is worth
     kelly_half_life_days: float = 180.0  # of the evidence; inf switches forgetting off
     kelly_prior_volatility: float = 0.6  # annual, the prior's guess
+
+    def __post_init__(self):
+        if not self.kelly_prior_bars > 2:
+            raise ValueError(
+                f"kelly_prior_bars {self.kelly_prior_bars}: a variance needs a prior worth more than 2 bars"
+            )
 
 
 def cap_targets(multiplier, base, max_position_pct, max_gross):
@@ -64,7 +70,7 @@ def constant(candles: Candles, rules: SizingRules) -> np.ndarray:
 
 def vol_target(candles: Candles, rules: SizingRules) -> np.ndarray:
     """`min(max_position_pct, .20 / (sigma sqrt(A)) / N)`, sigma from `ewma_volatility`; the cap where sigma is 0."""
-    sigma = ewma_volatility(candles) * np.sqrt(candles.bars_per_year)
+    sigma = ewma_volatility(candles) * np.sqrt(bars_per_year(candles))
     raw = TARGET_VOLATILITY / len(candles.symbols) / np.maximum(sigma, 1e-12)
     return np.minimum(rules.max_position_pct, raw)
 
@@ -88,6 +94,16 @@ def ewma_volatility(candles: Candles) -> np.ndarray:
     return out
 
 
+def bars_per_year(candles: Candles) -> np.ndarray:
+    """Bars of a year as the look-back before each row shows them, (T, 1); a constant where the market never closes."""
+    if candles.calendar == "continuous":
+        return np.full((len(candles.time), 1), candles.bars_per_year)
+    row = np.arange(len(candles.time))
+    first = np.maximum(row - windows(candles.bar_ms).lookback + 1, 0)
+    years = (candles.time - candles.time[first] + candles.bar_ms) / (365.25 * 24 * HOUR_MS)
+    return ((row - first + 1) / years)[:, None]
+
+
 def simple_returns(close: np.ndarray) -> np.ndarray:
     """`close[t] / close[t-1] - 1`, (T, N) -> (T - 1, N)."""
     return close[1:] / close[:-1] - 1
@@ -109,23 +125,24 @@ def kelly(candles: Candles, rules: SizingRules) -> np.ndarray:
     known = np.ones(len(candles.time))
     first = [start for start, _ in segments(candles)]
     returns[first], known[first] = 0.0, 0.0  # a return across a gap is not one bar's
-    bars_per_day = candles.bars_per_year / 365
+    year = bars_per_year(candles)
+    bars_per_day = year / 365
     decay = 0.5 ** (1 / (rules.kelly_half_life_days * bars_per_day))
     count = forget(known[:, None], decay) + rules.kelly_prior_bars
     total = forget(returns, decay)
     square = forget(returns**2, decay)
-    prior = rules.kelly_prior_volatility**2 / candles.bars_per_year * rules.kelly_prior_bars
+    prior = rules.kelly_prior_volatility**2 / year * rules.kelly_prior_bars
     mean = total / count
     variance = np.maximum(prior + square - total * mean, 1e-18) / 2 / (count / 2 - 1)
     fraction = rules.kelly_fraction * mean / (variance * (1 + 1 / count))
     return np.clip(fraction, 0.0, rules.max_position_pct)
 
 
-def forget(x: np.ndarray, decay: float) -> np.ndarray:
+def forget(x: np.ndarray, decay: np.ndarray) -> np.ndarray:
     """`s[t] = decay s[t-1] + x[t]` down the rows of (T, N)."""
     out = np.empty_like(x)
     state = np.zeros(x.shape[1])
     for t in range(len(x)):
-        state = decay * state + x[t]
+        state = decay[t] * state + x[t]
         out[t] = state
     return out
