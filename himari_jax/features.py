@@ -134,7 +134,7 @@ def windowed_mean(x: np.ndarray, k: int) -> np.ndarray:
 
 
 def relative_strength(close: np.ndarray, span: Windows) -> np.ndarray:
-    """Wilder RSI(14) / 100; 0.5 where nothing moved for a quarter of the look-back (TA-Lib says 0 when nothing ever did).
+    """Wilder RSI(14) / 100; 0.5 where nothing moved for a quarter of the look-back (TA-Lib says 0).
 
     Gains and losses fade alike in a calm, so their ratio would remember moves of any age.
     """
