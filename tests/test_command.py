@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 from himari_jax.errors import HimariError
 from himari_jax.sources.synthetic import SyntheticOptions
 from train.cli import parse, run_command
-from train.config import Config, differences, flatten, from_json, path_flag, to_json
+from train.config import Config
 from train.ppo import main, read_flags
+from train.stored import differences, flatten, from_json, path_flag, to_json
 
 ROOT = Path(__file__).parent.parent
 TINY = (

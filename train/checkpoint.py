@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import logging
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +82,8 @@ class Checkpoints:
         Raises:
             StorageError: it could not be written; older steps are intact.
         """
+        if step in self.steps():  # Orbax would return False, or raise, by its mood
+            raise StorageError(f"{self.folder}: checkpoint {step} exists already; is another process training here?")
         host = to_host(state)
         meta = {**meta, "schema": SCHEMA, "step": step, "leaves": {k: describe(v) for k, v in leaves(host).items()}}
         args = ocp.args.Composite(state=ocp.args.StandardSave(host), meta=ocp.args.JsonSave(meta))
@@ -141,7 +144,7 @@ class Checkpoints:
             shutil.move(self.folder / str(step), place / str(step))
         self.manager.reload()
         first = (str(error).splitlines() or [type(error).__name__])[0][:200]
-        print(f"warning: checkpoint {step} is damaged ({first}); moved to {place / str(step)}")
+        print(f"warning: checkpoint {step} is damaged ({first}); moved to {place / str(step)}", file=sys.stderr)
 
     def close(self) -> None:
         """Releases Orbax's threads."""

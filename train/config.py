@@ -1,8 +1,5 @@
 """Flags of `python -m train.ppo`, grouped; checked on the host before anything heavy is imported."""
 
-import dataclasses
-import hashlib
-import json
 import math
 import re
 from dataclasses import dataclass, field
@@ -25,6 +22,21 @@ def require(holds: bool, flag: str, value: object, allowed: str) -> None:
     """Raises one line that names flag, value and what is allowed."""
     if not holds:
         raise InputError(f"{flag} {value}: allowed is {allowed}")
+
+
+def flag(name: str) -> str:
+    """The flag of a field."""
+    return "--" + name.replace("_", "-")
+
+
+def parse_number(where: str, text: str, number: str) -> float:
+    """A finite float out of a flag's value."""
+    try:
+        value = float(number)
+    except ValueError:
+        value = math.nan
+    require(math.isfinite(value), where, text, "NAME or NAME=WEIGHT with a finite weight")
+    return value
 
 
 def parse_bar(text: str) -> int:
@@ -335,89 +347,3 @@ class Config:
         """Exploration at the start: where trading costs something, noise itself pays the fee."""
         chosen = self.policy.initial_log_std
         return chosen if chosen is not None else (-2.0 if self.market.cost > 0 else -0.5)
-
-
-MAY_CHANGE = {
-    "ppo.total_steps",
-    "ppo.num_episodes",
-    "run.run_dir",
-    "run.save_interval",
-    "run.eval_interval",
-    "run.keep",
-    "run.resume",
-    "run.fresh",
-    "run.device",
-    "run.debug",
-    "data.data",  # the fingerprint says whether the candles are the same
-}
-
-
-def flag(name: str) -> str:
-    """The flag of a field."""
-    return "--" + name.replace("_", "-")
-
-
-def path_flag(path: str) -> str:
-    """The flag of a dotted field: groups are left out, but for the options of a source."""
-    group, name = path.split(".", 1)
-    return flag(f"{group}.{name}" if group == "synthetic" else name)
-
-
-def parse_number(where: str, text: str, number: str) -> float:
-    """A finite float out of a flag's value."""
-    try:
-        value = float(number)
-    except ValueError:
-        value = math.nan
-    require(math.isfinite(value), where, text, "NAME or NAME=WEIGHT with a finite weight")
-    return value
-
-
-def to_json(config: Config) -> dict:
-    """The flags as nested dictionaries."""
-    return json.loads(json.dumps(dataclasses.asdict(config)))
-
-
-def from_json(values: dict) -> Config:
-    """The flags that `to_json` wrote.
-
-    Raises:
-        InputError: a key or value that this version does not know.
-    """
-    kinds: dict[str, Any] = {f.name: f.default_factory for f in dataclasses.fields(Config)}
-    try:
-        groups = {}
-        for name, kind in kinds.items():
-            group = {k: tuple(v) if isinstance(v, list) else v for k, v in values[name].items()}
-            groups[name] = kind(**group)
-        return Config(**groups)
-    except (KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"config.json was written by another version: {error}") from error
-
-
-def differences(old: Config, new: Config) -> list[str]:
-    """Flags that differ and may not, as `--flag old -> new`."""
-    pairs = zip(flatten(to_json(old)).items(), flatten(to_json(new)).values(), strict=True)
-    return [
-        f"{path_flag(path)} {before} -> {after}"
-        for (path, before), after in pairs
-        if before != after and path not in MAY_CHANGE
-    ]
-
-
-def flatten(values: dict, prefix: str = "") -> dict[str, Any]:
-    """Nested dictionaries as one, keys joined by dots."""
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        if isinstance(value, dict):
-            flat |= flatten(value, f"{prefix}{key}.")
-        else:
-            flat[prefix + key] = value
-    return flat
-
-
-def config_hash(config: Config) -> str:
-    """SHA-256 of everything that shapes the result but the seed, as hex."""
-    ignored = MAY_CHANGE - {"ppo.total_steps", "ppo.num_episodes"} | {"run.seed", "run.num_seeds"}
-    kept = {key: value for key, value in flatten(to_json(config)).items() if key not in ignored}
-    return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()

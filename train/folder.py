@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from himari_jax.errors import InputError, StorageError
-from train.config import Config, differences, from_json, to_json
+from train.config import Config
+from train.stored import differences, from_json, to_json
 
 
 def default_folder(config: Config, symbols: tuple[str, ...]) -> Path:
@@ -24,13 +25,24 @@ def stored_config(folder: Path) -> Config:
     Raises:
         InputError: no run is there.
     """
+    return from_json(stored_json(folder)["flags"])
+
+
+def stored_json(folder: Path) -> dict[str, Any]:
+    """`config.json` of a run, with its `flags` and `data`.
+
+    Raises:
+        InputError: no run is there, or the file is damaged.
+    """
     path = folder / "config.json"
     try:
-        return from_json(json.loads(path.read_text())["flags"])
+        stored = json.loads(path.read_text())
+        stored["flags"], stored["data"]["fingerprint"]
+        return stored
     except FileNotFoundError as error:
         raise InputError(f"--run-dir {folder}: no run is there (config.json is missing)") from error
     except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path}: cannot be read ({error})") from error
+        raise InputError(f"{path}: damaged ({type(error).__name__}: {error}); use another --run-dir") from error
     except OSError as error:
         raise StorageError(f"{path}: {error.strerror}") from error
 
@@ -52,11 +64,16 @@ def has_checkpoints(folder: Path) -> bool:
     return any(path.name.isdigit() for path in (folder / "checkpoints").glob("*"))
 
 
-def claim(folder: Path, config: Config, symbols: tuple[str, ...]) -> None:
-    """Makes the folder, or checks that the run inside may be continued with these flags.
+def claim(folder: Path, config: Config, fingerprint: str) -> None:
+    """Makes the folder, or checks that the run inside may be continued with these flags and candles.
+
+    Args:
+        folder: of the run.
+        config: flags.
+        fingerprint: of the candles.
 
     Raises:
-        InputError: other flags, other files, or `--fresh` on a folder that is not empty; nothing is changed.
+        InputError: other flags, candles or files, or `--fresh` on a folder that is not empty; nothing is changed.
         StorageError: it cannot be written.
     """
     try:
@@ -68,7 +85,7 @@ def claim(folder: Path, config: Config, symbols: tuple[str, ...]) -> None:
     if filled and not (folder / "config.json").exists():
         raise InputError(f"--run-dir {folder}: not empty and no run; choose another folder")
     if filled:
-        refuse_differences(folder, config)
+        refuse_differences(folder, config, fingerprint)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         probe = folder / ".probe"
@@ -78,8 +95,8 @@ def claim(folder: Path, config: Config, symbols: tuple[str, ...]) -> None:
         raise StorageError(f"--run-dir {folder}: {error.strerror}; choose a folder that can be written") from error
 
 
-def refuse_differences(folder: Path, config: Config) -> None:
-    """Raises where a run would be continued with other flags."""
+def refuse_differences(folder: Path, config: Config, fingerprint: str) -> None:
+    """Raises where a run would be continued with other flags or candles."""
     stored = stored_config(folder)
     if changed := differences(stored, config):
         raise InputError(
@@ -89,6 +106,11 @@ def refuse_differences(folder: Path, config: Config) -> None:
     if config.total_updates < stored.total_updates:
         raise InputError(
             f"--run-dir {folder}: the run there goes to {stored.wanted_steps} steps; it can be made longer, not shorter"
+        )
+    if (begun_on := stored_json(folder)["data"]["fingerprint"]) != fingerprint:
+        raise InputError(
+            f"--run-dir {folder}: the candles are not those that the run there was started on (fingerprint "
+            f"{fingerprint[:12]}, then {begun_on[:12]}); use those or another --run-dir"
         )
 
 

@@ -118,56 +118,77 @@ def judge(played: Played, chosen: int, seeds: list[int], num_samples: int = 1000
         seeds: their numbers.
         num_samples: of the stationary bootstrap.
     """
-    names, year = list(played.baselines), played.bars_per_year
-    blocks = {name: block(path, played.liquidated, year) for name, path in played.baselines.items()}
+    year = played.bars_per_year
+    baselines = {name: block(path, played.liquidated, year) for name, path in played.baselines.items()}
     agents = [
         {"seed": seed, **block(path, played.liquidated, year)} for seed, path in zip(seeds, played.agents, strict=True)
     ]
-    best = max(names, key=lambda name: zero_if_nan(blocks[name]["sharpe"]))
-    # Column 0 is the chosen seed: the block length looks at its differences to the others.
-    others = [path for k, path in enumerate(played.agents) if k != chosen]
-    paths = [played.agents[chosen], *others, played.late, *played.baselines.values()]
-    samples = stationary_bootstrap_sharpe(np.stack([p.returns for p in paths], 1), year, num_samples)
-    order = [chosen, *(k for k in range(len(agents)) if k != chosen)]
-    late, first = samples[:, len(agents)], len(agents) + 1
-    for name, column in zip(names, samples.T[first:], strict=True):
-        blocks[name]["sharpe_interval"] = list(interval(column))
-    best_samples = samples[:, first + names.index(best)]
-    for column, k in enumerate(order):
-        difference = zero_if_nan(agents[k]["sharpe"]) - zero_if_nan(blocks[best]["sharpe"])
-        agents[k]["sharpe_interval"] = list(interval(samples[:, column]))
-        agents[k]["sharpe_difference"] = {
+    best = max(baselines, key=lambda name: zero_if_nan(baselines[name]["sharpe"]))
+    samples = resample(played, chosen, num_samples)
+    for name, column in samples.baselines.items():
+        baselines[name]["sharpe_interval"] = list(interval(column))
+    for agent, column in zip(agents, samples.agents, strict=True):
+        agent["sharpe_interval"] = list(interval(column))
+        agent["sharpe_difference"] = {
             "baseline": best,
-            "value": difference,
-            "interval": list(interval(samples[:, column] - best_samples)),
+            "value": zero_if_nan(agent["sharpe"]) - zero_if_nan(baselines[best]["sharpe"]),
+            "interval": list(interval(column - samples.baselines[best])),
         }
-    agent = agents[chosen]
-    late_sharpe = zero_if_nan(metrics.sharpe(played.late.returns, year))
-    evidence = Evidence(
-        sharpe=zero_if_nan(agent["sharpe"]),
-        baseline=best,
-        baseline_sharpe=zero_if_nan(blocks[best]["sharpe"]),
-        difference=agent["sharpe_difference"]["value"],
-        difference_interval=tuple(agent["sharpe_difference"]["interval"]),
-        probabilistic_sharpe=zero_if_nan(probabilistic_sharpe(played.agents[chosen].returns)),
-        late_sharpe=late_sharpe,
-        late_difference=late_sharpe - zero_if_nan(metrics.sharpe(played.late_baselines[best].returns, year)),
-        late_interval=interval(late - samples[:, 0]),
-        spread=float(np.asarray(played.agents[chosen].multiplier, np.float64).std(0).max()),
-        detectable=minimum_detectable_sharpe(len(played.liquidated), year),
-    )
+    late_interval = interval(samples.late - samples.agents[chosen])
+    evidence = gather(played, chosen, agents[chosen], zero_if_nan(baselines[best]["sharpe"]), late_interval)
     return {
         "verdict": verdict(evidence),
         "chosen_seed": seeds[chosen],
         "seeds": agents,
-        "agent": agent,
-        "baselines": blocks,
+        "agent": agents[chosen],
+        "baselines": baselines,
         "minimum_detectable_sharpe": evidence.detectable,
-        "delay": {"sharpe": late_sharpe, "sharpe_difference": evidence.late_difference},
+        "delay": {"sharpe": evidence.late_sharpe, "sharpe_difference": evidence.late_difference},
         "probabilistic_sharpe": evidence.probabilistic_sharpe,
         "across_seeds": across_seeds(agents, played.agents),
         "advice": advice(played.agents[chosen]),
     }
+
+
+class Samples(NamedTuple):
+    """Annual Sharpe ratios of the same resampled bars, (num_samples,) each: differences are paired."""
+
+    agents: list[np.ndarray]  # by seed
+    late: np.ndarray
+    baselines: dict[str, np.ndarray]
+
+
+def resample(played: Played, chosen: int, num_samples: int) -> Samples:
+    """Stationary bootstrap of everything that was played, on one draw of bars."""
+    # The chosen seed stands first: the block length looks at its differences to the others.
+    order = [chosen, *(k for k in range(len(played.agents)) if k != chosen)]
+    paths = [*(played.agents[k] for k in order), played.late, *played.baselines.values()]
+    columns = stationary_bootstrap_sharpe(np.stack([p.returns for p in paths], 1), played.bars_per_year, num_samples).T
+    seeds = len(order)
+    agents = [columns[order.index(k)] for k in range(seeds)]
+    return Samples(agents, columns[seeds], dict(zip(played.baselines, columns[seeds + 1 :], strict=True)))
+
+
+def gather(
+    played: Played, chosen: int, agent: dict[str, Any], baseline_sharpe: float, late_interval: tuple[float, float]
+) -> Evidence:
+    """What the verdict on the chosen seed rests on."""
+    year, best = played.bars_per_year, agent["sharpe_difference"]["baseline"]
+    late_sharpe = zero_if_nan(metrics.sharpe(played.late.returns, year))
+    low, high = agent["sharpe_difference"]["interval"]
+    return Evidence(
+        sharpe=zero_if_nan(agent["sharpe"]),
+        baseline=best,
+        baseline_sharpe=baseline_sharpe,
+        difference=agent["sharpe_difference"]["value"],
+        difference_interval=(low, high),
+        probabilistic_sharpe=zero_if_nan(probabilistic_sharpe(played.agents[chosen].returns)),
+        late_sharpe=late_sharpe,
+        late_difference=late_sharpe - zero_if_nan(metrics.sharpe(played.late_baselines[best].returns, year)),
+        late_interval=late_interval,
+        spread=float(np.asarray(played.agents[chosen].multiplier, np.float64).std(0).max()),
+        detectable=minimum_detectable_sharpe(len(played.liquidated), year),
+    )
 
 
 def across_seeds(agents: list[dict], paths: list[Path]) -> dict[str, Any] | None:

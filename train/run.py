@@ -1,11 +1,9 @@
 """The course of a run: chunks of updates, evaluations, checkpoints, and the judgement at the end."""
 
-import importlib.metadata
 import json
 import os
 import resource
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -15,20 +13,21 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from himari_jax import __version__, metrics
+from himari_jax import metrics
 from himari_jax.errors import NumericalError, Preempted
 from train.checkpoint import Checkpoints
-from train.config import Config, config_hash
+from train.config import Config
 from train.evaluate import make_tape, run_policy
 from train.final import judge_run, print_result
 from train.folder import claim, default_folder, describe, has_checkpoints, write_json
 from train.judge import null_if_nan, zero_if_nan
 from train.learner import Metrics
 from train.logs import Bar, MetricsLog
+from train.provenance import bar_name, data_report, made_by
 from train.session import Best, Session, build_session, compile_chunk, first_state
+from train.stored import config_hash
 
 CHUNK_SECONDS = 1.0  # a signal waits for the end of a chunk
-PACKAGES = ("jax", "flax", "optax", "gymnax", "orbax-checkpoint", "numpy", "polars", "TA-Lib")
 
 
 def train(config: Config, resumed: Path | None = None) -> int:
@@ -41,7 +40,7 @@ def train(config: Config, resumed: Path | None = None) -> int:
     begun = time.perf_counter()
     session = build_session(config)
     folder = resumed or Path(config.run.run_dir or default_folder(config, session.symbols))
-    claim(folder, config, session.symbols)
+    claim(folder, config, session.candles.fingerprint)
     finished = finished_result(folder, config)
     if finished is not None:
         print_result(finished, config, folder)
@@ -82,14 +81,6 @@ def announce(session: Session, folder: Path) -> None:
     print(f"run folder: {folder}")
 
 
-def bar_name(bar_ms: int) -> str:
-    """Length of a bar as a flag writes it."""
-    for unit, length in (("d", 86_400_000), ("h", 3_600_000), ("m", 60_000)):
-        if bar_ms % length == 0:
-            return f"{bar_ms // length}{unit}"
-    return f"{bar_ms} ms"
-
-
 class Course:
     """A run under way: its state, clock and files."""
 
@@ -98,10 +89,12 @@ class Course:
         self.data_seconds = data_seconds
         self.compile_seconds = self.train_seconds = self.evaluate_seconds = 0.0
         self.signal: int | None = None
+        self.told = ""  # the newest evaluation
         self.tape = make_tape(session.params.market, session.split.val)
         continued = has_checkpoints(folder)
         self.checkpoints = Checkpoints(folder / "checkpoints", self.config.run.keep)
         make = first_state(session)
+        print("compiling ...", flush=True)
         started = time.perf_counter()
         if continued:
             like = jax.eval_shape(make)
@@ -118,19 +111,7 @@ class Course:
     def write_headers(self) -> None:
         """config.json and data_report.json."""
         write_json(self.folder / "config.json", describe(self.config, made_by(self.session)))
-        candles = self.session.candles
-        report = {
-            "symbols": candles.symbols,
-            "bar": bar_name(candles.bar_ms),
-            "calendar": candles.calendar,
-            "rows": len(candles.time),
-            "first": iso(candles.time[0]),
-            "last": iso(candles.time[-1]),
-            "fingerprint": candles.fingerprint,
-            "synthetic": candles.synthetic,
-            "findings": self.session.report.entries,
-        }
-        write_json(self.folder / "data_report.json", report)
+        write_json(self.folder / "data_report.json", data_report(self.session))
 
     def run(self) -> None:
         """Chunks of updates until the end or a signal."""
@@ -213,8 +194,6 @@ class Course:
         else:
             bar.line(f"update {self.done:>5} of {self.config.total_updates}  {self.pace()}  {text}")
 
-    told = ""
-
     def pace(self) -> str:
         """Speed and the newest evaluation."""
         return f"{self.speed():,.0f} steps/s  {self.told}"
@@ -263,38 +242,3 @@ def better(best: Best, variables: dict, sharpes: np.ndarray, update: int) -> Bes
         sharpe=choose(jnp.asarray(sharpes, jnp.float32), best.sharpe),
         update=choose(jnp.full_like(best.update, update), best.update),
     )
-
-
-def made_by(session: Session) -> dict[str, Any]:
-    """Versions, device, commit and data: what says where an artefact comes from."""
-    versions = {name: importlib.metadata.version(name) for name in PACKAGES}
-    return {
-        "himari_jax": __version__,
-        "commit": commit(),
-        "python": sys.version.split()[0],
-        "versions": versions,
-        "device": jax.devices()[0].device_kind,
-        "data": {
-            "source": session.config.data.chosen_source,
-            "symbols": list(session.symbols),
-            "bar": bar_name(session.candles.bar_ms),
-            "fingerprint": session.candles.fingerprint,
-            "synthetic": session.candles.synthetic,
-        },
-        "config_hash": config_hash(session.config),
-    }
-
-
-def commit() -> str | None:
-    """The commit of the source tree, None outside one."""
-    try:
-        where = Path(__file__).parent
-        found = subprocess.run(["git", "rev-parse", "HEAD"], cwd=where, capture_output=True, text=True, timeout=5)
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return found.stdout.strip() or None
-
-
-def iso(time_ms: int) -> str:
-    """A time in ISO 8601, UTC."""
-    return str(np.datetime64(int(time_ms), "ms").astype("datetime64[s]")) + "Z"

@@ -1,0 +1,75 @@
+"""What made an artefact: versions, device, commit, data."""
+
+import importlib.metadata
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from himari_jax import __version__
+from train.session import Session
+from train.stored import config_hash
+
+PACKAGES = ("jax", "flax", "optax", "gymnax", "orbax-checkpoint", "numpy", "polars", "TA-Lib")
+
+
+def bar_name(bar_ms: int) -> str:
+    """Length of a bar as a flag writes it."""
+    for unit, length in (("d", 86_400_000), ("h", 3_600_000), ("m", 60_000)):
+        if bar_ms % length == 0:
+            return f"{bar_ms // length}{unit}"
+    return f"{bar_ms} ms"
+
+
+def made_by(session: Session) -> dict[str, Any]:
+    """Versions, device, commit and data: what says where an artefact comes from."""
+    versions = {name: importlib.metadata.version(name) for name in PACKAGES}
+    return {
+        "himari_jax": __version__,
+        "commit": commit(),
+        "python": sys.version.split()[0],
+        "versions": versions,
+        "device": jax.devices()[0].device_kind,
+        "data": {
+            "source": session.config.data.chosen_source,
+            "symbols": list(session.symbols),
+            "bar": bar_name(session.candles.bar_ms),
+            "fingerprint": session.candles.fingerprint,
+            "synthetic": session.candles.synthetic,
+        },
+        "config_hash": config_hash(session.config),
+    }
+
+
+def commit() -> str | None:
+    """The commit of the source tree, None outside one."""
+    try:
+        where = Path(__file__).parent
+        found = subprocess.run(["git", "rev-parse", "HEAD"], cwd=where, capture_output=True, text=True, timeout=5)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return found.stdout.strip() or None
+
+
+def iso(time_ms: int) -> str:
+    """A time in ISO 8601, UTC."""
+    return str(np.datetime64(int(time_ms), "ms").astype("datetime64[s]")) + "Z"
+
+
+def data_report(session: Session) -> dict[str, Any]:
+    """What `data_report.json` holds: the candles and what was found in them."""
+    candles = session.candles
+    return {
+        "symbols": candles.symbols,
+        "bar": bar_name(candles.bar_ms),
+        "calendar": candles.calendar,
+        "rows": len(candles.time),
+        "first": iso(candles.time[0]),
+        "last": iso(candles.time[-1]),
+        "fingerprint": candles.fingerprint,
+        "synthetic": candles.synthetic,
+        "findings": session.report.entries,
+    }
