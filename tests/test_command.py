@@ -28,6 +28,11 @@ TINY = (
 ).split()
 
 
+BASELINES = [
+    "cash", "buy_and_hold", "equal_weight", "base", "vol_target", "kelly", "momentum", "random", "constant",
+]  # fmt: skip
+
+
 def command(folder, *args):
     """Runs the command in this process: the exit code."""
     return run_command(main, [*TINY, "--run-dir", str(folder), *args])
@@ -54,7 +59,7 @@ def test_a_run_folder_holds_what_the_next_commands_read(finished):
     } <= set(result)  # fmt: skip
     assert result["verdict"]["word"] in ("EDGE", "NO EDGE", "INCONCLUSIVE")
     assert result["verdict"]["reason"]
-    assert set(result["baselines"]) == {"cash", "buy_and_hold", "equal_weight", "base", "vol_target"}
+    assert list(result["baselines"]) == BASELINES
     assert [block["seed"] for block in result["seeds"]] == [0, 1]
     assert result["agent"] == result["seeds"][result["chosen_seed"]]
     block = {
@@ -84,8 +89,7 @@ def test_validation_picks_the_seed_and_the_test_span_has_no_say(finished):
 def test_equity_parquet_has_the_agreed_columns(finished):
     frame = pl.read_parquet(finished / "equity.parquet")
     assert frame.columns == [
-        "time", "weight_SYN1", "weight_SYN2", "equity", "baseline_cash", "baseline_buy_and_hold",
-        "baseline_equal_weight", "baseline_base", "baseline_vol_target", "liquidated",
+        "time", "weight_SYN1", "weight_SYN2", "equity", *(f"baseline_{name}" for name in BASELINES), "liquidated",
     ]  # fmt: skip
     assert frame.schema["time"] == pl.Datetime("ms", "UTC")
     assert frame["liquidated"].to_list() == [False] * (len(frame) - 1) + [True]

@@ -14,9 +14,9 @@ from envs.trading import TradingEnv, make_params
 from himari_jax.features import observation_width
 from himari_jax.policies import make_core
 from himari_jax.policies.policy import Policy
-from himari_jax.sizing import SizingRules
+from himari_jax.sizing import SizingRules, base_positions
 from himari_jax.splits import decision_rows
-from train.baselines import BASELINES, Setting, all_orders
+from train.baselines import BASELINES, Setting, all_orders, constant, kelly, momentum, random
 from train.evaluate import make_tape, member, run_policy, run_weights
 
 SPAN = ((400, 600), (1000, 1199))
@@ -43,11 +43,14 @@ def play_weights(history, targets, orders=None, fee=FEE):
         return [member(paths, k) for k in range(len(targets))]
 
 
+MEAN, TRADED = np.array([0.1, 0.05, 0.2]), 0.02  # what an agent held on average, and traded per bar
+
+
 @pytest.fixture(scope="module")
 def setting(history):
     """What baselines look at, with a cap and a gross that bind."""
     rules = SizingRules(max_position_pct=0.07, max_gross=0.2)
-    return Setting(history, build_market(history).tradable, SPAN, "vol-target", rules, 0)
+    return Setting(history, build_market(history).tradable, SPAN, "vol-target", rules, 0, MEAN, TRADED)
 
 
 @pytest.fixture(scope="module")
@@ -185,3 +188,31 @@ def test_weights_are_traced_once_for_all_values(history):
     for k in range(3):
         targets = jnp.asarray(random_weights(k)[None], jnp.float32)
         play(targets, orders, tape, Costs(jnp.float32(0.001 * k), jnp.float32(0)))
+
+
+def test_momentum_holds_what_rose_over_720_bars(history, setting):
+    target = momentum(setting).target
+    rows = decision_rows(SPAN)
+    first = np.where(history.segment[rows] == 0, 0, np.argmax(history.segment == 1))
+    for k in range(0, len(rows), 37):
+        t = rows[k]
+        known = t - 720 >= first[k]
+        rose = history.close[t] > history.close[t - 720] if known else np.zeros(3, bool)
+        np.testing.assert_array_equal(target[k], rose / 3)
+
+
+def test_kelly_is_its_position_at_most_fully_invested(history, setting):
+    positions = base_positions("kelly", history, setting.rules)[decision_rows(SPAN)]
+    np.testing.assert_allclose(kelly(setting).target, positions / np.maximum(positions.sum(1, keepdims=True), 1))
+
+
+def test_random_has_the_turnover_and_mean_weights_of_the_agent(setting):
+    long = setting._replace(span=((0, 200_000),))  # only the shape is looked at
+    orders = random(long)
+    np.testing.assert_allclose(orders.target.mean(0), MEAN, rtol=0.02)
+    held = orders.target[np.maximum.accumulate(np.where(orders.trade[:, 0], np.arange(len(orders.trade)), 0))]
+    assert np.abs(np.diff(held, axis=0)).sum(1).mean() == pytest.approx(TRADED, rel=0.03)
+
+
+def test_constant_holds_the_mean_weights_of_the_agent(setting):
+    np.testing.assert_array_equal(constant(setting).target, np.tile(MEAN, (setting.shape[0], 1)))

@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from worlds import World, noise_close
+from worlds import World, hyper, noise_close
 
 from himari_jax.policies.core import reset_carry
 from himari_jax.policies.policy import act, squash, unroll
@@ -138,9 +138,12 @@ def test_any_number_of_updates_is_one_trace():
 def test_seeds_side_by_side_learn_what_each_learns_alone():
     world = World(noise_close(700, 1), "mlp", 0.001, SMALL)
     keys = jnp.stack([jax.random.key(3), jax.random.key(4)])
-    from worlds import hyper
 
-    both = jax.jit(jax.vmap(world.learner.init, (0, None, None, None)))(keys, world.params, hyper(), world.constants)
+    policies = []
+    for world.seed in (3, 4):
+        policies.append(world.variables())
+    stacked = jax.tree.map(lambda *x: jnp.stack(x), *policies)
+    both = jax.jit(jax.vmap(world.learner.init, (0, None, None, 0)))(keys, world.params, hyper(), stacked)
     both, _ = jax.jit(jax.vmap(lambda r, p: world.learner.update(r, p), (0, None)))(both, world.params)
     for k in (3, 4):
         world.seed = k

@@ -9,6 +9,7 @@ import numpy as np
 from envs.market import build_market
 from envs.trading import TradingEnv, make_params
 from himari_jax.candles import HOUR_MS, Candles
+from himari_jax.features import observation_width
 from himari_jax.policies import make_core
 from himari_jax.policies.policy import Policy, fit_scaling
 from himari_jax.splits import decision_rows
@@ -89,7 +90,12 @@ class World:
 
     def start(self, **changes):
         init = jax.jit(self.learner.init)
-        return init(jax.random.key(self.seed), self.params, hyper(**changes), self.constants)
+        return init(jax.random.key(self.seed), self.params, hyper(**changes), self.variables())
+
+    def variables(self):
+        """A policy before its first update."""
+        key = jax.random.key(self.seed)
+        return self.learner.init_policy(key, observation_width(self.assets), self.constants)
 
     def train(self, updates, runner=None, params=None):
         runner = self.start() if runner is None else runner

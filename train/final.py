@@ -10,6 +10,7 @@ from rich.table import Table
 
 from envs.market import Market, build_market, to_device
 from envs.portfolio import Costs
+from himari_jax import metrics
 from himari_jax.candles import Candles
 from himari_jax.errors import StorageError
 from himari_jax.splits import Stretches, decision_rows
@@ -18,9 +19,12 @@ from train.config import Config
 from train.evaluate import Path as Course
 from train.evaluate import make_tape, member, run_policy, run_weights
 from train.folder import write_json
-from train.judge import Played, judge, null_if_nan
+from train.judge import Played, judge, null_if_nan, zero_if_nan
+from train.ledger import Trial, record_trials, sharpes_on
 from train.logs import console
+from train.provenance import bar_name
 from train.session import Best, Session
+from train.stored import config_hash
 
 BAR_TOP_CORRELATION = 0.9  # above which assets are hardly different ones
 
@@ -29,12 +33,13 @@ def judge_run(session: Session, best: Best, folder: Path, timings: dict[str, Any
     """Plays the best parameters of each seed on the test span, on time and one bar later, and writes the result."""
     chosen = int(np.argmax(np.asarray(best.sharpe)))
     delay = session.config.market.delay
-    agents, baselines = play(session, best.variables, delay)
+    agents, baselines = play(session, best.variables, delay, chosen)
     one = jax.tree.map(lambda x: x[chosen : chosen + 1], best.variables)
-    late, late_baselines = play(session, one, delay + 1)
+    late, late_baselines = play(session, one, delay + 1, 0)
     tape = make_tape(session.market, session.split.test)
     played = Played(agents, late[0], baselines, late_baselines, np.asarray(tape.last), session.candles.bars_per_year)
-    result = judge(played, chosen, session.seeds)
+    trials = note_trials(session, agents, folder.absolute().parent)
+    result = judge(played, chosen, session.seeds, trials)
     result["advice"] += correlation_advice(session)
     result |= {
         "symbols": list(session.symbols),
@@ -52,15 +57,37 @@ def judge_run(session: Session, best: Best, folder: Path, timings: dict[str, Any
     return result
 
 
-def play(session: Session, variables: dict, delay: int) -> tuple[list[Course], dict[str, Course]]:
-    """Agents by seed and baselines by name on the test span, at a delay."""
+def note_trials(session: Session, agents: list[Course], root: Path) -> np.ndarray:
+    """Enters every seed in the ledger; Sharpe ratios per bar of all that was ever tried on this span, (n,)."""
+    (first, _), *_, (_, last) = spans(session)["test"] * 2
+    key = config_hash(session.config), session.candles.fingerprint, f"{first}/{last}", bar_name(session.candles.bar_ms)
+    trials = [
+        Trial(key[0], seed, *key[1:], zero_if_nan(metrics.sharpe(path.returns, 1.0)))
+        for seed, path in zip(session.seeds, agents, strict=True)
+    ]
+    record_trials(root, trials)
+    return sharpes_on(root, trials[0])
+
+
+def play(session: Session, variables: dict, delay: int, chosen: int) -> tuple[list[Course], dict[str, Course]]:
+    """Agents by seed and baselines by name on the test span, at a delay; `chosen` is the seed to compare with."""
     market = market_at(session, delay)
     test, candles = session.split.test, session.candles
     tape = make_tape(to_device(market), test)
     params = session.params.replace(ruin=jnp.zeros(()), market=None)
     path = run_policy(session.learner.policy, variables, tape, params)
     agents = [member(path, k) for k in range(path.held.shape[0])]
-    setting = Setting(candles, market.tradable, test, session.config.market.base_sizing, session.rules, delay)
+    agent = agents[chosen]
+    setting = Setting(
+        candles,
+        market.tradable,
+        test,
+        session.config.market.base_sizing,
+        session.rules,
+        delay,
+        mean_weights=np.asarray(agent.held, np.float64).mean(0),
+        traded=float(np.abs(agent.delta).sum(1).mean()),
+    )
     orders = all_orders(setting)
     costs = Costs(*(jnp.asarray(x) for x in params.costs))
     path = run_weights(jnp.asarray(orders.target, jnp.float32), jnp.asarray(orders.trade), tape, costs)

@@ -7,6 +7,7 @@ import numpy as np
 
 from himari_jax import metrics
 from himari_jax.statistics import (
+    deflated_sharpe,
     interquartile_mean,
     interval,
     minimum_detectable_sharpe,
@@ -29,7 +30,8 @@ class Evidence(NamedTuple):
     baseline_sharpe: float
     difference: float  # agent minus baseline
     difference_interval: tuple[float, float]
-    probabilistic_sharpe: float  # deflated, while no ledger counts trials
+    deflated_sharpe: float  # probability that the Sharpe is above what the best of so many trials reaches by luck
+    trials: int  # everything that was ever tried on this span
     late_sharpe: float  # of the agent, one bar later
     late_difference: float  # one bar later, to the same baseline
     late_interval: tuple[float, float]  # of (one bar later) minus (on time)
@@ -57,8 +59,8 @@ def verdict(e: Evidence) -> dict[str, str]:
     doubts = []
     if not low > 0:
         doubts.append(f"its Sharpe differs from {e.baseline}'s by {between}, which does not exclude 0")
-    if not e.probabilistic_sharpe > CONFIDENCE:
-        doubts.append(f"the probability that its Sharpe is above 0 is {e.probabilistic_sharpe:.2f}, not above 0.95")
+    if not e.deflated_sharpe > CONFIDENCE:
+        doubts.append(f"its deflated Sharpe ({count_trials(e)}) is {e.deflated_sharpe:.2f}, not above 0.95")
     if not e.late_difference > 0:
         doubts.append(f"one bar later it is not ahead of {e.baseline} ({e.late_difference:+.2f})")
     if doubts:
@@ -66,9 +68,14 @@ def verdict(e: Evidence) -> dict[str, str]:
         return word("INCONCLUSIVE", "; ".join(doubts) + sample)
     return word(
         "EDGE",
-        f"its Sharpe exceeds {e.baseline}'s by {between}, it is above 0 with probability "
-        f"{e.probabilistic_sharpe:.3f}, and one bar later it is still ahead ({e.late_difference:+.2f})",
+        f"its Sharpe exceeds {e.baseline}'s by {between}, its deflated Sharpe ({count_trials(e)}) is "
+        f"{e.deflated_sharpe:.3f}, and one bar later it is still ahead ({e.late_difference:+.2f})",
     )
+
+
+def count_trials(e: Evidence) -> str:
+    """How many trials the deflated Sharpe ratio allows for."""
+    return "1 trial" if e.trials == 1 else f"{e.trials} trials"
 
 
 def word(text: str, reason: str) -> dict[str, str]:
@@ -109,13 +116,14 @@ class Played(NamedTuple):
     bars_per_year: float
 
 
-def judge(played: Played, chosen: int, seeds: list[int], num_samples: int = 1000) -> dict[str, Any]:
+def judge(played: Played, chosen: int, seeds: list[int], trials: np.ndarray, num_samples: int = 1000) -> dict[str, Any]:
     """Blocks of agents and baselines, paired bootstrap, verdict: the judging part of result.json.
 
     Args:
         played: paths on the test span.
         chosen: index of the seed that validation chose.
         seeds: their numbers.
+        trials: Sharpe ratios per bar of everything that was ever tried on this span, these seeds included, (n,).
         num_samples: of the stationary bootstrap.
     """
     year = played.bars_per_year
@@ -135,7 +143,7 @@ def judge(played: Played, chosen: int, seeds: list[int], num_samples: int = 1000
             "interval": list(interval(column - samples.baselines[best])),
         }
     late_interval = interval(samples.late - samples.agents[chosen])
-    evidence = gather(played, chosen, agents[chosen], zero_if_nan(baselines[best]["sharpe"]), late_interval)
+    evidence = gather(played, chosen, agents[chosen], zero_if_nan(baselines[best]["sharpe"]), late_interval, trials)
     return {
         "verdict": verdict(evidence),
         "chosen_seed": seeds[chosen],
@@ -144,7 +152,9 @@ def judge(played: Played, chosen: int, seeds: list[int], num_samples: int = 1000
         "baselines": baselines,
         "minimum_detectable_sharpe": evidence.detectable,
         "delay": {"sharpe": evidence.late_sharpe, "sharpe_difference": evidence.late_difference},
-        "probabilistic_sharpe": evidence.probabilistic_sharpe,
+        "probabilistic_sharpe": zero_if_nan(probabilistic_sharpe(played.agents[chosen].returns)),
+        "deflated_sharpe": evidence.deflated_sharpe,
+        "trials": evidence.trials,
         "across_seeds": across_seeds(agents, played.agents),
         "advice": advice(played.agents[chosen]),
     }
@@ -170,7 +180,12 @@ def resample(played: Played, chosen: int, num_samples: int) -> Samples:
 
 
 def gather(
-    played: Played, chosen: int, agent: dict[str, Any], baseline_sharpe: float, late_interval: tuple[float, float]
+    played: Played,
+    chosen: int,
+    agent: dict[str, Any],
+    baseline_sharpe: float,
+    late_interval: tuple[float, float],
+    trials: np.ndarray,
 ) -> Evidence:
     """What the verdict on the chosen seed rests on."""
     year, best = played.bars_per_year, agent["sharpe_difference"]["baseline"]
@@ -182,7 +197,8 @@ def gather(
         baseline_sharpe=baseline_sharpe,
         difference=agent["sharpe_difference"]["value"],
         difference_interval=(low, high),
-        probabilistic_sharpe=zero_if_nan(probabilistic_sharpe(played.agents[chosen].returns)),
+        deflated_sharpe=zero_if_nan(deflated_sharpe(played.agents[chosen].returns, trials)),
+        trials=len(trials),
         late_sharpe=late_sharpe,
         late_difference=late_sharpe - zero_if_nan(metrics.sharpe(played.late_baselines[best].returns, year)),
         late_interval=late_interval,

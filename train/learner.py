@@ -96,21 +96,32 @@ class Learner:
     policy: Policy
     sizes: Sizes
 
-    def init(self, key: jax.Array, params: Any, hyper: Hyperparameters, constants: dict | None = None) -> Runner:
+    def init_policy(self, key: jax.Array, width: int, constants: dict | None = None) -> dict:
+        """Variables of one policy before its first update.
+
+        Not to be batched by `vmap`: orthogonal matrices come from QR, and several batched QR in one program
+        wait for each other for ever on a CPU with as many threads (seen with jaxlib 0.10.2 on two cores).
+
+        Args:
+            key: of the initialisation.
+            width: D.
+            constants: the normaliser's; the identity where None.
+        """
+        variables: Any = self.policy.init(key, self.policy.initial_carry(1), jnp.zeros((1, width)))
+        return variables if constants is None else {**variables, "constants": constants}
+
+    def init(self, key: jax.Array, params: Any, hyper: Hyperparameters, variables: dict) -> Runner:
         """A runner before its first update.
 
         Args:
-            key: seeds everything.
+            key: seeds environments and shuffles.
             params: of the environment.
             hyper: scalars.
-            constants: the normaliser's; identity where None.
+            variables: of the policy.
         """
-        key, key_init, key_envs, key_scale = jax.random.split(key, 4)
+        key, key_envs, key_scale = jax.random.split(key, 3)
         env_keys = jax.random.split(key_envs, self.sizes.num_envs)
         players = reset_players(self.env, params, self.policy, env_keys)
-        variables: Any = self.policy.init(key_init, self.policy.initial_carry(1), players.obs[:1])
-        if constants is not None:
-            variables = {**variables, "constants": constants}
         scale = self.measure_reward_scale(key_scale, params, variables)
         opt_state = optimiser(hyper).init(variables["params"])
         return Runner(variables, opt_state, players, key, jnp.int32(0), scale, hyper)

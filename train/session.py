@@ -12,7 +12,7 @@ from envs.market import Market, build_market, to_device
 from envs.trading import EnvParams, TradingEnv, make_params
 from himari_jax.candles import Candles, DataReport, check_candles
 from himari_jax.errors import InputError
-from himari_jax.features import windows
+from himari_jax.features import observation_width, windows
 from himari_jax.policies import make_core
 from himari_jax.policies.policy import Policy, fit_scaling
 from himari_jax.sizing import SizingRules
@@ -153,11 +153,15 @@ def hyperparameters(config: Config) -> Hyperparameters:
 def first_state(session: Session) -> Any:
     """A function without arguments that makes the state before the first update (traceable)."""
     learner, config = session.learner, session.config
-    init = jax.jit(jax.vmap(learner.init, in_axes=(0, None, None, None)))
+    width = observation_width(len(session.symbols))
+    init_policy = jax.jit(partial(learner.init_policy, width=width, constants=session.constants))
+    init = jax.jit(jax.vmap(learner.init, in_axes=(0, None, None, 0)))
 
     def make() -> TrainState:
-        keys = jnp.stack([jax.random.key(seed) for seed in session.seeds])
-        runner = init(keys, session.params, hyperparameters(config), session.constants)
+        keys = jnp.stack([jax.random.split(jax.random.key(seed)) for seed in session.seeds])  # (K, 2)
+        policies = [init_policy(key) for key in keys[:, 0]]
+        variables = jax.tree.map(lambda *leaves: jnp.stack(leaves), *policies)
+        runner = init(keys[:, 1], session.params, hyperparameters(config), variables)
         return TrainState(runner, no_best(runner))
 
     return make
