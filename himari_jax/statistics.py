@@ -4,6 +4,8 @@ Every formula works per bar; `bars_per_year` A appears only where an annual figu
 """
 
 import math
+from collections.abc import Iterator
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -86,21 +88,31 @@ def stationary_bootstrap_sharpe(
 
     Source: Politis and Romano, "The Stationary Bootstrap", JASA, 1994.
     """
-    from arch.bootstrap import StationaryBootstrap
-
     r = _columns(returns)
     if len(r) < 2 or not np.isfinite(r).all():
         return np.full((num_samples, r.shape[1]), np.nan)
-    bars = np.arange(len(r))
-    length: Any = block_length(r)  # declared int there, though any mean length serves
-    resampler = StationaryBootstrap(length, bars, seed=np.random.default_rng(seed))
+    chunks = resample_counts(len(r), block_length(r), num_samples, seed)
+    return np.concatenate([_counted_sharpes(counts, r) for counts in chunks]) * math.sqrt(bars_per_year)
+
+
+def resample_counts(num_bars: int, length: float, num_samples: int, seed: int) -> Iterator[np.ndarray]:
+    """How often each resample of the stationary bootstrap holds each bar, in chunks of (up to CHUNK, num_bars).
+
+    Args:
+        num_bars: T.
+        length: mean of the blocks' geometric lengths, in bars.
+        num_samples: resamples in all.
+        seed: of the draws.
+
+    Source: Politis and Romano, "The Stationary Bootstrap", JASA, 1994.
+    """
+    from arch.bootstrap import StationaryBootstrap
+
+    mean_length: Any = length  # declared int there, though any mean length serves
+    resampler = StationaryBootstrap(mean_length, np.arange(num_bars), seed=np.random.default_rng(seed))
     draws = (positional[0] for positional, _ in resampler.bootstrap(num_samples))
-    chunks = []
-    for start in range(0, num_samples, CHUNK):
-        size = min(CHUNK, num_samples - start)
-        counts = np.stack([np.bincount(next(draws), minlength=len(r)) for _ in range(size)])
-        chunks.append(_counted_sharpes(counts.astype(float), r))
-    return np.concatenate(chunks) * math.sqrt(bars_per_year)
+    while chunk := list(islice(draws, CHUNK)):
+        yield np.stack([np.bincount(bars, minlength=num_bars) for bars in chunk]).astype(float)
 
 
 def block_length(returns: np.ndarray) -> float:
@@ -173,7 +185,8 @@ def _sharpe_and_spread(returns: np.ndarray) -> tuple[float, float]:
     if not sd > 0:
         return math.nan, math.nan
     ratio, z = r.mean() / sd, (r - r.mean()) / r.std()
-    square = 1 - np.mean(z**3) * ratio + (np.mean(z**4) - 1) / 4 * ratio**2
+    z2 = z * z  # products: numpy's z**3 is a power function, a hundred times slower
+    square = 1 - np.mean(z2 * z) * ratio + (np.mean(z2 * z2) - 1) / 4 * ratio**2
     return float(ratio), math.sqrt(max(square, 0.0))
 
 
