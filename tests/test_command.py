@@ -48,7 +48,15 @@ def finished(tmp_path_factory):
 
 def test_a_run_folder_holds_what_the_next_commands_read(finished):
     names = {path.name for path in finished.iterdir()}
-    wanted = {"config.json", "data_report.json", "metrics.jsonl", "checkpoints", "result.json", "equity.parquet"}
+    wanted = {
+        "config.json",
+        "data_report.json",
+        "metrics.jsonl",
+        "checkpoints",
+        "result.json",
+        "equity.parquet",
+        "report.html",
+    }
     assert wanted <= names
     assert any(name.startswith("events.out.tfevents") for name in names)
     assert not [name for name in names if name.endswith(".part")]

@@ -90,7 +90,7 @@ def noise():
 
 
 def test_a_strong_policy_is_told_from_the_best_baseline(noise):
-    result = judge(play(noise + 0.005), 0, [7], ONE, num_samples=300)
+    result = judge(play(noise + 0.005), 0, [7], ONE, num_samples=300)[0]
     assert result["verdict"]["word"] == "EDGE"
     difference = result["agent"]["sharpe_difference"]
     sharpes = {name: block["sharpe"] for name, block in result["baselines"].items()}
@@ -103,20 +103,20 @@ def test_a_strong_policy_is_told_from_the_best_baseline(noise):
 def test_a_policy_that_sees_the_future_is_told_by_its_delay(noise):
     # On time it earns |r|, one bar later sign(r[t-1]) r[t]: nothing.
     late = np.sign(np.roll(noise, 1)) * noise
-    result = judge(play(np.abs(noise), late=late), 0, [0], ONE, num_samples=300)
+    result = judge(play(np.abs(noise), late=late), 0, [0], ONE, num_samples=300)[0]
     assert result["verdict"]["word"] == "NO EDGE"
     assert "delay 0" in result["verdict"]["reason"]
 
 
 def test_cash_counts_as_sharpe_0_and_is_null(noise):
-    result = null_if_nan(judge(play(noise - 0.01), 0, [0], ONE, num_samples=100))
+    result = null_if_nan(judge(play(noise - 0.01), 0, [0], ONE, num_samples=100)[0])
     assert result["baselines"]["cash"]["sharpe"] is None
     assert result["baselines"]["cash"]["sharpe_interval"] == [0.0, 0.0]
     assert result["verdict"]["word"] == "NO EDGE"
 
 
 def test_equal_seeds_raise_the_alarm(noise):
-    result = judge(play(noise, seeds=3), 1, [0, 1, 2], ONE, num_samples=100)
+    result = judge(play(noise, seeds=3), 1, [0, 1, 2], ONE, num_samples=100)[0]
     assert result["across_seeds"]["collapsed"] is True
     assert result["across_seeds"]["sharpe_std"] == pytest.approx(0)
     assert [agent["seed"] for agent in result["seeds"]] == [0, 1, 2]

@@ -23,6 +23,7 @@ from train.judge import Played, judge, null_if_nan, zero_if_nan
 from train.ledger import Trial, record_trials, sharpes_on
 from train.logs import console
 from train.provenance import bar_name
+from train.report import Extra, write_report
 from train.session import Best, Session
 from train.stored import config_hash
 
@@ -39,7 +40,7 @@ def judge_run(session: Session, best: Best, folder: Path, timings: dict[str, Any
     tape = make_tape(session.market, session.split.test)
     played = Played(agents, late[0], baselines, late_baselines, np.asarray(tape.last), session.candles.bars_per_year)
     trials = note_trials(session, agents, folder.absolute().parent)
-    result = judge(played, chosen, session.seeds, trials)
+    result, samples = judge(played, chosen, session.seeds, trials)
     result["advice"] += correlation_advice(session)
     result |= {
         "symbols": list(session.symbols),
@@ -54,7 +55,18 @@ def judge_run(session: Session, best: Best, folder: Path, timings: dict[str, Any
     result = null_if_nan(result)
     write_equity(folder / "equity.parquet", session, agents[chosen], baselines, played.liquidated)
     write_json(folder / "result.json", result)
+    write_report(folder, Extra(prices=closing_prices(session), samples=samples))
     return result
+
+
+def closing_prices(session: Session) -> Any:
+    """Closes at the decisions of the test span, as a polars frame with `time` and a column for each symbol."""
+    import polars as pl
+
+    rows = decision_rows(session.split.test)
+    time = pl.Series(closes(session.candles)[rows]).dt.replace_time_zone("UTC")
+    prices = {symbol: session.candles.close[rows, n] for n, symbol in enumerate(session.symbols)}
+    return pl.DataFrame({"time": time, **prices})
 
 
 def note_trials(session: Session, agents: list[Course], root: Path) -> np.ndarray:
@@ -165,7 +177,7 @@ def print_result(result: dict[str, Any], config: Config, folder: Path) -> None:
     out.print(table(result))
     for line in summary(result, config):
         out.print(line, soft_wrap=True)
-    out.print(f"next: see {folder}/result.json and equity.parquet; TensorBoard: tensorboard --logdir {folder}")
+    out.print(f"next: open {folder}/report.html; numbers in result.json and equity.parquet", soft_wrap=True)
 
 
 def table(result: dict[str, Any]) -> Table:

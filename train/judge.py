@@ -116,8 +116,12 @@ class Played(NamedTuple):
     bars_per_year: float
 
 
-def judge(played: Played, chosen: int, seeds: list[int], trials: np.ndarray, num_samples: int = 1000) -> dict[str, Any]:
+def judge(
+    played: Played, chosen: int, seeds: list[int], trials: np.ndarray, num_samples: int = 1000
+) -> tuple[dict[str, Any], np.ndarray]:
     """Blocks of agents and baselines, paired bootstrap, verdict: the judging part of result.json.
+
+    With it come the bootstrap samples of the chosen seed's Sharpe difference to the best baseline, (num_samples,).
 
     Args:
         played: paths on the test span.
@@ -144,7 +148,7 @@ def judge(played: Played, chosen: int, seeds: list[int], trials: np.ndarray, num
         }
     late_interval = interval(samples.late - samples.agents[chosen])
     evidence = gather(played, chosen, agents[chosen], zero_if_nan(baselines[best]["sharpe"]), late_interval, trials)
-    return {
+    result = {
         "verdict": verdict(evidence),
         "chosen_seed": seeds[chosen],
         "seeds": agents,
@@ -158,6 +162,7 @@ def judge(played: Played, chosen: int, seeds: list[int], trials: np.ndarray, num
         "across_seeds": across_seeds(agents, played.agents),
         "advice": advice(played.agents[chosen]),
     }
+    return result, samples.agents[chosen] - samples.baselines[best]
 
 
 class Samples(NamedTuple):
