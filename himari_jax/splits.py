@@ -33,10 +33,10 @@ def split_rows(candles: Candles, fractions: tuple[float, float] = (0.6, 0.8)) ->
     spans = {name: stretches(candles, start, stop, warm_up) for name, (start, stop) in edges.items()}
     for name, span in spans.items():
         if not span:
-            start, stop = edges[name]
+            longest = max(min(high, edges[name][1]) - max(low, edges[name][0]) for low, high in segments(candles))
             raise InputError(
-                f"{', '.join(candles.symbols)}: the {name} span has {stop - start} bars without a longer gap at most, "
-                f"but a look-back of {warm_up} bars and an episode of at least 1 need {warm_up + 2}; "
+                f"{', '.join(candles.symbols)}: the {name} span has at most {max(longest, 0)} bars without a longer "
+                f"gap, but a look-back of {warm_up} bars and an episode of at least 1 need {warm_up + 2}; "
                 "give more candles or other cuts (--split)"
             )
     return Split(**spans, cuts=(first, second))

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -192,6 +193,91 @@ def test_a_stopped_run_goes_on_and_ends_as_if_it_had_not_been_stopped(policy, tm
     assert first["agent"] == second["agent"]
     updates = [json.loads(line)["update"] for line in (parts / "metrics.jsonl").read_text().splitlines()]
     assert updates == sorted(set(updates))
+
+
+def test_a_folder_of_an_early_death_can_be_used_again(tmp_path):
+    process = start(tmp_path / "run")
+    for line in process.stdout:  # the folder is claimed, nothing is compiled yet
+        if line.startswith("compiling"):
+            break
+    process.send_signal(signal.SIGINT)
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == 75
+    assert "Traceback" not in error
+    assert len(error.strip().splitlines()) == 1
+    assert command(tmp_path / "run") == 0
+
+
+def test_two_processes_cannot_train_in_one_folder(tmp_path, capsys):
+    folder = tmp_path / "run"
+    process = start(folder, "--total-steps", str(256 * 20_000))
+    for line in process.stdout:
+        if line.startswith("compiling"):
+            break
+    assert command(folder, "--total-steps", str(256 * 20_000)) == 2
+    assert "another process" in capsys.readouterr().err
+    process.kill()
+    process.communicate()
+
+
+def test_lost_checkpoints_are_exit_4_again_and_again(finished, tmp_path, capsys):
+    folder = tmp_path / "run"
+    shutil.copytree(finished, folder)
+    shutil.rmtree(folder / "checkpoints")
+    for _ in range(2):
+        assert command(folder, "--symbols", "SYN1", "SYN2", "--num-seeds", "2", "--total-steps", "4096") == 4
+        assert "no checkpoint is left" in capsys.readouterr().err
+
+
+def test_other_candles_are_refused_on_continuing(tmp_path, capsys):
+    from himari_jax.sources import SourceRequest, synthetic
+
+    def write(seed):
+        raw = synthetic.load(SourceRequest(("SYN1",), options=SyntheticOptions(num_bars=3000, seed=seed)))[0]
+        columns = {name: getattr(raw, name) for name in ("open", "high", "low", "close", "volume")}
+        time = pl.Series(raw.time.astype("datetime64[ms]")).dt.replace_time_zone("UTC")
+        pl.DataFrame({"timestamp": time, **columns}).write_parquet(tmp_path / "S.parquet")
+
+    words = [word for word in TINY if "synthetic" not in word and word not in ("--source", "3000")]
+    words += ["--data", str(tmp_path / "S.parquet"), "--run-dir", str(tmp_path / "run")]
+    write(1)
+    assert run_command(main, words) == 0
+    write(2)
+    before = contents(tmp_path / "run")
+    assert run_command(main, words) == 2
+    assert run_command(main, [*words, "--total-steps", "4096"]) == 2
+    assert "candles are not those" in capsys.readouterr().err
+    assert contents(tmp_path / "run") == before
+
+
+@pytest.mark.parametrize("damage", ["", "{}", "[]", "nonsense"])
+def test_a_damaged_result_is_made_anew(finished, tmp_path, damage):
+    folder = tmp_path / "run"
+    shutil.copytree(finished, folder)
+    (folder / "result.json").write_text(damage)
+    assert command(folder, "--symbols", "SYN1", "SYN2", "--num-seeds", "2") == 0
+    anew, was = (json.loads((x / "result.json").read_text()) for x in (folder, finished))
+    assert anew["agent"] == was["agent"]
+
+
+def test_a_started_run_takes_a_length_in_the_other_unit_and_forgets_fresh(tmp_path):
+    folder = tmp_path / "run"
+    assert command(folder, "--fresh") == 0
+    # 2048 steps were 8 updates of 256; 80 episodes of 50 bars are 4000 steps, 16 updates.
+    assert run_command(main, ["--resume", "--run-dir", str(folder), "--num-episodes", "80"]) == 0
+    assert states(folder)[0] == 16
+
+
+def test_a_reader_that_leaves_does_not_end_the_run(tmp_path):
+    words = " ".join([sys.executable, "-m", "train.ppo", *TINY, "--run-dir", str(tmp_path / "run")])
+    subprocess.run(["bash", "-c", f"{words} | head -1"], cwd=ROOT, capture_output=True, timeout=120, check=True)
+    assert (tmp_path / "run" / "result.json").exists()
+
+
+def test_brackets_in_names_are_printed_as_they_are(tmp_path, capsys):
+    folder = tmp_path / "[/red][v2]"
+    assert command(folder) == 0
+    assert "[/red][v2]/report.html" in capsys.readouterr().out.replace("\n", "")
 
 
 def test_a_run_can_be_made_longer_and_keeps_its_schedule(tmp_path):

@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import json
 import logging
 import shutil
 import sys
@@ -52,6 +53,11 @@ def describe(leaf: np.ndarray) -> dict[str, Any]:
     return {"shape": list(leaf.shape), "dtype": str(leaf.dtype), "sha256": digest}
 
 
+def digest_of(meta: dict) -> str:
+    """SHA-256 of meta data, whatever the order of its keys."""
+    return hashlib.sha256(json.dumps(meta, sort_keys=True).encode()).hexdigest()
+
+
 class Checkpoints:
     """The checkpoints of a run folder; a step is the number of updates done.
 
@@ -61,16 +67,22 @@ class Checkpoints:
     """
 
     def __init__(self, folder: Path, keep: int = 3):
-        self.folder = folder
+        self.folder, self.keep = folder, keep
+        self.open()
+
+    def open(self) -> None:
+        """Makes Orbax look at the folder, anew where it did before."""
         # Orbax tells of every save at INFO level and warns of choices made here on purpose.
         logging.getLogger("absl").setLevel(logging.ERROR)
         options = ocp.CheckpointManagerOptions(
-            max_to_keep=keep, cleanup_tmp_directories=True, create=True, enable_async_checkpointing=False
+            max_to_keep=self.keep, cleanup_tmp_directories=True, create=True, enable_async_checkpointing=False
         )
         try:
-            self.manager = ocp.CheckpointManager(folder.absolute(), options=options)
+            self.manager = ocp.CheckpointManager(self.folder.absolute(), options=options)
         except OSError as error:
-            raise StorageError(f"{folder}: cannot be written ({error.strerror}); choose another --run-dir") from error
+            raise StorageError(
+                f"{self.folder}: cannot be written ({error.strerror}); choose another --run-dir"
+            ) from error
 
     def steps(self) -> list[int]:
         """Steps that were saved, oldest first."""
@@ -86,6 +98,7 @@ class Checkpoints:
             raise StorageError(f"{self.folder}: checkpoint {step} exists already; is another process training here?")
         host = to_host(state)
         meta = {**meta, "schema": SCHEMA, "step": step, "leaves": {k: describe(v) for k, v in leaves(host).items()}}
+        meta["sha256"] = digest_of(meta)
         args = ocp.args.Composite(state=ocp.args.StandardSave(host), meta=ocp.args.JsonSave(meta))
         try:
             saved = self.manager.save(step, args=args)
@@ -119,6 +132,8 @@ class Checkpoints:
         for candidate in reversed(self.steps() if step is None else [step]):
             try:
                 meta = self.meta(candidate)
+                if meta.pop("sha256") != digest_of(meta) or meta["step"] != candidate:
+                    raise ValueError("wrong digest of the meta data")
                 described = dict(meta["leaves"])
             except Exception as error:  # Orbax raises many kinds for damaged files
                 self.quarantine(candidate, error)
@@ -142,7 +157,8 @@ class Checkpoints:
         place.mkdir(exist_ok=True)
         with contextlib.suppress(FileNotFoundError):
             shutil.move(self.folder / str(step), place / str(step))
-        self.manager.reload()
+        self.manager.close()
+        self.open()
         first = (str(error).splitlines() or [type(error).__name__])[0][:200]
         print(f"warning: checkpoint {step} is damaged ({first}); moved to {place / str(step)}", file=sys.stderr)
 

@@ -2,11 +2,14 @@
 
 import contextlib
 import io
+import os
 import re
+import signal
 import sys
+import threading
 import traceback
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import tyro
 
@@ -55,11 +58,67 @@ def run_command(command: Callable[[Sequence[str]], int | None], args: Sequence[s
     `--debug` shows the traceback as well.
     """
     args = list(sys.argv[1:] if args is None else args)
+    if not isinstance(sys.stdout, Forgiving):
+        sys.stdout = Forgiving(sys.stdout)
     try:
         return command(args) or 0
     except HimariError as error:
-        if "--debug" in args:
-            traceback.print_exc()
-        line = " ".join(str(error).split())
-        print(line if error.exit_code == 75 else f"error: {line}", file=sys.stderr)
-        return error.exit_code
+        code, line = error.exit_code, str(error)
+    except MemoryError as error:
+        code, line = 2, f"out of memory ({error}); use fewer environments or smaller layers"
+    except OSError as error:
+        code, line = 5, f"{error.filename or 'storage'}: {error.strerror or error}"
+    except Exception as error:
+        code, line = unexpected(error)
+    if "--debug" in args:
+        traceback.print_exc()
+    line = " ".join(line.split())
+    print(line if code == 75 else f"error: {line}", file=sys.stderr)
+    return code
+
+
+def unexpected(error: Exception) -> tuple[int, str]:
+    """Exit code and line of an error that nobody foresaw."""
+    first = (str(error).strip().splitlines() or [""])[0][:300]
+    if "RESOURCE_EXHAUSTED" in str(error) or "out of memory" in str(error).lower():
+        return 2, f"the device has too little memory ({first}); use fewer environments or smaller layers"
+    return 1, f"unexpected {type(error).__name__}: {first}; --debug shows where, please report it"
+
+
+class Forgiving(io.TextIOBase):
+    """Standard output that a closed pipe, a full disk or an odd encoding cannot turn into a lost run."""
+
+    def __init__(self, stream: Any):
+        self.stream = stream
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.stream, name)
+
+    def isatty(self) -> bool:
+        """Whether it is a terminal."""
+        return self.stream is not None and self.stream.isatty()
+
+    def write(self, text: str) -> int:
+        """Writes what can be written."""
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            self.stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Flushes what can be flushed."""
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            self.stream.flush()
+
+
+def exit_at_signals(line: str) -> None:
+    """Until somebody else takes over, SIGINT and SIGTERM print a line and exit 75."""
+
+    def leave(number: int, frame: Any) -> None:
+        os.write(2, f"{line}\n".encode())
+        os._exit(75)
+
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, leave)

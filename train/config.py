@@ -65,9 +65,12 @@ class PolicyConfig:
     """Log deviation of the action before squashing, at the start."""
 
     def __post_init__(self):
-        for name in ("hidden_dim", "num_layers", "lstm_hidden_dim", "lstm_num_layers"):
+        for name in ("hidden_dim", "lstm_hidden_dim"):
             value = getattr(self, name)
-            require(value is None or 1 <= value <= 65_536, flag(name), value, "1 to 65536")
+            require(value is None or 1 <= value <= 16_384, flag(name), value, "1 to 16384")
+        for name in ("num_layers", "lstm_num_layers"):
+            value = getattr(self, name)
+            require(1 <= value <= 32, flag(name), value, "1 to 32")
         std = self.initial_log_std
         require(std is None or -20 <= std <= 5, "--initial-log-std", std, "-20 to 5")
 
@@ -191,7 +194,7 @@ class MarketConfig:
             require(
                 name in REWARD_TERMS and name not in terms, "--reward", text, f"each once of {', '.join(REWARD_TERMS)}"
             )
-            terms[name] = parse_number("--reward", text, weight or "1")
+            terms[name] = parse_number("--reward", text, weight if "=" in text else "1")
         return terms
 
 
@@ -237,7 +240,8 @@ class PPOConfig:
         require(not both, "--total-steps and --num-episodes", f"{self.total_steps}, {self.num_episodes}", "one of them")
         for name in COUNTS:
             value = getattr(self, name)
-            require(value is None or 1 <= value < 2**31, flag(name), value, "a whole number of at least 1")
+            most = 2**24 if name == "num_envs" else 2**40
+            require(value is None or 1 <= value <= most, flag(name), value, f"a whole number from 1 to {most}")
         for name in ("learning_rate", "max_grad_norm", "clip_eps"):
             value = getattr(self, name)
             require(value > 0 and math.isfinite(value), flag(name), value, "a number above 0")
@@ -287,6 +291,7 @@ class RunConfig:
 
     def __post_init__(self):
         require(0 <= self.seed < 2**31, "--seed", self.seed, "0 to 2147483647")
+        require(self.run_dir != "", "--run-dir", "''", "the name of a folder")
         require(1 <= self.num_seeds <= 4096, "--num-seeds", self.num_seeds, "1 to 4096")
         require(1 <= self.keep <= 10_000, "--keep", self.keep, "1 to 10000")
         for name in ("save_interval", "eval_interval"):

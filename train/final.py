@@ -6,7 +6,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from rich.table import Table
 
 from envs.market import Market, build_market, to_device
 from envs.portfolio import Costs
@@ -15,13 +14,11 @@ from himari_jax.candles import Candles
 from himari_jax.errors import StorageError
 from himari_jax.splits import Stretches, decision_rows
 from train.baselines import BASELINES, Setting, all_orders
-from train.config import Config
 from train.evaluate import Path as Course
 from train.evaluate import make_tape, member, run_policy, run_weights
 from train.folder import write_json
 from train.judge import Played, judge, null_if_nan, zero_if_nan
 from train.ledger import Trial, record_trials, sharpes_on
-from train.logs import console
 from train.provenance import bar_name
 from train.report import Extra, write_report
 from train.session import Best, Session
@@ -168,98 +165,3 @@ def correlation_advice(session: Session) -> list[str]:
     pairs = [(i, j) for i in range(len(matrix)) for j in range(i) if matrix[i, j] > BAR_TOP_CORRELATION]
     names = [f"{session.symbols[j]} and {session.symbols[i]} ({matrix[i, j]:.2f})" for i, j in pairs]
     return [f"hardly different assets: {', '.join(names)}; others would diversify"] if names else []
-
-
-def print_result(result: dict[str, Any], config: Config, folder: Path) -> None:
-    """The table, the verdict and what to do next."""
-    out = console()
-    out.print()
-    out.print(table(result))
-    for line in summary(result, config):
-        out.print(line, soft_wrap=True)
-    out.print(f"next: open {folder}/report.html; numbers in result.json and equity.parquet", soft_wrap=True)
-
-
-def table(result: dict[str, Any]) -> Table:
-    """The agent and the baselines, a row each."""
-    test = result["spans"]["test"]
-    kind = "SYNTHETIC " if result["synthetic"] else ""
-    title = f"{kind}{' '.join(result['symbols'])}, test span {test[0][0][:10]} to {test[-1][1][:10]}, costs included"
-    grid = Table(title=title, title_justify="left", box=None, pad_edge=False)
-    grid.add_column("")
-    for name in COLUMNS:
-        grid.add_column(name, justify="right")
-    rows = {f"agent ({result['policy']})": result["agent"], **result["baselines"]}
-    for name, block in rows.items():
-        grid.add_row(name, *cells(block), style="bold" if block is result["agent"] else None)
-    return grid
-
-
-COLUMNS = (
-    "Sharpe",
-    "95 % interval",
-    "Sortino",
-    "CAGR",
-    "max DD",
-    "turnover/y",
-    "exposure",
-    "win rate",
-    "Herfindahl",
-    "divers.",
-)
-
-
-def cells(block: dict[str, Any]) -> list[str]:
-    """The numbers of a row as text."""
-    low, high = block["sharpe_interval"]
-    return [
-        number(block["sharpe"], "{:.2f}"),
-        "-" if low is None else f"{low:.2f} to {high:.2f}",
-        number(block["sortino"], "{:.2f}"),
-        number(block["cagr"], "{:.1%}"),
-        number(block["max_drawdown"], "{:.1%}"),
-        number(block["turnover"], "{:.1f}"),
-        number(block["exposure"], "{:.2f}"),
-        number(block["win_rate_bar"], "{:.1%}"),
-        number(block["herfindahl"], "{:.2f}"),
-        number(block["diversification"], "{:.2f}"),
-    ]
-
-
-def number(value: float | None, form: str) -> str:
-    """A number as text, a dash where it is undefined."""
-    return "-" if value is None else form.format(value)
-
-
-def summary(result: dict[str, Any], config: Config) -> list[str]:
-    """The lines under the table."""
-    difference, timing = result["agent"]["sharpe_difference"], result["timings"]
-    low, high = difference["interval"]
-    capital = config.market.initial_capital
-    lines = [
-        "",
-        f"Sharpe minus {difference['baseline']}'s (the best baseline): {difference['value']:+.2f}, "
-        f"95 % interval {low:+.2f} to {high:+.2f} (paired stationary bootstrap)",
-        f"the smallest Sharpe that this sample could confirm: {result['minimum_detectable_sharpe']:.2f}",
-        f"one bar later: Sharpe {number(result['delay']['sharpe'], '{:.2f}')}",
-        f"{capital:,.0f} became {capital * result['agent']['final_equity']:,.0f}",
-    ]
-    seeds = result["across_seeds"]
-    if seeds:
-        alarm = "; ALARM: the seeds collapsed into one policy" if seeds["collapsed"] else ""
-        lines.append(
-            f"{len(result['seeds'])} seeds: Sharpe mean {seeds['sharpe_mean']:.2f}, inter-quartile mean "
-            f"{seeds['sharpe_iqm']:.2f}, deviation {seeds['sharpe_std']:.2f}; correlation of positions "
-            f"{seeds['position_correlation']:.2f}{alarm}; shown: seed {result['chosen_seed']}, best on validation"
-        )
-    lines += [f"advice: {text}" for text in result["advice"]]
-    verdict = result["verdict"]
-    lines += ["", f"[bold]{verdict['word']}[/bold]: {verdict['reason']}", ""]
-    speed = timing["steps_per_second"]
-    pace = f" ({speed:,.0f} steps/s)" if speed else ""
-    lines.append(
-        f"trained {timing['steps']:,} steps in {timing['train_seconds']:.1f} s{pace} on {timing['device']}; "
-        f"compiling {timing['compile_seconds']:.1f} s, data {timing['data_seconds']:.1f} s; "
-        f"peak memory {timing['peak_memory_mb']:,.0f} MB"
-    )
-    return lines

@@ -1,13 +1,15 @@
 """The run folder: claiming it, what it remembers, what it ends with. Light: no jax."""
 
+import fcntl
 import json
 import os
 import re
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
-from himari_jax.errors import InputError, StorageError
+from himari_jax.errors import CheckpointError, InputError, StorageError
 from train.config import Config
 from train.stored import differences, from_json, to_json
 
@@ -53,10 +55,30 @@ def newest_unfinished(root: Path) -> Path:
     Raises:
         InputError: there is none.
     """
-    found = [path.parent for path in root.glob("*/config.json") if not (path.parent / "result.json").exists()]
+    found = [path.parent for path in root.glob("*/config.json") if not finished(path.parent)]
     if not found:
         raise InputError(f"--resume: no unfinished run under {root}/; name one with --run-dir")
     return max(found, key=lambda folder: (folder / "config.json").stat().st_mtime)
+
+
+def finished(folder: Path) -> bool:
+    """Whether a run has gone as far as its flags ask."""
+    result = read_result(folder)
+    return result is not None and result["timings"]["updates"] >= stored_config(folder).total_updates
+
+
+def read_result(folder: Path) -> dict[str, Any] | None:
+    """`result.json` of a run; None where there is none, or none that can be read (it is made anew)."""
+    path = folder / "result.json"
+    try:
+        result = json.loads(path.read_text())
+        result["timings"]["updates"], result["verdict"]["word"], result["agent"]["sharpe_difference"]
+        return result
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        print(f"warning: {path} cannot be read ({type(error).__name__}); it is made anew", file=sys.stderr)
+        return None
 
 
 def has_checkpoints(folder: Path) -> bool:
@@ -82,10 +104,11 @@ def claim(folder: Path, config: Config, fingerprint: str) -> None:
         raise StorageError(f"--run-dir {folder}: {error.strerror}; choose another folder") from error
     if filled and config.run.fresh:
         raise InputError(f"--fresh: {folder} is not empty; choose another --run-dir")
-    if filled and not (folder / "config.json").exists():
+    if filled and not (folder / "config.json").exists() and {x.name for x in folder.iterdir()} - {".lock"}:
         raise InputError(f"--run-dir {folder}: not empty and no run; choose another folder")
-    if filled:
+    if (folder / "config.json").exists():
         refuse_differences(folder, config, fingerprint)
+        refuse_lost_checkpoints(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         probe = folder / ".probe"
@@ -93,6 +116,41 @@ def claim(folder: Path, config: Config, fingerprint: str) -> None:
         probe.unlink()
     except OSError as error:
         raise StorageError(f"--run-dir {folder}: {error.strerror}; choose a folder that can be written") from error
+
+
+def refuse_lost_checkpoints(folder: Path) -> None:
+    """Raises where a run got somewhere and its checkpoints are gone: it is never begun anew in silence.
+
+    Raises:
+        CheckpointError: always then.
+    """
+    traces = [name for name in ("result.json", "quarantine") if (folder / name).exists()]
+    if not (folder / "checkpoints").exists() and (folder / "metrics.jsonl").exists():
+        traces.append("metrics.jsonl")  # beside an empty folder it only says that the first save was never reached
+    if traces and not has_checkpoints(folder):
+        found = ", ".join(traces)
+        raise CheckpointError(
+            f"{folder}: a run was here ({found}) and no checkpoint is left; start anew with another --run-dir"
+        )
+
+
+def lock(folder: Path) -> IO[str]:
+    """Holds the folder against other processes until the returned file is closed or the process ends.
+
+    Raises:
+        InputError: another process trains there.
+        StorageError: the lock cannot be written.
+    """
+    try:
+        file = (folder / ".lock").open("a+")
+    except OSError as error:
+        raise StorageError(f"{folder}: {error.strerror}; choose a folder that can be written") from error
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        file.close()
+        raise InputError(f"--run-dir {folder}: another process is training there; choose another folder") from error
+    return file
 
 
 def refuse_differences(folder: Path, config: Config, fingerprint: str) -> None:

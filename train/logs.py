@@ -14,7 +14,7 @@ WIDTH = 118  # of tables where the output is not a terminal
 
 def console() -> Console:
     """Standard output; wide enough for tables where it is no terminal."""
-    return Console(width=None if sys.stdout.isatty() else WIDTH, highlight=False)
+    return Console(width=None if sys.stdout.isatty() else WIDTH, highlight=False, markup=False)
 
 
 class MetricsLog:
@@ -28,31 +28,48 @@ class MetricsLog:
     def __init__(self, folder: Path, update: int):
         self.path = folder / "metrics.jsonl"
         self.failed = False
-        keep = []
-        if self.path.exists():
-            keep = [line for line in self.path.read_text().splitlines() if starts_by(line, update)]
-        self.path.write_text("".join(line + "\n" for line in keep))
+        self.events = None
         from tensorboardX import SummaryWriter
 
-        self.events = SummaryWriter(str(folder), purge_step=update + 1)
+        try:
+            self.cut(update)
+            self.events = SummaryWriter(str(folder), purge_step=update + 1)
+        except OSError as error:
+            self.complain(error)
+
+    def cut(self, update: int) -> None:
+        """Drops the lines of updates that are not in the checkpoint."""
+        if not self.path.exists():
+            return
+        lines = self.path.read_text(errors="replace").splitlines()
+        part = self.path.with_name("metrics.jsonl.part")
+        part.write_text("".join(line + "\n" for line in lines if starts_by(line, update)))
+        part.replace(self.path)
 
     def write(self, record: dict[str, Any]) -> None:
         """Appends one line and its scalars."""
         try:
             with self.path.open("a") as file:
                 file.write(json.dumps(record) + "\n")
+            if self.events is None:
+                return
             for name, value in record.items():
                 if isinstance(value, int | float) and name != "update":
                     self.events.add_scalar(name, value, record["update"])
             self.events.flush()
         except OSError as error:
-            if not self.failed:
-                print(f"warning: {self.path} cannot be written ({error}); training goes on", file=sys.stderr)
-            self.failed = True
+            self.complain(error)
+
+    def complain(self, error: OSError) -> None:
+        """Says once that logging failed."""
+        if not self.failed:
+            print(f"warning: {self.path} cannot be written ({error}); training goes on", file=sys.stderr)
+        self.failed = True
 
     def close(self) -> None:
         """Ends the event file."""
-        self.events.close()
+        if self.events is not None:
+            self.events.close()
 
 
 def starts_by(line: str, update: int) -> bool:

@@ -1,12 +1,13 @@
 """`python -m train.ppo`: flags -> candles -> chunks of updates -> evaluation -> run folder."""
 
+import dataclasses
 import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from himari_jax.errors import InputError
-from train.cli import parse, run_command
+from train.cli import exit_at_signals, parse, run_command
 from train.config import Config
 
 PROG = "python -m train.ppo"
@@ -15,6 +16,7 @@ PROG = "python -m train.ppo"
 def main(args: Sequence[str]) -> int:
     """Trains and judges; returns the exit code."""
     config, stored = read_flags(args)
+    exit_at_signals("stopped; what was saved is kept: run the same command again")
     choose_device(config.run.device)
     # Everything heavy is imported here, after the flags are known to be good.
     from train.run import train
@@ -30,9 +32,21 @@ def read_flags(args: Sequence[str]) -> tuple[Config, Path | None]:
 
     wanted = named(args, "--run-dir")
     folder = Path(wanted) if wanted else newest_unfinished(Path("runs"))
-    config = parse(Config, args, PROG, default=stored_config(folder))
+    config = parse(Config, args, PROG, default=as_default(stored_config(folder), args))
     print(f"resuming {folder}")
     return config, folder
+
+
+def as_default(stored: Config, args: Sequence[str]) -> Config:
+    """The flags of a run as defaults: what was said about that one start is forgotten.
+
+    A length given now, in steps or episodes, replaces the stored one whatever its unit.
+    """
+    run = dataclasses.replace(stored.run, fresh=False, resume=False, debug=False)
+    ppo = stored.ppo
+    if named(args, "--total-steps") or named(args, "--num-episodes"):
+        ppo = dataclasses.replace(ppo, total_steps=None, num_episodes=None)
+    return dataclasses.replace(stored, run=run, ppo=ppo)
 
 
 def named(args: Sequence[str], name: str) -> str | None:
@@ -62,9 +76,14 @@ def choose_device(device: str) -> None:
             f"--device {device}: jax finds no such device; install 'himari-jax[cuda]' on a machine with a GPU, "
             "or use --device cpu"
         ) from error
-    folder = os.environ.get("JAX_COMPILATION_CACHE_DIR", str(Path.home() / ".cache" / "himari-jax"))
-    jax.config.update("jax_compilation_cache_dir", folder)
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
+    folder = Path(os.environ.get("JAX_COMPILATION_CACHE_DIR", Path.home() / ".cache" / "himari-jax"))
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return  # it only saves time: without it every start compiles anew
+    if os.access(folder, os.W_OK):
+        jax.config.update("jax_compilation_cache_dir", str(folder))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
 
 
 if __name__ == "__main__":

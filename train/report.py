@@ -126,7 +126,7 @@ def read_equity(path: Path) -> pl.DataFrame | None:
     if not path.exists():
         return None
     try:
-        frame = pl.read_parquet(path)
+        frame = pl.read_parquet(path, glob=False)
         frame.select("time", "equity")
     except pl.exceptions.PolarsError as error:
         raise InputError(f"{path}: damaged ({' '.join(str(error).split())})") from error

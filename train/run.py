@@ -1,8 +1,8 @@
 """The course of a run: chunks of updates, evaluations, checkpoints, and the judgement at the end."""
 
-import json
 import os
 import resource
+import shlex
 import signal
 import sys
 import time
@@ -18,14 +18,14 @@ from himari_jax.errors import NumericalError, Preempted
 from train.checkpoint import Checkpoints
 from train.config import Config
 from train.evaluate import make_tape, run_policy
-from train.final import judge_run, print_result
-from train.folder import claim, default_folder, describe, has_checkpoints, write_json
+from train.final import judge_run
+from train.folder import claim, default_folder, describe, has_checkpoints, lock, read_result, write_json
 from train.judge import null_if_nan, zero_if_nan
 from train.learner import Metrics
 from train.logs import Bar, MetricsLog
 from train.provenance import bar_name, data_report, made_by
 from train.session import Best, Session, build_session, compile_chunk, first_state
-from train.stored import config_hash
+from train.table import print_result
 
 CHUNK_SECONDS = 1.0  # a signal waits for the end of a chunk
 
@@ -41,25 +41,17 @@ def train(config: Config, resumed: Path | None = None) -> int:
     session = build_session(config)
     folder = resumed or Path(config.run.run_dir or default_folder(config, session.symbols))
     claim(folder, config, session.candles.fingerprint)
-    finished = finished_result(folder, config)
-    if finished is not None:
-        print_result(finished, config, folder)
+    earlier = read_result(folder)
+    if earlier is not None and earlier["timings"]["updates"] >= config.total_updates:
+        print_result(earlier, config, folder)
         return 0
-    announce(session, folder)
-    course = Course(session, folder, time.perf_counter() - begun)
-    course.run()
-    result = judge_run(session, course.state.best, folder, course.timings())
+    with lock(folder):
+        announce(session, folder)
+        course = Course(session, folder, time.perf_counter() - begun)
+        course.run()
+        result = judge_run(session, course.state.best, folder, course.timings())
     print_result(result, config, folder)
     return 0
-
-
-def finished_result(folder: Path, config: Config) -> dict | None:
-    """The result of a run that already went as far as the flags ask."""
-    path = folder / "result.json"
-    if not path.exists():
-        return None
-    result = json.loads(path.read_text())
-    return result if result["timings"]["updates"] >= config.total_updates else None
 
 
 def announce(session: Session, folder: Path) -> None:
@@ -91,21 +83,25 @@ class Course:
         self.signal: int | None = None
         self.told = ""  # the newest evaluation
         self.tape = make_tape(session.params.market, session.split.val)
+        self.sums: Metrics | None = None  # since the newest evaluation
+        self.summed = 0
         continued = has_checkpoints(folder)
+        if not continued:  # first of all: a folder without it is nobody's
+            self.write_headers()
         self.checkpoints = Checkpoints(folder / "checkpoints", self.config.run.keep)
         make = first_state(session)
         print("compiling ...", flush=True)
         started = time.perf_counter()
         if continued:
             like = jax.eval_shape(make)
-            self.done, self.state, _ = self.checkpoints.restore(like)
+            self.done, self.state, meta = self.checkpoints.restore(like)
+            self.train_seconds = float(meta["train_seconds"])
             print(f"continuing at update {self.done}")
+            self.write_headers()
         else:
             self.done, self.state = 0, jax.block_until_ready(make())
-        self.begun_at = self.done
         self.chunk = compile_chunk(session, self.state.runner)
         self.compile_seconds = time.perf_counter() - started
-        self.write_headers()
         self.log = MetricsLog(folder, self.done)
 
     def write_headers(self) -> None:
@@ -124,10 +120,10 @@ class Course:
             with Bar(total, self.done) as bar:
                 while self.done < total:
                     stops = (total, *(self.done - self.done % n + n for n in (every_eval, every_save)))
-                    seconds, told = self.advance(min(size, min(stops) - self.done))
+                    seconds = self.advance(min(size, min(stops) - self.done))
                     size = max(1, min(2 * size, int(size * CHUNK_SECONDS / max(seconds, 1e-3))))
                     if self.done % every_eval == 0 or self.done == total:
-                        self.validate(told, bar)
+                        self.validate(bar)
                     bar.update(self.done, self.pace())
                     if self.done % every_save == 0 or self.done == total or self.signal:
                         self.save()
@@ -135,7 +131,7 @@ class Course:
                     if self.signal and self.done < total:
                         raise Preempted(
                             f"stopped at update {saved} of {total}, saved in {self.folder}; go on with: "
-                            f"python -m train.ppo --resume --run-dir {self.folder}"
+                            f"python -m train.ppo --resume --run-dir {shlex.quote(str(self.folder))}"
                         )
         finally:
             for number, handler in handlers.items():
@@ -150,8 +146,8 @@ class Course:
         self.signal = number
         print("\nstopping after this chunk; once more to exit at once", file=sys.stderr)
 
-    def advance(self, updates: int) -> tuple[float, Metrics]:
-        """Runs a chunk and checks that its numbers are finite."""
+    def advance(self, updates: int) -> float:
+        """Runs a chunk, checks that its numbers are finite, and returns its seconds."""
         started = time.perf_counter()
         runner, told = self.chunk(self.state.runner, self.session.params, np.int32(updates))
         told = jax.device_get(told)
@@ -160,15 +156,25 @@ class Course:
         self.done += updates
         self.train_seconds += seconds
         if not np.all(np.isfinite(told.terms.loss) & np.isfinite(told.grad_norm)):
+            kept = f"{self.folder} keeps its last good checkpoint" if self.checkpoints.steps() else "nothing was saved"
             raise NumericalError(
-                f"the loss left the finite numbers before update {self.done}; {self.folder} keeps its last good "
-                "checkpoint: try a lower --learning-rate (1e-4) or --max-grad-norm"
+                f"the loss left the finite numbers before update {self.done}; {kept}: "
+                "try a lower --learning-rate (1e-4) or --max-grad-norm"
             )
-        return seconds, told
+        weighted = jax.tree.map(lambda x: x * updates, told)
+        self.sums = weighted if self.sums is None else jax.tree.map(np.add, self.sums, weighted)
+        self.summed += updates
+        return seconds
 
-    def validate(self, told: Metrics, bar: Bar) -> None:
+    def take_means(self) -> Metrics:
+        """Means over the updates since the newest evaluation, however they were cut into chunks."""
+        means = jax.tree.map(lambda x: x / self.summed, self.sums)
+        self.sums, self.summed = None, 0
+        return means
+
+    def validate(self, bar: Bar) -> None:
         """Evaluates on the validation span and keeps the best parameters of each seed."""
-        started = time.perf_counter()
+        started, told = time.perf_counter(), self.take_means()
         runner = self.state.runner
         sharpes = self.validation_sharpes(runner.variables)
         self.state = self.state._replace(best=better(self.state.best, runner.variables, sharpes, self.done))
@@ -200,7 +206,7 @@ class Course:
 
     def speed(self) -> float:
         """Steps per second of training, compilation and evaluation excluded."""
-        played = (self.done - self.begun_at) * self.config.steps_per_update * self.config.run.num_seeds
+        played = self.done * self.config.steps_per_update * self.config.run.num_seeds
         return played / max(self.train_seconds, 1e-9)
 
     def validation_sharpes(self, variables: dict) -> np.ndarray:
@@ -212,7 +218,7 @@ class Course:
 
     def save(self) -> None:
         """Writes a checkpoint."""
-        meta = {"config_hash": config_hash(self.config), "fingerprint": self.session.candles.fingerprint}
+        meta = {"fingerprint": self.session.candles.fingerprint, "train_seconds": self.train_seconds}
         self.checkpoints.save(self.done, self.state, meta | made_by(self.session))
 
     def timings(self) -> dict[str, Any]:

@@ -45,6 +45,8 @@ def from_json(values: dict) -> Config:
         groups = {}
         for name, kind in kinds.items():
             group = {k: tuple(v) if isinstance(v, list) else v for k, v in values[name].items()}
+            if missing := {field.name for field in dataclasses.fields(kind)} - set(group):
+                raise KeyError(", ".join(sorted(missing)))
             groups[name] = kind(**group)
         return Config(**groups)
     except (KeyError, TypeError, AttributeError) as error:
