@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
@@ -17,6 +17,7 @@ from himari_jax.errors import InputError, StorageError
 from train import report_plots as plots
 from train.cli import parse, run_command
 from train.config import parse_bar
+from train.report_page import SCRIPT, STYLE, number, pairs, row, table
 from train.report_plots import Figure
 from train.stored import flatten
 
@@ -156,7 +157,7 @@ def page(run: Run, extra: Extra) -> str:
         f"<header>{top(run)}</header><nav aria-label='sections'>{links}</nav><main>{''.join(parts)}</main>"
         f"<footer>{escape(made_by)}. Nothing here is investment advice.</footer>"
         "<noscript><p>The plots need JavaScript; nothing is fetched.</p></noscript>"
-        f"<script>{library}</script><script>{plots.SCRIPT}</script></body></html>\n"
+        f"<script>{library}</script><script>{SCRIPT}</script></body></html>\n"
     )
 
 
@@ -343,90 +344,6 @@ def bars_per_year(run: Run) -> float:
         time = plots.epoch(run.frame)
         return float(365.25 / 365 * YEAR_MS * (len(time) - 1) / (time[-1] - time[0]))
     return YEAR_MS / parse_bar(str(run.data.get("bar", "1h")))
-
-
-def table(heads: Iterable[str], rows: Iterable[str], note: str = "", kind: str = "") -> str:
-    """A table that scrolls sideways where it is too wide."""
-    head = "".join(f'<th scope="col">{escape(text)}</th>' if text else "<td></td>" for text in heads)
-    below = f'<p class="note">{escape(note)}</p>' if note else ""
-    body = f"<thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody>"
-    scroll = '<div class="scroll" tabindex="0" role="region" aria-label="table">'
-    return f'{scroll}<table class="{kind}">{body}</table></div>{below}'
-
-
-def row(name: Any, *cells: Any, text: bool = False) -> str:
-    """A row of a table: its head and its cells."""
-    kind = ' class="text"' if text else ""
-    rest = "".join(f"<td{kind}>{escape(str(value))}</td>" for value in cells)
-    return f'<tr><th scope="row">{escape(str(name))}</th>{rest}</tr>'
-
-
-def pairs(values: Mapping[str, Any]) -> str:
-    """Names and values."""
-    items = "".join(f"<div><dt>{escape(str(k))}</dt><dd>{escape(plain(v))}</dd></div>" for k, v in values.items())
-    return f"<dl>{items}</dl>" if items else ""
-
-
-def plain(value: Any) -> str:
-    """A setting as text."""
-    if isinstance(value, float):
-        return f"{value:.8g}"
-    if isinstance(value, list):
-        return ", ".join(" to ".join(map(str, x)) if isinstance(x, list) else plain(x) for x in value) or "-"
-    return "-" if value is None else str(value)
-
-
-def number(value: Any, form: str) -> str:
-    """A number or an interval as text, a dash where it is undefined."""
-    if isinstance(value, list):
-        return "–" if None in value else " to ".join(number(x, form) for x in value)
-    return "–" if value is None else format(value, form)
-
-
-STYLE = """
-:root{color-scheme:light dark;--paper:#fff;--card:#f6f7f9;--ink:#16191d;--soft:#5b6470;--line:#d9dde3;
---agent:#1d4ed8;--b0:#6b7280;--b1:#c2410c;--b2:#047857;--b3:#30363d;--b4:#a21caf;--b5:#946200;--b6:#0e7490;--b7:#be123c;
---b8:#4d7c0f;--good:#04764b;--bad:#b42318;--unsure:#8a5300}
-@media (prefers-color-scheme:dark){:root:not(.paper){--paper:#111418;--card:#1a1e24;--ink:#e8eaed;--soft:#a3acb8;
---line:#343b45;--agent:#7db1ff;--b0:#9aa3af;--b1:#ff9b5e;--b2:#4fd1a5;--b3:#e3e6ea;--b4:#e58cf2;--b5:#f2c94c;--b6:#5fd3e8;
---b7:#ff8fa8;--b8:#b5d66b;--good:#5be0a8;--bad:#ff8d80;--unsure:#f5c451}}
-:root.paper{color-scheme:light}*{box-sizing:border-box}
-body{margin:0 auto;max-width:1200px;padding:1.2rem;background:var(--paper);color:var(--ink);
-font:16px/1.5 system-ui,-apple-system,"Segoe UI",Roboto,"DejaVu Sans",sans-serif;overflow-wrap:anywhere}
-h1{font-size:clamp(1.7rem,9.4vw,4.6rem);line-height:1.05;margin:.1em 0;letter-spacing:-.02em;overflow-wrap:normal}
-h2{font-size:1.35rem;margin:2.2rem 0 .6rem;padding-top:.8rem;border-top:1px solid var(--line)}
-h3{font-size:1rem;margin:0 0 .3rem;display:flex;justify-content:space-between;gap:1rem}
-.edge,.pass{color:var(--good)}.no-edge,.fail{color:var(--bad)}.inconclusive{color:var(--unsure)}.fail{font-weight:700}
-.what,.note,figcaption,footer{color:var(--soft);margin:.2rem 0}.note,figcaption,footer{font-size:.86rem}
-.reason{font-size:1.2rem;margin:.4rem 0}
-.synthetic{border:2px dashed var(--unsure);color:var(--unsure);padding:.4rem .8rem;display:inline-block;margin:.4rem 0}
-header ul{padding-left:1.2rem;margin:.6rem 0}
-nav{display:flex;flex-wrap:wrap;gap:.3rem 1.1rem;margin:1rem 0 0;font-size:.9rem}a{color:var(--agent)}
-.scroll{overflow-x:auto}table{border-collapse:collapse;font-size:.86rem;font-variant-numeric:tabular-nums;}
-.numbers{min-width:100%;font-size:.82rem}
-th,td{padding:.35rem .45rem;text-align:right;border-bottom:1px solid var(--line);white-space:nowrap;vertical-align:top}
-thead th{color:var(--soft);font-weight:500;white-space:normal;vertical-align:bottom;overflow-wrap:normal}
-tbody th{text-align:left;font-weight:500;position:sticky;left:0;background:var(--paper)}
-.words th,td.text,.pass,.fail{text-align:left}td.text{white-space:normal;min-width:4rem}
-td.text:last-child{min-width:11rem}
-.agent th,.agent td{font-weight:700;color:var(--agent)}small{color:var(--soft);font-weight:400}
-.plot{margin:.8rem 0 1.1rem;min-width:0}.canvas{width:100%;overflow:hidden}
-.grid{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,320px),1fr));gap:0 1.4rem}
-.pair{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,480px),1fr));gap:0 1.6rem}
-.switch{font-weight:400;font-size:.9rem;color:var(--soft);white-space:nowrap}
-dl{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,240px),1fr));gap:.3rem 1.2rem;font-size:.86rem}
-dl div{border-bottom:1px solid var(--line)}dt{color:var(--soft)}dd{margin:0}
-summary{cursor:pointer;padding:.4rem 0;font-weight:600}
-:focus-visible{outline:2px solid var(--agent);outline-offset:2px}
-footer{margin-top:2rem;border-top:1px solid var(--line);padding-top:.6rem}
-@media (max-width:560px){body{padding:.9rem}th,td{padding:.3rem .4rem}.words thead{display:none}
-.words tr{display:block;border-bottom:1px solid var(--line);padding:.3rem 0}.words th,.words td{border:0;
-padding:0 .6rem 0 0;display:inline-block}.words td.text:last-child{display:block}}
-@media print{@page{size:A4;margin:14mm}body{max-width:none;padding:0;font-size:10pt}nav,.switch{display:none}
-.scroll{overflow:visible}table{font-size:7.5pt}.numbers{font-size:6.3pt}
-.numbers th,.numbers td{padding:.2rem .16rem}.pair{display:block}tbody th{position:static}
-.plot,tr,dl div{break-inside:avoid}h2,h3{break-after:avoid}.grid{grid-template-columns:1fr 1fr}}
-"""
 
 
 @dataclass(frozen=True)
