@@ -115,6 +115,14 @@ def test_cash_counts_as_sharpe_0_and_is_null(noise):
     assert result["verdict"]["word"] == "NO EDGE"
 
 
+def test_a_lucky_draw_is_no_rival(noise):
+    played = play(noise)
+    lucky = played._replace(baselines={**played.baselines, "random": path_of(noise + 0.01)})
+    result = judge(lucky, 0, [0], ONE, num_samples=100)[0]
+    assert result["baselines"]["random"]["sharpe"] > 50
+    assert result["agent"]["sharpe_difference"]["baseline"] != "random"
+
+
 def test_equal_seeds_raise_the_alarm(noise):
     result = judge(play(noise, seeds=3), 1, [0, 1, 2], ONE, num_samples=100)[0]
     assert result["across_seeds"]["collapsed"] is True

@@ -20,6 +20,7 @@ from train.evaluate import Path
 CONSTANT_BELOW = 0.01  # deviation over bars of every multiplier, below which a policy counts as constant
 COLLAPSE_ABOVE = 0.99  # correlation of positions between seeds, above which they count as one policy
 CONFIDENCE = 0.95
+BY_CHANCE = ("random",)  # one draw of chance is shown beside the others, but to beat its luck, or not to, says nothing
 
 
 class Evidence(NamedTuple):
@@ -135,7 +136,8 @@ def judge(
     agents = [
         {"seed": seed, **block(path, played.liquidated, year)} for seed, path in zip(seeds, played.agents, strict=True)
     ]
-    best = max(baselines, key=lambda name: zero_if_nan(baselines[name]["sharpe"]))
+    rivals = [name for name in baselines if name not in BY_CHANCE]
+    best = max(rivals, key=lambda name: zero_if_nan(baselines[name]["sharpe"]))
     samples = resample(played, chosen, num_samples)
     for name, column in samples.baselines.items():
         baselines[name]["sharpe_interval"] = list(interval(column))
