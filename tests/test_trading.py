@@ -147,7 +147,7 @@ def test_spans_keep_400_rows_of_embargo_after_every_cut_and_gap(candles):
 
 
 def test_too_few_bars_are_refused_with_both_numbers(candles, worlds):
-    with pytest.raises(InputError, match=r"val span has 200 bars.*402"):
+    with pytest.raises(InputError, match=r"val span has at most 200 bars.*402"):
         split_rows(candles(1, 1000))
     market, train = worlds[1][2], worlds[1][1]
     with pytest.raises(InputError, match=r"5000.*1039 decision bars"):
