@@ -11,7 +11,7 @@ train: $(INSTALLED) ## trains the base policy on the embedded BTC-USD sample
 	$(BIN)/python -m train.ppo
 
 test: $(TESTABLE) ## the default tests; HIMARI_DATA names a folder of real candles for those that need them
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile
 
 test-slow: $(TESTABLE) ## the tests that take minutes
 	$(BIN)/python -m pytest -m slow
