@@ -11,7 +11,7 @@ from envs.trading import TradingEnv, make_params
 from himari_jax.candles import HOUR_MS, Candles
 from himari_jax.features import observation_width
 from himari_jax.policies import make_core
-from himari_jax.policies.policy import Policy, fit_scaling
+from himari_jax.policies.policy import Policy, as_constants, fit_scaling
 from himari_jax.splits import decision_rows
 from train.evaluate import make_tape, run_policy
 from train.learner import Hyperparameters, Learner, Sizes, train_chunk
@@ -80,7 +80,7 @@ class World:
         self.params = self.params_at(cost, sizes.episode_steps)
         self.learner = learner(self.env, self.policy, sizes)
         scaling = fit_scaling(self.market.features, self.market.corr, decision_rows(self.span))
-        self.constants = {"normaliser": {k: jnp.asarray(v, jnp.float32) for k, v in scaling._asdict().items()}}
+        self.constants = as_constants(scaling)
         self.chunk = jax.jit(partial(train_chunk, self.learner))
         self.seed = seed
 

@@ -10,7 +10,6 @@ import numpy as np
 from envs.market import Market, build_market, to_device
 from envs.portfolio import Costs
 from himari_jax import metrics
-from himari_jax.candles import Candles
 from himari_jax.errors import StorageError
 from himari_jax.splits import Stretches, decision_rows
 from train.baselines import BASELINES, Setting, all_orders
@@ -19,7 +18,7 @@ from train.evaluate import make_tape, member, run_policy, run_weights
 from train.folder import write_json
 from train.judge import Played, judge, null_if_nan, zero_if_nan
 from train.ledger import Trial, record_trials, sharpes_on
-from train.provenance import bar_name
+from train.provenance import bar_name, iso
 from train.report import Extra, write_report
 from train.session import Best, Session
 from train.stored import config_hash
@@ -61,9 +60,16 @@ def closing_prices(session: Session) -> Any:
     import polars as pl
 
     rows = decision_rows(session.split.test)
-    time = pl.Series(closes(session.candles)[rows]).dt.replace_time_zone("UTC")
     prices = {symbol: session.candles.close[rows, n] for n, symbol in enumerate(session.symbols)}
-    return pl.DataFrame({"time": time, **prices})
+    return pl.DataFrame({"time": decision_times(session), **prices})
+
+
+def decision_times(session: Session) -> Any:
+    """When the decisions of the test span were made, a polars series (L,) of datetime[ms, UTC]."""
+    import polars as pl
+
+    closed = session.candles.time[decision_rows(session.split.test)] + session.candles.bar_ms
+    return pl.Series(closed.astype("datetime64[ms]")).dt.replace_time_zone("UTC")
 
 
 def note_trials(session: Session, agents: list[Course], root: Path) -> np.ndarray:
@@ -115,15 +121,10 @@ def spans(session: Session) -> dict[str, list[list[str]]]:
     """First and last decision of each stretch, by span."""
 
     def ends(span: Stretches) -> list[list[str]]:
-        close = closes(session.candles)
-        return [[str(close[a].astype("M8[s]")) + "Z", str(close[b - 1].astype("M8[s]")) + "Z"] for a, b in span]
+        close = session.candles.time + session.candles.bar_ms
+        return [[iso(close[a]), iso(close[b - 1])] for a, b in span]
 
     return {name: ends(getattr(session.split, name)) for name in ("train", "val", "test")}
-
-
-def closes(candles: Candles) -> np.ndarray:
-    """Closing time of each bar, (T,), datetime64[ms]."""
-    return (candles.time + candles.bar_ms).astype("datetime64[ms]")
 
 
 def write_equity(
@@ -136,11 +137,10 @@ def write_equity(
     """
     import polars as pl
 
-    rows = decision_rows(session.split.test)
     held = {f"weight_{symbol}": agent.held[:, n] for n, symbol in enumerate(session.symbols)}
     curves = {f"baseline_{name}": equity(course) for name, course in baselines.items()}
-    time = pl.Series(closes(session.candles)[rows]).dt.replace_time_zone("UTC")
-    frame = pl.DataFrame({"time": time, **held, "equity": equity(agent), **curves, "liquidated": liquidated})
+    times = {"time": decision_times(session)}
+    frame = pl.DataFrame({**times, **held, "equity": equity(agent), **curves, "liquidated": liquidated})
     part = path.with_name(path.name + ".part")
     try:
         frame.write_parquet(part, compression="zstd")

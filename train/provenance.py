@@ -10,6 +10,7 @@ import jax
 import numpy as np
 
 from himari_jax import __version__
+from train.config import BAR_UNITS
 from train.session import Session
 from train.stored import config_hash
 
@@ -18,7 +19,7 @@ PACKAGES = ("jax", "flax", "optax", "gymnax", "orbax-checkpoint", "numpy", "pola
 
 def bar_name(bar_ms: int) -> str:
     """Length of a bar as a flag writes it."""
-    for unit, length in (("d", 86_400_000), ("h", 3_600_000), ("m", 60_000)):
+    for unit, length in reversed(BAR_UNITS.items()):
         if bar_ms % length == 0:
             return f"{bar_ms // length}{unit}"
     return f"{bar_ms} ms"

@@ -82,6 +82,7 @@ class Course:
         self.compile_seconds = self.train_seconds = self.evaluate_seconds = 0.0
         self.signal: int | None = None
         self.told = ""  # the newest evaluation
+        self.origin = made_by(session)  # once: it asks git
         self.tape = make_tape(session.params.market, session.split.val)
         self.sums: Metrics | None = None  # since the newest evaluation
         self.summed = 0
@@ -106,7 +107,7 @@ class Course:
 
     def write_headers(self) -> None:
         """config.json and data_report.json."""
-        write_json(self.folder / "config.json", describe(self.config, made_by(self.session)))
+        write_json(self.folder / "config.json", describe(self.config, self.origin))
         write_json(self.folder / "data_report.json", data_report(self.session))
 
     def run(self) -> None:
@@ -219,7 +220,7 @@ class Course:
     def save(self) -> None:
         """Writes a checkpoint."""
         meta = {"fingerprint": self.session.candles.fingerprint, "train_seconds": self.train_seconds}
-        self.checkpoints.save(self.done, self.state, meta | made_by(self.session))
+        self.checkpoints.save(self.done, self.state, meta | self.origin)
 
     def timings(self) -> dict[str, Any]:
         """Seconds by part, speed and memory."""

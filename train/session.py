@@ -14,7 +14,7 @@ from himari_jax.candles import Candles, DataReport, check_candles
 from himari_jax.errors import InputError
 from himari_jax.features import observation_width, windows
 from himari_jax.policies import make_core
-from himari_jax.policies.policy import Policy, fit_scaling
+from himari_jax.policies.policy import Policy, as_constants, fit_scaling
 from himari_jax.sizing import SizingRules
 from himari_jax.sources import SourceRequest, load
 from himari_jax.splits import Split, decision_rows, split_rows
@@ -108,7 +108,7 @@ def build_session(config: Config) -> Session:
     )
     rows = decision_rows(split.train)
     scaling = fit_scaling(market.features, market.corr, rows)
-    constants = {"normaliser": {name: jnp.asarray(x, jnp.float32) for name, x in scaling._asdict().items()}}
+    constants = as_constants(scaling)
     terms = config.market.reward_terms
     params = make_params(
         to_device(market),

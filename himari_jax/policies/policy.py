@@ -109,8 +109,12 @@ def unroll(policy: Policy, variables: Any, carry: Carry, obs: jax.Array, reset: 
 
 def with_scaling(variables: dict, scaling: Scaling) -> dict:
     """Variables of a policy with the constants of the training span."""
-    constants = {name: jnp.asarray(value, jnp.float32) for name, value in scaling._asdict().items()}
-    return {**variables, "constants": {"normaliser": constants}}
+    return {**variables, "constants": as_constants(scaling)}
+
+
+def as_constants(scaling: Scaling) -> dict:
+    """The collection `constants` of a policy's variables."""
+    return {"normaliser": {name: jnp.asarray(value, jnp.float32) for name, value in scaling._asdict().items()}}
 
 
 def fit_scaling(features: np.ndarray, corr: np.ndarray, rows: np.ndarray) -> Scaling:

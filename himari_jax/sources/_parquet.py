@@ -2,9 +2,9 @@
 
 import io
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -54,10 +54,11 @@ def _parquet_times(
     """Epoch milliseconds (T,); for texts also the cells and hours that `refuse_half_clock` takes, else None."""
     import polars as pl
 
-    cells = Cells(origin, name, row, column.to_list())
+    cells = Cells(origin, name, row, cast(Sequence[Any], column))
     if column.null_count():
         raise cells.refuse(int(np.argmax(column.is_null().to_numpy())), "is no time", "a time in every row")
     if column.dtype == pl.String:
+        cells = Cells(origin, name, row, column.to_list())
         time, hours = read_times(cells, assume_utc)
         return time, None if hours is None else (cells, hours)
     if column.dtype.is_numeric() and not column.dtype.is_decimal():
