@@ -31,7 +31,9 @@ class Trade(NamedTuple):
     delta: jax.Array  # (N,) change of weights at the fill, after the cash limit
     held: jax.Array  # (N,) weights after the fill
     cost: jax.Array  # () share of equity at the fill
-    log_return: jax.Array  # () log return of equity from close to close
+    worth: jax.Array  # (N,) positions at the mark, in units of equity at close[t]
+    gain: jax.Array  # () simple return of equity from close to close
+    log_return: jax.Array  # () its logarithm
 
 
 def open_account(num_assets: int, dtype=jnp.float32) -> Account:
@@ -39,14 +41,9 @@ def open_account(num_assets: int, dtype=jnp.float32) -> Account:
     return Account(jnp.zeros(num_assets, dtype), jnp.ones(num_assets, dtype), jnp.zeros((), dtype))
 
 
-def cash_limit(weights: jax.Array, buy: jax.Array, sell: jax.Array, rate: jax.Array) -> jax.Array:
-    """Share of the buys that cash pays for.
-
-    `k = min(1, (1 - sum(w) + (1 - c) sum(sell)) / ((1 + c) sum(buy)))`, 1 without buys.
-    """
-    cash = 1 - weights.sum(-1) + (1 - rate) * sell.sum(-1)
-    wanted = (1 + rate) * buy.sum(-1)
-    return jnp.where(wanted > 0, jnp.clip(cash / jnp.where(wanted > 0, wanted, 1), 0, 1), 1)
+def cash_limit(cash: jax.Array, bill: jax.Array) -> jax.Array:
+    """Share of the buys that cash pays for: `k = min(1, cash / bill)`, 1 without buys."""
+    return jnp.where(bill > cash, jnp.maximum(cash, 0) / jnp.where(bill > 0, bill, 1), 1)
 
 
 def step_account(
@@ -62,40 +59,44 @@ def step_account(
     With `r1 = sum(w f)` and `r2 = sum(held g) - cost`: equity grows by `(1 + r1)(1 + r2)`.
     Buys never make cash negative, and sells are never scaled.
 
+    Inside, everything is in units of equity at close[t], so that the chain from weights to weights holds one division.
+
     Args:
         account: as of the close of bar t.
         target: (N,) weights wanted at the fill.
         to_fill: (N,) f = fill / close[t] - 1.
         to_mark: (N,) g = close[t+1] / fill - 1.
         tradable: (N,) bool, whether the fill can happen.
-        costs: rate and smallest trade.
+        costs: rate c and smallest trade.
     """
-    drift = (account.weights * to_fill).sum(-1)
-    weights = account.weights * (1 + to_fill) / (1 + drift)
-    ratio = account.entry_ratio * (1 + to_fill)
+    rate, weights = costs.rate, account.weights
+    drift = (weights * to_fill).sum(-1)
+    equity, moved = 1 + drift, weights * (1 + to_fill)  # at the fill
+    wanted = target * equity
+    order = wanted - moved
+    order = jnp.where(tradable & (jnp.abs(order) >= costs.min_trade * equity), order, 0)
+    buy, sell = jnp.where(order > 0, order, 0), jnp.where(order < 0, -order, 0)
+    cash = 1 - weights.sum(-1) + (1 - rate) * sell.sum(-1)
+    traded = cash_limit(cash, (1 + rate) * buy.sum(-1)) * buy - sell
+    kept = jnp.where(order < 0, wanted, moved + traded)  # a sale reaches its target without a rest
+    paid = rate * jnp.abs(traded).sum(-1)
+    gain = drift + (kept * to_mark).sum(-1) - paid
+    worth, log_return = kept * (1 + to_mark), jnp.log1p(gain)
 
-    wanted = target - weights
-    wanted = jnp.where(tradable & (jnp.abs(wanted) >= costs.min_trade), wanted, 0)
-    buy, sell = jnp.maximum(wanted, 0), jnp.maximum(-wanted, 0)
-    delta = cash_limit(weights, buy, sell, costs.rate) * buy - sell
-    held = jnp.where(sell > 0, target, weights + delta)  # a sale reaches its target without a rest
-    cost = costs.rate * jnp.abs(delta).sum(-1)
-
-    entry_value = weights / ratio + jnp.maximum(delta, 0)
-    ratio = jnp.where(delta > 0, held / jnp.where(delta > 0, entry_value, 1), ratio)
-    gain = (held * to_mark).sum(-1) - cost
-    log_return = jnp.log1p(drift) + jnp.log1p(gain)
+    bought = jnp.where(traded > 0, weights / account.entry_ratio + traded, 1)  # at entry prices
+    ratio = jnp.where(traded > 0, kept / bought, account.entry_ratio * (1 + to_fill))
     after = Account(
-        weights=held * (1 + to_mark) / (1 + gain),
-        entry_ratio=jnp.where(held > 0, ratio * (1 + to_mark), 1),
+        weights=worth / (1 + gain),
+        entry_ratio=jnp.where(kept > 0, ratio * (1 + to_mark), 1),
         log_equity=account.log_equity + log_return,
     )
-    return after, Trade(delta, held, cost, log_return)
+    held = jnp.where(order < 0, target, kept / equity)
+    return after, Trade(traded / equity, held, paid / equity, worth, gain, log_return)
 
 
-def liquidation_return(account: Account, rate: jax.Array) -> jax.Array:
-    """Log return of selling everything at the mark: `log1p(-c sum(w))`."""
-    return jnp.log1p(-rate * account.weights.sum(-1))
+def liquidated_gain(trade: Trade, rate: jax.Array) -> jax.Array:
+    """Simple return of the bar where everything is sold at the mark: `gain - c sum(worth)`."""
+    return trade.gain - rate * trade.worth.sum(-1)
 
 
 def account_features(account: Account) -> jax.Array:

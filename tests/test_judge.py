@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from train.evaluate import Path
+from train.evaluate import Course
 from train.judge import Evidence, Played, advice, judge, null_if_nan, verdict
 
 # A policy with an edge: ahead by .8 (interval above 0), surely above 0, still ahead one bar later.
@@ -62,13 +62,13 @@ def test_no_edge_where_the_sharpe_lives_on_delay_0():
 def path_of(returns, assets=1, held=0.25, multiplier=None):
     rows = len(returns)
     weights = np.full((rows, assets), held)
-    return Path(
+    return Course(
         multiplier=np.ones((rows, assets)) if multiplier is None else multiplier,
         held=weights,
         delta=np.zeros((rows, assets)),
         cost=np.zeros(rows),
         pnl=np.asarray(returns)[:, None] / assets * np.ones((1, assets)),
-        log_return=np.log1p(returns),
+        returns=np.asarray(returns),
     )
 
 

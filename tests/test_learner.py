@@ -202,7 +202,7 @@ def fee(learner):
         trader, dear, np.int32(200)
     )
     after = np.abs(world.play(calm, dear).delta).sum()
-    return after < 0.1 * before
+    return after < 0.2 * before
 
 
 LESSONS = [up, down, leak, fee]

@@ -13,7 +13,7 @@ from envs.portfolio import (
     Account,
     Costs,
     account_features,
-    liquidation_return,
+    liquidated_gain,
     open_account,
     step_account,
 )
@@ -292,9 +292,10 @@ def test_small_moves_keep_their_digits_in_float32():
 
 
 def test_liquidation_sells_all_at_the_mark_with_the_fee_by_hand():
-    # 60 % of equity is held: a fee of 1 % leaves .994.
-    account = Account(jnp.array([0.5, 0.1]), jnp.ones(2), jnp.zeros(()))
-    assert float(jnp.exp(liquidation_return(account, jnp.float32(0.01)))) == pytest.approx(0.994, rel=1e-6)
+    # .5 and .1 of equity are held and rise by 10 % and 20 %: worth .55 and .12, equity 1.07; a fee of 1 % of .67 is due.
+    _, trade = step64([0.5, 0.1], [0.5, 0.1], to_mark=[0.1, 0.2], rate=0.01)
+    assert trade.gain == pytest.approx(0.07)
+    assert float(liquidated_gain(trade, 0.01)) == pytest.approx(0.07 - 0.0067)
 
 
 def test_account_features_by_hand():

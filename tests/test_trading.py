@@ -192,7 +192,9 @@ def outcome(log_return=0.0, delta=(0.0,), held=(0.0,), log_equity=0.0, peak=0.0,
     zero = jnp.zeros((), jnp.int32)
     account = open_account(len(held))._replace(log_equity=jnp.float32(log_equity))
     state = EnvState(zero, zero, account, jnp.float32(peak), jnp.asarray(moments))
-    trade = Trade(jnp.asarray(delta), jnp.asarray(held), jnp.float32(0), jnp.float32(log_return))
+    gain = jnp.float32(np.expm1(log_return))
+    delta, held = jnp.asarray(delta), jnp.asarray(held)
+    trade = Trade(delta, held, jnp.float32(0), held, gain, jnp.float32(log_return))
     return rewards.Outcome(state, state, trade, jnp.float32(neutral))
 
 

@@ -13,7 +13,7 @@ from himari_jax.features import observation_width
 from himari_jax.policies import make_core
 from himari_jax.policies.policy import Policy, as_constants, fit_scaling
 from himari_jax.splits import decision_rows
-from train.evaluate import make_tape, run_policy
+from train.evaluate import Course, Limits, courses, make_tape, run_policy, whole_span
 from train.learner import Hyperparameters, Learner, Sizes, train_chunk
 
 
@@ -102,10 +102,8 @@ class World:
         return self.chunk(runner, self.params if params is None else params, np.int32(updates))
 
     def play(self, runner, params=None):
-        """The deterministic policy over the whole span: leaves (L, ...)."""
-        variables = jax.tree.map(lambda x: x[None], runner.variables)
-        path = run_policy(self.policy, variables, make_tape(self.market, self.span), params or self.params)
-        return jax.tree.map(lambda x: np.asarray(x[0], np.float64), path)
+        """The deterministic policy over the whole span."""
+        return play_span(self.policy, runner.variables, self.market, self.span, params or self.params)
 
 
 def leaked(market):
@@ -113,3 +111,13 @@ def leaked(market):
     features = market.features.copy()
     features[..., 1] = market.to_mark * 100
     return features
+
+
+def play_span(policy, variables, market, span, params) -> Course:
+    """One deterministic policy over a span, at the cost of the environment's parameters."""
+    tape = make_tape(market, span)
+    steps, lanes = whole_span(tape, params.costs.rate)
+    limits = Limits(params.max_position_pct, params.max_gross, params.min_trade)
+    path = run_policy(policy, steps, jax.tree.map(lambda x: x[None], variables), tape, lanes, limits)
+    one = jax.tree.map(lambda x: np.asarray(x[0]), path)
+    return next(courses(one, tape, np.zeros(1, int), np.asarray(lanes.rate)))

@@ -1,9 +1,13 @@
-"""Evaluation: one pass over the decision rows of a span, in one scan, for policies and for given weights.
+"""Evaluation: accounts side by side over the decision rows of a span, in one scan, for policies and for given weights.
 
 The account is the one that training uses; ruin is off. A stretch starts from cash with a fresh memory and
-ends in cash: its last bar sells everything at the mark, with cost.
+ends in cash: its last bar sells everything at the mark, with cost. So does a window, a part of the span.
+
+A lane is one account's way: where it begins, how late it sees the market, what trading costs it. Lanes lie
+along the last axis, which is what vector units like.
 """
 
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -11,120 +15,242 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from envs.market import Market
-from envs.portfolio import Account, Costs, liquidation_return, open_account, step_account
-from envs.trading import EnvParams, assemble_observation
+from envs.market import Market, late
+from envs.portfolio import Account, Costs, liquidated_gain, open_account, step_account
+from envs.trading import assemble_observation
+from himari_jax.candles import Candles
 from himari_jax.policies.core import reset_carry
 from himari_jax.policies.policy import Policy, act, squash
 from himari_jax.sizing import cap_targets
 from himari_jax.splits import Stretches, decision_rows
 
+BATCH_BYTES = 2**28  # of the paths that are on the device at once
+AXES = Account(-1, -1, -1)  # lanes are the last axis of every leaf of an account, and of a bar
+
 
 class Tape(NamedTuple):
-    """The rows of a span in order, L of them."""
+    """The decision rows of a span in order, L of them, and the market that they point into."""
 
-    market: Market  # leaves (L, ...)
+    market: Market  # leaves (T, ...), as a policy sees it that is not late
+    rows: jax.Array  # (L,) int32
+    seen: jax.Array  # (R, L) int32, rows whose features, correlations and base are seen, by delay
     first: jax.Array  # (L,) bool, first row of a stretch
     last: jax.Array  # (L,) bool, last row of a stretch
 
 
-class Path(NamedTuple):
-    """What happened to one account; leaves of numpy or jax arrays."""
+class Lanes(NamedTuple):
+    """Accounts that are played side by side, B of them."""
 
-    multiplier: Any  # (L, N) what the policy said; target / base does not exist for weights: ones
-    held: Any  # (L, N) weights after the fill
-    delta: Any  # (L, N) traded weights
-    cost: Any  # (L,) share of equity at the fill, liquidation included
-    pnl: Any  # (L, N) earned by each asset, costs included, in shares of equity at the start of the bar
-    log_return: Any  # (L,) of equity, liquidation included
+    start: jax.Array  # (B,) int32, position on the tape
+    delay: jax.Array  # (B,) int32, index into `Tape.seen`
+    rate: jax.Array  # (B,) share of the traded value that a trade costs
+
+
+class Limits(NamedTuple):
+    """What may be held and traded, whatever the policy says."""
+
+    max_position_pct: Any  # () largest weight of one asset
+    max_gross: Any  # () largest sum of weights
+    min_trade: Any  # () smallest |change of weight| that is traded
+
+
+class Bar(NamedTuple):
+    """What one bar asks of an account and does to it."""
+
+    target: jax.Array  # (N,) weights wanted
+    to_fill: jax.Array  # (N,)
+    to_mark: jax.Array  # (N,)
+    may: jax.Array  # (N,) bool, whether an order is given and can be filled
+    end: jax.Array  # () bool, the last bar of a stretch or window
+
+
+class Path(NamedTuple):
+    """What happened to B accounts over S bars; a leading axis (K,) where K policies were played."""
+
+    multiplier: Any  # (S, N, B) what the policy said; None for given weights
+    held: Any  # (S, N, B) weights after the fill
+    delta: Any  # (S, N, B) traded weights
+    returns: Any  # (S, B) simple return of equity from close to close, liquidation included
+
+
+class Course(NamedTuple):
+    """What happened to one account over S bars, on the host."""
+
+    multiplier: np.ndarray  # (S, N)
+    held: np.ndarray  # (S, N) weights after the fill
+    delta: np.ndarray  # (S, N) traded weights
+    cost: np.ndarray  # (S,) share of equity at the fill, liquidation included
+    pnl: np.ndarray  # (S, N) earned by each asset, costs included, in shares of equity at the start of the bar
+    returns: np.ndarray  # (S,) simple return of equity, liquidation included, float64
 
     @property
-    def returns(self) -> np.ndarray:
-        """Simple returns per bar, (..., L), float64."""
-        return np.expm1(np.asarray(self.log_return, np.float64))
+    def equity(self) -> np.ndarray:
+        """Equity at each mark, 1.0 before the first, (S,)."""
+        return np.cumprod(1 + self.returns)
 
 
-def make_tape(market: Market, span: Stretches) -> Tape:
-    """Cuts the rows of a span out of the market, on the host or the device."""
+def make_tape(market: Market, span: Stretches, candles: Candles | None = None, delays: Sequence[int] = (0,)) -> Tape:
+    """Lays out the rows of a span.
+
+    Args:
+        market: arrays on the host or the device; they are not copied.
+        span: stretches of decision rows.
+        candles: of the market; needed for delays.
+        delays: bars by which a policy may be late, on top of the market's own.
+    """
     rows = decision_rows(span)
+    everything = np.arange(len(market.base))
+    seen = [late(everything, candles, d)[rows] if d and candles else rows for d in delays]
     first = np.isin(rows, [start for start, _ in span])
     last = np.isin(rows, [stop - 1 for _, stop in span])
-    return Tape(jax.tree.map(lambda x: x[rows], market), jnp.asarray(first), jnp.asarray(last))
+    return Tape(market, jnp.asarray(rows), jnp.asarray(np.stack(seen), jnp.int32), jnp.asarray(first), jnp.asarray(last))
 
 
-def play_bar(account: Account, target: jax.Array, tape: Tape, trade: jax.Array, costs: Costs) -> tuple[Account, Path]:
-    """One bar of one account; `tape` is one row of it."""
-    market = tape.market
-    drift = (account.weights * market.to_fill).sum(-1)
-    may = market.tradable & trade
-    after, done = step_account(account, target, market.to_fill, market.to_mark, may, costs)
-    sale = jnp.where(tape.last, liquidation_return(after, costs.rate), 0)
-    paid = costs.rate * jnp.abs(done.delta)
-    gained = done.held * market.to_mark - paid
-    sold = jnp.where(tape.last, costs.rate * done.held * (1 + market.to_mark), 0)
-    path = Path(
-        multiplier=jnp.ones_like(target),
-        held=done.held,
-        delta=done.delta,
-        cost=paid.sum(-1) + sold.sum(-1),
-        pnl=account.weights * market.to_fill + (1 + drift) * (gained - sold),
-        log_return=done.log_return + sale,
-    )
-    return after._replace(log_equity=after.log_equity + sale), path
+def whole_span(tape: Tape, rate: float) -> tuple[int, Lanes]:
+    """Length and lane of one account over the whole tape, on time."""
+    return len(tape.rows), make_lanes([0], [0], [rate])
+
+
+def make_lanes(starts: Sequence[int], delays: Sequence[int], rates: Sequence[float]) -> Lanes:
+    """Lanes of three columns of equal length; `delays` are indices into `Tape.seen`."""
+    return Lanes(jnp.asarray(starts, jnp.int32), jnp.asarray(delays, jnp.int32), jnp.asarray(rates, jnp.float32))
+
+
+def play_bar(account: Account, bar: Bar, costs: Costs) -> tuple[Account, tuple[jax.Array, jax.Array, jax.Array]]:
+    """One bar of one account: held (N,), traded (N,), return (); at the end of a stretch or window all is sold."""
+    after, done = step_account(account, *bar[:4], costs)
+    return after, (done.held, done.delta, jnp.where(bar.end, liquidated_gain(done, costs.rate), done.gain))
+
+
+play_lanes = jax.vmap(play_bar, (AXES, -1, Costs(0, None)), (AXES, -1))
 
 
 def fresh_where(first: jax.Array, account: Account) -> Account:
-    """Cash at the first row of a stretch; equity is chained."""
+    """Cash at the first row of a stretch."""
     cash = open_account(account.weights.shape[-1], account.weights.dtype)
-    weights, ratio = (jnp.where(first, new, old) for new, old in zip(cash[:2], account[:2], strict=True))
-    return Account(weights, ratio, account.log_equity)
+    return jax.tree.map(lambda new, old: jnp.where(first, new, old), cash, account)
 
 
-@partial(jax.jit, static_argnums=0)
-def run_policy(policy: Policy, variables: dict, tape: Tape, params: EnvParams) -> Path:
-    """The deterministic policy over a tape; leaves (K, L, ...) for the K seeds of `variables`."""
-    caps = (params.max_position_pct, params.max_gross)
+@partial(jax.jit, static_argnums=(0, 1))
+def run_policy(policy: Policy, steps: int, variables: dict, tape: Tape, lanes: Lanes, limits: Limits) -> Path:
+    """Deterministic policies over windows of a tape, K of them on B lanes each; leaves (K, S, ...).
+
+    Args:
+        policy: the module.
+        steps: S, bars of a window.
+        variables: leaves (K, ...).
+        tape: the rows.
+        lanes: (B,) windows, delays, costs.
+        limits: caps and smallest trade.
+    """
+    market, lots = tape.market, lanes.start.shape[0]
+    refresh = jax.vmap(fresh_where, (0, AXES), AXES)
+    observe = jax.vmap(assemble_observation, (0, 0, AXES))
+    costs = Costs(lanes.rate, limits.min_trade)
 
     def one(variables: dict) -> Path:
-        def bar(state: tuple[Account, Any], row: Tape) -> tuple[tuple[Account, Any], Path]:
+        def step(state: tuple[Account, Any], i: jax.Array) -> tuple[tuple[Account, Any], Path]:
             account, carry = state
-            account = fresh_where(row.first, account)
-            carry = reset_carry(carry, row.first[None])
-            obs = assemble_observation(row.market.features, row.market.corr, account)
-            carry, output = act(policy, variables, carry, obs[None])
-            multiplier = squash(output.mean[0])
-            target = cap_targets(multiplier, row.market.base, *caps)
-            account, path = play_bar(account, target, row, jnp.bool_(True), params.costs)
-            return (account, carry), path._replace(multiplier=multiplier)
+            at = lanes.start + i
+            row, seen, first = tape.rows[at], tape.seen[lanes.delay, at], tape.first[at]
+            account, carry = refresh(first, account), reset_carry(carry, first)
+            carry, output = act(policy, variables, carry, observe(market.features[seen], market.corr[seen], account))
+            multiplier = squash(output.mean)
+            target = cap_targets(multiplier, market.base[seen], limits.max_position_pct, limits.max_gross)
+            asked = target, market.to_fill[row], market.to_mark[row], market.tradable[row]
+            bar = Bar(*(x.T for x in asked), (i == steps - 1) | tape.last[at])
+            account, done = play_lanes(account, bar, costs)
+            return (account, carry), Path(multiplier.T, *done)
 
-        start = (open_account(policy.num_assets), policy.initial_carry(1))
-        return jax.lax.scan(bar, start, tape)[1]
+        start = cash(policy.num_assets, lots, lanes.rate.dtype), policy.initial_carry(lots)
+        return jax.lax.scan(step, start, jnp.arange(steps))[1]
 
-    return jax.vmap(one)(variables)
+    # One seed after the other is faster on a CPU, all at once on everything else.
+    at_once = 1 if jax.default_backend() == "cpu" else jax.tree.leaves(variables)[0].shape[0]
+    return jax.lax.map(one, variables, batch_size=at_once)
 
 
 @jax.jit
-def run_weights(targets: jax.Array, trade: jax.Array, tape: Tape, costs: Costs) -> Path:
-    """Given target weights over a tape, without caps; leaves (K, L, ...).
+def run_weights(targets: jax.Array, orders: jax.Array, tape: Tape, start: jax.Array, costs: Costs) -> Path:
+    """Given target weights over a window of a tape, without caps.
 
     Args:
-        targets: (K, L, N) wanted weights, long only, sum <= 1.
-        trade: (K, L, N) bool, whether an order is given.
+        targets: (S, N, B) wanted weights, long only, sum <= 1.
+        orders: (S, N, B) bool, whether an order is given; (S, 1, 1) for all alike.
         tape: the rows.
-        costs: of the account.
+        start: () position on the tape at which the window begins.
+        costs: rates (B,), smallest trade ().
     """
-
-    def one(targets: jax.Array, trade: jax.Array) -> Path:
-        def bar(account: Account, inputs: tuple[Tape, jax.Array, jax.Array]) -> tuple[Account, Path]:
-            row, target, order = inputs
-            return play_bar(fresh_where(row.first, account), target, row, order, costs)
-
-        start = open_account(targets.shape[-1], targets.dtype)
-        return jax.lax.scan(bar, start, (tape, targets, trade))[1]
-
-    return jax.vmap(one)(targets, trade)
+    return Path(None, *play_weights(targets, orders, tape, start, costs))
 
 
-def member(path: Path, k: int) -> Path:
-    """The k-th account of a batch, as numpy arrays."""
-    return Path(*(np.asarray(leaf[k]) for leaf in path))
+@jax.jit
+def run_returns(targets: jax.Array, orders: jax.Array, tape: Tape, start: jax.Array, costs: Costs) -> jax.Array:
+    """The returns of `run_weights` alone, (S, B): faster, because memory is what such a loop waits for."""
+    return play_weights(targets, orders, tape, start, costs)[2]
+
+
+def play_weights(
+    targets: jax.Array, orders: jax.Array, tape: Tape, start: jax.Array, costs: Costs
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Held (S, N, B), traded (S, N, B) and returns (S, B) of given weights; arguments as in `run_weights`."""
+    steps, assets, lots = targets.shape
+    at = start + jnp.arange(steps)
+    rows, market = tape.rows[at], tape.market
+    may = orders & market.tradable[rows][..., None]
+    end = tape.last[at].at[-1].set(True)[:, None]
+    moves = market.to_fill[rows][..., None], market.to_mark[rows][..., None]
+    fresh = cash(assets, lots, targets.dtype)  # of entry prices and equity nothing is asked here
+
+    def step(weights: jax.Array, inputs: tuple[Bar, jax.Array]) -> tuple[jax.Array, Any]:
+        bar, first = inputs
+        bar = Bar(*(jnp.broadcast_to(x, (*x.shape[:-1], lots)) for x in bar))
+        after, done = play_lanes(fresh._replace(weights=jnp.where(first, 0, weights)), bar, costs)
+        return after.weights, done
+
+    inputs = Bar(targets, *moves, may, end), tape.first[at]
+    return jax.lax.scan(step, fresh.weights, inputs)[1]
+
+
+def cash(assets: int, lots: int, dtype: Any) -> Account:
+    """Accounts of cash, lanes last."""
+    return jax.tree.map(lambda x: jnp.repeat(x[..., None], lots, -1), open_account(assets, dtype))
+
+
+def courses(path: Path, tape: Tape, starts: np.ndarray, rates: np.ndarray) -> Iterator[Course]:
+    """The accounts of a batch one by one, on the host.
+
+    Args:
+        path: of B lanes, without an axis of policies.
+        tape: that was played.
+        starts: (B,) positions on it.
+        rates: (B,) costs.
+    """
+    steps = path.returns.shape[0]
+    said = np.ones_like(path.held) if path.multiplier is None else path.multiplier
+    leaves = [np.ascontiguousarray(np.moveaxis(np.asarray(x), -1, 0)) for x in path._replace(multiplier=said)]
+    rows, last = np.asarray(tape.rows), np.array(tape.last)
+    to_fill, to_mark = np.asarray(tape.market.to_fill), np.asarray(tape.market.to_mark)
+    for multiplier, held, delta, returns, start, rate in zip(*leaves, starts, rates, strict=True):
+        window = slice(int(start), int(start) + steps)
+        end = last[window].copy()
+        end[-1] = True
+        at = rows[window]
+        cost, pnl = settle(held, delta, to_fill[at], to_mark[at], end, float(rate))
+        yield Course(multiplier, held, delta, cost, pnl, np.asarray(returns, np.float64))
+
+
+def settle(
+    held: np.ndarray, delta: np.ndarray, to_fill: np.ndarray, to_mark: np.ndarray, end: np.ndarray, rate: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Cost (S,) and profit by asset (S, N) that follow from what was held and traded, in float64.
+
+    With w1 = held - delta, the weights that arrive at the fill: `1 + r1 = 1 / (1 - sum(w1 f / (1 + f)))`, because
+    `w = w1 (1 + r1) / (1 + f)` and cash keeps its value.
+    """
+    held, delta, f, g = (np.asarray(x, np.float64) for x in (held, delta, to_fill, to_mark))
+    arrived = (held - delta) * f / (1 + f)
+    drift = 1 / (1 - arrived.sum(1, keepdims=True))  # (S, 1), 1 + r1
+    paid = rate * np.abs(delta)
+    sold = np.where(end[:, None], rate * held * (1 + g), 0)
+    return (paid + sold).sum(1), drift * (arrived + held * g - paid - sold)

@@ -1,26 +1,25 @@
 """The end of a run: the test span, result.json, equity.parquet and the table."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
-from envs.market import Market, build_market, to_device
-from envs.portfolio import Costs
 from himari_jax import metrics
+from himari_jax.candles import Candles
 from himari_jax.errors import StorageError
+from himari_jax.policies.policy import Policy
 from himari_jax.splits import Stretches, decision_rows
-from train.baselines import BASELINES, Setting, all_orders
-from train.evaluate import Path as Course
-from train.evaluate import make_tape, member, run_policy, run_weights
+from train.baselines import BASELINES
+from train.evaluate import Course
 from train.folder import write_json
 from train.judge import Played, judge, null_if_nan, zero_if_nan
 from train.ledger import Trial, record_trials, sharpes_on
 from train.provenance import bar_name, iso
 from train.report import Extra, write_report
 from train.session import Best, Session
+from train.stage import Cell, Stage, build_stage, play_baselines, play_policies
 from train.stored import config_hash
 
 BAR_TOP_CORRELATION = 0.9  # above which assets are hardly different ones
@@ -29,118 +28,136 @@ BAR_TOP_CORRELATION = 0.9  # above which assets are hardly different ones
 def judge_run(session: Session, best: Best, folder: Path, timings: dict[str, Any]) -> dict[str, Any]:
     """Plays the best parameters of each seed on the test span, on time and one bar later, and writes the result."""
     chosen = int(np.argmax(np.asarray(best.sharpe)))
-    delay = session.config.market.delay
-    agents, baselines = play(session, best.variables, delay, chosen)
-    one = jax.tree.map(lambda x: x[chosen : chosen + 1], best.variables)
-    late, late_baselines = play(session, one, delay + 1, 0)
-    tape = make_tape(session.market, session.split.test)
-    played = Played(agents, late[0], baselines, late_baselines, np.asarray(tape.last), session.candles.bars_per_year)
-    trials = note_trials(session, agents, folder.absolute().parent)
+    market = session.config.market
+    stage = build_stage(session.candles, market, session.split.test, (market.delay, market.delay + 1))
+    played = play_run(stage, session.learner.policy, best.variables, chosen, market.delay, market.cost)
+    key = config_hash(session.config), session.candles.fingerprint, span_name(stage), bar_name(session.candles.bar_ms)
+    trials = note_trials(folder.absolute().parent, key, session.seeds, played.agents)
     result, samples = judge(played, chosen, session.seeds, trials)
-    result["advice"] += correlation_advice(session)
+    result["advice"] += correlation_advice(session.candles, session.split.train)
     result |= {
         "symbols": list(session.symbols),
         "policy": session.config.policy.policy,
         "synthetic": session.candles.synthetic,
         "best_update": np.asarray(best.update).tolist(),
         "validation_sharpe": np.asarray(best.sharpe, np.float64).tolist(),
-        "spans": spans(session),
+        "spans": {name: ends(session.candles, getattr(session.split, name)) for name in ("train", "val", "test")},
         "fingerprint": session.candles.fingerprint,
         "timings": timings,
     }
     result = null_if_nan(result)
-    write_equity(folder / "equity.parquet", session, agents[chosen], baselines, played.liquidated)
+    frame = equity_frame(stage, 0, played.agents[chosen], {k: v.equity for k, v in played.baselines.items()})
+    write_frame(folder / "equity.parquet", frame)
     write_json(folder / "result.json", result)
-    write_report(folder, Extra(prices=closing_prices(session), samples=samples))
+    write_report(folder, Extra(prices=closing_prices(stage), samples=samples))
     return result
 
 
-def closing_prices(session: Session) -> Any:
-    """Closes at the decisions of the test span, as a polars frame with `time` and a column for each symbol."""
+def play_run(stage: Stage, policy: Policy, variables: dict, chosen: int, delay: int, rate: float) -> Played:
+    """All seeds on the whole span, the chosen one a bar later too, and the baselines beside them.
+
+    Args:
+        stage: with `delay` and `delay + 1` among its delays.
+        policy: the module.
+        variables: leaves (K, ...).
+        chosen: index of the seed that validation chose.
+        delay: the run's own, bars.
+        rate: the run's own cost.
+    """
+    cells = [Cell(0, delay, rate), Cell(0, delay + 1, rate)]
+    on_time, late = (found for _, found in play_policies(stage, policy, variables, cells, stage.num_rows))
+    return played_of(stage, [course for _, course in on_time], late[chosen][1], chosen, delay, rate)
+
+
+def played_of(stage: Stage, agents: list[Course], late: Course, chosen: int, delay: int, rate: float) -> Played:
+    """What a judgement needs, from the agents' courses on the whole span."""
+    return Played(
+        agents=agents,
+        late=late,
+        baselines=play_baselines(stage, 0, delay, {rate: agents[chosen]}, BASELINES)[rate],
+        late_baselines=play_baselines(stage, 0, delay + 1, {rate: late}, BASELINES)[rate],
+        liquidated=liquidated(stage, 0, stage.num_rows),
+        bars_per_year=stage.bars_per_year,
+    )
+
+
+def liquidated(stage: Stage, start: int, steps: int) -> np.ndarray:
+    """Bars of a window after which everything is sold, (S,) bool."""
+    end = np.array(stage.tape.last[start : start + steps])
+    end[-1] = True
+    return end
+
+
+def closing_prices(stage: Stage) -> Any:
+    """Closes at the decisions, as a polars frame with `time` and a column for each symbol."""
     import polars as pl
 
-    rows = decision_rows(session.split.test)
-    prices = {symbol: session.candles.close[rows, n] for n, symbol in enumerate(session.symbols)}
-    return pl.DataFrame({"time": decision_times(session), **prices})
+    prices = {symbol: stage.candles.close[stage.rows, n] for n, symbol in enumerate(stage.candles.symbols)}
+    return pl.DataFrame({"time": decision_times(stage), **prices})
 
 
-def decision_times(session: Session) -> Any:
-    """When the decisions of the test span were made, a polars series (L,) of datetime[ms, UTC]."""
+def decision_times(stage: Stage) -> Any:
+    """When the decisions were made, a polars series (L,) of datetime[ms, UTC]."""
     import polars as pl
 
-    closed = session.candles.time[decision_rows(session.split.test)] + session.candles.bar_ms
+    closed = stage.candles.time[stage.rows] + stage.candles.bar_ms
     return pl.Series(closed.astype("datetime64[ms]")).dt.replace_time_zone("UTC")
 
 
-def note_trials(session: Session, agents: list[Course], root: Path) -> np.ndarray:
-    """Enters every seed in the ledger; Sharpe ratios per bar of all that was ever tried on this span, (n,)."""
-    (first, _), *_, (_, last) = spans(session)["test"] * 2
-    key = config_hash(session.config), session.candles.fingerprint, f"{first}/{last}", bar_name(session.candles.bar_ms)
+def span_name(stage: Stage) -> str:
+    """First and last decision, FROM/TO, as the ledger counts trials by."""
+    (first, _), *_, (_, last) = ends(stage.candles, stage.span) * 2
+    return f"{first}/{last}"
+
+
+def note_trials(root: Path, key: tuple[str, str, str, str], seeds: list[int], agents: list[Course]) -> np.ndarray:
+    """Enters every seed in the ledger; Sharpe ratios per bar of all that was ever tried on this span, (n,).
+
+    Args:
+        root: folder of the ledger.
+        key: hash of the configuration, fingerprint, span, bar.
+        seeds: numbers of the agents.
+        agents: at the run's own cost and delay.
+    """
     trials = [
-        Trial(key[0], seed, *key[1:], zero_if_nan(metrics.sharpe(path.returns, 1.0)))
-        for seed, path in zip(session.seeds, agents, strict=True)
+        Trial(key[0], seed, *key[1:], zero_if_nan(metrics.sharpe(course.returns, 1.0)))
+        for seed, course in zip(seeds, agents, strict=True)
     ]
     record_trials(root, trials)
     return sharpes_on(root, trials[0])
 
 
-def play(session: Session, variables: dict, delay: int, chosen: int) -> tuple[list[Course], dict[str, Course]]:
-    """Agents by seed and baselines by name on the test span, at a delay; `chosen` is the seed to compare with."""
-    market = market_at(session, delay)
-    test, candles = session.split.test, session.candles
-    tape = make_tape(to_device(market), test)
-    params = session.params.replace(ruin=jnp.zeros(()), market=None)
-    path = run_policy(session.learner.policy, variables, tape, params)
-    agents = [member(path, k) for k in range(path.held.shape[0])]
-    agent = agents[chosen]
-    setting = Setting(
-        candles,
-        market.tradable,
-        test,
-        session.config.market.base_sizing,
-        session.rules,
-        delay,
-        mean_weights=np.asarray(agent.held, np.float64).mean(0),
-        traded=float(np.abs(agent.delta).sum(1).mean()),
-    )
-    orders = all_orders(setting)
-    costs = Costs(*(jnp.asarray(x) for x in params.costs))
-    path = run_weights(jnp.asarray(orders.target, jnp.float32), jnp.asarray(orders.trade), tape, costs)
-    return agents, {name: member(path, k) for k, name in enumerate(BASELINES)}
+def ends(candles: Candles, span: Stretches) -> list[list[str]]:
+    """First and last decision of each stretch."""
+    close = candles.time + candles.bar_ms
+    return [[iso(close[a]), iso(close[b - 1])] for a, b in span]
 
 
-def market_at(session: Session, delay: int) -> Market:
-    """The market as a policy that is `delay` bars late sees it."""
-    market = session.config.market
-    if delay == market.delay:
-        return session.market
-    return build_market(session.candles, market.base_sizing, session.rules, market.fill, delay)
+def equity_frame(stage: Stage, start: int, agent: Course, baselines: Mapping[str, np.ndarray]) -> Any:
+    """Rows of equity.parquet: one for each decision of a window, as a polars frame.
+
+    Args:
+        stage: that was played on.
+        start: position of the window.
+        agent: its course.
+        baselines: equity by name, (S,).
+    """
+    import polars as pl
+
+    steps = len(agent.returns)
+    held = {f"weight_{symbol}": agent.held[:, n] for n, symbol in enumerate(stage.candles.symbols)}
+    curves = {f"baseline_{name}": curve for name, curve in baselines.items()}
+    time = decision_times(stage)[start : start + steps]
+    sold = liquidated(stage, start, steps)
+    return pl.DataFrame({"time": time, **held, "equity": agent.equity, **curves, "liquidated": sold})
 
 
-def spans(session: Session) -> dict[str, list[list[str]]]:
-    """First and last decision of each stretch, by span."""
-
-    def ends(span: Stretches) -> list[list[str]]:
-        close = session.candles.time + session.candles.bar_ms
-        return [[iso(close[a]), iso(close[b - 1])] for a, b in span]
-
-    return {name: ends(getattr(session.split, name)) for name in ("train", "val", "test")}
-
-
-def write_equity(
-    path: Path, session: Session, agent: Course, baselines: dict[str, Course], liquidated: np.ndarray
-) -> None:
-    """equity.parquet: a row for each decision of the test span.
+def write_frame(path: Path, frame: Any) -> None:
+    """Writes a Parquet file at once or not at all.
 
     Raises:
         StorageError: it could not be written.
     """
-    import polars as pl
-
-    held = {f"weight_{symbol}": agent.held[:, n] for n, symbol in enumerate(session.symbols)}
-    curves = {f"baseline_{name}": equity(course) for name, course in baselines.items()}
-    times = {"time": decision_times(session)}
-    frame = pl.DataFrame({**times, **held, "equity": equity(agent), **curves, "liquidated": liquidated})
     part = path.with_name(path.name + ".part")
     try:
         frame.write_parquet(part, compression="zstd")
@@ -149,19 +166,13 @@ def write_equity(
         raise StorageError(f"{path}: {error}; make room or fix the permission") from error
 
 
-def equity(course: Course) -> np.ndarray:
-    """Equity at each mark, 1.0 before the first, (L,) float64."""
-    return np.exp(np.cumsum(np.asarray(course.log_return, np.float64)))
-
-
-def correlation_advice(session: Session) -> list[str]:
-    """A line where the assets move as one, on the training span."""
-    if len(session.symbols) < 2:
+def correlation_advice(candles: Candles, span: Stretches) -> list[str]:
+    """A line where the assets move as one over a span."""
+    if len(candles.symbols) < 2:
         return []
-    rows = np.concatenate([np.arange(a, b) for a, b in session.split.train])
-    moves = np.diff(np.log(session.candles.close), axis=0)[rows - 1]
+    moves = np.diff(np.log(candles.close), axis=0)[decision_rows(span) - 1]
     with np.errstate(invalid="ignore", divide="ignore"):
         matrix = np.nan_to_num(np.corrcoef(moves.T))
     pairs = [(i, j) for i in range(len(matrix)) for j in range(i) if matrix[i, j] > BAR_TOP_CORRELATION]
-    names = [f"{session.symbols[j]} and {session.symbols[i]} ({matrix[i, j]:.2f})" for i, j in pairs]
+    names = [f"{candles.symbols[j]} and {candles.symbols[i]} ({matrix[i, j]:.2f})" for i, j in pairs]
     return [f"hardly different assets: {', '.join(names)}; others would diversify"] if names else []

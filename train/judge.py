@@ -15,7 +15,7 @@ from himari_jax.statistics import (
     seed_correlation,
     stationary_bootstrap_sharpe,
 )
-from train.evaluate import Path
+from train.evaluate import Course
 
 CONSTANT_BELOW = 0.01  # deviation over bars of every multiplier, below which a policy counts as constant
 COLLAPSE_ABOVE = 0.99  # correlation of positions between seeds, above which they count as one policy
@@ -84,7 +84,7 @@ def word(text: str, reason: str) -> dict[str, str]:
     return {"word": text, "reason": reason}
 
 
-def block(path: Path, liquidated: np.ndarray, bars_per_year: float) -> dict[str, Any]:
+def block(path: Course, liquidated: np.ndarray, bars_per_year: float) -> dict[str, Any]:
     """Every metric of one account; undefined ones are nan."""
     r, held = path.returns, np.asarray(path.held, np.float64)
     traded = np.abs(np.asarray(path.delta, np.float64)).sum(1)
@@ -102,17 +102,17 @@ def block(path: Path, liquidated: np.ndarray, bars_per_year: float) -> dict[str,
         "exposure": metrics.exposure(held),
         "herfindahl": metrics.herfindahl(held),
         "diversification": metrics.diversification(held),
-        "final_equity": float(np.exp(np.asarray(path.log_return, np.float64).sum())),
+        "final_equity": float(np.prod(1 + r)),
     }
 
 
 class Played(NamedTuple):
     """Everything that was played on the test span."""
 
-    agents: list[Path]  # by seed
-    late: Path  # the chosen seed, one bar later
-    baselines: dict[str, Path]
-    late_baselines: dict[str, Path]
+    agents: list[Course]  # by seed
+    late: Course  # the chosen seed, one bar later
+    baselines: dict[str, Course]
+    late_baselines: dict[str, Course]
     liquidated: np.ndarray  # (L,) bool
     bars_per_year: float
 
@@ -214,7 +214,7 @@ def gather(
     )
 
 
-def across_seeds(agents: list[dict], paths: list[Path]) -> dict[str, Any] | None:
+def across_seeds(agents: list[dict], paths: list[Course]) -> dict[str, Any] | None:
     """Mean, inter-quartile mean, spread of the Sharpe and correlation of positions; None for one seed."""
     if len(agents) < 2:
         return None
@@ -229,7 +229,7 @@ def across_seeds(agents: list[dict], paths: list[Path]) -> dict[str, Any] | None
     }
 
 
-def advice(path: Path) -> list[str]:
+def advice(path: Course) -> list[str]:
     """What to try where a portfolio is one asset in disguise."""
     held = np.asarray(path.held, np.float64)
     exposure = held.mean(0)

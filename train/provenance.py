@@ -40,6 +40,7 @@ def made_by(session: Session) -> dict[str, Any]:
             "bar": bar_name(session.candles.bar_ms),
             "fingerprint": session.candles.fingerprint,
             "synthetic": session.candles.synthetic,
+            "cuts": [iso(session.candles.time[row]) for row in session.split.cuts],
         },
         "config_hash": config_hash(session.config),
     }

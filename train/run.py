@@ -17,7 +17,7 @@ from himari_jax import metrics
 from himari_jax.errors import NumericalError, Preempted
 from train.checkpoint import Checkpoints
 from train.config import Config
-from train.evaluate import make_tape, run_policy
+from train.evaluate import Limits, make_tape, run_policy, whole_span
 from train.final import judge_run
 from train.folder import claim, default_folder, describe, has_checkpoints, lock, read_result, write_json
 from train.judge import null_if_nan, zero_if_nan
@@ -212,10 +212,11 @@ class Course:
 
     def validation_sharpes(self, variables: dict) -> np.ndarray:
         """Annual Sharpe of each seed on the validation span, (K,)."""
-        params = self.session.params.replace(ruin=jnp.zeros(()))
-        path = run_policy(self.session.learner.policy, variables, self.tape, params)
-        year = self.session.candles.bars_per_year
-        return np.array([zero_if_nan(metrics.sharpe(r, year)) for r in path.returns])
+        params, year = self.session.params, self.session.candles.bars_per_year
+        limits = Limits(params.max_position_pct, params.max_gross, params.min_trade)
+        steps, lanes = whole_span(self.tape, params.costs.rate)
+        path = run_policy(self.session.learner.policy, steps, variables, self.tape, lanes, limits)
+        return np.array([zero_if_nan(metrics.sharpe(r, year)) for r in np.asarray(path.returns)[..., 0]])
 
     def save(self) -> None:
         """Writes a checkpoint."""

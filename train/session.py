@@ -18,7 +18,7 @@ from himari_jax.policies.policy import Policy, as_constants, fit_scaling
 from himari_jax.sizing import SizingRules
 from himari_jax.sources import SourceRequest, load
 from himari_jax.splits import Split, decision_rows, split_rows
-from train.config import Config
+from train.config import Config, MarketConfig
 from train.learner import Hyperparameters, Learner, Runner, Sizes, train_chunk
 
 
@@ -48,7 +48,7 @@ class Session:
     @property
     def rules(self) -> SizingRules:
         """Caps and parameters of the base sizing."""
-        return sizing_rules(self.config)
+        return sizing_rules(self.config.market)
 
 
 class Best(NamedTuple):
@@ -79,9 +79,8 @@ def load_candles(config: Config) -> tuple[Candles, DataReport]:
     return check_candles(load(source, request), bar_ms=data.bar_ms, calendar=data.calendar, repair=data.repair)
 
 
-def sizing_rules(config: Config) -> SizingRules:
+def sizing_rules(market: MarketConfig) -> SizingRules:
     """Caps and parameters of the base sizing, from flags."""
-    market = config.market
     return SizingRules(
         max_position_pct=market.max_position_pct,
         max_gross=market.max_gross,
@@ -104,7 +103,7 @@ def build_session(config: Config) -> Session:
         raise InputError(f"{', '.join(candles.symbols)}: {error}; allowed bars divide an hour or are longer") from error
     split = split_rows(candles, config.data.split)
     market = build_market(
-        candles, config.market.base_sizing, sizing_rules(config), config.market.fill, config.market.delay
+        candles, config.market.base_sizing, sizing_rules(config.market), config.market.fill, config.market.delay
     )
     rows = decision_rows(split.train)
     scaling = fit_scaling(market.features, market.corr, rows)

@@ -1,0 +1,192 @@
+"""A stage: a span of a market, laid out so that policies and baselines can be played on it at any cost and delay."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from envs.market import Market, build_market, to_device
+from envs.portfolio import Costs
+from himari_jax.candles import Candles
+from himari_jax.policies.policy import Policy
+from himari_jax.splits import Stretches
+from train.baselines import Orders, Setting, Window, all_orders, all_rules
+from train.config import MarketConfig
+from train.evaluate import (
+    BATCH_BYTES,
+    Course,
+    Limits,
+    Tape,
+    courses,
+    make_lanes,
+    make_tape,
+    run_policy,
+    run_returns,
+    run_weights,
+)
+from train.session import sizing_rules
+
+
+class Cell(NamedTuple):
+    """One way to play a policy."""
+
+    start: int  # position on the tape
+    delay: int  # bars by which it sees the market late
+    rate: float  # share of the traded value that a trade costs
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What every policy and baseline meets."""
+
+    candles: Candles
+    market: Market  # on the host, seen on time
+    span: Stretches
+    tape: Tape  # on the device
+    delays: tuple[int, ...]  # of `tape.seen`
+    limits: Limits
+    rules: Mapping[str, np.ndarray] = field(repr=False)  # (T, N) target weights by name, baselines first
+
+    @property
+    def num_rows(self) -> int:
+        """Decisions of the span."""
+        return len(self.tape.rows)
+
+    @property
+    def rows(self) -> np.ndarray:
+        """Rows of the decisions, (L,)."""
+        return np.asarray(self.tape.rows)
+
+    @property
+    def bars_per_year(self) -> float:
+        """Of the candles."""
+        return self.candles.bars_per_year
+
+
+def build_stage(
+    candles: Candles,
+    config: MarketConfig,
+    span: Stretches,
+    delays: Sequence[int],
+    rules: Mapping[str, np.ndarray] | None = None,
+) -> Stage:
+    """Aligns the market once; delays are read off the same arrays.
+
+    Args:
+        candles: checked.
+        config: base sizing, caps, fill; its costs and delay are not looked at.
+        span: stretches of decision rows.
+        delays: bars.
+        rules: target weights of more strategies, (T, N) each.
+    """
+    sizing = sizing_rules(config)
+    market = build_market(candles, config.base_sizing, sizing, config.fill)
+    limits = Limits(*(jnp.float32(x) for x in (config.max_position_pct, config.max_gross, config.min_trade)))
+    tape = make_tape(to_device(market), span, candles, delays)
+    known = all_rules(Setting(candles, config.base_sizing, sizing)) | dict(rules or {})
+    return Stage(candles, market, span, tape, tuple(delays), limits, known)
+
+
+def play_policies(
+    stage: Stage, policy: Policy, variables: Any, cells: Sequence[Cell], steps: int
+) -> Iterator[tuple[int, list[tuple[int, Course]]]]:
+    """Plays K policies on every cell, as much at once as the memory allows.
+
+    Args:
+        stage: the span.
+        policy: the module.
+        variables: leaves (K, ...).
+        cells: windows, delays, costs.
+        steps: bars of a window.
+
+    Yields:
+        for every cell in order: its index, and (index of the policy, its course) for all K.
+    """
+    seeds = jax.tree.leaves(variables)[0].shape[0]
+    per_lane = steps * (3 * policy.num_assets + 1) * 4
+    seeds_at_once = max(1, min(seeds, BATCH_BYTES // per_lane))
+    for offset, part in batches(cells, max(1, BATCH_BYTES // (per_lane * seeds_at_once))):
+        lanes = make_lanes([c.start for c in part], [stage.delays.index(c.delay) for c in part], [c.rate for c in part])
+        found: list[list[tuple[int, Course]]] = [[] for _ in part]
+        for first in range(0, seeds, seeds_at_once):
+            some = jax.tree.map(lambda x, a=first: x[a : a + seeds_at_once], variables)
+            paths = run_policy(policy, steps, some, stage.tape, lanes, stage.limits)
+            for k in range(jax.tree.leaves(some)[0].shape[0]):
+                path = jax.tree.map(lambda x, k=k: np.asarray(x[k]), paths)
+                for lane, course in enumerate(courses(path, stage.tape, lanes.start, lanes.rate)):
+                    found[lane].append((first + k, course))
+        for lane in range(min(len(part), len(cells) - offset)):
+            yield offset + lane, found[lane]
+
+
+def batches(cells: Sequence[Cell], most: int) -> Iterator[tuple[int, list[Cell]]]:
+    """Equal parts of at most `most` cells with their offsets; the last is filled up, so that one shape is compiled."""
+    number = -(-len(cells) // most)
+    size = -(-len(cells) // number)
+    for offset in range(0, len(cells), size):
+        part = list(cells[offset : offset + size])
+        yield offset, part + part[-1:] * (size - len(part))
+
+
+def play_baselines(
+    stage: Stage, start: int, delay: int, agents: Mapping[float, Course], names: Sequence[str] | None = None
+) -> dict[float, dict[str, Course]]:
+    """Every baseline in one window at one delay, by cost and name.
+
+    Args:
+        stage: the span.
+        start: position of the window.
+        delay: bars.
+        agents: the policy's course in that window by cost: `random` and `constant` are made from it.
+        names: which; None: all, and what the stage's rules add.
+    """
+    orders: list[Orders] = []
+    labels: list[tuple[float, str]] = []
+    for rate, agent in agents.items():
+        wanted = all_orders(stage.rules, window_of(stage, start, delay, agent))
+        for name, order in wanted.items():
+            if names is None or name in names:
+                orders.append(order)
+                labels.append((rate, name))
+    played = play_orders(stage, start, orders, [rate for rate, _ in labels])
+    found: dict[float, dict[str, Course]] = {rate: {} for rate in agents}
+    for (rate, name), course in zip(labels, played, strict=True):
+        found[rate][name] = course
+    return found
+
+
+def window_of(stage: Stage, start: int, delay: int, agent: Course) -> Window:
+    """What strategies look at in the window that an agent was played in."""
+    steps = len(agent.returns)
+    part = slice(start, start + steps)
+    first = np.array(stage.tape.first[part])
+    first[0] = True
+    return Window(
+        seen=np.asarray(stage.tape.seen[stage.delays.index(delay), part]),
+        tradable=stage.market.tradable[stage.rows[part]],
+        first=first,
+        mean_weights=np.asarray(agent.held, np.float64).mean(0),
+        traded=float(np.abs(agent.delta).sum(1).mean()),
+    )
+
+
+def play_orders(stage: Stage, start: int, orders: Sequence[Orders], rates: Sequence[float]) -> list[Course]:
+    """Given orders in one window, each at its cost."""
+    targets = jnp.asarray(np.stack([order.target for order in orders], -1), jnp.float32)
+    trade = jnp.asarray(np.stack([order.trade for order in orders], -1))
+    costs = Costs(jnp.asarray(rates, jnp.float32), stage.limits.min_trade)
+    path = run_weights(targets, trade, stage.tape, jnp.int32(start), costs)
+    return list(courses(path, stage.tape, np.full(len(orders), start), np.asarray(rates)))
+
+
+def constant_returns(stage: Stage, start: int, agents: Sequence[tuple[float, Course]]) -> np.ndarray:
+    """Returns (S, B) of the policies that hold each agent's mean weights, by (cost, course) of one window."""
+    steps = len(agents[0][1].returns)
+    means = np.stack([np.asarray(course.held, np.float64).mean(0) for _, course in agents], -1)
+    targets = jnp.broadcast_to(jnp.asarray(means, jnp.float32), (steps, *means.shape))
+    costs = Costs(jnp.asarray([rate for rate, _ in agents], jnp.float32), stage.limits.min_trade)
+    always = jnp.ones((steps, 1, 1), bool)
+    return np.asarray(run_returns(targets, always, stage.tape, jnp.int32(start), costs), np.float64)
