@@ -66,7 +66,12 @@ def calmar(returns: np.ndarray, bars_per_year: float) -> float:
 
     Source: Young, "Calmar Ratio: A Smoother Tool", Futures, 1991.
     """
-    return _ratio(cagr(returns, bars_per_year), -max_drawdown(returns))
+    return calmar_of(cagr(returns, bars_per_year), max_drawdown(returns))
+
+
+def calmar_of(growth: float, fall: float) -> float:
+    """The Calmar ratio of a CAGR and a maximum drawdown that are known."""
+    return _ratio(growth, -fall)
 
 
 def cvar_5(returns: np.ndarray) -> float:
@@ -86,7 +91,7 @@ def win_rate_bar(returns: np.ndarray, held: np.ndarray) -> float:
 
     A bar that only sells the last position counts as flat: nothing is held over its close.
     """
-    r, invested = _series(returns), np.sum(_weights(held), axis=1) > FLAT
+    r, invested = _series(returns), _gross(_weights(held)) > FLAT
     if not len(r) or not invested.any():
         return math.nan
     return float(np.mean(r[invested] > 0))
@@ -129,17 +134,27 @@ def cost_drag(cost: np.ndarray, bars_per_year: float) -> float:
 
 def exposure(held: np.ndarray) -> float:
     """Mean share of equity at risk, `mean(sum(held))`."""
-    total = _series(np.sum(_weights(held), axis=1))
+    total = _series(_gross(_weights(held)))
     return float(total.mean()) if len(total) else math.nan
 
 
 def herfindahl(held: np.ndarray) -> float:
     """Concentration while invested, `mean(sum(a^2))`, `a = held / sum(held)`: 1/N is even, 1 is a single asset."""
+    shares = concentration(held)
+    invested = shares[~np.isnan(shares)]
+    return float(np.mean(invested)) if len(shares) > 1 and len(invested) and np.isfinite(invested).all() else math.nan
+
+
+def concentration(held: np.ndarray) -> np.ndarray:
+    """`sum(a^2)` of every bar, (T,): nan while flat, inf where a weight is not finite."""
     held = _weights(held)
-    total = held.sum(axis=1)
-    if len(held) < 2 or not np.isfinite(total).all() or not (invested := total > FLAT).any():
-        return math.nan
-    return float(np.mean(np.sum((held[invested] / total[invested, None]) ** 2, axis=1)))
+    total = _gross(held)
+    finite = np.isfinite(total)
+    invested = finite & (total > FLAT)
+    squares = np.einsum("tn,tn->t", held, held)
+    shares = np.divide(squares, total**2, out=np.full(len(held), np.nan), where=invested)
+    shares[~finite] = np.inf
+    return shares
 
 
 def diversification(held: np.ndarray) -> float:
@@ -169,6 +184,11 @@ def _weights(held: np.ndarray) -> np.ndarray:
     if held.ndim != 2:
         raise ValueError(f"weights have two axes, bars and assets, this array has shape {held.shape}")
     return held
+
+
+def _gross(held: np.ndarray) -> np.ndarray:
+    """Sum of the weights of every bar, (T,); a product with ones, since numpy sums short rows slowly."""
+    return np.asarray(held @ np.ones(held.shape[1]))
 
 
 def _ratio(numerator: float, denominator: float) -> float:

@@ -106,13 +106,18 @@ def resample_counts(num_bars: int, length: float, num_samples: int, seed: int) -
 
     Source: Politis and Romano, "The Stationary Bootstrap", JASA, 1994.
     """
+    draws = resampled_bars(num_bars, length, num_samples, seed)
+    while chunk := list(islice(draws, CHUNK)):
+        yield np.stack([np.bincount(bars, minlength=num_bars) for bars in chunk]).astype(float)
+
+
+def resampled_bars(num_bars: int, length: float, num_samples: int, seed: int) -> Iterator[np.ndarray]:
+    """The bars of each resample in their order, (num_bars,); arguments as in `resample_counts`."""
     from arch.bootstrap import StationaryBootstrap
 
     mean_length: Any = length  # declared int there, though any mean length serves
     resampler = StationaryBootstrap(mean_length, np.arange(num_bars), seed=np.random.default_rng(seed))
-    draws = (positional[0] for positional, _ in resampler.bootstrap(num_samples))
-    while chunk := list(islice(draws, CHUNK)):
-        yield np.stack([np.bincount(bars, minlength=num_bars) for bars in chunk]).astype(float)
+    return (positional[0] for positional, _ in resampler.bootstrap(num_samples))
 
 
 def block_length(returns: np.ndarray) -> float:

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from worlds import play_span
 
 from envs.market import build_market, to_device
 from envs.portfolio import Costs
@@ -16,7 +17,6 @@ from himari_jax.policies import make_core
 from himari_jax.policies.policy import Policy
 from himari_jax.sizing import SizingRules, base_positions
 from himari_jax.splits import decision_rows
-from worlds import play_span
 from train.baselines import BASELINES, Setting, Window, all_orders, all_rules, constant, kelly, momentum, random
 from train.evaluate import courses, make_tape, run_returns, run_weights
 

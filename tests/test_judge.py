@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from train.evaluate import Course
-from train.judge import Evidence, Played, advice, judge, null_if_nan, verdict
+from train.judge import Played, advice, judge, null_if_nan
+from train.verdict import Evidence, verdict
 
 # A policy with an edge: ahead by .8 (interval above 0), surely above 0, still ahead one bar later.
 EDGE = Evidence(

@@ -292,7 +292,7 @@ def test_small_moves_keep_their_digits_in_float32():
 
 
 def test_liquidation_sells_all_at_the_mark_with_the_fee_by_hand():
-    # .5 and .1 of equity are held and rise by 10 % and 20 %: worth .55 and .12, equity 1.07; a fee of 1 % of .67 is due.
+    # .5 and .1 of equity rise by 10 % and 20 % to .55 and .12, equity to 1.07; a fee of 1 % of .67 is due.
     _, trade = step64([0.5, 0.1], [0.5, 0.1], to_mark=[0.1, 0.2], rate=0.01)
     assert trade.gain == pytest.approx(0.07)
     assert float(liquidated_gain(trade, 0.01)) == pytest.approx(0.07 - 0.0067)

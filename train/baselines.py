@@ -5,6 +5,7 @@ where a window begins, `random` and `constant` on the agent.
 """
 
 from collections.abc import Callable, Mapping
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -107,8 +108,8 @@ def all_rules(setting: Setting) -> dict[str, np.ndarray]:
 def buy_and_hold(window: Window) -> Orders:
     """1/N of each asset at its first possible fill of a stretch, then no order."""
     trade = np.zeros(window.tradable.shape, bool)
-    edges = [*np.flatnonzero(window.first), len(trade)]
-    for start, stop in zip(edges, edges[1:], strict=False):
+    edges: list[int] = [*np.flatnonzero(window.first).tolist(), len(trade)]
+    for start, stop in pairwise(edges):
         possible = window.tradable[start:stop]
         for n in np.flatnonzero(possible.any(0)):
             trade[start + possible[:, n].argmax(), n] = True

@@ -9,7 +9,7 @@ along the last axis, which is what vector units like.
 
 from collections.abc import Iterator, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -25,7 +25,7 @@ from himari_jax.sizing import cap_targets
 from himari_jax.splits import Stretches, decision_rows
 
 BATCH_BYTES = 2**28  # of the paths that are on the device at once
-AXES = Account(-1, -1, -1)  # lanes are the last axis of every leaf of an account, and of a bar
+AXES: Any = cast(Any, Account)(-1, -1, -1)  # lanes are the last axis of every leaf of an account, and of a bar
 
 
 class Tape(NamedTuple):
@@ -103,10 +103,12 @@ def make_tape(market: Market, span: Stretches, candles: Candles | None = None, d
     seen = [late(everything, candles, d)[rows] if d and candles else rows for d in delays]
     first = np.isin(rows, [start for start, _ in span])
     last = np.isin(rows, [stop - 1 for _, stop in span])
-    return Tape(market, jnp.asarray(rows), jnp.asarray(np.stack(seen), jnp.int32), jnp.asarray(first), jnp.asarray(last))
+    return Tape(
+        market, jnp.asarray(rows), jnp.asarray(np.stack(seen), jnp.int32), jnp.asarray(first), jnp.asarray(last)
+    )
 
 
-def whole_span(tape: Tape, rate: float) -> tuple[int, Lanes]:
+def whole_span(tape: Tape, rate: Any) -> tuple[int, Lanes]:
     """Length and lane of one account over the whole tape, on time."""
     return len(tape.rows), make_lanes([0], [0], [rate])
 
@@ -122,7 +124,7 @@ def play_bar(account: Account, bar: Bar, costs: Costs) -> tuple[Account, tuple[j
     return after, (done.held, done.delta, jnp.where(bar.end, liquidated_gain(done, costs.rate), done.gain))
 
 
-play_lanes = jax.vmap(play_bar, (AXES, -1, Costs(0, None)), (AXES, -1))
+play_lanes = jax.vmap(play_bar, (AXES, -1, cast(Any, Costs)(0, None)), (AXES, -1))
 
 
 def fresh_where(first: jax.Array, account: Account) -> Account:
@@ -157,8 +159,8 @@ def run_policy(policy: Policy, steps: int, variables: dict, tape: Tape, lanes: L
             carry, output = act(policy, variables, carry, observe(market.features[seen], market.corr[seen], account))
             multiplier = squash(output.mean)
             target = cap_targets(multiplier, market.base[seen], limits.max_position_pct, limits.max_gross)
-            asked = target, market.to_fill[row], market.to_mark[row], market.tradable[row]
-            bar = Bar(*(x.T for x in asked), (i == steps - 1) | tape.last[at])
+            moves = market.to_fill[row].T, market.to_mark[row].T
+            bar = Bar(target.T, *moves, market.tradable[row].T, (i == steps - 1) | tape.last[at])
             account, done = play_lanes(account, bar, costs)
             return (account, carry), Path(multiplier.T, *done)
 

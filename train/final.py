@@ -1,6 +1,7 @@
 """The end of a run: the test span, result.json, equity.parquet and the table."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,6 @@ import numpy as np
 from himari_jax import metrics
 from himari_jax.candles import Candles
 from himari_jax.errors import StorageError
-from himari_jax.policies.policy import Policy
 from himari_jax.splits import Stretches, decision_rows
 from train.baselines import BASELINES
 from train.evaluate import Course
@@ -30,7 +30,8 @@ def judge_run(session: Session, best: Best, folder: Path, timings: dict[str, Any
     chosen = int(np.argmax(np.asarray(best.sharpe)))
     market = session.config.market
     stage = build_stage(session.candles, market, session.split.test, (market.delay, market.delay + 1))
-    played = play_run(stage, session.learner.policy, best.variables, chosen, market.delay, market.cost)
+    play = partial(play_policies, stage, session.learner.policy, best.variables)
+    played = play_whole(stage, play, chosen, market.delay, market.cost)
     key = config_hash(session.config), session.candles.fingerprint, span_name(stage), bar_name(session.candles.bar_ms)
     trials = note_trials(folder.absolute().parent, key, session.seeds, played.agents)
     result, samples = judge(played, chosen, session.seeds, trials)
@@ -53,24 +54,22 @@ def judge_run(session: Session, best: Best, folder: Path, timings: dict[str, Any
     return result
 
 
-def play_run(stage: Stage, policy: Policy, variables: dict, chosen: int, delay: int, rate: float) -> Played:
-    """All seeds on the whole span, the chosen one a bar later too, and the baselines beside them.
+Play = Callable[[Sequence[Cell], int], Iterator[tuple[int, list[tuple[int, Course]]]]]
+
+
+def play_whole(stage: Stage, play: Play, chosen: int, delay: int, rate: float) -> Played:
+    """All policies on the whole span, the chosen one a bar later too, and the baselines beside them.
 
     Args:
         stage: with `delay` and `delay + 1` among its delays.
-        policy: the module.
-        variables: leaves (K, ...).
-        chosen: index of the seed that validation chose.
+        play: plays the policies on cells, as `train.stage.play_policies` does.
+        chosen: index of the policy that validation chose.
         delay: the run's own, bars.
         rate: the run's own cost.
     """
     cells = [Cell(0, delay, rate), Cell(0, delay + 1, rate)]
-    on_time, late = (found for _, found in play_policies(stage, policy, variables, cells, stage.num_rows))
-    return played_of(stage, [course for _, course in on_time], late[chosen][1], chosen, delay, rate)
-
-
-def played_of(stage: Stage, agents: list[Course], late: Course, chosen: int, delay: int, rate: float) -> Played:
-    """What a judgement needs, from the agents' courses on the whole span."""
+    on_time, later = (found for _, found in play(cells, stage.num_rows))
+    agents, late = [course for _, course in on_time], later[chosen][1]
     return Played(
         agents=agents,
         late=late,

@@ -1,109 +1,56 @@
-"""From returns on the test span to numbers and one of three words."""
+"""From courses on a span to the numbers of result.json."""
 
 import math
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from himari_jax import metrics
+from himari_jax.resampling import metric_intervals
 from himari_jax.statistics import (
     deflated_sharpe,
     interquartile_mean,
     interval,
     minimum_detectable_sharpe,
+    minimum_track_record,
     probabilistic_sharpe,
     seed_correlation,
     stationary_bootstrap_sharpe,
 )
 from train.evaluate import Course
+from train.verdict import Evidence, depends_on_delay_0, verdict
 
-CONSTANT_BELOW = 0.01  # deviation over bars of every multiplier, below which a policy counts as constant
 COLLAPSE_ABOVE = 0.99  # correlation of positions between seeds, above which they count as one policy
-CONFIDENCE = 0.95
 BY_CHANCE = ("random",)  # one draw of chance is shown beside the others, but to beat its luck, or not to, says nothing
-
-
-class Evidence(NamedTuple):
-    """What the verdict rests on; Sharpe ratios are annual."""
-
-    sharpe: float  # of the agent
-    baseline: str  # the one with the highest Sharpe on the test span
-    baseline_sharpe: float
-    difference: float  # agent minus baseline
-    difference_interval: tuple[float, float]
-    deflated_sharpe: float  # probability that the Sharpe is above what the best of so many trials reaches by luck
-    trials: int  # everything that was ever tried on this span
-    late_sharpe: float  # of the agent, one bar later
-    late_difference: float  # one bar later, to the same baseline
-    late_interval: tuple[float, float]  # of (one bar later) minus (on time)
-    spread: float  # largest deviation over bars of a multiplier
-    detectable: float  # the smallest Sharpe that this sample could confirm
-
-
-def verdict(e: Evidence) -> dict[str, str]:
-    """EDGE, NO EDGE or INCONCLUSIVE with the reason, `{"word": ..., "reason": ...}`."""
-    low, high = e.difference_interval
-    between = f"{e.difference:+.2f} (95 % interval {low:+.2f} to {high:+.2f})"
-    ahead = e.sharpe > 0 and e.sharpe > e.baseline_sharpe
-    if e.spread < CONSTANT_BELOW:
-        return word(
-            "NO EDGE", f"the policy is constant: no multiplier varies by more than {e.spread:.4f} over the bars"
-        )
-    if ahead and e.late_interval[1] < 0 and e.late_sharpe <= e.baseline_sharpe:
-        return word(
-            "NO EDGE",
-            f"it depends on delay 0: one bar later its Sharpe falls from {e.sharpe:.2f} to {e.late_sharpe:.2f}, "
-            f"not above {e.baseline}'s {e.baseline_sharpe:.2f}",
-        )
-    if high < 0:
-        return word("NO EDGE", f"its Sharpe differs from {e.baseline}'s by {between}, which lies below 0")
-    doubts = []
-    if not low > 0:
-        doubts.append(f"its Sharpe differs from {e.baseline}'s by {between}, which does not exclude 0")
-    if not e.deflated_sharpe > CONFIDENCE:
-        doubts.append(f"its deflated Sharpe ({count_trials(e)}) is {e.deflated_sharpe:.2f}, not above 0.95")
-    if not e.late_difference > 0:
-        doubts.append(f"one bar later it is not ahead of {e.baseline} ({e.late_difference:+.2f})")
-    if doubts:
-        sample = f"; the smallest Sharpe that this sample could confirm is {e.detectable:.2f}"
-        return word("INCONCLUSIVE", "; ".join(doubts) + sample)
-    return word(
-        "EDGE",
-        f"its Sharpe exceeds {e.baseline}'s by {between}, its deflated Sharpe ({count_trials(e)}) is "
-        f"{e.deflated_sharpe:.3f}, and one bar later it is still ahead ({e.late_difference:+.2f})",
-    )
-
-
-def count_trials(e: Evidence) -> str:
-    """How many trials the deflated Sharpe ratio allows for."""
-    return "1 trial" if e.trials == 1 else f"{e.trials} trials"
-
-
-def word(text: str, reason: str) -> dict[str, str]:
-    """The form of a verdict in result.json."""
-    return {"word": text, "reason": reason}
 
 
 def block(path: Course, liquidated: np.ndarray, bars_per_year: float) -> dict[str, Any]:
     """Every metric of one account; undefined ones are nan."""
     r, held = path.returns, np.asarray(path.held, np.float64)
-    traded = np.abs(np.asarray(path.delta, np.float64)).sum(1)
+    growth, fall = metrics.cagr(r, bars_per_year), metrics.max_drawdown(r)
+    concentration = metrics.herfindahl(held)
     return {
         "sharpe": metrics.sharpe(r, bars_per_year),
         "sortino": metrics.sortino(r, bars_per_year),
-        "cagr": metrics.cagr(r, bars_per_year),
-        "calmar": metrics.calmar(r, bars_per_year),
-        "max_drawdown": metrics.max_drawdown(r),
+        "cagr": growth,
+        "calmar": metrics.calmar_of(growth, fall),
+        "max_drawdown": fall,
         "cvar_5": metrics.cvar_5(r),
         "win_rate_bar": metrics.win_rate_bar(r, held),
         "win_rate_trip": metrics.win_rate_trip(held, np.asarray(path.pnl, np.float64), liquidated),
-        "turnover": metrics.turnover(traded, bars_per_year),
+        "turnover": metrics.turnover(traded(path), bars_per_year),
         "cost_drag": metrics.cost_drag(np.asarray(path.cost, np.float64), bars_per_year),
         "exposure": metrics.exposure(held),
-        "herfindahl": metrics.herfindahl(held),
-        "diversification": metrics.diversification(held),
+        "herfindahl": concentration,
+        "diversification": 1 - concentration,
         "final_equity": float(np.prod(1 + r)),
     }
+
+
+def traded(path: Course) -> np.ndarray:
+    """Share of equity that was traded in each bar, (S,)."""
+    return np.abs(np.asarray(path.delta, np.float64)) @ np.ones(path.delta.shape[1])
 
 
 class Played(NamedTuple):
@@ -118,7 +65,12 @@ class Played(NamedTuple):
 
 
 def judge(
-    played: Played, chosen: int, seeds: list[int], trials: np.ndarray, num_samples: int = 1000
+    played: Played,
+    chosen: int,
+    seeds: list[int],
+    trials: np.ndarray,
+    num_samples: int = 1000,
+    doubts: Sequence[str] = (),
 ) -> tuple[dict[str, Any], np.ndarray]:
     """Blocks of agents and baselines, paired bootstrap, verdict: the judging part of result.json.
 
@@ -130,6 +82,7 @@ def judge(
         seeds: their numbers.
         trials: Sharpe ratios per bar of everything that was ever tried on this span, these seeds included, (n,).
         num_samples: of the stationary bootstrap.
+        doubts: reasons why there can be no EDGE here, whatever the numbers say.
     """
     year = played.bars_per_year
     baselines = {name: block(path, played.liquidated, year) for name, path in played.baselines.items()}
@@ -148,8 +101,10 @@ def judge(
             "value": zero_if_nan(agent["sharpe"]) - zero_if_nan(baselines[best]["sharpe"]),
             "interval": list(interval(column - samples.baselines[best])),
         }
+    agents[chosen] |= intervals_of(played.agents[chosen], year)
     late_interval = interval(samples.late - samples.agents[chosen])
     evidence = gather(played, chosen, agents[chosen], zero_if_nan(baselines[best]["sharpe"]), late_interval, trials)
+    evidence = evidence._replace(doubts=tuple(doubts))
     result = {
         "verdict": verdict(evidence),
         "chosen_seed": seeds[chosen],
@@ -157,7 +112,15 @@ def judge(
         "agent": agents[chosen],
         "baselines": baselines,
         "minimum_detectable_sharpe": evidence.detectable,
-        "delay": {"sharpe": evidence.late_sharpe, "sharpe_difference": evidence.late_difference},
+        "delay": {
+            "sharpe": evidence.late_sharpe,
+            "sharpe_difference": evidence.late_difference,
+            "interval": list(late_interval),
+            "depends_on_delay_0": depends_on_delay_0(evidence),
+        },
+        "multiplier_deviation": evidence.spread,
+        "timing_value": timing_value(agents[chosen], baselines, samples, chosen),
+        "minimum_track_record_bars": minimum_track_record(played.agents[chosen].returns),
         "probabilistic_sharpe": zero_if_nan(probabilistic_sharpe(played.agents[chosen].returns)),
         "deflated_sharpe": evidence.deflated_sharpe,
         "trials": evidence.trials,
@@ -165,6 +128,20 @@ def judge(
         "advice": advice(played.agents[chosen]),
     }
     return result, samples.agents[chosen] - samples.baselines[best]
+
+
+def intervals_of(path: Course, bars_per_year: float) -> dict[str, list[float]]:
+    """`METRIC_interval` of everything but the Sharpe ratio, whose interval is paired with the others'."""
+    found = metric_intervals(path.returns, path.held, traded(path), path.cost, bars_per_year)
+    return {f"{name}_interval": list(ends) for name, ends in found.items()}
+
+
+def timing_value(agent: dict, baselines: dict[str, dict], samples: "Samples", chosen: int) -> dict[str, Any] | None:
+    """Sharpe of the agent minus that of the constant policy with its mean weights: what is not disguised beta."""
+    if "constant" not in baselines:
+        return None
+    value = zero_if_nan(agent["sharpe"]) - zero_if_nan(baselines["constant"]["sharpe"])
+    return {"value": value, "interval": list(interval(samples.agents[chosen] - samples.baselines["constant"]))}
 
 
 class Samples(NamedTuple):

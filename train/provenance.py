@@ -10,6 +10,7 @@ import jax
 import numpy as np
 
 from himari_jax import __version__
+from himari_jax.candles import Candles, DataReport
 from train.config import BAR_UNITS
 from train.session import Session
 from train.stored import config_hash
@@ -27,13 +28,7 @@ def bar_name(bar_ms: int) -> str:
 
 def made_by(session: Session) -> dict[str, Any]:
     """Versions, device, commit and data: what says where an artefact comes from."""
-    versions = {name: importlib.metadata.version(name) for name in PACKAGES}
-    return {
-        "himari_jax": __version__,
-        "commit": commit(),
-        "python": sys.version.split()[0],
-        "versions": versions,
-        "device": jax.devices()[0].device_kind,
+    return tools() | {
         "data": {
             "source": session.config.data.chosen_source,
             "symbols": list(session.symbols),
@@ -43,6 +38,17 @@ def made_by(session: Session) -> dict[str, Any]:
             "cuts": [iso(session.candles.time[row]) for row in session.split.cuts],
         },
         "config_hash": config_hash(session.config),
+    }
+
+
+def tools() -> dict[str, Any]:
+    """Versions, device and commit."""
+    return {
+        "himari_jax": __version__,
+        "commit": commit(),
+        "python": sys.version.split()[0],
+        "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
+        "device": jax.devices()[0].device_kind,
     }
 
 
@@ -61,9 +67,8 @@ def iso(time_ms: int) -> str:
     return str(np.datetime64(int(time_ms), "ms").astype("datetime64[s]")) + "Z"
 
 
-def data_report(session: Session) -> dict[str, Any]:
+def findings_of(candles: Candles, report: DataReport) -> dict[str, Any]:
     """What `data_report.json` holds: the candles and what was found in them."""
-    candles = session.candles
     return {
         "symbols": candles.symbols,
         "bar": bar_name(candles.bar_ms),
@@ -73,5 +78,10 @@ def data_report(session: Session) -> dict[str, Any]:
         "last": iso(candles.time[-1]),
         "fingerprint": candles.fingerprint,
         "synthetic": candles.synthetic,
-        "findings": session.report.entries,
+        "findings": report.entries,
     }
+
+
+def parse_iso(text: str) -> int:
+    """Epoch milliseconds of a time that `iso` wrote."""
+    return int(np.datetime64(text.removesuffix("Z"), "ms").astype(np.int64))

@@ -77,14 +77,43 @@ def write_report(folder: Path, extra: Extra | None = None) -> Path:
         StorageError: it could not be read or written.
     """
     path = folder / "report.html"
+    write_text(path, page(read_run(folder), extra or Extra()))
+    return path
+
+
+def write_page(
+    path: Path,
+    result: dict[str, Any],
+    config: dict[str, Any],
+    data: dict[str, Any],
+    frame: pl.DataFrame,
+    extra: Extra,
+) -> None:
+    """Writes the report of something that is no run folder, from what such a folder would hold.
+
+    Args:
+        path: of the page.
+        result: as result.json.
+        config: as config.json.
+        data: as data_report.json.
+        frame: as equity.parquet.
+        extra: what else is shown.
+
+    Raises:
+        StorageError: it could not be written.
+    """
+    run = Run(str(result.get("name", path.parent.name)), result, config, data, [], frame)
+    write_text(path, page(run, extra))
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a file at once or not at all."""
     part = path.with_name(path.name + ".part")
-    text = page(read_run(folder), extra or Extra())
     try:
         part.write_bytes(text.encode("utf-8", "replace"))
         part.replace(path)
     except OSError as error:
         raise StorageError(f"{path}: {error.strerror}; make room or fix the permission") from error
-    return path
 
 
 def read_run(folder: Path) -> Run:
@@ -167,7 +196,8 @@ def all_sections(run: Run, extra: Extra) -> Iterator[tuple[str, str]]:
     yield "Agent and baselines", comparison(run)
     yield "Course of the test span", plots.figures(course(run, extra))
     yield "What the verdict rests on", plots.figures(evidence(run, extra), "pair") + delays(run, extra)
-    yield "Audits", audits(extra.audits or ())
+    yield "Audits", audits(extra.audits or result.get("audits") or ())
+    yield "Policies", policies(result)
     yield "Known optimum", pairs(result.get("oracle") or {})
     yield "Seeds", seeds(run)
     numbers = [block.get("seed", k) for k, block in enumerate(result.get("seeds") or [])]
@@ -182,8 +212,10 @@ def top(run: Run) -> str:
     word = str(verdict.get("word", "-"))
     kind = word.lower().replace(" ", "-") if word in MEANING else "other"
     synthetic = '<p class="synthetic"><strong>SYNTHETIC</strong> These candles were made by chance.</p>'
-    test = (result.get("spans") or {}).get("test")
-    when = f", test span {test[0][0][:10]} to {test[-1][1][:10]}" if test else ""
+    name = str(result.get("span", "test"))
+    test = (result.get("spans") or {}).get(name)
+    called = f"{name} span" if name.isalpha() else "span"
+    when = f", {called} {test[0][0][:10]} to {test[-1][1][:10]}" if test else ""
     what = f"{' '.join(symbols_of(run))}, policy {result.get('policy', '-')}{when}"
     reason = str(verdict.get("reason", ""))
     points = "".join(f"<li>{escape(sentence)}</li>" for sentence in notes(run))
@@ -282,13 +314,37 @@ def delays(run: Run, extra: Extra) -> str:
 
 def audits(found: Sequence[Mapping[str, Any]]) -> str:
     """Each audit with its outcome."""
-    words = {True: '<td class="pass">✓ passed</td>', False: '<td class="fail">✗ failed</td>'}
+    words = {
+        True: '<td class="pass">✓ passed</td>',
+        False: '<td class="fail">✗ failed</td>',
+        None: '<td class="text">– told</td>',
+    }
     rows = [
-        f'<tr><th scope="row">{escape(str(audit["name"]))}</th>{words[bool(audit["passed"])]}'
+        f'<tr><th scope="row">{escape(str(audit["name"]))}</th>{words[audit["passed"]]}'
         f'<td class="text">{escape(str(audit.get("detail", "")))}</td></tr>'
         for audit in found
     ]
     return table(["audit", "", ""], rows, "", "words") if rows else ""
+
+
+def policies(result: Mapping[str, Any]) -> str:
+    """All policies of a backtest side by side, where there is more than one."""
+    found, many = result.get("policies") or [], result.get("many") or {}
+    rows = []
+    for one in found:
+        difference = one["sharpe_difference"]
+        gap = f"{number(difference['value'], '+.2f')} to {difference['baseline']}"
+        cells = one["word"], number(one["sharpe"], ".2f"), number(one["sharpe_interval"], ".2f"), gap
+        rows.append(row(one["name"], *cells, number(difference["interval"], "+.2f")))
+    heads = ["policy", "verdict", "Sharpe", "95 % interval", "difference", "95 % interval"]
+    facts = {
+        "policies, seeds counted": many.get("policies"),
+        "benchmark": many.get("benchmark"),
+        "SPA p-value": number(many.get("spa_pvalue"), ".3f"),
+        "superior (StepM)": ", ".join(many.get("superior") or []) or "none",
+        "model confidence set, 95 %": ", ".join(many.get("confidence_set") or []),
+    }
+    return (table(heads, rows, "", "words") if rows else "") + (pairs(facts) if many else "")
 
 
 def seeds(run: Run) -> str:
@@ -319,8 +375,26 @@ def settings(run: Run) -> str:
     """Every flag, version, fingerprint, span and timing, folded."""
     result, flags = run.result, run.config.get("flags") or {}
     made_by = {key: value for key, value in run.config.items() if key != "flags"}
-    kept = ("fingerprint", "spans", "timings", "chosen_seed", "best_update", "validation_sharpe", "trials")
-    groups = {"Flags": flags, "Made by": made_by, "Result": {key: result[key] for key in kept if key in result}}
+    kept = (
+        "fingerprint",
+        "spans",
+        "timings",
+        "chosen_seed",
+        "best_update",
+        "validation_sharpe",
+        "trials",
+        "checkpoint",
+        "windows",
+        "own_cost",
+        "own_delay",
+    )
+    asked = made_by.pop("backtest", None) or {}
+    groups = {
+        "Backtest": asked,
+        "Flags": flags,
+        "Made by": made_by,
+        "Result": {key: result[key] for key in kept if key in result},
+    }
     folded = [f"<details><summary>{k}</summary>{pairs(flatten(v))}</details>" for k, v in groups.items() if v]
     return "".join(folded)
 

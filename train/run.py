@@ -23,7 +23,7 @@ from train.folder import claim, default_folder, describe, has_checkpoints, lock,
 from train.judge import null_if_nan, zero_if_nan
 from train.learner import Metrics
 from train.logs import Bar, MetricsLog
-from train.provenance import bar_name, data_report, made_by
+from train.provenance import bar_name, findings_of, made_by
 from train.session import Best, Session, build_session, compile_chunk, first_state
 from train.table import print_result
 
@@ -108,7 +108,7 @@ class Course:
     def write_headers(self) -> None:
         """config.json and data_report.json."""
         write_json(self.folder / "config.json", describe(self.config, self.origin))
-        write_json(self.folder / "data_report.json", data_report(self.session))
+        write_json(self.folder / "data_report.json", findings_of(self.session.candles, self.session.report))
 
     def run(self) -> None:
         """Chunks of updates until the end or a signal."""

@@ -116,7 +116,9 @@ def play_policies(
             paths = run_policy(policy, steps, some, stage.tape, lanes, stage.limits)
             for k in range(jax.tree.leaves(some)[0].shape[0]):
                 path = jax.tree.map(lambda x, k=k: np.asarray(x[k]), paths)
-                for lane, course in enumerate(courses(path, stage.tape, lanes.start, lanes.rate)):
+                for lane, course in enumerate(
+                    courses(path, stage.tape, np.asarray(lanes.start), np.asarray(lanes.rate))
+                ):
                     found[lane].append((first + k, course))
         for lane in range(min(len(part), len(cells) - offset)):
             yield offset + lane, found[lane]

@@ -1,5 +1,7 @@
 """What a run prints at its end."""
 
+import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +26,11 @@ def print_result(result: dict[str, Any], config: Config, folder: Path) -> None:
 
 def table(result: dict[str, Any], columns: tuple[str, ...]) -> Table:
     """The agent and the baselines, a row each, with some of the columns."""
-    test = result["spans"]["test"]
+    name = result.get("span", "test")
+    span = result["spans"][name]
     kind = "SYNTHETIC " if result["synthetic"] else ""
-    title = f"{kind}{' '.join(result['symbols'])}, test span {test[0][0][:10]} to {test[-1][1][:10]}, costs included"
+    called = f"{name} span" if name.isalpha() else "span"
+    title = f"{kind}{' '.join(result['symbols'])}, {called} {span[0][0][:10]} to {span[-1][1][:10]}, costs included"
     grid = Table(title=title, title_justify="left", box=None, pad_edge=False)
     grid.add_column("", no_wrap=True)
     for name in columns:
@@ -75,10 +79,22 @@ def number(value: float | None, form: str) -> str:
 
 
 def summary(result: dict[str, Any], config: Config) -> list[str]:
-    """The lines under the table."""
-    difference, timing = result["agent"]["sharpe_difference"], result["timings"]
+    """The lines under the table of a run."""
+    timing = result["timings"]
+    speed = timing["steps_per_second"]
+    pace = f" ({speed:,.0f} steps/s)" if speed else ""
+    return [
+        *judgement(result, config.market.initial_capital),
+        f"trained {timing['steps']:,} steps in {timing['train_seconds']:.1f} s{pace} on {timing['device']}; "
+        f"compiling {timing['compile_seconds']:.1f} s, data {timing['data_seconds']:.1f} s; "
+        f"peak memory {timing['peak_memory_mb']:,.0f} MB",
+    ]
+
+
+def judgement(result: dict[str, Any], capital: float) -> list[str]:
+    """What the numbers mean, and the verdict."""
+    difference = result["agent"]["sharpe_difference"]
     low, high = (number(x, "{:+.2f}") for x in difference["interval"])
-    capital = config.market.initial_capital
     lines = [
         "",
         f"Sharpe minus {difference['baseline']}'s (the best baseline): {number(difference['value'], '{:+.2f}')}, "
@@ -97,12 +113,54 @@ def summary(result: dict[str, Any], config: Config) -> list[str]:
         )
     lines += [f"advice: {text}" for text in result["advice"]]
     verdict = result["verdict"]
-    lines += ["", f"{verdict['word']}: {verdict['reason']}", ""]
-    speed = timing["steps_per_second"]
-    pace = f" ({speed:,.0f} steps/s)" if speed else ""
-    lines.append(
-        f"trained {timing['steps']:,} steps in {timing['train_seconds']:.1f} s{pace} on {timing['device']}; "
-        f"compiling {timing['compile_seconds']:.1f} s, data {timing['data_seconds']:.1f} s; "
-        f"peak memory {timing['peak_memory_mb']:,.0f} MB"
-    )
-    return lines
+    return [*lines, "", f"{verdict['word']}: {verdict['reason']}", ""]
+
+
+def print_backtest(result: dict[str, Any], rows: Sequence[dict[str, Any]], capital: float) -> None:
+    """Table, sensitivity to cost and delay, audits and verdict of one policy.
+
+    Args:
+        result: as result.json.
+        rows: of the grid on the whole span.
+        capital: money at the start.
+    """
+    out = console()
+    out.print()
+    out.print(f"{result['name']}", style="bold")
+    parts = (COLUMNS,) if out.width >= WIDTH else (COLUMNS[:5], COLUMNS[5:])
+    for part in parts:
+        out.print(table(result, part))
+    out.print()
+    out.print(sensitivity(result, rows))
+    out.print()
+    for audit in result["audits"]:
+        mark = {True: "passed", False: "FAILED", None: "told"}[audit["passed"]]
+        out.print(f"audit {audit['name']}: {mark}: {audit['detail']}", soft_wrap=True)
+    for line in judgement(result, capital):
+        out.print(line, soft_wrap=True, style="bold" if line.startswith(result["verdict"]["word"]) else None)
+
+
+def sensitivity(result: dict[str, Any], rows: Sequence[dict[str, Any]]) -> Table:
+    """Sharpe at every cost and delay, minus that of the best baseline where it has rows."""
+    best = result["agent"]["sharpe_difference"]["baseline"]
+    own = [r for r in rows if r["policy"] == result["name"] and r["seed"] in (None, result["chosen_seed"])]
+    beside = {(r["cost"], r["delay"]): r["sharpe"] for r in rows if r["policy"] == best and r["seed"] is None}
+    costs, delays = sorted({r["cost"] for r in own}), sorted({r["delay"] for r in own})
+    title = f"Sharpe by cost and delay (in brackets: minus {best}'s)"
+    grid = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    grid.add_column("", no_wrap=True)
+    for cost in costs:
+        grid.add_column(f"{cost:g} bp", justify="right", no_wrap=True)
+    found = {(r["cost"], r["delay"]): r["sharpe"] for r in own}
+    for delay in delays:
+        texts = []
+        for cost in costs:
+            value, other = zero(found[cost, delay]), beside.get((cost, delay))
+            texts.append(f"{value:.2f}" + ("" if other is None else f" ({value - zero(other):+.2f})"))
+        grid.add_row(f"{delay} bars late" if delay else "on time", *texts)
+    return grid
+
+
+def zero(value: float) -> float:
+    """A Sharpe ratio without deviation counts as 0."""
+    return 0.0 if math.isnan(value) else value

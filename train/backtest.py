@@ -1,0 +1,34 @@
+"""`python -m train.backtest`: runs and strategies over windows, costs and delays, judged on a span."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from train.cli import exit_at_signals, parse, run_command
+from train.judge_config import BacktestConfig
+from train.ppo import choose_device
+
+PROG = "python -m train.backtest"
+
+
+def main(args: Sequence[str]) -> int:
+    """Plays, judges, writes; returns the exit code."""
+    config = parse(BacktestConfig, args, PROG)
+    exit_at_signals("stopped; nothing was written")
+    choose_device(config.device)
+    # Everything heavy is imported here, after the flags are known to be good.
+    from train.backtesting import backtest
+
+    return backtest(config, output_folder(config))
+
+
+def output_folder(config: BacktestConfig) -> Path:
+    """`--out`, or `backtest/` inside the first run; strategies alone write to `backtests/NAME`."""
+    if config.out is not None:
+        return Path(config.out)
+    first = Path(config.entrants[0])
+    return Path("backtests") / first.stem if first.suffix in (".py", ".parquet") else first / "backtest"
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main))

@@ -1,0 +1,226 @@
+"""Entrants and ground made ready: what backtest and compare have in common."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from himari_jax.candles import Candles
+from himari_jax.errors import InputError
+from himari_jax.splits import Stretches
+from train import audits
+from train.agents import Agent, Strategy, check_weights, load_agent, load_strategy, market_of
+from train.audits import Finding
+from train.baselines import every_bar
+from train.config import Config, DataConfig, MarketConfig
+from train.evaluate import Course
+from train.grid import Entrant
+from train.ground import Ground, find_span, fit_ground, lay_ground
+from train.judge_config import GridConfig, GroundConfig
+from train.provenance import parse_iso
+from train.stage import Cell, Stage, build_stage, play_orders, play_policies
+
+AUDITED_ROWS = {"run": 2, "strategy": 4}  # at which the future changes, beside the end of the training span
+
+
+@dataclass(frozen=True)
+class Member:
+    """A run or a strategy on its ground, audited."""
+
+    entrant: Entrant
+    source: Agent | Strategy
+    config: Config  # the run's; for a strategy, that of the first run
+    ground: Ground
+    digest: str  # of its configuration, for the ledger
+    findings: tuple[Finding, ...]  # causality and null market
+
+    @property
+    def stage(self) -> Stage:
+        """Where it plays."""
+        return self.entrant.stage
+
+    @property
+    def doubts(self) -> tuple[str, ...]:
+        """Why there can be no EDGE here, whatever the numbers say."""
+        found = []
+        if seen := self.ground.seen_rows:
+            rows = self.stage.num_rows
+            found.append(f"{seen:,} of its {rows:,} bars lie before the run's test span: training may have known them")
+        if isinstance(self.source, Strategy) and self.source.function is None:
+            found.append("its weights come from a file, so nothing can say what they knew")
+        return tuple(found)
+
+
+def enter(names: Sequence[str], wanted: GroundConfig, grid: GridConfig) -> list[Member]:
+    """Loads, lays the ground, audits; the first run's flags hold for strategies.
+
+    Args:
+        names: run folders, FILE.py, FILE.parquet.
+        wanted: data and span.
+        grid: costs, delays, checkpoint.
+
+    Raises:
+        InputError: one of them does not fit, or knows the future.
+    """
+    sources = [load(name, grid.checkpoint) for name in names]
+    agents = [source for source in sources if isinstance(source, Agent)]
+    twice = [s.name for s in sources if sum(s.name == other.name for other in sources) > 1]
+    if twice:
+        raise InputError(f"two entrants are called {twice[0]}; rename one of the folders or files")
+    lead = agents[0].config if agents else Config(data=DataConfig())
+    members = []
+    for source in sources:
+        config = source.config if isinstance(source, Agent) else lead
+        cuts = cuts_of(source if isinstance(source, Agent) else (agents[0] if agents else None))
+        ground = lay_ground(wanted, config.data, config.synthetic, cuts)
+        if isinstance(source, Agent):
+            fit_ground(ground, source.symbols, source.stored["data"]["bar"], str(source.folder))
+            members.append(enter_agent(source, ground, grid))
+        else:
+            members.append(enter_strategy(source, ground, config, grid))
+    return members
+
+
+def load(name: str, checkpoint: str) -> Agent | Strategy:
+    """A run folder or a strategy's file.
+
+    Raises:
+        InputError: it is neither.
+    """
+    path = Path(name)
+    if path.suffix in (".py", ".parquet"):
+        return load_strategy(path)
+    if not path.is_dir():
+        raise InputError(f"{name}: no such folder; give run folders, FILE.py or FILE.parquet")
+    return load_agent(path, checkpoint)
+
+
+def cuts_of(agent: Agent | None) -> tuple[int, int] | None:
+    """First bars of validation and test of a run, epoch milliseconds.
+
+    Raises:
+        InputError: the run does not say.
+    """
+    if agent is None:
+        return None
+    try:
+        first, second = (parse_iso(text) for text in agent.stored["data"]["cuts"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(
+            f"{agent.folder}/config.json: data.cuts is missing; it was written by another version"
+        ) from error
+    return first, second
+
+
+def delays_of(grid: GridConfig, own: int) -> tuple[int, ...]:
+    """The delays that are played: the own one and one more are needed for the verdict."""
+    return tuple(sorted({*grid.delays, own, own + 1}))
+
+
+def costs_of(grid: GridConfig, own: float) -> tuple[float, ...]:
+    """The costs that are played, shares of the traded value, the own one among them."""
+    wanted = {cost / 1e4 for cost in grid.costs}
+    near = [rate for rate in wanted if abs(rate - own) < 1e-9]
+    return tuple(sorted((wanted - set(near)) | {own}))
+
+
+def enter_agent(agent: Agent, ground: Ground, grid: GridConfig) -> Member:
+    """A run's entrant; its way from candles to equity is audited.
+
+    Raises:
+        InputError: something on it knows the future.
+    """
+    market, candles = agent.config.market, ground.candles
+    own = candles.fingerprint == agent.stored["data"]["fingerprint"]
+    train = find_span("train", candles, ground.cuts, agent.config.data.split) if own else None
+    way = audits.agent_way(agent, train)
+    findings = audit(
+        way, ground, train, AUDITED_ROWS["run"], str(agent.folder), own and audits.fitted_elsewhere(way, candles)
+    )
+    null = audits.null_market(candles)
+    nothing = find_span("all", null, None, (0.6, 0.8))
+    stage = build_stage(null, market, nothing, (market.delay,))
+    (_, found), *_ = play_policies(
+        stage, agent.policy, agent.variables, [Cell(0, market.delay, market.cost)], stage.num_rows
+    )
+    findings += (audits.null_finding(found[agent.chosen][1]),)
+    stage = build_stage(candles, market, ground.span, delays_of(grid, market.delay))
+    play = partial(play_policies, stage, agent.policy, agent.variables)
+    entrant = Entrant(agent.name, stage, play, tuple(agent.seeds), agent.chosen, market.cost, market.delay)
+    return Member(entrant, agent, agent.config, ground, agent.digest, findings)
+
+
+def enter_strategy(strategy: Strategy, ground: Ground, config: Config, grid: GridConfig) -> Member:
+    """A strategy's entrant at the smallest delay that was asked for; a function is audited.
+
+    Raises:
+        InputError: its weights are no weights, change from call to call, or know the future.
+    """
+    market, candles, delay = config.market, ground.candles, min(grid.delays)
+    weights = strategy.weights(candles, market_of(candles, market))
+    rows = np.concatenate([np.arange(a, b) for a, b in ground.span])
+    check_weights(weights, rows, candles, str(strategy.path))
+    stage = build_stage(candles, market, ground.span, delays_of(grid, delay), {strategy.name: weights})
+    check_weights(weights, np.unique(np.asarray(stage.tape.seen)), candles, str(strategy.path))
+    play = partial(play_rule, stage, strategy.name)
+    entrant = Entrant(strategy.name, stage, play, (None,), 0, market.cost, delay)
+    if strategy.function is None:
+        findings = tuple(Finding(name, None, "not run: weights from a file") for name in ("causality", "null market"))
+        return Member(entrant, strategy, config, ground, strategy.digest, findings)
+    again = strategy.weights(candles, market_of(candles, market))
+    if not np.array_equal(weights, again, equal_nan=True):
+        raise InputError(f"{strategy.path}: weights() gives other weights when called again; fix its seed")
+    way = audits.strategy_way(strategy, market, delay)
+    findings = audit(way, ground, None, AUDITED_ROWS["strategy"], str(strategy.path), False)
+    return Member(
+        entrant, strategy, config, ground, strategy.digest, (*findings, null_of(strategy, candles, market, delay))
+    )
+
+
+def null_of(strategy: Strategy, candles: Candles, market: MarketConfig, delay: int) -> Finding:
+    """A strategy on a market without drift."""
+    null = audits.null_market(candles)
+    span = find_span("all", null, None, (0.6, 0.8))
+    weights = strategy.weights(null, market_of(null, market))
+    check_weights(
+        weights, np.concatenate([np.arange(a, b) for a, b in span]), null, f"{strategy.path}, on a market without drift"
+    )
+    stage = build_stage(null, market, span, (delay,), {strategy.name: weights})
+    (_, found), *_ = play_rule(stage, strategy.name, [Cell(0, delay, market.cost)], stage.num_rows)
+    return audits.null_finding(found[0][1])
+
+
+def audit(
+    way: Any, ground: Ground, train: Stretches | None, number: int, where: str, elsewhere: bool
+) -> tuple[Finding, ...]:
+    """The audit of causality.
+
+    Raises:
+        InputError: it fails: nothing that follows would mean anything.
+    """
+    rows = audits.audit_rows(ground.span, train, number)
+    found = audits.audit_causality(ground.raws, ground.config, way, rows)
+    if elsewhere:
+        found |= {"the constants of its normaliser"}
+    finding = audits.causality(found, len(rows))
+    if not finding.passed:
+        raise InputError(f"{where}: the audit of causality failed: it {finding.detail}; nothing was judged")
+    return (finding,)
+
+
+def play_rule(
+    stage: Stage, name: str, cells: Sequence[Cell], steps: int
+) -> Iterator[tuple[int, list[tuple[int, Course]]]]:
+    """Plays the weights of a rule on cells, as `play_policies` plays policies; what it said are its weights."""
+    by_place: dict[tuple[int, int], list[int]] = {}
+    for index, cell in enumerate(cells):
+        by_place.setdefault((cell.start, cell.delay), []).append(index)
+    for (start, delay), indices in by_place.items():
+        seen = np.asarray(stage.tape.seen[stage.delays.index(delay), start : start + steps])
+        orders = every_bar(stage.rules[name][seen])
+        played = play_orders(stage, start, [orders] * len(indices), [cells[i].rate for i in indices])
+        for index, course in zip(indices, played, strict=True):
+            yield index, [(0, course._replace(multiplier=orders.target))]
