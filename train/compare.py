@@ -1,0 +1,27 @@
+"""`python -m train.compare`: a run against another, or against a baseline, on the same bars; gates."""
+
+import sys
+from collections.abc import Sequence
+
+from train.cli import exit_at_signals, parse, run_command
+from train.gates import find_gates
+from train.judge_config import CompareConfig
+from train.ppo import choose_device
+
+PROG = "python -m train.compare"
+
+
+def main(args: Sequence[str]) -> int:
+    """Compares and prints; 1 where a gate fails."""
+    config = parse(CompareConfig, args, PROG)
+    gates = find_gates(config.gate) if config.gate is not None else ()
+    exit_at_signals("stopped; nothing was written")
+    choose_device(config.device)
+    # Everything heavy is imported here, after the flags are known to be good.
+    from train.comparing import compare
+
+    return compare(config, gates)
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main))

@@ -1,0 +1,266 @@
+"""What a comparison does: two policies on the same bars, the difference paired, at every cost and delay."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from rich.table import Table
+
+from himari_jax import metrics
+from himari_jax.comparison import Difference, iqm_interval, paired_difference, probability_of_improvement
+from himari_jax.errors import InputError, StorageError
+from himari_jax.resampling import paired_metric_differences
+from himari_jax.statistics import interval as ends_of
+from himari_jax.statistics import minimum_detectable_sharpe, stationary_bootstrap_sharpe
+from train.agents import Agent
+from train.contest import Member, costs_of, delays_of, enter
+from train.evaluate import Course
+from train.final import liquidated, note_trials, span_name
+from train.folder import write_json
+from train.gates import Gate, Outcome, describe, judge_gates
+from train.judge import block, intervals_of, null_if_nan, traded, zero_if_nan
+from train.judge_config import CompareConfig
+from train.logs import console
+from train.provenance import bar_name, iso
+from train.stage import Cell, play_baselines
+from train.table import number
+
+
+class Side(NamedTuple):
+    """One of the two that are compared, in one cell."""
+
+    course: Course  # of the policy that counts
+    scores: np.ndarray  # (K,) annual Sharpe by seed
+    time: np.ndarray  # (S,) decisions, epoch milliseconds
+
+
+class Row(NamedTuple):
+    """One cell of a comparison."""
+
+    cost: float  # basis points
+    delay: int  # bars
+    a: float  # annual Sharpe of the first
+    b: float  # annual Sharpe of the second
+    difference: Difference
+    seeds_better: float  # chance that a seed of the first scores above a seed of the second
+    bars: int  # that both have
+
+
+def compare(config: CompareConfig, gates: Sequence[Gate]) -> int:
+    """Plays, compares, applies the gates, prints; 1 where one fails."""
+    members = enter(config.runs, config.ground, config.grid)
+    first = members[0]
+    second = members[1] if len(members) > 1 else None
+    against = config.against or "base"
+    name = second.entrant.name if second else against
+    own = first.entrant
+    if second is None and any(gate.relative_to for gate in gates):
+        lacking = next(gate.name for gate in gates if gate.relative_to)
+        raise InputError(f"--gate {config.gate}: {lacking} compares with another run; name that run as well")
+    delays, costs = delays_of(config.grid, own.delay), costs_of(config.grid, own.cost)
+    rows, kept = [], None
+    for delay in delays:
+        for cost in costs:
+            a, b = play_pair(first, second, against, delay, cost)
+            rows.append(compare_cell(a, b, first, cost, delay))
+            if (cost, delay) == (own.cost, own.delay):
+                kept = a, b
+    assert kept is not None  # the own cost and delay are always among them
+    for member in members:
+        note(member, root_of(members))
+    outcomes = apply_gates(gates, first, second, *kept)
+    found = to_json(config, first, name, rows, kept, gates, outcomes)
+    if config.out is not None:
+        make_parent(Path(config.out))
+        write_json(Path(config.out), found)
+    show(found, first, name, rows)
+    for gate, outcome in zip(gates, outcomes, strict=True):
+        print(describe(gate, outcome))
+    return 0 if all(outcome.passed for outcome in outcomes) else 1
+
+
+def play_pair(first: Member, second: Member | None, against: str, delay: int, cost: float) -> tuple[Side, Side]:
+    """Both sides at one cost and delay, on the whole span."""
+    a = play_side(first, delay, cost)
+    if second is not None:
+        return a, play_side(second, delay, cost)
+    played = play_baselines(first.stage, 0, delay, {cost: a.course}, [against])[cost][against]
+    score = zero_if_nan(metrics.sharpe(played.returns, first.stage.bars_per_year))
+    return a, Side(played, np.array([score]), a.time)
+
+
+def play_side(member: Member, delay: int, cost: float) -> Side:
+    """A member's policies at one cost and delay, on the whole span.
+
+    Raises:
+        InputError: its stage was not laid out for that delay.
+    """
+    e, stage = member.entrant, member.stage
+    if delay not in stage.delays:
+        raise InputError(f"{e.name} was not laid out for a delay of {delay}; name it with --delays")
+    ((_, found),) = e.play([Cell(0, delay, cost)], stage.num_rows)
+    scores = [zero_if_nan(metrics.sharpe(course.returns, stage.bars_per_year)) for _, course in found]
+    time = stage.candles.time[stage.rows] + stage.candles.bar_ms
+    return Side(found[e.chosen][1], np.array(scores), time)
+
+
+def compare_cell(a: Side, b: Side, first: Member, cost: float, delay: int) -> Row:
+    """The paired difference of two sides on the bars that both have.
+
+    Raises:
+        InputError: they have fewer than 100 bars in common.
+    """
+    common, in_a, in_b = np.intersect1d(a.time, b.time, return_indices=True)
+    if len(common) < 100:
+        raise InputError(f"the two have {len(common)} bars in common; at least 100 are needed: choose a common --span")
+    year = first.stage.bars_per_year
+    ra, rb = a.course.returns[in_a], b.course.returns[in_b]
+    return Row(
+        cost=round(1e4 * cost, 6),
+        delay=delay,
+        a=zero_if_nan(metrics.sharpe(ra, year)),
+        b=zero_if_nan(metrics.sharpe(rb, year)),
+        difference=paired_difference(ra, rb, year),
+        seeds_better=probability_of_improvement(a.scores, b.scores),
+        bars=len(common),
+    )
+
+
+def root_of(members: Sequence[Member]) -> Path:
+    """Where the ledger lies: beside the first run, or where the command was started."""
+    return next((m.source.folder.absolute().parent for m in members if isinstance(m.source, Agent)), Path.cwd())
+
+
+def note(member: Member, root: Path) -> None:
+    """Enters the member's policies in the trial ledger, at their own cost and delay."""
+    e, stage = member.entrant, member.stage
+    ((_, found),) = e.play([Cell(0, e.delay, e.cost)], stage.num_rows)
+    candles = stage.candles
+    key = member.digest, candles.fingerprint, span_name(stage), bar_name(candles.bar_ms)
+    note_trials(root, key, [0 if seed is None else seed for seed in e.seeds], [course for _, course in found])
+
+
+def apply_gates(gates: Sequence[Gate], first: Member, second: Member | None, a: Side, b: Side) -> list[Outcome]:
+    """The gates on the first at its own cost and delay, with the noise they are measured in."""
+    if not gates:
+        return []
+    stage = first.stage
+    own = gate_block(a.course, stage.bars_per_year, liquidated(stage, 0, stage.num_rows))
+    if second is None:
+        return judge_gates(gates, own)
+    other_stage = second.stage
+    other = gate_block(b.course, other_stage.bars_per_year, liquidated(other_stage, 0, other_stage.num_rows))
+    common, in_a, in_b = np.intersect1d(a.time, b.time, return_indices=True)
+    pair = [(c.returns[i], c.held[i], traded(c)[i], c.cost[i]) for c, i in ((a.course, in_a), (b.course, in_b))]
+    differences = {"sharpe": sharpe_difference(pair[0][0], pair[1][0], stage.bars_per_year)}
+    differences |= paired_metric_differences(pair[0], pair[1], stage.bars_per_year)
+    return judge_gates(gates, own, other, differences)
+
+
+def sharpe_difference(a: np.ndarray, b: np.ndarray, year: float) -> tuple[float, tuple[float, float]]:
+    """Value and interval of the paired difference of annual Sharpe ratios."""
+    found = paired_difference(a, b, year)
+    return found.value, found.interval
+
+
+def gate_block(course: Course, year: float, end: np.ndarray) -> dict[str, Any]:
+    """Metrics of a course with their intervals, as a gate reads them."""
+    found = block(course, end, year) | intervals_of(course, year)
+    samples = stationary_bootstrap_sharpe(course.returns[:, None], year)[:, 0]
+    return found | {"sharpe_interval": list(ends_of(samples))}
+
+
+def to_json(
+    config: CompareConfig,
+    first: Member,
+    name: str,
+    rows: Sequence[Row],
+    kept: tuple[Side, Side],
+    gates: Sequence[Gate],
+    outcomes: Sequence[Outcome],
+) -> dict[str, Any]:
+    """The comparison as JSON."""
+    a, b = kept
+    stage = first.stage
+    found = {
+        "a": first.entrant.name,
+        "b": name,
+        "symbols": list(stage.candles.symbols),
+        "synthetic": stage.candles.synthetic,
+        "span": first.ground.name,
+        "from": iso(a.time[0]),
+        "to": iso(a.time[-1]),
+        "fingerprint": stage.candles.fingerprint,
+        "own_cost": round(1e4 * first.entrant.cost, 6),
+        "own_delay": first.entrant.delay,
+        "minimum_detectable_sharpe": minimum_detectable_sharpe(len(a.time), stage.bars_per_year),
+        "iqm": {"a": iqm_interval(a.scores)._asdict(), "b": iqm_interval(b.scores)._asdict()},
+        "seeds": {"a": a.scores.tolist(), "b": b.scores.tolist()},
+        "cells": [{**row._asdict(), "difference": row.difference._asdict()} for row in rows],
+        "doubts": list(first.doubts),
+        "gate": config.gate,
+        "gates": [{**outcome._asdict(), "metric": gate.metric} for gate, outcome in zip(gates, outcomes, strict=True)],
+    }
+    return dict(null_if_nan(found))
+
+
+def show(found: dict[str, Any], first: Member, name: str, rows: Sequence[Row]) -> None:
+    """The table, and what it means."""
+    out = console()
+    kind = "SYNTHETIC " if found["synthetic"] else ""
+    title = (
+        f"{kind}{found['a']} minus {name}, {' '.join(found['symbols'])}, {found['from'][:10]} to {found['to'][:10]}, "
+        f"{rows[0].bars:,} bars"
+    )
+    grid = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    heads = ("cost", "delay", "Sharpe", name, "difference", "95 % interval", "p", "better in resamples", "seeds")
+    for head in heads:
+        grid.add_column(head, justify="right", no_wrap=True)
+    for row in rows:
+        own = (row.cost, row.delay) == (found["own_cost"], found["own_delay"])
+        low, high = row.difference.interval
+        cells = (
+            f"{row.cost:g} bp", str(row.delay), f"{row.a:.2f}", f"{row.b:.2f}", f"{row.difference.value:+.2f}",
+            f"{low:+.2f} to {high:+.2f}", f"{row.difference.p:.3f}", f"{row.difference.better:.0%}",
+            f"{row.seeds_better:.0%}",
+        )  # fmt: skip
+        grid.add_row(*cells, style="bold" if own else None)
+    out.print(grid)
+    out.print()
+    for line in sentences(found, first, name, rows):
+        out.print(line, soft_wrap=True)
+
+
+def sentences(found: dict[str, Any], first: Member, name: str, rows: Sequence[Row]) -> list[str]:
+    """What the own cell says, in words."""
+    own = next(r for r in rows if (r.cost, r.delay) == (found["own_cost"], found["own_delay"]))
+    low, high = own.difference.interval
+    side = "better than" if low > 0 else "worse than" if high < 0 else "not to be told from"
+    lines = [
+        f"at its own cost and delay (bold) {found['a']} is {side} {name} on these bars: Sharpe "
+        f"{own.difference.value:+.2f}, 95 % interval {low:+.2f} to {high:+.2f}, p {own.difference.p:.3f}",
+        f"the smallest Sharpe that this sample could confirm: {found['minimum_detectable_sharpe']:.2f}",
+    ]
+    if len(first.entrant.seeds) > 1:
+        for key, who in (("a", found["a"]), ("b", name)):
+            iqm, scores = found["iqm"][key], found["seeds"][key]
+            low, high = (number(x, "{:.2f}") for x in iqm["interval"])
+            if len(scores) > 1:
+                lines.append(
+                    f"{who}: {len(scores)} seeds, inter-quartile mean {number(iqm['value'], '{:.2f}')} "
+                    f"({low} to {high} over the luck of seeds)"
+                )
+    return [*lines, *(f"but {doubt}" for doubt in found["doubts"])]
+
+
+def make_parent(path: Path) -> None:
+    """Makes the folder of a file.
+
+    Raises:
+        StorageError: it cannot be written.
+    """
+    try:
+        path.absolute().parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageError(f"--out {path}: {error.strerror}; choose another file") from error
