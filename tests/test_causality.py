@@ -1,26 +1,29 @@
 """The audit of causality: later candles change nothing that was known, decided or earned before them.
 
-`audit` reruns the way from raw candles to the equity of a policy and says what differs; planted faults show that it
-would find a leak.
+Planted faults show that the audit of every backtest would find a leak.
 """
 
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from envs.market import align_prices, build_market, to_device
-from envs.trading import make_params
+from envs.market import align_prices, build_market
 from himari_jax.candles import COLUMNS, RawCandles, check_candles
 from himari_jax.features import market_features, observation_width
 from himari_jax.policies import make_core
 from himari_jax.policies.policy import Policy, fit_scaling, with_scaling
 from himari_jax.sizing import SizingRules, base_positions
 from himari_jax.splits import decision_rows, split_rows
-from train.evaluate import make_tape, member, run_policy
+from train.agents import load_strategy
+from train.audits import AgentWay, audit_causality, fitted_elsewhere, strategy_way
+from train.config import DataConfig, MarketConfig
+from train.contest import null_of
+from train.futures import another_future
 
 ROWS = 2100
 SIZINGS = ("constant", "vol-target", "kelly")
@@ -44,29 +47,6 @@ def raw_candles(candles, num_assets, seed=0):
     return raws
 
 
-def with_another_future(raws, after_ms, seed=1):
-    """The same candles up to the one that opens at `after_ms`, and other prices and volumes after it."""
-    rng, others = np.random.default_rng(seed), []
-    for raw in raws:
-        later, size = raw.time > after_ms, len(raw.time)
-        close = raw.close * np.exp(np.cumsum(np.where(later, rng.normal(0.01, 0.05, size), 0)))
-        opens = close * np.exp(rng.normal(0, 0.02, size))
-        bars = {
-            "open": opens,
-            "close": close,
-            "high": np.maximum(opens, close) * 1.01,
-            "low": np.minimum(opens, close) * 0.9,
-        }
-        bars["volume"] = raw.volume * rng.lognormal(0, 2, size) + 1
-        others.append(replace(raw, **{name: np.where(later, bars[name], getattr(raw, name)) for name in COLUMNS}))
-    return others
-
-
-def fit(features, corr, train_rows):
-    """The normaliser of the training span."""
-    return fit_scaling(features, corr, train_rows)
-
-
 @partial(jax.jit, static_argnums=(0, 1))
 def initialise(policy, width, key):
     """Random parameters of one seed, with an actor that is bold enough to react to everything."""
@@ -75,84 +55,69 @@ def initialise(policy, width, key):
     return {**variables, "params": params}
 
 
-def trace(raws, core, build, fit):
-    """Everything that a run derives from candles: name -> (values with time first, first row whose value may differ).
-
-    Rows of the second kind are counted from the changed row t: features, base and actions of rows <= t and equity of
-    rows < t have to stay.
-    """
+def way_of(raws, core="mlp", sizing="vol-target", **faults):
+    """The way of a policy that was never trained, from candles to equity."""
     candles, _ = check_candles(raws)
     assets = len(candles.symbols)
     train = split_rows(candles).train
-    whole = ((400, len(candles.time) - 1),)
-    markets = {sizing: build(candles, sizing) for sizing in SIZINGS}
-    market = markets["vol-target"]
-    scaling = fit(market.features, market.corr, decision_rows(train))
+    market = build_market(candles, sizing, RULES)
     module, hidden = make_core(core, hidden_dim=8, num_layers=1, lstm_hidden_dim=8, lstm_num_layers=1)
     policy = Policy(module, assets, hidden)
+    scaling = fit_scaling(market.features, market.corr, decision_rows(train))
     variables = with_scaling(initialise(policy, observation_width(assets), jax.random.key(0)), scaling)
-    params = make_params(to_device(market), train, episode_steps=100)
-    stacked = jax.tree.map(lambda x: x[None], variables)
-    path = member(run_policy(policy, stacked, make_tape(to_device(market), whole), params), 0)
-    before = np.zeros((400, assets))
-    tradable = market.tradable
-    return {
-        "candles": (np.stack([getattr(candles, name) for name in COLUMNS], 1), 1),
-        "features": (market.features, 1),
-        "correlations": (market.corr, 1),
-        **{f"base {sizing}": (markets[sizing].base, 1) for sizing in SIZINGS},
-        "tradable": (tradable, 0),
-        "to_mark": (market.to_mark, 0),
-        "normaliser": (np.concatenate(scaling)[None], 1),
-        "actions": (np.concatenate([before, path.multiplier]), 1),
-        "equity": (np.concatenate([before[:, 0], np.cumsum(path.log_return.astype(float))]), 0),
-    }
+    return AgentWay(policy, variables, DARING[sizing], train, 0.001, **faults)
 
 
-def audit(raws, t, core="mlp", build=build_market, fit=fit):
-    """Names of what differs at rows that may not know of a change of all candles after row t; empty if causal."""
-    candles, _ = check_candles(raws)
-    changed = with_another_future(raws, candles.time[t])
-    ours, theirs = (trace(x, core, build, fit) for x in (raws, changed))
-    after = ours["to_mark"][0][t + 1 :] != theirs["to_mark"][0][t + 1 :]
-    assert after[:-1].all(), "the change has to reach every later candle"
-    return {
-        name
-        for name, (values, known) in ours.items()
-        if not np.array_equal(values[: t + known], theirs[name][0][: t + known])
-    }
+# Kelly that dares: with its usual prior a random walk gives it too little to hold.
+DARING = {sizing: MarketConfig(base_sizing=sizing, kelly_prior_bars=20, kelly_half_life_days=5) for sizing in SIZINGS}
 
 
-def build_rules(candles, sizing):
-    """The market of a run."""
-    return build_market(candles, sizing, RULES)
+def audit(raws, way, rows=None):
+    """Names of what knows later candles."""
+    return audit_causality(raws, DataConfig(), way, rows or [END_OF_TRAINING, 1700, ROWS - 4])
 
 
-END_OF_TRAINING = int(0.6 * ROWS) - 1
+END_OF_TRAINING = int(0.6 * ROWS) - 2  # the last decision of the training span
 
 
 @pytest.mark.parametrize("assets", [1, 3])
-@pytest.mark.parametrize("core", ["mlp", "lstm"])
-def test_nothing_that_was_known_or_decided_changes_with_the_future(candles, core, assets):
+@pytest.mark.parametrize(("core", "sizing"), [("mlp", "kelly"), ("lstm", "vol-target"), ("mlp", "constant")])
+def test_nothing_that_was_known_or_decided_changes_with_the_future(candles, core, sizing, assets):
     raws = raw_candles(candles, assets)
-    for t in (END_OF_TRAINING, 1700, ROWS - 3):
-        assert audit(raws, t, core, build_rules) == set()
+    assert audit(raws, way_of(raws, core, sizing)) == set()
 
 
 def test_the_audit_looks_at_numbers_that_vary(candles):
-    seen = trace(raw_candles(candles, 3), "lstm", build_rules, fit)
+    raws = raw_candles(candles, 3)
+    way = way_of(raws, "lstm", "kelly")
+    seen = way(check_candles(raws)[0], 1700)
+    assert "normaliser" in seen
+    assert set(way(check_candles(raws)[0], END_OF_TRAINING - 1)) == set(seen) - {"normaliser"}
     for name, (values, _) in seen.items():
-        if name not in ("base constant", "normaliser"):
-            assert len(np.unique(values[400:])) > 1, name
-    actions = seen["actions"][0][400:]
-    assert actions.std(0).min() > 0.1
-    assert (seen["base kelly"][0][400:] > 0).mean() > 0.2
-    assert len(np.unique(seen["tradable"][0])) == 2
+        if name != "normaliser":
+            assert len(np.unique(values[-1000:])) > 1, name
+    assert seen["actions"][0][-1000:].std(0).min() > 0.1
+    assert (seen["base positions"][0][400:] > 0).mean() > 0.2
 
 
-def features_one_row_early(candles, sizing):
+@pytest.mark.parametrize("sign", [1, -1])
+def test_another_future_changes_every_later_candle_and_no_earlier_one(candles, sign):
+    raws = raw_candles(candles, 2)
+    now = int(raws[0].time[1500])
+    for ours, theirs in zip(raws, another_future(raws, now, sign), strict=True):
+        later = ours.time > now
+        for name in COLUMNS:
+            a, b = getattr(ours, name), getattr(theirs, name)
+            np.testing.assert_array_equal(a[~later], b[~later])
+            assert (a[later] != b[later]).all(), name
+        first = int(np.argmax(later))
+        assert np.sign(theirs.close[first] / ours.close[first - 1] - 1) == sign
+    check_candles(another_future(raws, now, sign))  # and they are candles
+
+
+def features_one_row_early(candles, sizing, *rest):
     """A planted fault: row t shows the features of row t + 1."""
-    market = build_rules(candles, sizing)
+    market = build_market(candles, sizing, RULES)
     return market._replace(features=np.roll(market.features, -1, axis=0), corr=np.roll(market.corr, -1, axis=0))
 
 
@@ -161,9 +126,9 @@ def normaliser_of_all_rows(features, corr, train_rows):
     return fit_scaling(features, corr, np.arange(400, len(features)))
 
 
-def base_of_the_next_close(candles, sizing):
+def base_of_the_next_close(candles, sizing, *rest):
     """A planted fault: the base position knows close[t+1]."""
-    market = build_rules(candles, sizing)
+    market = build_market(candles, sizing, RULES)
     ahead = np.roll(candles.close, -1, axis=0) / candles.close - 1
     return market._replace(base=market.base * (1 + ahead).astype(np.float32))
 
@@ -172,17 +137,65 @@ def base_of_the_next_close(candles, sizing):
     ("fault", "found"),
     [
         ({"build": features_one_row_early}, {"features", "actions"}),
-        ({"build": build_rules, "fit": normaliser_of_all_rows}, {"normaliser", "actions", "equity"}),
-        ({"build": base_of_the_next_close}, {"base constant", "base vol-target"}),
+        ({"fit": normaliser_of_all_rows}, {"normaliser"}),
+        ({"build": base_of_the_next_close}, {"base positions", "equity"}),
     ],
     ids=["features one row early", "normaliser of all rows", "base of the next close"],
 )
 @pytest.mark.parametrize("assets", [1, 3])
 def test_the_audit_catches_planted_faults(candles, fault, found, assets):
-    differs = audit(raw_candles(candles, assets), END_OF_TRAINING, **fault)
-    assert found <= differs
-    clean = {"candles", "to_mark", "tradable"}
-    assert not differs & clean
+    raws = raw_candles(candles, assets)
+    differs = audit(raws, way_of(raws, **fault))
+    assert found & differs
+    assert not differs & {"candles"}
+
+
+def test_constants_that_were_fitted_on_other_rows_are_noticed(candles):
+    raws = raw_candles(candles, 2)
+    way, own = way_of(raws), check_candles(raws)[0]
+    assert not fitted_elsewhere(way, own)
+    market = build_market(own, "vol-target", RULES)
+    scaling = normaliser_of_all_rows(market.features, market.corr, None)
+    assert fitted_elsewhere(replace(way, variables=with_scaling(way.variables, scaling)), own)
+
+
+def leak():
+    """The known leak."""
+    return load_strategy(Path(__file__).parent / "strategies" / "known_leak.py")
+
+
+def test_the_known_leak_is_caught_and_passes_one_bar_later(candles):
+    raws = raw_candles(candles, 1)
+    assert audit(raws, strategy_way(leak(), MarketConfig(), 0)) == {"weights"}
+    assert audit(raws, strategy_way(leak(), MarketConfig(), 1)) == set()
+
+
+@pytest.mark.parametrize("ahead", [1, 5, 24])
+def test_a_peek_of_any_length_is_caught_wherever_the_future_changes(candles, ahead):
+    raws = raw_candles(candles, 1)
+
+    def peek(market, candles):
+        later = np.roll(candles.close, -ahead, axis=0)
+        return np.where(later > candles.close, 0.5, 0.1)
+
+    for t in (900, 1500, 1800):
+        assert audit(raws, strategy_way(replace(leak(), function=peek), MarketConfig(), 0), [t]) == {"weights"}
+
+
+def test_a_strategy_that_counts_the_candles_to_come_is_caught(candles):
+    raws = raw_candles(candles, 1)
+
+    def count(market, candles):
+        return np.full(candles.close.shape, 100 / len(candles.close))
+
+    assert audit(raws, strategy_way(replace(leak(), function=count), MarketConfig(), 0)) == {"weights"}
+
+
+@pytest.mark.parametrize("assets", [1, 2])
+def test_on_a_market_without_drift_only_a_leak_earns(candles, assets):
+    market = candles(assets, 1000)
+    assert not null_of(leak(), market, MarketConfig(), 0).passed
+    assert null_of(leak(), market, MarketConfig(), 1).passed
 
 
 @pytest.mark.parametrize("calendar", ["continuous", "sessions"])

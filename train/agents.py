@@ -109,17 +109,8 @@ def load_agent(folder: Path, checkpoint: str = "best") -> Agent:
         odd = sorted(k for k in shapes.keys() | found.keys() if shapes.get(k) != found.get(k))[0]
         raise InputError(f"{folder}: {odd} is {found.get(odd)} in the checkpoint, {shapes.get(odd)} by its flags")
     chosen = int(np.argmax(saved.sharpe))
-    return Agent(
-        entrant_name(folder.resolve().name),
-        folder,
-        config,
-        stored,
-        policy,
-        saved.variables,
-        chosen,
-        saved.step,
-        checkpoint,
-    )
+    name = entrant_name(folder.resolve().name)
+    return Agent(name, folder, config, stored, policy, saved.variables, chosen, saved.step, checkpoint)
 
 
 def entrant_name(name: str) -> str:

@@ -24,7 +24,7 @@ from train.grid import EquityFile, Windows, cut_windows, grid_frame, play_grid
 from train.judge import BY_CHANCE, Played, judge, null_if_nan, zero_if_nan
 from train.judge_config import BacktestConfig
 from train.provenance import bar_name, findings_of, tools
-from train.report import Extra, write_page
+from train.report import Extra, read_metrics, write_page
 from train.stage import play_orders
 from train.stored import to_json
 from train.table import print_backtest
@@ -271,7 +271,9 @@ def write_all(
         write_json(out / f"result{suffix}.json", result)
         course = equity_frame(stage, 0, played.agents[j.member.entrant.chosen], curves)
         data = findings_of(stage.candles, j.member.ground.report)
-        write_page(out / f"report{suffix}.html", result, settings_of(j.member, config), data, course, extra)
+        settings, source = settings_of(j.member, config), j.member.source
+        training = read_metrics(source.folder) if isinstance(source, Agent) else []
+        write_page(out / f"report{suffix}.html", result, settings, data, training, course, extra)
 
 
 def settings_of(member: Member, config: BacktestConfig) -> dict[str, Any]:

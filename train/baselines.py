@@ -107,7 +107,7 @@ def all_rules(setting: Setting) -> dict[str, np.ndarray]:
 
 def buy_and_hold(window: Window) -> Orders:
     """1/N of each asset at its first possible fill of a stretch, then no order."""
-    trade = np.zeros(window.tradable.shape, bool)
+    trade: np.ndarray = np.zeros(window.tradable.shape, bool)
     edges: list[int] = [*np.flatnonzero(window.first).tolist(), len(trade)]
     for start, stop in pairwise(edges):
         possible = window.tradable[start:stop]

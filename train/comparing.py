@@ -151,7 +151,7 @@ def apply_gates(gates: Sequence[Gate], first: Member, second: Member | None, a: 
         return judge_gates(gates, own)
     other_stage = second.stage
     other = gate_block(b.course, other_stage.bars_per_year, liquidated(other_stage, 0, other_stage.num_rows))
-    common, in_a, in_b = np.intersect1d(a.time, b.time, return_indices=True)
+    _, in_a, in_b = np.intersect1d(a.time, b.time, return_indices=True)
     pair = [(c.returns[i], c.held[i], traded(c)[i], c.cost[i]) for c, i in ((a.course, in_a), (b.course, in_b))]
     differences = {"sharpe": sharpe_difference(pair[0][0], pair[1][0], stage.bars_per_year)}
     differences |= paired_metric_differences(pair[0], pair[1], stage.bars_per_year)
@@ -242,15 +242,14 @@ def sentences(found: dict[str, Any], first: Member, name: str, rows: Sequence[Ro
         f"{own.difference.value:+.2f}, 95 % interval {low:+.2f} to {high:+.2f}, p {own.difference.p:.3f}",
         f"the smallest Sharpe that this sample could confirm: {found['minimum_detectable_sharpe']:.2f}",
     ]
-    if len(first.entrant.seeds) > 1:
-        for key, who in (("a", found["a"]), ("b", name)):
-            iqm, scores = found["iqm"][key], found["seeds"][key]
-            low, high = (number(x, "{:.2f}") for x in iqm["interval"])
-            if len(scores) > 1:
-                lines.append(
-                    f"{who}: {len(scores)} seeds, inter-quartile mean {number(iqm['value'], '{:.2f}')} "
-                    f"({low} to {high} over the luck of seeds)"
-                )
+    for key, who in (("a", found["a"]), ("b", name)):
+        iqm, scores = found["iqm"][key], found["seeds"][key]
+        lowest, highest = (number(x, "{:.2f}") for x in iqm["interval"])
+        if len(scores) > 1:
+            lines.append(
+                f"{who}: {len(scores)} seeds, inter-quartile mean {number(iqm['value'], '{:.2f}')} "
+                f"({lowest} to {highest} over the luck of seeds)"
+            )
     return [*lines, *(f"but {doubt}" for doubt in found["doubts"])]
 
 

@@ -86,6 +86,7 @@ def write_page(
     result: dict[str, Any],
     config: dict[str, Any],
     data: dict[str, Any],
+    metrics: list[dict[str, Any]],
     frame: pl.DataFrame,
     extra: Extra,
 ) -> None:
@@ -96,13 +97,14 @@ def write_page(
         result: as result.json.
         config: as config.json.
         data: as data_report.json.
+        metrics: as metrics.jsonl.
         frame: as equity.parquet.
         extra: what else is shown.
 
     Raises:
         StorageError: it could not be written.
     """
-    run = Run(str(result.get("name", path.parent.name)), result, config, data, [], frame)
+    run = Run(str(result.get("name", path.parent.name)), result, config, data, metrics, frame)
     write_text(path, page(run, extra))
 
 
@@ -122,7 +124,6 @@ def read_run(folder: Path) -> Run:
     if text is None:
         raise InputError(f"{folder}: no finished run is there (result.json is missing)")
     config, data = (read_text(folder / f"{name}.json") or "{}" for name in ("config", "data_report"))
-    rows = (read_text(folder / "metrics.jsonl") or "").splitlines()
     try:
         result = dict(json.loads(text))
         if missing := [name for name in ("verdict", "agent", "baselines") if not isinstance(result.get(name), dict)]:
@@ -132,11 +133,16 @@ def read_run(folder: Path) -> Run:
             result,
             dict(json.loads(config)),
             dict(json.loads(data)),
-            [dict(json.loads(row)) for row in rows],
+            read_metrics(folder),
             read_equity(folder / "equity.parquet"),
         )
     except (ValueError, TypeError) as error:
         raise InputError(f"{folder}: a file is damaged ({type(error).__name__}: {error})") from error
+
+
+def read_metrics(folder: Path) -> list[dict[str, Any]]:
+    """Lines of metrics.jsonl of a run; none where there is no such file."""
+    return [dict(json.loads(row)) for row in (read_text(folder / "metrics.jsonl") or "").splitlines()]
 
 
 def read_text(path: Path) -> str | None:
