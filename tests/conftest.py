@@ -106,3 +106,18 @@ def data_folder() -> Path:
     if "HIMARI_DATA" not in os.environ:
         pytest.skip("HIMARI_DATA names no folder of real candles")
     return Path(os.environ["HIMARI_DATA"])
+
+
+@pytest.fixture(scope="session")
+def runs(tmp_path_factory):
+    """A folder with two runs on the same candles, `mlp` and `lstm`, two seeds each; only to be read."""
+    from worlds import TINY_RUN
+
+    from train.cli import run_command
+    from train.ppo import main
+
+    folder = tmp_path_factory.mktemp("runs")
+    for name in ("mlp", "lstm"):
+        args = [*TINY_RUN, "--run-dir", str(folder / name), "--symbols", "SYN1", "SYN2", "--num-seeds", "2"]
+        assert run_command(main, [*args, "--policy", name]) == 0
+    return folder

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import polars as pl
 import pytest
+from worlds import TINY_RUN as TINY
 
 from envs.market import build_market, to_device
 from himari_jax.errors import InputError
@@ -25,22 +26,7 @@ from train.judge_config import GridConfig, GroundConfig, parse_span
 from train.ppo import main as train_main
 from train.stage import Cell, play_policies
 
-TINY = (
-    "--source synthetic --synthetic.num-bars 3000 --num-envs 16 --rollout-steps 16 --num-minibatches 2 "
-    "--update-epochs 2 --episode-steps 50 --hidden-dim 16 --lstm-hidden-dim 8 --total-steps 2048 --device cpu "
-    "--initial-log-std -0.5 --learning-rate 0.01"
-).split()
 STRATEGIES = Path(__file__).parent / "strategies"
-
-
-@pytest.fixture(scope="module")
-def root(tmp_path_factory):
-    """Two runs on the same candles, one with a memory."""
-    folder = tmp_path_factory.mktemp("runs")
-    for name, flags in (("mlp", []), ("lstm", ["--policy", "lstm"])):
-        args = [*TINY, "--run-dir", str(folder / name), "--symbols", "SYN1", "SYN2", "--num-seeds", "2", *flags]
-        assert run_command(train_main, args) == 0
-    return folder
 
 
 def backtest(out, *args):
@@ -49,10 +35,10 @@ def backtest(out, *args):
 
 
 @pytest.fixture(scope="module")
-def done(root, tmp_path_factory):
+def done(runs, tmp_path_factory):
     """A backtest of a run on its own test span."""
     out = tmp_path_factory.mktemp("out") / "whole"
-    assert backtest(out, root / "lstm") == 0
+    assert backtest(out, runs / "lstm") == 0
     return out
 
 
@@ -68,8 +54,8 @@ def test_flags_know_the_baselines():
     assert NAMED_BASELINES == BASELINES
 
 
-def test_on_its_own_test_span_a_backtest_says_what_the_run_said(root, done):
-    ours, theirs = read(done / "result.json"), read(root / "lstm" / "result.json")
+def test_on_its_own_test_span_a_backtest_says_what_the_run_said(runs, done):
+    ours, theirs = read(done / "result.json"), read(runs / "lstm" / "result.json")
     for name in ("sharpe", "max_drawdown", "turnover", "win_rate_trip", "final_equity", "sharpe_interval"):
         assert ours["agent"][name] == theirs["agent"][name], name
     for name, block in theirs["baselines"].items():
@@ -79,7 +65,7 @@ def test_on_its_own_test_span_a_backtest_says_what_the_run_said(root, done):
     own = pl.read_parquet(done / "equity.parquet").filter(
         (pl.col("seed") == ours["chosen_seed"]) & (pl.col("cost") == 10) & (pl.col("delay") == 0)
     )
-    before = pl.read_parquet(root / "lstm" / "equity.parquet")
+    before = pl.read_parquet(runs / "lstm" / "equity.parquet")
     assert own.select(before.columns).equals(before)
 
 
@@ -123,9 +109,9 @@ def one_by_one(agent, candles, span, cell, steps):
 
 @pytest.mark.parametrize("name", ["mlp", "lstm"])
 @pytest.mark.parametrize("memory", [2**28, 1])
-def test_a_batch_of_cells_is_what_each_is_alone_however_it_is_cut(root, monkeypatch, name, memory):
+def test_a_batch_of_cells_is_what_each_is_alone_however_it_is_cut(runs, monkeypatch, name, memory):
     monkeypatch.setattr(stages, "BATCH_BYTES", memory)
-    (member,) = enter([str(root / name)], GroundConfig(), GridConfig())
+    (member,) = enter([str(runs / name)], GroundConfig(), GridConfig())
     agent, stage = member.source, member.stage
     cells = [Cell(start, delay, rate) for start in (0, 60, 99) for delay in (0, 2) for rate in (0.0, 0.002)]
     found = list(play_policies(stage, agent.policy, agent.variables, cells, 100))
@@ -137,8 +123,8 @@ def test_a_batch_of_cells_is_what_each_is_alone_however_it_is_cut(root, monkeypa
             np.testing.assert_allclose(ours.held, theirs.held, rtol=0, atol=1e-5)
 
 
-def test_a_window_begins_and_ends_in_cash(root, tmp_path):
-    assert backtest(tmp_path, root / "mlp", "--windows", 5, "--window-steps", 60, "--costs", 0, "--delays", 0) == 0
+def test_a_window_begins_and_ends_in_cash(runs, tmp_path):
+    assert backtest(tmp_path, runs / "mlp", "--windows", 5, "--window-steps", 60, "--costs", 0, "--delays", 0) == 0
     equity = pl.read_parquet(tmp_path / "equity.parquet").filter((pl.col("delay") == 0) & (pl.col("cost") == 10))
     for _, part in equity.group_by("seed", "window"):
         part = part.sort("time")
@@ -163,30 +149,30 @@ def test_windows_touch_both_ends_and_have_one_length():
         cut_windows(100, 51, None)
 
 
-def test_judging_again_adds_no_trial(root, tmp_path):
+def test_judging_again_adds_no_trial(runs, tmp_path):
     def count():
-        return len((root / "trials.jsonl").read_text().splitlines())
+        return len((runs / "trials.jsonl").read_text().splitlines())
 
-    assert backtest(tmp_path / "a", root / "mlp") == 0
+    assert backtest(tmp_path / "a", runs / "mlp") == 0
     before = count()
-    assert backtest(tmp_path / "b", root / "mlp", "--costs", 50) == 0
+    assert backtest(tmp_path / "b", runs / "mlp", "--costs", 50) == 0
     assert count() == before
-    assert backtest(tmp_path / "c", root / "mlp", "--checkpoint", "latest") == 0
+    assert backtest(tmp_path / "c", runs / "mlp", "--checkpoint", "latest") == 0
     assert count() == before + 2  # other parameters, two seeds
     assert read(tmp_path / "c" / "result.json")["trials"] == read(tmp_path / "a" / "result.json")["trials"] + 2
 
 
-def test_bars_that_training_may_have_seen_can_show_no_edge(root, tmp_path):
-    assert backtest(tmp_path, root / "mlp", "--span", "train") == 0
+def test_bars_that_training_may_have_seen_can_show_no_edge(runs, tmp_path):
+    assert backtest(tmp_path, runs / "mlp", "--span", "train") == 0
     found = read(tmp_path / "result.json")
     assert found["verdict"]["word"] != "EDGE"
-    (member,) = enter([str(root / "mlp")], GroundConfig(span="all"), GridConfig())
+    (member,) = enter([str(runs / "mlp")], GroundConfig(span="all"), GridConfig())
     assert "training may have known them" in member.doubts[0]
-    (member,) = enter([str(root / "mlp")], GroundConfig(), GridConfig())
+    (member,) = enter([str(runs / "mlp")], GroundConfig(), GridConfig())
     assert member.doubts == ()
 
 
-def test_candles_that_it_never_saw(root, tmp_path):
+def test_candles_that_it_never_saw(runs, tmp_path):
     other = ["--synthetic.seed", "5"]
     assert run_command(train_main, [*TINY, "--run-dir", str(tmp_path / "x"), "--symbols", "SYN1", "SYN2", *other]) == 0
     folder = tmp_path / "files"
@@ -197,10 +183,10 @@ def test_candles_that_it_never_saw(root, tmp_path):
         stamp = pl.Series(member.stage.candles.time).cast(pl.Datetime("ms")).dt.replace_time_zone("UTC")
         pl.DataFrame({"timestamp": stamp, **columns}).write_parquet(folder / f"{symbol}.parquet")
     args = ["--data", folder, "--symbols", "ELSE1", "ELSE2"]
-    assert backtest(tmp_path / "out", root / "mlp", *args) == 0
+    assert backtest(tmp_path / "out", runs / "mlp", *args) == 0
     found = read(tmp_path / "out" / "result.json")
     assert found["symbols"] == ["ELSE1", "ELSE2"]
-    assert found["fingerprint"] != read(root / "mlp" / "result.json")["fingerprint"]
+    assert found["fingerprint"] != read(runs / "mlp" / "result.json")["fingerprint"]
 
 
 CONSTANT = "import numpy as np\ndef weights(market):\n    return np.full(market.base.shape, 0.3)\n"
@@ -209,7 +195,7 @@ FICKLE = "import numpy as np\ndef weights(market):\n    return np.random.random(
 CANDLES = ["--source", "synthetic", "--symbols", "SYN1", "SYN2"]
 
 
-def test_a_function_and_a_file_of_the_same_weights_play_alike(root, tmp_path):
+def test_a_function_and_a_file_of_the_same_weights_play_alike(runs, tmp_path):
     rule = "def weights(market, candles):\n    return 0.4 * (market.features[..., 3] > 0)\n"
     (tmp_path / "rule.py").write_text(rule)
     (member,) = enter([str(tmp_path / "rule.py")], GroundConfig(source="synthetic"), GridConfig())
@@ -229,8 +215,8 @@ def test_a_function_and_a_file_of_the_same_weights_play_alike(root, tmp_path):
     assert (tmp_path / "out" / "report-kept.html").exists()
 
 
-def test_several_policies_are_judged_together(root, tmp_path):
-    assert backtest(tmp_path, root / "mlp", root / "lstm", "--delays", 0, "--costs", 10, "--equity", "own") == 0
+def test_several_policies_are_judged_together(runs, tmp_path):
+    assert backtest(tmp_path, runs / "mlp", runs / "lstm", "--delays", 0, "--costs", 10, "--equity", "own") == 0
     found = read(tmp_path / "result.json")
     assert found["many"]["policies"] == 4
     assert 0 < found["many"]["spa_pvalue"] <= 1
@@ -252,10 +238,10 @@ def test_the_known_leak_one_bar_later_has_no_edge(tmp_path):
     assert {a["name"]: a["passed"] for a in found["audits"]}["causality"] is True
 
 
-def broken(root, folder, name):
+def broken(runs, folder, name):
     """A copy of a run with something wrong."""
     copy = folder / "run"
-    shutil.copytree(root / "mlp", copy)
+    shutil.copytree(runs / "mlp", copy)
     if name == "without checkpoint":
         shutil.rmtree(copy / "checkpoints")
     elif name == "damaged":
@@ -294,9 +280,9 @@ def broken(root, folder, name):
         ((STRATEGIES / "known_leak.py").read_text(), CANDLES, 2, "the audit of causality failed"),
     ],
 )
-def test_bad_input_is_one_line_and_leaves_no_report(root, tmp_path, capfd, what, args, code, says):
+def test_bad_input_is_one_line_and_leaves_no_report(runs, tmp_path, capfd, what, args, code, says):
     if what in ("run", "without checkpoint", "damaged"):
-        entrant = broken(root, tmp_path, what)
+        entrant = broken(runs, tmp_path, what)
     elif what == "nowhere":
         entrant = tmp_path / "nowhere"
     else:
@@ -310,20 +296,20 @@ def test_bad_input_is_one_line_and_leaves_no_report(root, tmp_path, capfd, what,
     assert not (tmp_path / "out").exists() or not list((tmp_path / "out").iterdir())
 
 
-def test_a_run_is_only_read(root, tmp_path):
+def test_a_run_is_only_read(runs, tmp_path):
     def state():
-        return {p: p.stat().st_mtime_ns for p in sorted((root / "mlp").rglob("*"))}
+        return {p: p.stat().st_mtime_ns for p in sorted((runs / "mlp").rglob("*"))}
 
     before = state()
-    assert backtest(tmp_path, root / "mlp", "--costs", 10, "--delays", 0) == 0
+    assert backtest(tmp_path, runs / "mlp", "--costs", 10, "--delays", 0) == 0
     assert state() == before
 
 
-def test_the_checkpoint_says_which_parameters(root):
-    best, latest = (load_agent(root / "mlp", which) for which in ("best", "latest"))
+def test_the_checkpoint_says_which_parameters(runs):
+    best, latest = (load_agent(runs / "mlp", which) for which in ("best", "latest"))
     assert best.digest != latest.digest
-    steps = sorted(int(p.name) for p in (root / "mlp" / "checkpoints").iterdir() if p.name.isdigit())
-    named = load_agent(root / "mlp", str(steps[-1]))
+    steps = sorted(int(p.name) for p in (runs / "mlp" / "checkpoints").iterdir() if p.name.isdigit())
+    named = load_agent(runs / "mlp", str(steps[-1]))
     for ours, theirs in zip(jax.tree.leaves(named.variables), jax.tree.leaves(latest.variables), strict=True):
         np.testing.assert_array_equal(ours, theirs)
     assert best.seeds == [0, 1]

@@ -42,6 +42,12 @@ def noise_close(rows: int, assets: int, seed: int = 0, drift: float = 0.0, sigma
     return 100 * np.exp(np.cumsum(steps, axis=0))
 
 
+TINY_RUN = (
+    "--source synthetic --synthetic.num-bars 3000 --num-envs 16 --rollout-steps 16 --num-minibatches 2 "
+    "--update-epochs 2 --episode-steps 50 --hidden-dim 16 --lstm-hidden-dim 8 --total-steps 2048 --device cpu "
+    "--initial-log-std -0.5 --learning-rate 0.01"
+).split()
+
 HYPER = {
     "learning_rate": 2e-3,
     "final_learning_rate": 1.0,

@@ -24,6 +24,11 @@ from himari_jax.policies.policy import Policy, act, squash
 from himari_jax.sizing import cap_targets
 from himari_jax.splits import Stretches, decision_rows
 
+LANES = 256  # of which only returns are wanted, that are played at once
+RETURN_BYTES = 2**25
+PARTS = 32  # lanes that a short row of accounts is cut into, so that the vector units are full
+SHORTEST_PART = 256  # bars
+FORGOTTEN = 32  # bars after which an account that trades has forgotten what it began with
 BATCH_BYTES = 2**28  # of the paths that are on the device at once
 AXES: Any = cast(Any, Account)(-1, -1, -1)  # lanes are the last axis of every leaf of an account, and of a bar
 
@@ -183,25 +188,87 @@ def run_weights(targets: jax.Array, orders: jax.Array, tape: Tape, start: jax.Ar
         start: () position on the tape at which the window begins.
         costs: rates (B,), smallest trade ().
     """
-    return Path(None, *play_weights(targets, orders, tape, start, costs))
+    inputs, step = replayed(targets, orders, tape, start, costs)
+    return Path(None, *jax.lax.scan(step, jnp.zeros(targets.shape[1:], targets.dtype), inputs)[1])
 
 
 @jax.jit
 def run_returns(targets: jax.Array, orders: jax.Array, tape: Tape, start: jax.Array, costs: Costs) -> jax.Array:
-    """The returns of `run_weights` alone, (S, B): faster, because memory is what such a loop waits for."""
-    return play_weights(targets, orders, tape, start, costs)[2]
+    """The returns of `run_weights` alone, (S, B): faster, because memory is what such a loop waits for.
+
+    Few lanes are cut in time. Every part begins with a guess, what the last bars of the part before it lead to from
+    cash, then with what that part really ended with, until nothing changes. An account that trades forgets within bars:
+    one pass does. One that never trades needs as many passes as parts. The numbers are the same to the bit.
+    """
+    steps, lots = len(targets), targets.shape[-1]
+    inputs, step = replayed(targets, orders, tape, start, costs)
+    parts = max(1, min(PARTS // lots, steps // SHORTEST_PART))
+    if parts == 1:
+        return jax.lax.scan(step, jnp.zeros(targets.shape[1:], targets.dtype), inputs)[1][2]
+    inputs, step = replayed(targets, orders, tape, start, Costs(jnp.tile(costs.rate, parts), costs.min_trade), parts)
+
+    def begins_after(ends: jax.Array) -> jax.Array:
+        return jnp.concatenate([jnp.zeros_like(ends[:, :lots]), ends[:, :-lots]], -1)
+
+    def one_pass(state: tuple) -> tuple:
+        begins, _, _ = state
+        ends, (_, _, returns) = jax.lax.scan(step, begins, inputs)
+        after = begins_after(ends)
+        return after, returns, (after != begins).any()
+
+    nothing = jnp.zeros((targets.shape[1], parts * lots), targets.dtype)
+    guess = begins_after(jax.lax.scan(step, nothing, jax.tree.map(lambda x: x[-FORGOTTEN:], inputs))[0])
+    blank = jnp.zeros((-(-steps // parts), parts * lots), targets.dtype)
+    _, returns, _ = jax.lax.while_loop(lambda state: state[2], one_pass, (guess, blank, jnp.bool_(True)))
+    return side_by_side(returns, parts, back=True)[:steps]
 
 
-def play_weights(
-    targets: jax.Array, orders: jax.Array, tape: Tape, start: jax.Array, costs: Costs
-) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Held (S, N, B), traded (S, N, B) and returns (S, B) of given weights; arguments as in `run_weights`."""
+def returns_in_batches(
+    targets: np.ndarray, tape: Tape, start: int, rates: np.ndarray, min_trade: Any = 0.0
+) -> Iterator[tuple[slice, np.ndarray]]:
+    """Lanes and returns (S, b) of target weights (S, N, B) that are ordered at every bar, some lanes at a time.
+
+    Arrays of up to 32 MB come back from the allocator warm; larger ones are paged in anew, which takes longer than the
+    account itself.
+    """
+    steps, assets, lots = targets.shape
+    size = max(1, min(LANES, RETURN_BYTES // (4 * steps * assets)))
+    always = jnp.ones((steps, 1, 1), bool)
+    for first in range(0, lots, size):
+        part = slice(first, min(first + size, lots))
+        costs = Costs(jnp.asarray(rates[part], jnp.float32), jnp.float32(min_trade))
+        wanted = jnp.asarray(targets[..., part], jnp.float32)
+        yield part, np.asarray(run_returns(wanted, always, tape, jnp.int32(start), costs))
+
+
+def side_by_side(x: jax.Array, parts: int, back: bool = False) -> jax.Array:
+    """(S, ..., B) cut in time into lanes: (S / parts, ..., parts B), parts first; the way `back` for (S / parts, B)."""
+    if back:
+        return jnp.moveaxis(x.reshape(len(x), parts, -1), 1, 0).reshape(len(x) * parts, -1)
+    missing = -len(x) % parts
+    x = jnp.concatenate([x, jnp.zeros((missing, *x.shape[1:]), x.dtype)])
+    x = jnp.moveaxis(x.reshape(parts, -1, *x.shape[1:]), 0, -2)
+    return x.reshape(*x.shape[:-2], -1)
+
+
+def replayed(
+    targets: jax.Array, orders: jax.Array, tape: Tape, start: jax.Array, costs: Costs, parts: int = 1
+) -> tuple[Any, Any]:
+    """Inputs of every bar of given weights, and the step that a scan takes over them; lanes cut into parts.
+
+    The step goes from weights (N, B) to weights, and gives held (N, B), traded (N, B) and returns (B,).
+    """
     steps, assets, lots = targets.shape
     at = start + jnp.arange(steps)
     rows, market = tape.rows[at], tape.market
     may = orders & market.tradable[rows][..., None]
     end = tape.last[at].at[-1].set(True)[:, None]
     moves = market.to_fill[rows][..., None], market.to_mark[rows][..., None]
+    bars = Bar(targets, *moves, may, end), tape.first[at][:, None]
+    if parts > 1:
+        wide = jax.tree.map(lambda x: jnp.broadcast_to(x, (*x.shape[:-1], lots)), bars)
+        bars = jax.tree.map(lambda x: side_by_side(x, parts), wide)
+    lots *= parts
     fresh = cash(assets, lots, targets.dtype)  # of entry prices and equity nothing is asked here
 
     def step(weights: jax.Array, inputs: tuple[Bar, jax.Array]) -> tuple[jax.Array, Any]:
@@ -210,8 +277,7 @@ def play_weights(
         after, done = play_lanes(fresh._replace(weights=jnp.where(first, 0, weights)), bar, costs)
         return after.weights, done
 
-    inputs = Bar(targets, *moves, may, end), tape.first[at]
-    return jax.lax.scan(step, fresh.weights, inputs)[1]
+    return bars, step
 
 
 def cash(assets: int, lots: int, dtype: Any) -> Account:

@@ -23,8 +23,8 @@ from train.evaluate import (
     courses,
     make_lanes,
     make_tape,
+    returns_in_batches,
     run_policy,
-    run_returns,
     run_weights,
 )
 from train.session import sizing_rules
@@ -186,9 +186,8 @@ def play_orders(stage: Stage, start: int, orders: Sequence[Orders], rates: Seque
 
 def constant_returns(stage: Stage, start: int, agents: Sequence[tuple[float, Course]]) -> np.ndarray:
     """Returns (S, B) of the policies that hold each agent's mean weights, by (cost, course) of one window."""
-    steps = len(agents[0][1].returns)
     means = np.stack([np.asarray(course.held, np.float64).mean(0) for _, course in agents], -1)
-    targets = jnp.broadcast_to(jnp.asarray(means, jnp.float32), (steps, *means.shape))
-    costs = Costs(jnp.asarray([rate for rate, _ in agents], jnp.float32), stage.limits.min_trade)
-    always = jnp.ones((steps, 1, 1), bool)
-    return np.asarray(run_returns(targets, always, stage.tape, jnp.int32(start), costs), np.float64)
+    targets = np.broadcast_to(means.astype(np.float32), (len(agents[0][1].returns), *means.shape))
+    rates = np.array([rate for rate, _ in agents])
+    parts = returns_in_batches(targets, stage.tape, start, rates, stage.limits.min_trade)
+    return np.concatenate([returns for _, returns in parts], -1).astype(np.float64)
