@@ -25,7 +25,8 @@ format: $(TESTABLE)
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-bench: $(INSTALLED) ## steps per second of the environment and of training
+bench: $(INSTALLED) ## steps per second of environment and training, bars per second of backtests
+	@$(PIP) -e '.[bench]'
 	$(BIN)/python -m train.bench
 
 clean:

@@ -29,6 +29,12 @@ from train.stage import Cell, play_policies
 STRATEGIES = Path(__file__).parent / "strategies"
 
 
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path, monkeypatch):
+    """Strategies leave their trials in runs/ of the folder in which a command is started."""
+    monkeypatch.chdir(tmp_path)
+
+
 def backtest(out, *args):
     """The exit code."""
     return run_command(main, [*map(str, args), "--out", str(out), "--device", "cpu"])

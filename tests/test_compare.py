@@ -14,6 +14,12 @@ from train.compare import main
 HOLD = "import numpy as np\ndef weights(market):\n    return np.full(market.base.shape, {})\n"
 
 
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path, monkeypatch):
+    """Strategies leave their trials in runs/ of the folder in which a command is started."""
+    monkeypatch.chdir(tmp_path)
+
+
 def compare(*args):
     """The exit code."""
     return run_command(main, [*map(str, args), "--device", "cpu"])

@@ -17,7 +17,7 @@ from himari_jax.sizing import cap_targets
 from train.agents import Agent
 from train.audits import Finding
 from train.baselines import every_bar
-from train.contest import Member, costs_of, delays_of, enter
+from train.contest import Member, costs_of, delays_of, enter, ledger_root
 from train.final import closing_prices, correlation_advice, ends, note_trials, play_whole, span_name
 from train.folder import write_json
 from train.grid import EquityFile, Windows, cut_windows, grid_frame, play_grid
@@ -48,9 +48,8 @@ def backtest(config: BacktestConfig, out: Path) -> int:
     """Plays, judges, writes and prints; 0 when done."""
     started = time.perf_counter()
     members = enter(config.entrants, config.ground, config.grid)
-    root = next((m.source.folder for m in members if isinstance(m.source, Agent)), out).absolute().parent
     make_folder(out)
-    judged = [judge_member(member, config, root) for member in members]
+    judged = [judge_member(member, config, ledger_root(members)) for member in members]
     equity = None if config.equity == "none" else EquityFile(out / "equity.parquet")
     try:
         rows, places = play_windows(judged, config, equity)

@@ -1,4 +1,4 @@
-"""`python -m train.bench`: steps per second of the environment alone and of training, for the three models."""
+"""`python -m train.bench`: steps per second of environment and training, bars per second of backtests."""
 
 import statistics
 import sys
@@ -28,6 +28,8 @@ class BenchConfig:
     """Bars between updates."""
     repeats: int = 5
     """Measurements, of which the median counts."""
+    backtest: bool = True
+    """Measure backtests too: the account alone beside other engines, policies in the loop."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to compute."""
 
@@ -43,6 +45,10 @@ def main(args: Sequence[str]) -> int:
     for model in bench.models:
         for num_envs in bench.num_envs:
             print(measure(model, num_envs, bench), flush=True)
+    if bench.backtest:
+        from train.bench_backtest import bench_backtest
+
+        bench_backtest(bench.repeats)
     return 0
 
 

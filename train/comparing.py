@@ -13,8 +13,7 @@ from himari_jax.errors import InputError, StorageError
 from himari_jax.resampling import paired_metric_differences
 from himari_jax.statistics import interval as ends_of
 from himari_jax.statistics import minimum_detectable_sharpe, stationary_bootstrap_sharpe
-from train.agents import Agent
-from train.contest import Member, costs_of, delays_of, enter
+from train.contest import Member, costs_of, delays_of, enter, ledger_root
 from train.evaluate import Course
 from train.final import liquidated, note_trials, span_name
 from train.folder import write_json
@@ -68,7 +67,7 @@ def compare(config: CompareConfig, gates: Sequence[Gate]) -> int:
                 kept = a, b
     assert kept is not None  # the own cost and delay are always among them
     for member in members:
-        note(member, root_of(members))
+        note(member, ledger_root(members))
     outcomes = apply_gates(gates, first, second, *kept)
     found = to_json(config, first, name, rows, kept, gates, outcomes)
     if config.out is not None:
@@ -125,11 +124,6 @@ def compare_cell(a: Side, b: Side, first: Member, cost: float, delay: int) -> Ro
         seeds_better=probability_of_improvement(a.scores, b.scores),
         bars=len(common),
     )
-
-
-def root_of(members: Sequence[Member]) -> Path:
-    """Where the ledger lies: beside the first run, or where the command was started."""
-    return next((m.source.folder.absolute().parent for m in members if isinstance(m.source, Agent)), Path.cwd())
 
 
 def note(member: Member, root: Path) -> None:

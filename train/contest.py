@@ -84,6 +84,11 @@ def enter(names: Sequence[str], wanted: GroundConfig, grid: GridConfig) -> list[
     return members
 
 
+def ledger_root(members: Sequence[Member]) -> Path:
+    """Where the trial ledger lies: beside the first run; of strategies alone, in `runs/`."""
+    return next((m.source.folder.absolute().parent for m in members if isinstance(m.source, Agent)), Path("runs"))
+
+
 def load(name: str, checkpoint: str) -> Agent | Strategy:
     """A run folder or a strategy's file.
 

@@ -183,7 +183,7 @@ def run_weights(targets: jax.Array, orders: jax.Array, tape: Tape, start: jax.Ar
 
     Args:
         targets: (S, N, B) wanted weights, long only, sum <= 1.
-        orders: (S, N, B) bool, whether an order is given; (S, 1, 1) for all alike.
+        orders: (S, N, B) bool, whether an order is given; any axis may be 1.
         tape: the rows.
         start: () position on the tape at which the window begins.
         costs: rates (B,), smallest trade ().
@@ -233,12 +233,12 @@ def returns_in_batches(
     """
     steps, assets, lots = targets.shape
     size = max(1, min(LANES, RETURN_BYTES // (4 * steps * assets)))
-    always = jnp.ones((steps, 1, 1), bool)
+    always = np.ones((1, 1, 1), bool)
     for first in range(0, lots, size):
         part = slice(first, min(first + size, lots))
-        costs = Costs(jnp.asarray(rates[part], jnp.float32), jnp.float32(min_trade))
-        wanted = jnp.asarray(targets[..., part], jnp.float32)
-        yield part, np.asarray(run_returns(wanted, always, tape, jnp.int32(start), costs))
+        costs = cast(Any, Costs)(np.asarray(rates[part], np.float32), np.float32(min_trade))
+        wanted: Any = np.asarray(targets[..., part], np.float32)
+        yield part, np.asarray(run_returns(wanted, cast(Any, always), tape, cast(Any, np.int32(start)), costs))
 
 
 def side_by_side(x: jax.Array, parts: int, back: bool = False) -> jax.Array:

@@ -32,6 +32,7 @@ def record_trials(root: Path, trials: list[Trial]) -> None:
     """
     path = root / "trials.jsonl"
     try:
+        root.mkdir(parents=True, exist_ok=True)
         with path.open("a+") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             file.seek(0)
