@@ -45,12 +45,13 @@ def engine_line(name: str, make: Callable[..., Callable[[], Any]], repeats: int)
     cells, worst = [], float("nan")
     for columns in (1, LANES):
         closes, targets = series(columns)
+        calls = 100 if columns == 1 and name != "vectorbt" else 1
         few = 1 if name == "vectorbt" and columns > 1 else repeats  # it takes seconds
         try:
             run = make(closes, targets)
         except ImportError as error:
             return f"{name:14} {'-':>9} {'-':>13}   {error.name} is not installed (pip install 'himari-jax[bench]')"
-        cells.append(f"{BARS * columns / median_seconds(run, few) / 1e6:.1f}")
+        cells.append(f"{BARS * columns / median_seconds(run, few, calls) / 1e6:.1f}")
         if columns == 1:
             ends = [np.asarray(play(), np.float64).reshape(BARS, -1)[:, 0] for play in (ours(closes, targets), run)]
             curves = [np.cumprod(1 + returns[:-1]) for returns in ends]  # ours sells everything at the last mark
@@ -193,19 +194,23 @@ def policy_line(core: str, assets: int, width: int, lanes: int, repeats: int) ->
     return f"{name:22} {lanes:5d} {played / inside:10.2f} M {played / alone:11.2f} M {alone / inside:6.0%}"
 
 
-def median_seconds(run: Callable[[], Any], repeats: int) -> float:
+def median_seconds(run: Callable[[], Any], repeats: int, calls: int) -> float:
     """Seconds of a call, after a warm-up, median."""
-    return interleaved_seconds((run,), repeats)[0]
+    return interleaved_seconds((run,), repeats, calls)[0]
 
 
-def interleaved_seconds(runs: tuple[Callable[[], Any], ...], repeats: int) -> list[float]:
-    """Seconds of several calls in turn, each after a warm-up, medians: what slows the machine slows them all."""
+def interleaved_seconds(runs: tuple[Callable[[], Any], ...], repeats: int, calls: int = 1) -> list[float]:
+    """Seconds of several calls in turn, each after a warm-up, medians: what slows the machine slows them all.
+
+    A call of less than a millisecond is made `calls` times in a row.
+    """
     for run in runs:
         jax.block_until_ready(run())
     seconds: list[list[float]] = [[] for _ in runs]
     for _ in range(repeats):
         for kept, run in zip(seconds, runs, strict=True):
             started = time.perf_counter()
-            jax.block_until_ready(run())
-            kept.append(time.perf_counter() - started)
+            for _ in range(calls):
+                jax.block_until_ready(run())
+            kept.append((time.perf_counter() - started) / calls)
     return [statistics.median(kept) for kept in seconds]

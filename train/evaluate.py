@@ -26,7 +26,7 @@ from himari_jax.splits import Stretches, decision_rows
 
 LANES = 256  # of which only returns are wanted, that are played at once
 RETURN_BYTES = 2**25
-PARTS = 32  # lanes that a short row of accounts is cut into, so that the vector units are full
+PARTS = 64  # lanes that a short row of accounts is cut into, so that the vector units are full
 SHORTEST_PART = 256  # bars
 FORGOTTEN = 32  # bars after which an account that trades has forgotten what it began with
 BATCH_BYTES = 2**28  # of the paths that are on the device at once
@@ -38,6 +38,9 @@ class Tape(NamedTuple):
 
     market: Market  # leaves (T, ...), as a policy sees it that is not late
     rows: jax.Array  # (L,) int32
+    to_fill: jax.Array  # (L, N) of those rows, side by side, so that a window of them is one piece
+    to_mark: jax.Array  # (L, N)
+    tradable: jax.Array  # (L, N) bool
     seen: jax.Array  # (R, L) int32, rows whose features, correlations and base are seen, by delay
     first: jax.Array  # (L,) bool, first row of a stretch
     last: jax.Array  # (L,) bool, last row of a stretch
@@ -108,9 +111,9 @@ def make_tape(market: Market, span: Stretches, candles: Candles | None = None, d
     seen = [late(everything, candles, d)[rows] if d and candles else rows for d in delays]
     first = np.isin(rows, [start for start, _ in span])
     last = np.isin(rows, [stop - 1 for _, stop in span])
-    return Tape(
-        market, jnp.asarray(rows), jnp.asarray(np.stack(seen), jnp.int32), jnp.asarray(first), jnp.asarray(last)
-    )
+    to_fill, to_mark, tradable = (jnp.asarray(x[rows]) for x in (market.to_fill, market.to_mark, market.tradable))
+    known = jnp.asarray(np.stack(seen), jnp.int32)
+    return Tape(market, jnp.asarray(rows), to_fill, to_mark, tradable, known, jnp.asarray(first), jnp.asarray(last))
 
 
 def whole_span(tape: Tape, rate: Any) -> tuple[int, Lanes]:
@@ -159,13 +162,13 @@ def run_policy(policy: Policy, steps: int, variables: dict, tape: Tape, lanes: L
         def step(state: tuple[Account, Any], i: jax.Array) -> tuple[tuple[Account, Any], Path]:
             account, carry = state
             at = lanes.start + i
-            row, seen, first = tape.rows[at], tape.seen[lanes.delay, at], tape.first[at]
+            seen, first = tape.seen[lanes.delay, at], tape.first[at]
             account, carry = refresh(first, account), reset_carry(carry, first)
             carry, output = act(policy, variables, carry, observe(market.features[seen], market.corr[seen], account))
             multiplier = squash(output.mean)
             target = cap_targets(multiplier, market.base[seen], limits.max_position_pct, limits.max_gross)
-            moves = market.to_fill[row].T, market.to_mark[row].T
-            bar = Bar(target.T, *moves, market.tradable[row].T, (i == steps - 1) | tape.last[at])
+            moves = tape.to_fill[at].T, tape.to_mark[at].T
+            bar = Bar(target.T, *moves, tape.tradable[at].T, (i == steps - 1) | tape.last[at])
             account, done = play_lanes(account, bar, costs)
             return (account, carry), Path(multiplier.T, *done)
 
@@ -259,12 +262,13 @@ def replayed(
     The step goes from weights (N, B) to weights, and gives held (N, B), traded (N, B) and returns (B,).
     """
     steps, assets, lots = targets.shape
-    at = start + jnp.arange(steps)
-    rows, market = tape.rows[at], tape.market
-    may = orders & market.tradable[rows][..., None]
-    end = tape.last[at].at[-1].set(True)[:, None]
-    moves = market.to_fill[rows][..., None], market.to_mark[rows][..., None]
-    bars = Bar(targets, *moves, may, end), tape.first[at][:, None]
+
+    def window(x: jax.Array) -> jax.Array:
+        return jax.lax.dynamic_slice_in_dim(x, start, steps)[..., None]
+
+    end = window(tape.last).at[-1].set(True)
+    may = orders & window(tape.tradable)
+    bars = Bar(targets, window(tape.to_fill), window(tape.to_mark), may, end), window(tape.first)
     if parts > 1:
         wide = jax.tree.map(lambda x: jnp.broadcast_to(x, (*x.shape[:-1], lots)), bars)
         bars = jax.tree.map(lambda x: side_by_side(x, parts), wide)
@@ -297,14 +301,12 @@ def courses(path: Path, tape: Tape, starts: np.ndarray, rates: np.ndarray) -> It
     steps = path.returns.shape[0]
     said = np.ones_like(path.held) if path.multiplier is None else path.multiplier
     leaves = [np.ascontiguousarray(np.moveaxis(np.asarray(x), -1, 0)) for x in path._replace(multiplier=said)]
-    rows, last = np.asarray(tape.rows), np.array(tape.last)
-    to_fill, to_mark = np.asarray(tape.market.to_fill), np.asarray(tape.market.to_mark)
+    last, to_fill, to_mark = np.asarray(tape.last), np.asarray(tape.to_fill), np.asarray(tape.to_mark)
     for multiplier, held, delta, returns, start, rate in zip(*leaves, starts, rates, strict=True):
         window = slice(int(start), int(start) + steps)
         end = last[window].copy()
         end[-1] = True
-        at = rows[window]
-        cost, pnl = settle(held, delta, to_fill[at], to_mark[at], end, float(rate))
+        cost, pnl = settle(held, delta, to_fill[window], to_mark[window], end, float(rate))
         yield Course(multiplier, held, delta, cost, pnl, np.asarray(returns, np.float64))
 
 
