@@ -20,7 +20,8 @@ from himari_jax import metrics
 from himari_jax.errors import StorageError
 from train import report_plots as plots
 from train.cli import run_command
-from train.report import Extra, main, write_report
+from train.report import main, write_report
+from train.report_run import Extra
 
 BASELINES = plots.BASELINES
 EVIL = "<script>alert(1)</script>"
@@ -185,7 +186,7 @@ def test_text_from_data_is_never_markup(tmp_path):
 @pytest.mark.parametrize(
     ("file", "gone"),
     [
-        ("equity.parquet", ["Course of the test span", "Equity", "Weights over time", "Position against price: SYN1"]),
+        ("equity.parquet", ["Course over the span", "Equity", "Weights over time", "Position against price: SYN1"]),
         ("metrics.jsonl", ["Training", "Validation Sharpe"]),
         ("data_report.json", ["Data"]),
     ],

@@ -24,7 +24,8 @@ from train.grid import EquityFile, Windows, cut_windows, grid_frame, play_grid
 from train.judge import BY_CHANCE, Played, judge, null_if_nan, zero_if_nan
 from train.judge_config import BacktestConfig
 from train.provenance import bar_name, findings_of, tools
-from train.report import Extra, read_metrics, write_page
+from train.report import write_page
+from train.report_run import Extra, read_metrics
 from train.stage import play_orders
 from train.stored import to_json
 from train.table import print_backtest
@@ -237,6 +238,7 @@ def finish(
         "checkpoint": {"step": source.step, "which": source.checkpoint} if isinstance(source, Agent) else None,
         "windows": {"number": len(places[0].starts), "steps": places[0].steps},
         "many": many,
+        "doubts": list(member.doubts),
         "timings": {"device": jax.devices()[0].device_kind, "seconds": seconds, "cells": len(rows)},
     }
     return dict(null_if_nan(result))

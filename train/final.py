@@ -17,7 +17,8 @@ from train.folder import write_json
 from train.judge import Played, judge, null_if_nan, zero_if_nan
 from train.ledger import Trial, record_trials, sharpes_on
 from train.provenance import bar_name, iso
-from train.report import Extra, write_report
+from train.report import write_report
+from train.report_run import Extra
 from train.session import Best, Session
 from train.stage import Cell, Stage, build_stage, play_baselines, play_policies
 from train.stored import config_hash
