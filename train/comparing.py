@@ -211,13 +211,14 @@ def show(found: dict[str, Any], first: Member, name: str, rows: Sequence[Row]) -
     heads = ("cost", "delay", "Sharpe", name, "difference", "95 % interval", "p", "better in resamples", "seeds")
     for head in heads:
         grid.add_column(head, justify="right", no_wrap=True)
+    lonely = len(found["seeds"]["a"]) * len(found["seeds"]["b"]) == 1
     for row in rows:
         own = (row.cost, row.delay) == (found["own_cost"], found["own_delay"])
         low, high = row.difference.interval
         cells = (
             f"{row.cost:g} bp", str(row.delay), f"{row.a:.2f}", f"{row.b:.2f}", f"{row.difference.value:+.2f}",
             f"{low:+.2f} to {high:+.2f}", f"{row.difference.p:.3f}", f"{row.difference.better:.0%}",
-            f"{row.seeds_better:.0%}",
+            "-" if lonely else f"{row.seeds_better:.0%}",
         )  # fmt: skip
         grid.add_row(*cells, style="bold" if own else None)
     out.print(grid)
