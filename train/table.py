@@ -157,7 +157,8 @@ def sensitivity(result: dict[str, Any], rows: Sequence[dict[str, Any]]) -> Table
         for cost in costs:
             value, other = zero(found[cost, delay]), beside.get((cost, delay))
             texts.append(f"{value:.2f}" + ("" if other is None else f" ({value - zero(other):+.2f})"))
-        grid.add_row(f"{delay} bars late" if delay else "on time", *texts)
+        late = f"{delay} bar{'s' if delay > 1 else ''} late"
+        grid.add_row(late if delay else "on time", *texts)
     return grid
 
 
