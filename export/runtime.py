@@ -1,0 +1,354 @@
+"""A bundle at work: load, verify, observe, predict, size; numpy, TA-Lib and onnxruntime, no jax.
+
+A bundle that does not reproduce its own golden numbers is not served.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import onnxruntime
+
+from himari_jax.candles import COLUMNS, Candles, RawCandles, check_candles
+from himari_jax.errors import InputError
+from himari_jax.features import market_features, observation_names, observation_width, windows
+from himari_jax.sizing import SizingRules, base_positions, cap_targets
+
+SCHEMA = 1
+FILES = ("policy.onnx", "golden.npz")
+TOLERANCE = 1e-5  # of outputs and observations against the golden ones
+MOST_ACCOUNT, MOST_MARKET = 1e3, 1e6  # beyond which an input is no observation of this policy
+OVERSIZE = 64 * 2**20  # bytes of a file, beyond which it is no bundle of ours
+
+
+class Prediction(NamedTuple):
+    """What a policy says of a batch."""
+
+    multiplier: np.ndarray  # (B, N) in [0, 2]
+    value: np.ndarray  # (B,)
+    carry: tuple[np.ndarray, ...]  # (B, ...) each
+
+
+class Account(NamedTuple):
+    """What the caller holds, in money and units."""
+
+    equity: float
+    units: np.ndarray  # (N,)
+    entry_price: np.ndarray  # (N,) average, fees excluded; anything where nothing is held
+
+
+class Sized(NamedTuple):
+    """Positions after step 2 of the account."""
+
+    base: np.ndarray  # (N,) share of equity
+    weight: np.ndarray  # (N,) target, after the caps
+    capped: np.ndarray  # (N,) bool, whether a cap took something away
+
+
+@dataclass(frozen=True)
+class Model:
+    """A verified bundle."""
+
+    folder: Path
+    manifest: dict[str, Any]
+    digest: str  # SHA-256 of manifest.json
+    session: Any  # onnxruntime.InferenceSession
+
+    @property
+    def name(self) -> str:
+        """Name of the model."""
+        return str(self.manifest["name"])
+
+    @property
+    def version(self) -> str:
+        """Version of the model."""
+        return str(self.manifest["version"])
+
+    @property
+    def symbols(self) -> tuple[str, ...]:
+        """Assets, in the order of the observation."""
+        return tuple(self.manifest["symbols"])
+
+    @property
+    def width(self) -> int:
+        """D."""
+        return observation_width(len(self.symbols))
+
+    @property
+    def carry_shapes(self) -> tuple[tuple[int, ...], ...]:
+        """Shapes of the recurrent state without the batch; none for an mlp."""
+        return tuple(tuple(shape) for shape in self.manifest["carry_shapes"])
+
+    @property
+    def bar_ms(self) -> int:
+        """Length of a bar, milliseconds."""
+        return int(self.manifest["bar_ms"])
+
+    @property
+    def min_candles(self) -> int:
+        """Fewest candles that an observation can be built from."""
+        return int(self.manifest["min_candles"])
+
+    @property
+    def features_hash(self) -> str:
+        """Says which numbers an observation holds, in which order."""
+        return str(self.manifest["features_hash"])
+
+    @property
+    def rules(self) -> SizingRules:
+        """Caps and parameters of the base sizing."""
+        return SizingRules(**self.manifest["sizing"]["rules"])
+
+    @property
+    def base_sizing(self) -> str:
+        """Name of the base sizing."""
+        return str(self.manifest["sizing"]["base_sizing"])
+
+    def initial_carry(self, batch: int) -> tuple[np.ndarray, ...]:
+        """The recurrent state at the start of an episode: zeros."""
+        return tuple(np.zeros((batch, *shape), np.float32) for shape in self.carry_shapes)
+
+    def predict(self, observation: np.ndarray, carry: Sequence[np.ndarray] | None = None) -> Prediction:
+        """The deterministic policy.
+
+        Args:
+            observation: (B, D) float32, finite.
+            carry: as the prediction before gave it; None: the start of an episode.
+
+        Raises:
+            ValueError: another shape.
+        """
+        observation = np.ascontiguousarray(observation, np.float32)
+        if observation.ndim != 2 or observation.shape[1] != self.width:
+            raise ValueError(f"observation has the shape {observation.shape}; allowed: (B, {self.width})")
+        batch = len(observation)
+        given = self.initial_carry(batch) if carry is None else tuple(carry)
+        if tuple(x.shape for x in given) != tuple((batch, *shape) for shape in self.carry_shapes):
+            raise ValueError(f"carry has the shapes {[x.shape for x in given]}; allowed: (B, ...) {self.carry_shapes}")
+        feeds = {"observation": observation} | {f"carry_{i}": x for i, x in enumerate(given)}
+        multiplier, value, *after = self.session.run(None, feeds)
+        return Prediction(multiplier, value, tuple(after))
+
+
+def features_hash(symbols: Sequence[str], bar_ms: int) -> str:
+    """SHA-256 of the names of an observation's numbers and the bar, as hex; symbols by their place."""
+    places = tuple(f"asset{n}" for n in range(len(symbols)))
+    text = json.dumps([observation_names(places), bar_ms, windows(bar_ms)._asdict()])
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def load(folder: Path) -> Model:
+    """A bundle, verified: hashes, signature, and its golden numbers.
+
+    Raises:
+        InputError: it is not complete, was altered, or does not reproduce its own numbers; one line.
+    """
+    manifest, digest = read_manifest(folder)
+    contents = {name: read_file(folder / name) for name in FILES}
+    for name, data in contents.items():
+        if hashlib.sha256(data).hexdigest() != manifest["files"].get(name):
+            raise InputError(f"{folder / name}: its SHA-256 is not the one in manifest.json; export the bundle again")
+    model = Model(folder, manifest, digest, open_session(contents["policy.onnx"], folder / "policy.onnx"))
+    check_signature(model)
+    check_golden(model, contents["policy.onnx"])
+    return model
+
+
+def read_file(path: Path) -> bytes:
+    """A file of a bundle.
+
+    Raises:
+        InputError: it is missing or far too large.
+    """
+    try:
+        if path.stat().st_size > OVERSIZE:
+            raise InputError(f"{path}: {path.stat().st_size} bytes; allowed are up to {OVERSIZE}")
+        return path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}; a bundle has manifest.json, {', '.join(FILES)}") from error
+
+
+def read_manifest(folder: Path) -> tuple[dict[str, Any], str]:
+    """manifest.json and its SHA-256.
+
+    Raises:
+        InputError: it is missing, no JSON, of another schema, or lacks a key.
+    """
+    data = read_file(folder / "manifest.json")
+    try:
+        manifest = dict(json.loads(data))
+        needed = ("name", "version", "symbols", "bar_ms", "calendar", "min_candles", "features_hash", "carry_shapes")
+        missing = [key for key in (*needed, "sizing", "files") if key not in manifest]
+        if manifest.get("schema") != SCHEMA:
+            raise InputError(f"{folder}/manifest.json: schema {manifest.get('schema')}; this server reads {SCHEMA}")
+        if missing:
+            raise InputError(f"{folder}/manifest.json: {missing[0]} is missing; export the bundle again")
+    except (ValueError, TypeError) as error:
+        raise InputError(f"{folder}/manifest.json: damaged ({error}); export the bundle again") from error
+    return manifest, hashlib.sha256(data).hexdigest()
+
+
+def open_session(data: bytes, where: Path) -> Any:
+    """An onnxruntime session of one thread: requests run side by side, not parts of one.
+
+    Raises:
+        InputError: it is no ONNX graph that can run.
+    """
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.log_severity_level = 4
+    try:
+        return onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime has its own kinds
+        first = (str(error).splitlines() or [type(error).__name__])[0][:200]
+        raise InputError(f"{where}: cannot be run ({first}); export the bundle again") from error
+
+
+def check_signature(model: Model) -> None:
+    """Refuses a graph whose inputs and outputs are not those of the manifest.
+
+    Raises:
+        InputError: names the first that differs.
+    """
+    assets, shapes = len(model.symbols), model.carry_shapes
+    wanted = {"observation": (model.width,), **{f"carry_{i}": shape for i, shape in enumerate(shapes)}}
+    outputs = {"multiplier": (assets,), "value": (), **{f"next_carry_{i}": shape for i, shape in enumerate(shapes)}}
+    for found, expected in ((model.session.get_inputs(), wanted), (model.session.get_outputs(), outputs)):
+        given = {node.name: tuple(node.shape[1:]) for node in found}
+        if given != expected:
+            raise InputError(f"{model.folder}/policy.onnx: its tensors are {given}; the manifest asks for {expected}")
+    if model.features_hash != features_hash(model.symbols, model.bar_ms):
+        raise InputError(f"{model.folder}/manifest.json: features_hash is of other features than this server builds")
+
+
+def check_golden(model: Model, graph: bytes) -> None:
+    """Goes the whole way of the golden rows again: candles -> observation -> outputs.
+
+    Raises:
+        InputError: the graph is not the one that was exported, or a number differs by more than the tolerance.
+    """
+    where = model.folder / "golden.npz"
+    try:
+        with np.load(where, allow_pickle=False) as stored:
+            golden = {name: stored[name] for name in stored.files}
+        told, steps = str(golden["policy_sha256"]), len(golden["observation"])
+        candles = golden_candles(model, golden)
+        rows = golden["row"]
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError(f"{where}: damaged ({error}); export the bundle again") from error
+    if told != hashlib.sha256(graph).hexdigest():
+        raise InputError(f"{model.folder}/policy.onnx: not the graph that the golden numbers were made with")
+    features, corr = market_features(candles)
+    for k in (0, steps // 2, steps - 1):
+        built = assemble(features[rows[k]], corr[rows[k]], golden["weights"][k], golden["entry_ratio"][k])
+        compare(where, "observation", built, golden["observation"][k])
+    carry = model.initial_carry(1)
+    for k in range(steps):
+        found = model.predict(golden["observation"][k : k + 1], carry)
+        compare(where, "multiplier", found.multiplier[0], golden["multiplier"][k])
+        compare(where, "value", found.value[0], golden["value"][k])
+        carry = found.carry
+    for i, leaf in enumerate(carry):
+        compare(where, f"carry_{i}", leaf[0], golden[f"carry_{i}"])
+
+
+def compare(where: Path, name: str, ours: np.ndarray, theirs: np.ndarray) -> None:
+    """Raises where numbers differ by more than the tolerance, absolute up to 1 and relative beyond."""
+    scale = np.maximum(1.0, np.abs(theirs))
+    if np.shape(ours) != np.shape(theirs) or not np.all(np.abs(ours - theirs) <= TOLERANCE * scale):
+        gap = np.max(np.abs(ours - theirs)) if np.shape(ours) == np.shape(theirs) else np.inf
+        raise InputError(f"{where}: {name} is not reproduced (off by {gap:.1e}); this bundle must not be served")
+
+
+def golden_candles(model: Model, golden: Mapping[str, np.ndarray]) -> Candles:
+    """The candles of the golden rows."""
+    columns: dict[str, Any] = {name: golden[name].astype(np.float64) for name in COLUMNS}
+    return Candles(
+        symbols=model.symbols,
+        bar_ms=model.bar_ms,
+        calendar=str(model.manifest["calendar"]),
+        time=golden["time"].astype(np.int64),
+        **columns,
+        tradable=np.ones(columns["close"].shape, bool),
+        segment=np.zeros(len(golden["time"]), np.int32),
+    )
+
+
+def check_request_candles(model: Model, columns: Mapping[str, Mapping[str, Sequence[float]]], now_ms: int) -> Candles:
+    """Candles of a request, checked as those of training; gaps are filled alike, the look-back must be whole.
+
+    Args:
+        model: whose symbols and bar they must have.
+        columns: by symbol: time (open, epoch ms), open, high, low, close, volume.
+        now_ms: epoch milliseconds; an unfinished candle is dropped.
+
+    Raises:
+        InputError: names the symbol and what is allowed.
+    """
+    raws = []
+    for symbol in model.symbols:
+        given = columns[symbol]
+        time = np.asarray(given["time"], np.int64)
+        values: dict[str, Any] = {name: np.asarray(given[name], np.float64) for name in COLUMNS}
+        odd = [name for name, x in values.items() if len(x) != len(time)]
+        if odd:
+            raise InputError(f"candles.{symbol}.{odd[0]}: {len(values[odd[0]])} numbers for {len(time)} times")
+        raws.append(RawCandles(symbol, f"candles.{symbol}", np.arange(1, len(time) + 1), time, **values))
+    candles, _ = check_candles(raws, bar_ms=model.bar_ms, calendar=str(model.manifest["calendar"]), now_ms=now_ms)
+    last = int(np.sum(candles.segment == candles.segment[-1]))
+    if last < model.min_candles:
+        raise InputError(
+            f"candles: {last} bars in a row up to the newest; allowed: at least {model.min_candles} without a gap of "
+            "more than 3 bars"
+        )
+    return candles
+
+
+def account_state(account: Account, close: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Weights and entry ratios, (N,) each, of an account at the newest closes."""
+    weights = account.units * close / account.equity
+    held = account.units > 0
+    ratio = np.where(held, close / np.where(held, account.entry_price, 1.0), 1.0)
+    return weights, ratio
+
+
+def observe(candles: Candles, weights: np.ndarray, entry_ratio: np.ndarray) -> np.ndarray:
+    """The observation of the newest bar, (D,) float32, as the environment builds it."""
+    features, corr = market_features(candles)
+    return assemble(features[-1], corr[-1], weights, entry_ratio)
+
+
+def assemble(features: np.ndarray, corr: np.ndarray, weights: np.ndarray, entry_ratio: np.ndarray) -> np.ndarray:
+    """Market rows (N, 12), (P,) and the account's weights and entry ratios (N,) -> (D,) float32."""
+    held, gross = weights > 0, weights.sum()
+    allocation = weights / gross if gross > 0 else np.zeros_like(weights)
+    distance = np.where(held, entry_ratio - 1, 0.0)
+    profit = np.where(held, weights * (1 - 1 / entry_ratio), 0.0)
+    account = np.stack([weights, distance, profit, allocation], -1)
+    assets = np.concatenate([features, account], -1).ravel()
+    if not len(corr):
+        return assets.astype(np.float32)
+    return np.concatenate([assets, corr, [np.sum(allocation**2)]]).astype(np.float32)
+
+
+def size(model: Model, multiplier: np.ndarray, base: np.ndarray) -> Sized:
+    """Step 2 of the account: base positions times the multiplier, with the caps.
+
+    Args:
+        model: whose caps apply.
+        multiplier: (N,) in [0, 2].
+        base: (N,) base positions, share of equity.
+    """
+    rules = model.rules
+    wanted = np.clip(np.asarray(multiplier, np.float64), 0, 2)
+    weight = cap_targets(wanted, base, rules.max_position_pct, rules.max_gross)
+    return Sized(base, weight, weight < wanted * base - 1e-12)
+
+
+def own_base(model: Model, candles: Candles) -> np.ndarray:
+    """The base position of the newest bar by the sizing of training, (N,)."""
+    return base_positions(model.base_sizing, candles, model.rules)[-1]
