@@ -29,7 +29,7 @@ RETURN_BYTES = 2**25
 PARTS = 64  # lanes that a short row of accounts is cut into, so that the vector units are full
 SHORTEST_PART = 256  # bars
 FORGOTTEN = 32  # bars after which an account that trades has forgotten what it began with
-BATCH_BYTES = 2**28  # of the paths that are on the device at once
+BATCH_BYTES = 2**26  # of the paths that are on the device at once
 AXES: Any = cast(Any, Account)(-1, -1, -1)  # lanes are the last axis of every leaf of an account, and of a bar
 
 
