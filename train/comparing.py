@@ -18,6 +18,7 @@ from train.evaluate import Course
 from train.final import liquidated, note_trials, span_name
 from train.folder import write_json
 from train.gates import Gate, Outcome, describe, judge_gates
+from train.grid import Entrant
 from train.judge import block, intervals_of, null_if_nan, traded, zero_if_nan
 from train.judge_config import CompareConfig
 from train.logs import console
@@ -98,10 +99,16 @@ def play_side(member: Member, delay: int, cost: float) -> Side:
     e, stage = member.entrant, member.stage
     if delay not in stage.delays:
         raise InputError(f"{e.name} was not laid out for a delay of {delay}; name it with --delays")
-    ((_, found),) = e.play([Cell(0, delay, cost)], stage.num_rows)
-    scores = [zero_if_nan(metrics.sharpe(course.returns, stage.bars_per_year)) for _, course in found]
+    found = play_cell(e, Cell(0, delay, cost))
+    scores = [zero_if_nan(metrics.sharpe(course.returns, stage.bars_per_year)) for course in found]
     time = stage.candles.time[stage.rows] + stage.candles.bar_ms
-    return Side(found[e.chosen][1], np.array(scores), time)
+    return Side(found[e.chosen], np.array(scores), time)
+
+
+def play_cell(entrant: Entrant, cell: Cell) -> list[Course]:
+    """The courses of all policies of an entrant on the whole span, in the order of its seeds."""
+    found = {k: played[0][1] for k, played in entrant.play([cell], entrant.stage.num_rows)}
+    return [found[k] for k in range(len(found))]
 
 
 def compare_cell(a: Side, b: Side, first: Member, cost: float, delay: int) -> Row:
@@ -129,10 +136,10 @@ def compare_cell(a: Side, b: Side, first: Member, cost: float, delay: int) -> Ro
 def note(member: Member, root: Path) -> None:
     """Enters the member's policies in the trial ledger, at their own cost and delay."""
     e, stage = member.entrant, member.stage
-    ((_, found),) = e.play([Cell(0, e.delay, e.cost)], stage.num_rows)
+    found = play_cell(e, Cell(0, e.delay, e.cost))
     candles = stage.candles
     key = member.digest, candles.fingerprint, span_name(stage), bar_name(candles.bar_ms)
-    note_trials(root, key, [0 if seed is None else seed for seed in e.seeds], [course for _, course in found])
+    note_trials(root, key, [0 if seed is None else seed for seed in e.seeds], found)
 
 
 def apply_gates(gates: Sequence[Gate], first: Member, second: Member | None, a: Side, b: Side) -> list[Outcome]:

@@ -16,7 +16,6 @@ from train.agents import Agent, Strategy, check_weights, load_agent, load_strate
 from train.audits import Finding
 from train.baselines import every_bar
 from train.config import Config, DataConfig, MarketConfig
-from train.evaluate import Course
 from train.grid import Entrant
 from train.ground import Ground, find_span, fit_ground, lay_ground
 from train.judge_config import GridConfig, GroundConfig
@@ -148,12 +147,11 @@ def enter_agent(agent: Agent, ground: Ground, grid: GridConfig) -> Member:
     null = audits.null_market(candles)
     nothing = find_span("all", null, None, (0.6, 0.8))
     stage = build_stage(null, market, nothing, (market.delay,))
-    (_, found), *_ = play_policies(
-        stage, agent.policy, agent.variables, [Cell(0, market.delay, market.cost)], stage.num_rows
-    )
-    findings += (audits.null_finding(found[agent.chosen][1]),)
+    lone = [Cell(0, market.delay, market.cost)]
+    _, ((_, course),) = next(play_policies(stage, agent.policy, agent.variables, agent.chosen, lone, stage.num_rows))
+    findings += (audits.null_finding(course),)
     stage = build_stage(candles, market, ground.span, delays_of(grid, market.delay))
-    play = partial(play_policies, stage, agent.policy, agent.variables)
+    play = partial(play_policies, stage, agent.policy, agent.variables, agent.chosen)
     entrant = Entrant(agent.name, stage, play, tuple(agent.seeds), agent.chosen, market.cost, market.delay)
     return Member(entrant, agent, agent.config, ground, agent.digest, findings)
 
@@ -194,8 +192,8 @@ def null_of(strategy: Strategy, candles: Candles, market: MarketConfig, delay: i
         weights, np.concatenate([np.arange(a, b) for a, b in span]), null, f"{strategy.path}, on a market without drift"
     )
     stage = build_stage(null, market, span, (delay,), {strategy.name: weights})
-    (_, found), *_ = play_rule(stage, strategy.name, [Cell(0, delay, market.cost)], stage.num_rows)
-    return audits.null_finding(found[0][1])
+    _, ((_, course),) = next(play_rule(stage, strategy.name, [Cell(0, delay, market.cost)], stage.num_rows))
+    return audits.null_finding(course)
 
 
 def audit(
@@ -216,9 +214,7 @@ def audit(
     return (finding,)
 
 
-def play_rule(
-    stage: Stage, name: str, cells: Sequence[Cell], steps: int
-) -> Iterator[tuple[int, list[tuple[int, Course]]]]:
+def play_rule(stage: Stage, name: str, cells: Sequence[Cell], steps: int) -> Iterator[tuple[int, list]]:
     """Plays the weights of a rule on cells, as `play_policies` plays policies; what it said are its weights."""
     by_place: dict[tuple[int, int], list[int]] = {}
     for index, cell in enumerate(cells):
@@ -227,5 +223,5 @@ def play_rule(
         seen = np.asarray(stage.tape.seen[stage.delays.index(delay), start : start + steps])
         orders = every_bar(stage.rules[name][seen])
         played = play_orders(stage, start, [orders] * len(indices), [cells[i].rate for i in indices])
-        for index, course in zip(indices, played, strict=True):
-            yield index, [(0, course._replace(multiplier=orders.target))]
+        said = [course._replace(multiplier=orders.target) for course in played]
+        yield 0, list(zip(indices, said, strict=True))

@@ -31,7 +31,7 @@ def judge_run(session: Session, best: Best, folder: Path, timings: dict[str, Any
     chosen = int(np.argmax(np.asarray(best.sharpe)))
     market = session.config.market
     stage = build_stage(session.candles, market, session.split.test, (market.delay, market.delay + 1))
-    play = partial(play_policies, stage, session.learner.policy, best.variables)
+    play = partial(play_policies, stage, session.learner.policy, best.variables, chosen)
     played = play_whole(stage, play, chosen, market.delay, market.cost)
     key = config_hash(session.config), session.candles.fingerprint, span_name(stage), bar_name(session.candles.bar_ms)
     trials = note_trials(folder.absolute().parent, key, session.seeds, played.agents)
@@ -55,7 +55,7 @@ def judge_run(session: Session, best: Best, folder: Path, timings: dict[str, Any
     return result
 
 
-Play = Callable[[Sequence[Cell], int], Iterator[tuple[int, list[tuple[int, Course]]]]]
+Play = Callable[[Sequence[Cell], int], Iterator[tuple[int, list[tuple[int, Course]]]]]  # see play_policies
 
 
 def play_whole(stage: Stage, play: Play, chosen: int, delay: int, rate: float) -> Played:
@@ -69,8 +69,9 @@ def play_whole(stage: Stage, play: Play, chosen: int, delay: int, rate: float) -
         rate: the run's own cost.
     """
     cells = [Cell(0, delay, rate), Cell(0, delay + 1, rate)]
-    on_time, later = (found for _, found in play(cells, stage.num_rows))
-    agents, late = [course for _, course in on_time], later[chosen][1]
+    found = {(k, index): course for k, played in play(cells, stage.num_rows) for index, course in played}
+    agents = [found[k, 0] for k in range(len(found) // 2)]
+    late = found[chosen, 1]
     return Played(
         agents=agents,
         late=late,

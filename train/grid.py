@@ -78,54 +78,74 @@ def play_grid(
         own_only: write the equity of the entrant's own cost and delay alone.
     """
     cells = [Cell(start, delay, rate) for start in windows.starts for delay in delays for rate in costs]
-    rows, group = [], dict[float, list[tuple[int, Course]]]()
-    for index, found in entrant.play(cells, windows.steps):
-        cell = cells[index]
-        group[cell.rate] = found
-        if len(group) < len(costs):
-            continue
-        window = windows.starts.index(cell.start)
-        beside = play_baselines(entrant.stage, cell.start, cell.delay, chosen_of(entrant, group))
-        rows += group_rows(entrant, window, cell, group, beside, baselines)
-        if equity is not None:
-            for rate, courses in group.items():
-                if not own_only or (rate == entrant.cost and cell.delay == entrant.delay):
-                    write_equity(entrant, window, cell._replace(rate=rate), courses, beside[rate], baselines, equity)
-        group = {}
+    rows: list[dict[str, Any]] = []
+    curves: dict[Cell, dict[str, np.ndarray]] = {}
+    for k, played in entrant.play(cells, windows.steps):
+        curves = {} if k == entrant.chosen else curves  # the first of every part of the cells
+        for group in by_place(cells, played):
+            window = windows.starts.index(group[0][0].start)
+            if k == entrant.chosen:
+                beside = play_baselines(entrant.stage, *group[0][0][:2], {cell.rate: course for cell, course in group})
+                rows += baseline_rows(entrant, window, group, beside, baselines)
+                if equity is not None:
+                    kept = {cell: beside[cell.rate] for cell, _ in group}
+                    curves |= {cell: {name: found[name].equity for name in baselines} for cell, found in kept.items()}
+            rows += agent_rows(entrant, k, window, group)
+            if equity is None:
+                continue
+            for cell, course in group:
+                if not own_only or (cell.rate, cell.delay) == (entrant.cost, entrant.delay):
+                    write_equity(entrant, k, window, cell, course, curves[cell], equity)
     return rows
 
 
-def chosen_of(entrant: Entrant, group: Mapping[float, list[tuple[int, Course]]]) -> dict[float, Course]:
-    """The course of the chosen policy at every cost."""
-    return {rate: courses[entrant.chosen][1] for rate, courses in group.items()}
+def by_place(cells: Sequence[Cell], played: Sequence[tuple[int, Course]]) -> list[list[tuple[Cell, Course]]]:
+    """Cells with their courses, those of one window and delay together."""
+    groups: dict[tuple[int, int], list[tuple[Cell, Course]]] = {}
+    for index, course in played:
+        cell = cells[index]
+        groups.setdefault((cell.start, cell.delay), []).append((cell, course))
+    return list(groups.values())
 
 
-def group_rows(
+def place_of(entrant: Entrant, window: int, cell: Cell, steps: int) -> dict[str, Any]:
+    """Window, its ends, cost and delay, as columns."""
+    stage = entrant.stage
+    closes = stage.candles.time[stage.rows] + stage.candles.bar_ms
+    ends = {"from": iso(closes[cell.start]), "to": iso(closes[cell.start + steps - 1])}
+    return {"window": window, **ends, **price(cell.rate, cell.delay)}
+
+
+def agent_rows(entrant: Entrant, k: int, window: int, group: Sequence[tuple[Cell, Course]]) -> list[dict[str, Any]]:
+    """Rows of one policy in one window at one delay."""
+    stage, year = entrant.stage, entrant.stage.bars_per_year
+    start = group[0][0].start
+    still = constant_returns(stage, start, [(cell.rate, course) for cell, course in group])
+    end = liquidated(stage, start, len(still))
+    rows = []
+    for (cell, course), constant in zip(group, still.T, strict=True):
+        found = block(course, end, year)
+        timing = zero_if_nan(found["sharpe"]) - zero_if_nan(metrics.sharpe(constant, year))
+        who = {"policy": entrant.name, "seed": entrant.seeds[k], **place_of(entrant, window, cell, len(still))}
+        rows.append({**who, **found, "timing_value": timing})
+    return rows
+
+
+def baseline_rows(
     entrant: Entrant,
     window: int,
-    cell: Cell,
-    group: Mapping[float, list[tuple[int, Course]]],
+    group: Sequence[tuple[Cell, Course]],
     beside: Mapping[float, Mapping[str, Course]],
     baselines: Sequence[str],
 ) -> list[dict[str, Any]]:
-    """Rows of one window at one delay."""
-    stage, year = entrant.stage, entrant.stage.bars_per_year
-    played = [(rate, k, course) for rate, courses in group.items() for k, course in courses]
-    still = constant_returns(stage, cell.start, [(rate, course) for rate, _, course in played])
-    steps = len(still)
-    end = liquidated(stage, cell.start, steps)
-    closes = stage.candles.time[stage.rows] + stage.candles.bar_ms
-    place = {"window": window, "from": iso(closes[cell.start]), "to": iso(closes[cell.start + steps - 1])}
+    """Rows of the baselines in one window at one delay."""
     rows = []
-    for (rate, k, course), constant in zip(played, still.T, strict=True):
-        found = block(course, end, year)
-        timing = zero_if_nan(found["sharpe"]) - zero_if_nan(metrics.sharpe(constant, year))
-        who = {"policy": entrant.name, "seed": entrant.seeds[k]}
-        rows.append({**who, **place, **price(rate, cell.delay), **found, "timing_value": timing})
-    for rate, courses in beside.items():
+    for cell, agent in group:
+        steps = len(agent.returns)
+        end = liquidated(entrant.stage, cell.start, steps)
         for name in baselines:
-            found = block(courses[name], end, year)
-            rows.append({"policy": name, "seed": None, **place, **price(rate, cell.delay), **found})
+            found = block(beside[cell.rate][name], end, entrant.stage.bars_per_year)
+            rows.append({"policy": name, "seed": None, **place_of(entrant, window, cell, steps), **found})
     return rows
 
 
@@ -136,24 +156,21 @@ def price(rate: float, delay: int) -> dict[str, Any]:
 
 def write_equity(
     entrant: Entrant,
+    k: int,
     window: int,
     cell: Cell,
-    courses: Sequence[tuple[int, Course]],
-    beside: Mapping[str, Course],
-    baselines: Sequence[str],
+    course: Course,
+    curves: Mapping[str, np.ndarray],
     equity: "EquityFile",
 ) -> None:
-    """Rows of equity.parquet for all policies of a cell."""
+    """Rows of equity.parquet for one policy in one cell."""
     import polars as pl
 
-    curves = {name: beside[name].equity for name in baselines}
-    for k, course in courses:
-        frame = equity_frame(entrant.stage, cell.start, course, curves)
-        what = {"policy": entrant.name, "seed": entrant.seeds[k], "window": window, **price(cell.rate, cell.delay)}
-        kinds = {"policy": pl.String, "seed": pl.Int64, "window": pl.Int32, "cost": pl.Float64, "delay": pl.Int32}
-        equity.add(
-            frame.select(*(pl.lit(what[name], dtype=kind).alias(name) for name, kind in kinds.items()), pl.all())
-        )
+    frame = equity_frame(entrant.stage, cell.start, course, curves)
+    what = {"policy": entrant.name, "seed": entrant.seeds[k], "window": window, **price(cell.rate, cell.delay)}
+    kinds = {"policy": pl.String, "seed": pl.Int64, "window": pl.Int32, "cost": pl.Float64, "delay": pl.Int32}
+    keys = [pl.lit(what[name], dtype=kind).alias(name) for name, kind in kinds.items()]
+    equity.add(frame.select(*keys, pl.all()))
 
 
 class EquityFile:

@@ -38,6 +38,9 @@ class Cell(NamedTuple):
     rate: float  # share of the traded value that a trade costs
 
 
+Played = tuple[int, list[tuple[int, Course]]]  # a policy, and its courses by index of the cell
+
+
 @dataclass(frozen=True)
 class Stage:
     """What every policy and baseline meets."""
@@ -91,37 +94,35 @@ def build_stage(
 
 
 def play_policies(
-    stage: Stage, policy: Policy, variables: Any, cells: Sequence[Cell], steps: int
-) -> Iterator[tuple[int, list[tuple[int, Course]]]]:
+    stage: Stage, policy: Policy, variables: Any, first: int, cells: Sequence[Cell], steps: int
+) -> Iterator[Played]:
     """Plays K policies on every cell, as much at once as the memory allows.
 
     Args:
         stage: the span.
         policy: the module.
         variables: leaves (K, ...).
+        first: the policy that comes first in every part.
         cells: windows, delays, costs.
         steps: bars of a window.
 
     Yields:
-        for every cell in order: its index, and (index of the policy, its course) for all K.
+        part by part of the cells, for every policy: its index, and (index of the cell, course) of the part's cells.
     """
     seeds = jax.tree.leaves(variables)[0].shape[0]
+    order = np.array([first, *(k for k in range(seeds) if k != first)])
     per_lane = steps * (3 * policy.num_assets + 1) * 4
-    seeds_at_once = max(1, min(seeds, BATCH_BYTES // per_lane))
-    for offset, part in batches(cells, max(1, BATCH_BYTES // (per_lane * seeds_at_once))):
+    for offset, part in batches(cells, max(1, BATCH_BYTES // per_lane)):
+        at_once = max(1, min(seeds, BATCH_BYTES // (per_lane * len(part))))
         lanes = make_lanes([c.start for c in part], [stage.delays.index(c.delay) for c in part], [c.rate for c in part])
-        found: list[list[tuple[int, Course]]] = [[] for _ in part]
-        for first in range(0, seeds, seeds_at_once):
-            some = jax.tree.map(lambda x, a=first: x[a : a + seeds_at_once], variables)
-            paths = run_policy(policy, steps, some, stage.tape, lanes, stage.limits)
-            for k in range(jax.tree.leaves(some)[0].shape[0]):
-                path = jax.tree.map(lambda x, k=k: np.asarray(x[k]), paths)
-                for lane, course in enumerate(
-                    courses(path, stage.tape, np.asarray(lanes.start), np.asarray(lanes.rate))
-                ):
-                    found[lane].append((first + k, course))
-        for lane in range(min(len(part), len(cells) - offset)):
-            yield offset + lane, found[lane]
+        starts, rates = np.asarray(lanes.start), np.asarray(lanes.rate)
+        for some in (order[a : a + at_once] for a in range(0, seeds, at_once)):
+            chosen = jax.tree.map(lambda x, some=some: x[some], variables)
+            paths = run_policy(policy, steps, chosen, stage.tape, lanes, stage.limits)
+            for i, k in enumerate(some.tolist()):
+                path = jax.tree.map(lambda x, i=i: np.asarray(x[i]), paths)
+                played = enumerate(courses(path, stage.tape, starts, rates), offset)
+                yield k, [(index, course) for index, course in played if index < len(cells)]
 
 
 def batches(cells: Sequence[Cell], most: int) -> Iterator[tuple[int, list[Cell]]]:
