@@ -1,0 +1,199 @@
+"""`python -m export.server`: answers with an exported policy over HTTP."""
+
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import tyro
+
+from himari_jax.errors import InputError, StorageError
+from train.cli import parse, run_command
+
+if TYPE_CHECKING:
+    from export.app import Settings
+    from export.telemetry import Log, Metrics
+
+PROG = "python -m export.server"
+POLL_SECONDS = 1.0
+
+
+def require(holds: bool, flag: str, value: object, allowed: str) -> None:
+    """Raises one line that names flag, value and what is allowed."""
+    if not holds:
+        raise InputError(f"{flag} {value}: allowed is {allowed}")
+
+
+@dataclass(frozen=True)
+class ServerConfig:
+    """Serve a bundle; a changed bundle is verified and exchanged while requests go on."""
+
+    bundle: tyro.conf.Positional[Path] = field()
+    """A bundle, or a folder of versions: the one that its file CURRENT names, else the newest."""
+    host: str = "0.0.0.0"
+    """Address to listen on."""
+    port: Annotated[
+        int | None, tyro.conf.arg(help_behavior_hint="(default: $AIP_HTTP_PORT, then $PORT, then 8080)")
+    ] = None
+    """Port to listen on; 0 takes a free one and says which."""
+    workers: int = 1
+    """Processes; more than one needs --token-key-file."""
+    token_key_file: Path | None = None
+    """File with the key that signs recurrent tokens, at least 16 bytes; replicas share it."""
+    api_key_file: Path | None = None
+    """File with the key that callers must send as X-API-Key or Authorization: Bearer."""
+    max_age_bars: float = 2.0
+    """Bars since the end of the newest candle beyond which candles are stale; 0 takes any."""
+    max_body_bytes: int = 2**20
+    """Largest body of a request, compressed or not."""
+    max_rows: int = 1024
+    """Most rows of a request, history included."""
+    max_connections: int = 1024
+    """Most open connections of a process; more are answered 503."""
+    read_timeout: float = 10.0
+    """Seconds for the headers of a request, and again for its body."""
+    quiet: bool = False
+    """Log no requests."""
+    debug: bool = False
+    """Show the traceback of an error."""
+
+    def __post_init__(self):
+        require(self.port is None or 0 <= self.port <= 65535, "--port", self.port, "0 to 65535")
+        require(1 <= self.workers <= 256, "--workers", self.workers, "1 to 256")
+        require(0 <= self.max_age_bars < 1e9, "--max-age-bars", self.max_age_bars, "0 or more bars")
+        require(1024 <= self.max_body_bytes <= 2**28, "--max-body-bytes", self.max_body_bytes, "1024 to 268435456")
+        require(1 <= self.max_rows <= 65536, "--max-rows", self.max_rows, "1 to 65536")
+        require(1 <= self.max_connections <= 65536, "--max-connections", self.max_connections, "1 to 65536")
+        require(0.1 <= self.read_timeout <= 3600, "--read-timeout", self.read_timeout, "0.1 to 3600 seconds")
+        shared = self.workers == 1 or self.token_key_file is not None
+        require(shared, "--workers", self.workers, "1 without --token-key-file: workers must share a key")
+
+
+def chosen_port(config: ServerConfig, environment: dict[str, str]) -> int:
+    """--port, else AIP_HTTP_PORT, then PORT, then 8080.
+
+    Raises:
+        InputError: a variable that is no port.
+    """
+    if config.port is not None:
+        return config.port
+    for name in ("AIP_HTTP_PORT", "PORT"):
+        text = environment.get(name, "")
+        if text:
+            require(text.isdigit() and 0 < int(text) <= 65535, f"${name}", text, "1 to 65535")
+            return int(text)
+    return 8080
+
+
+def chosen_route(name: str, default: str, environment: dict[str, str]) -> str:
+    """A path of Vertex AI's environment.
+
+    Raises:
+        InputError: it is no plain path.
+    """
+    route = environment.get(name, "") or default
+    plain = route.startswith("/") and not set(route) & set(" ?#{}\"'<>\\%")
+    require(plain, f"${name}", repr(route), "a path that starts with /")
+    return route
+
+
+def read_key(path: Path | None, flag: str, least: int) -> bytes | None:
+    """A key out of a file, white space around it removed.
+
+    Raises:
+        InputError: the file cannot be read, or the key is too short.
+    """
+    if path is None:
+        return None
+    try:
+        key = path.read_bytes()[:65536].strip()
+    except OSError as error:
+        raise InputError(f"{flag} {path}: {error.strerror}") from error
+    require(len(key) >= least, flag, path, f"a file with at least {least} bytes")
+    return key
+
+
+def settings_of(config: ServerConfig, environment: dict[str, str], log: "Log") -> "Settings":
+    """What the application needs to know of flags and environment."""
+    import secrets
+
+    from export.app import Settings
+    from export.predict import Terms
+
+    token_key = read_key(config.token_key_file, "--token-key-file", 16)
+    if token_key is None:
+        token_key = secrets.token_bytes(32)
+        log("NOTICE", "token_key", message="random: recurrent tokens hold for this process alone; --token-key-file")
+    return Settings(
+        terms=Terms(token_key, config.max_age_bars, config.max_rows),
+        api_key=read_key(config.api_key_file, "--api-key-file", 8),
+        predict_route=chosen_route("AIP_PREDICT_ROUTE", "/predict", environment),
+        health_route=chosen_route("AIP_HEALTH_ROUTE", "/health/ready", environment),
+        max_body=config.max_body_bytes,
+        read_seconds=config.read_timeout,
+        log_requests=not config.quiet,
+    )
+
+
+def work(config: ServerConfig, sock, settings: "Settings", log: "Log") -> int:
+    """One process: the model, the watch for another, the requests."""
+    from export.app import Application
+    from export.listener import GuardedProtocol, serve
+    from export.telemetry import Metrics
+
+    metrics = Metrics()
+    shelf = make_shelf(config.bundle, metrics, log)
+    app = Application(shelf, settings, metrics, log)
+    GuardedProtocol.header_seconds = config.read_timeout
+    if not shelf.look() and shelf.seen is None:
+        log("WARNING", "no_model", message=f"{config.bundle}: no bundle yet; not ready until there is one")
+    shelf.watch(POLL_SECONDS)
+    serve(app, sock, config.max_connections)
+    shelf.stopping.set()
+    log("NOTICE", "stopped")
+    return 0
+
+
+def make_shelf(path: Path, metrics: "Metrics", log: "Log"):
+    """A shelf that counts and logs what happens on it."""
+    from export.swap import Served, Shelf
+
+    def on_load(served: Served) -> None:
+        metrics.on_duty(served)
+        told = served.told
+        symbols = list(served.symbols)
+        log("NOTICE", "model", name=told.name, version=told.version, model=told.hash[:12], symbols=symbols)
+
+    def on_refuse(folder: Path, reason: str) -> None:
+        metrics.rejected.inc()
+        log("ERROR", "bundle_refused", folder=str(folder), reason=reason)
+
+    return Shelf(path, on_load, on_refuse)
+
+
+def main(args: Sequence[str]) -> int:
+    """Serves until it is told to end."""
+    config = parse(ServerConfig, args, PROG)
+    environment = dict(os.environ)
+    port = chosen_port(config, environment)
+    if not config.bundle.is_dir():
+        raise InputError(f"{config.bundle}: no such folder; python -m export.bundle RUN --out DIR makes a bundle")
+    # The libraries of the server are imported here, after the flags are known to be good.
+    from export.listener import listen
+    from export.telemetry import Log
+
+    log = Log()
+    settings = settings_of(config, environment, log)
+    try:
+        sock = listen(config.host, port)
+    except OSError as error:
+        raise StorageError(f"--host {config.host} --port {port}: {error.strerror}") from error
+    address = sock.getsockname()
+    log("NOTICE", "listening", host=address[0], port=address[1], predict=settings.predict_route)
+    return work(config, sock, settings, log)
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main))
