@@ -16,6 +16,7 @@ from himari_jax.errors import InputError
 from himari_jax.features import market_features
 
 MOST = float(np.finfo(np.float32).max)
+MOST_RANGE = 1e6  # of prices: beyond it the running sums of the features lose their digits
 LEAST = float(np.finfo(np.float32).tiny)  # a smaller price vanishes in float32
 
 
@@ -61,7 +62,7 @@ def from_candles(served: Served, instance: Instance, field: str, now_ms: int, ma
     assert not isinstance(instance.candles, type(UNSET))
     candles = read_candles(served, instance.candles, field, now_ms, max_age)
     accounts = [*past_accounts(served, instance, candles, field), (instance.account, f"{field}.account")]
-    features, corr = market_features(candles)
+    features, corr = features_of(candles, field)
     seen = []
     for row, (account, where) in enumerate(accounts, len(candles.time) - len(accounts)):
         holdings = read_account(served, account, where)
@@ -74,6 +75,15 @@ def from_candles(served: Served, instance: Instance, field: str, now_ms: int, ma
         base = own_base(served.model, candles)
     time, before = int(candles.time[-1]), int(candles.time[-2])
     return Question(np.stack(seen)[:-1], seen[-1], base, equity, time, before)
+
+
+def features_of(candles: Candles, field: str) -> tuple[np.ndarray, np.ndarray]:
+    """Market features and correlations of training; it puts 0 where one is undefined, so that is refused here."""
+    try:
+        with np.errstate(over="raise", invalid="raise", divide="raise"):
+            return market_features(candles)
+    except FloatingPointError as error:
+        raise invalid(f"{field}.candles", f"the features are not defined for such candles ({error})") from None
 
 
 def past_accounts(served: Served, instance: Instance, candles: Candles, field: str) -> list[tuple[AccountIn, str]]:
@@ -129,6 +139,9 @@ def read_columns(columns: Columns, field: str) -> dict[str, np.ndarray]:
         line, row = (int(x) for x in np.argwhere(bad.T)[0][::-1])
         what = f"above 0, from {LEAST:.2g}" if line < 4 else "0"
         raise invalid(f"{field}.{COLUMNS[line]}[{row}]", f"{values[line, row]:g}; allowed: {what} to {MOST:.4g}")
+    if rows and values[:4].max() > MOST_RANGE * values[:4].min():
+        what = f"prices from {values[:4].min():g} to {values[:4].max():g}"
+        raise invalid(field, f"{what}; allowed: the highest up to {MOST_RANGE:g} times the lowest")
     return {"time": np.array(columns.time, np.int64), **dict(zip(COLUMNS, values, strict=True))}
 
 
