@@ -1,8 +1,11 @@
 """`python -m export.server`: answers with an exported policy over HTTP."""
 
 import os
+import signal
 import sys
+import tempfile
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -143,6 +146,8 @@ def work(config: ServerConfig, sock, settings: "Settings", log: "Log") -> int:
     from export.listener import GuardedProtocol, serve
     from export.telemetry import Metrics
 
+    for number in (signal.SIGTERM, signal.SIGINT):  # until the loop takes over, there is nothing to finish
+        signal.signal(number, lambda *_: os._exit(0))
     metrics = Metrics()
     shelf = make_shelf(config.bundle, metrics, log)
     app = Application(shelf, settings, metrics, log)
@@ -180,6 +185,15 @@ def main(args: Sequence[str]) -> int:
     port = chosen_port(config, environment)
     if not config.bundle.is_dir():
         raise InputError(f"{config.bundle}: no such folder; python -m export.bundle RUN --out DIR makes a bundle")
+    shared = tempfile.TemporaryDirectory(prefix="himari-metrics-") if config.workers > 1 else nullcontext()
+    with shared as folder:
+        if folder is not None:
+            os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder  # read when the library is imported
+        return serve_on(config, port, environment)
+
+
+def serve_on(config: ServerConfig, port: int, environment: dict[str, str]) -> int:
+    """Listens and works, alone or as several processes."""
     # The libraries of the server are imported here, after the flags are known to be good.
     from export.listener import listen
     from export.telemetry import Log
@@ -192,7 +206,11 @@ def main(args: Sequence[str]) -> int:
         raise StorageError(f"--host {config.host} --port {port}: {error.strerror}") from error
     address = sock.getsockname()
     log("NOTICE", "listening", host=address[0], port=address[1], predict=settings.predict_route)
-    return work(config, sock, settings, log)
+    if config.workers == 1:
+        return work(config, sock, settings, log)
+    from export.workers import supervise
+
+    return supervise(config.workers, lambda: work(config, sock, settings, log), log)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Counters for Prometheus and one JSON line for each thing that happened; never candles, keys or tokens."""
 
 import logging
+import os
 import sys
 import threading
 import time
@@ -9,6 +10,7 @@ from typing import Any
 
 import msgspec
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector
 
 from export.swap import Served
 
@@ -22,7 +24,10 @@ class Metrics:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         made: dict[str, Any] = {"registry": self.registry}
-        ProcessCollector(registry=self.registry)
+        self.shared = os.environ.get("PROMETHEUS_MULTIPROC_DIR")  # where workers add up their numbers
+        if self.shared is None:
+            ProcessCollector(registry=self.registry)
+        live: Any = "livemin", "livemax"
         self.requests = Counter("himari_requests", "Answered requests.", ("route", "status"), **made)
         self.seconds = Histogram("himari_request_seconds", "Server time.", ("route",), buckets=SECONDS, **made)
         self.predictions = Counter("himari_predictions", "Rows answered.", **made)
@@ -31,8 +36,12 @@ class Metrics:
         self.errors = Counter("himari_unexpected_errors", "Faults of the server.", **made)
         self.swaps = Counter("himari_model_loads", "Verified models put on duty.", **made)
         self.rejected = Counter("himari_rejected_bundles", "Candidates that were not served.", **made)
-        self.ready = Gauge("himari_ready", "1 with a verified model and not draining.", **made)
-        self.model = Gauge("himari_model_info", "The model on duty.", ("name", "version", "hash"), **made)
+        self.ready = Gauge(
+            "himari_ready", "1 with a verified model and not draining.", multiprocess_mode=live[0], **made
+        )
+        names = ("name", "version", "hash")
+        self.model = Gauge("himari_model_info", "1: on duty.", names, multiprocess_mode=live[1], **made)
+        self.last: Any = None
         self.multiplier = Histogram("himari_multiplier", "Answers.", ("symbol",), buckets=MULTIPLIERS, **made)
         self.bound: dict[tuple[str, int], tuple[Any, Any]] = {}
 
@@ -48,13 +57,19 @@ class Metrics:
     def on_duty(self, served: Served) -> None:
         """Notes the model that answers from now on."""
         self.swaps.inc()
-        self.model.clear()
-        self.model.labels(served.told.name, served.told.version, served.told.hash).set(1)
+        if self.last is not None:
+            self.last.set(0)
+        self.last = self.model.labels(served.told.name, served.told.version, served.told.hash)
+        self.last.set(1)
         self.ready.set(1)
 
     def page(self) -> bytes:
-        """The text of `/metrics`."""
-        return generate_latest(self.registry)
+        """The text of `/metrics`; of all workers together where there are several."""
+        if self.shared is None:
+            return generate_latest(self.registry)
+        registry = CollectorRegistry()
+        MultiProcessCollector(registry)
+        return generate_latest(registry)
 
 
 class Log:

@@ -172,6 +172,24 @@ def test_replicas_with_one_key_take_each_others_tokens(bundles, tmp_path):
             assert multipliers(prediction) == pytest.approx(desk.golden["multiplier"][k], abs=1e-6)
 
 
+def test_workers_share_key_socket_and_numbers_and_one_that_falls_is_started_again(bundles, tmp_path):
+    key, desk = tmp_path / "key", Desk(bundles["lstm"])
+    key.write_bytes(os.urandom(32).hex().encode())
+    with started(bundles["lstm"], "--port", 0, "--workers", 2, "--token-key-file", key) as (process, port, lines):
+        wait_for(lambda: sum(x["event"] == "model" for x in lines) == 2)
+        token = {}
+        for k in range(20):
+            status, answer = ask(port, "POST", "/predict", json.dumps({"instances": [desk.seen(k, **token)]}))
+            assert status == 200
+            token = {"carry": json.loads(answer)["predictions"][0]["carry"]}
+        assert b"himari_predictions_total 20.0" in ask(port, "GET", "/metrics")[1]
+        child = int(subprocess.check_output(["pgrep", "-P", str(process.pid)]).split()[0])
+        os.kill(child, signal.SIGKILL)
+        wait_for(lambda: sum(x["event"] == "model" for x in lines) == 3)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(8) == 0
+
+
 BAD_FLAGS = {
     "no such folder": (["/nowhere/at/all"], {}, 2, "no such folder"),
     "a port too far": ([".", "--port", "70000"], {}, 2, "--port"),
