@@ -286,6 +286,43 @@ def never_a_500(desk, body):
     return status
 
 
+@pytest.mark.slow
+def test_10000_fuzzed_bodies_are_never_a_500_and_half_of_them_reach_the_features(desk):
+    statuses = []
+    many = settings(max_examples=5000, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+    sane = st.floats(1e-3, 1e6)
+    books = st.fixed_dictionaries({"units": st.floats(0, 1e4), "entry_price": st.floats(10, 1000)})
+    positions = st.dictionaries(st.sampled_from(["SYN1", "SYN2"]), books)
+
+    @many
+    @given(body=st.binary(max_size=500) | ANYTHING.map(msgspec.json.encode))
+    def any_body(body):
+        statuses.append(never_a_500(desk, body))
+
+    @many
+    @given(
+        step=st.integers(0, 255),
+        rows=st.integers(400, 600),
+        equity=st.floats(1e4, 1e9),
+        positions=positions,
+        scale=sane,
+    )
+    def valid_body(step, rows, equity, positions, scale):
+        desk.at(step)
+        candles = desk.candles(step, min(rows, int(desk.golden["row"][step]) + 1))
+        for columns in candles.values():
+            for name in COLUMNS:
+                columns[name] = [scale * x for x in columns[name]]
+        held = {k: {"units": x["units"], "entry_price": scale * x["entry_price"]} for k, x in positions.items()}
+        instance = {"candles": candles, "account": {"equity": scale * equity, "positions": held}}
+        statuses.append(never_a_500(desk, msgspec.json.encode({"instances": [instance]})))
+
+    any_body()
+    valid_body()
+    assert len(statuses) >= 9_000
+    assert 2 * statuses.count(200) >= 0.95 * len(statuses)
+
+
 @pytest.fixture(scope="module")
 def recurrent(bundles):
     return Desk(bundles["lstm"])
