@@ -153,6 +153,8 @@ def test_windows_touch_both_ends_and_have_one_length():
     assert cut_windows(100, 3, 50).starts == (0, 25, 50)
     with pytest.raises(InputError, match="--window-steps 101: the span has 100"):
         cut_windows(100, None, 101)
+    with pytest.raises(InputError, match="--windows 52: only 51 of 50 bars begin in 100 decisions"):
+        cut_windows(100, 52, 50)
     with pytest.raises(InputError, match="--windows 51"):
         cut_windows(100, 51, None)
 
@@ -198,7 +200,7 @@ def test_candles_that_it_never_saw(runs, tmp_path):
 
 
 CONSTANT = "import numpy as np\ndef weights(market):\n    return np.full(market.base.shape, 0.3)\n"
-NAN = "import numpy as np\ndef weights(m):\n    w = np.full(m.base.shape, 0.3)\n    w[2900] = np.nan\n    return w\n"
+NAN = "import numpy as np\ndef weights(m):\n    w = np.full(m.base.shape, 0.3)\n    w[-50] = np.nan\n    return w\n"
 FICKLE = "import numpy as np\ndef weights(market):\n    return np.random.random(market.base.shape) / 2\n"
 CANDLES = ["--source", "synthetic", "--symbols", "SYN1", "SYN2"]
 
@@ -329,7 +331,7 @@ def test_spans_of_times(text):
     assert begin < end
     if text == "2024-01-01:2024-06-30":
         assert begin == np.datetime64("2024-01-01", "ms").astype(int)
-        assert end == np.datetime64("2024-07-01", "ms").astype(int)  # the whole of the last day
+        assert end == np.datetime64("2024-07-01", "ms").astype(int) - 1  # the whole of the last day, no bar of the next
 
 
 @pytest.mark.parametrize("text", ["", ":", "a:b", "2024-06-30:2024-01-01", "2024"])

@@ -74,7 +74,7 @@ DARING = {sizing: MarketConfig(base_sizing=sizing, kelly_prior_bars=20, kelly_ha
 
 def audit(raws, way, rows=None):
     """Names of what knows later candles."""
-    return audit_causality(raws, DataConfig(), way, rows or [END_OF_TRAINING, 1700, ROWS - 4])
+    return audit_causality(raws, DataConfig(), way, rows or [END_OF_TRAINING, 1700, ROWS - 4]).leaks
 
 
 END_OF_TRAINING = int(0.6 * ROWS) - 2  # the last decision of the training span

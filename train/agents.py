@@ -1,12 +1,16 @@
 """Who is backtested: trained runs, a user's own strategies, weights from a file."""
 
+import contextlib
 import hashlib
 import importlib.util
 import inspect
-from collections.abc import Callable
-from dataclasses import dataclass
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from dataclasses import fields as fields_of
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import jax
 import numpy as np
@@ -14,7 +18,7 @@ import numpy as np
 from envs.market import Market, build_market
 from envs.trading import TradingEnv
 from himari_jax.candles import Candles
-from himari_jax.errors import InputError
+from himari_jax.errors import HimariError, InputError
 from himari_jax.features import observation_width
 from himari_jax.policies.policy import Policy
 from train.baselines import BASELINES
@@ -65,25 +69,101 @@ class Strategy:
 
     name: str
     path: Path
-    function: Callable[..., Any] | None  # None: weights from a Parquet file
     digest: str
+    function: Callable[..., Any] | None = None  # instead of the file's; tests
+
+    @property
+    def is_file(self) -> bool:
+        """Whether its weights stand in a Parquet file."""
+        return self.path.suffix == ".parquet" and self.function is None
 
     def weights(self, candles: Candles, market: Market) -> np.ndarray:
         """Target weights at every row, (T, N) float64; checked where `check_weights` looks.
 
+        The file is run anew for every call, on copies that it cannot write to: what a rule remembers or alters cannot
+        reach the candles that judge it.
+
         Raises:
             InputError: the function fails or returns another shape; the file lacks columns.
         """
-        if self.function is None:
+        if self.is_file:
             return read_weights(self.path, candles)
-        try:
-            given = (market, candles)[: len(inspect.signature(self.function).parameters)]
-            found = np.asarray(self.function(*given), np.float64)
-        except Exception as error:
-            raise InputError(f"{self.path}: weights() failed: {type(error).__name__}: {error}") from error
+        with quiet():
+            function = self.function or find_function(self.path)
+            try:
+                given = (sealed(market), sealed(candles))[: num_arguments(function)]
+                found = np.asarray(function(*given))
+                if np.iscomplexobj(found):
+                    raise TypeError("complex weights")
+                found = np.asarray(found, np.float64)
+            except HimariError:
+                raise
+            except BaseException as error:  # a rule may leave by sys.exit, too
+                raise InputError(f"{self.path}: weights() failed: {type(error).__name__}: {error}") from error
         if found.shape != candles.close.shape:
             raise InputError(f"{self.path}: weights() gave the shape {found.shape}; allowed: {candles.close.shape}")
         return found
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Warnings of a user's code are not ours to print."""
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore")
+        yield
+
+
+def sealed(given: Any) -> Any:
+    """Copies of the arrays of a market or of candles that cannot be written to."""
+    names = given._fields if isinstance(given, Market) else [field.name for field in fields_of(given)]
+    copies = {name: np.array(x) for name in names if isinstance(x := getattr(given, name), np.ndarray)}
+    for copy in copies.values():
+        copy.setflags(write=False)
+    return given._replace(**copies) if isinstance(given, Market) else replace(given, **copies)
+
+
+def num_arguments(function: Callable[..., Any]) -> int:
+    """1 for weights(market), 2 for weights(market, candles); what has a default is the rule's own.
+
+    Raises:
+        TypeError: it asks for something else.
+    """
+    found = list(inspect.signature(function).parameters.values())
+    places = [p for p in found if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    asked = [p for k, p in enumerate(places) if p.default is p.empty or (k == 1 and p.name == "candles")]
+    lone = [p.name for p in found if p.kind == p.KEYWORD_ONLY and p.default is p.empty]
+    if len(asked) not in (1, 2) or lone:
+        raise TypeError("needs a function weights(market) or weights(market, candles)")
+    return len(asked)
+
+
+def find_function(path: Path) -> Callable[..., Any]:
+    """The function `weights` of a file, which is run for it.
+
+    Raises:
+        InputError: the file cannot be run or has no such function.
+    """
+    name = f"strategy_{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None  # a path that ends in .py has a loader
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    before = sys.modules.get(name)
+    sys.modules[name] = module  # dataclasses look themselves up there
+    try:
+        spec.loader.exec_module(module)
+    except BaseException as error:  # a file may leave by sys.exit, too
+        raise InputError(f"{path}: cannot be run: {type(error).__name__}: {error}") from error
+    finally:
+        sys.modules.pop(name, None)
+        if before is not None:
+            sys.modules[name] = before
+    function = getattr(module, "weights", None)
+    try:
+        num_arguments(cast(Any, function))
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{path}: needs a function weights(market) or weights(market, candles)") from error
+    return cast(Callable[..., Any], function)
 
 
 def load_agent(folder: Path, checkpoint: str = "best") -> Agent:
@@ -133,20 +213,11 @@ def load_strategy(path: Path) -> Strategy:
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}") from error
-    if path.suffix == ".parquet":
-        return Strategy(entrant_name(path.stem), path, None, digest)
-    spec = importlib.util.spec_from_file_location(f"strategy_{digest[:12]}", path)
-    assert spec is not None  # a path that ends in .py has a loader
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    try:
-        spec.loader.exec_module(module)
-    except Exception as error:
-        raise InputError(f"{path}: cannot be run: {type(error).__name__}: {error}") from error
-    function = getattr(module, "weights", None)
-    if not callable(function) or len(inspect.signature(function).parameters) not in (1, 2):
-        raise InputError(f"{path}: needs a function weights(market) or weights(market, candles)")
-    return Strategy(entrant_name(path.stem), path, function, digest)
+    strategy = Strategy(entrant_name(path.stem), path, digest)
+    if not strategy.is_file:
+        with quiet():
+            find_function(path)
+    return strategy
 
 
 def read_weights(path: Path, candles: Candles) -> np.ndarray:

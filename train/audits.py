@@ -7,7 +7,7 @@ was known, decided or earned before it has to stay, bit for bit.
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -20,12 +20,13 @@ from himari_jax.splits import Stretches, decision_rows
 from train.agents import Agent, Strategy, market_of
 from train.config import DataConfig, MarketConfig
 from train.evaluate import Course, Limits, courses, make_lanes, make_tape, run_policy
-from train.futures import another_future, no_future
-from train.ground import recheck
+from train.futures import another_future, between, no_future
+from train.ground import Ground, recheck
 from train.session import sizing_rules
 
 TRAIL = 1000  # decisions that a policy plays up to the bar after which the future changes
 NULL_ROWS = 12_400  # of the market without drift, look-back included
+NULL_BEFORE_MS = 7 * 365 * 24 * 3_600_000  # whole weeks
 NULL_SIGMAS = 4.0  # deviations of the mean P&L on it that chance does not explain
 NEAR = 1e-6  # relative; what the missing of later rows may change by rounding
 FITTED_NEAR = 1e-4  # relative; the same constants, fitted by other versions of the libraries
@@ -47,25 +48,58 @@ class Finding:
         return asdict(self)
 
 
-def audit_causality(raws: Sequence[RawCandles], config: DataConfig, derive: Derive, rows: Sequence[int]) -> set[str]:
-    """Names of what knows later candles; empty if nothing does.
+class Audited(NamedTuple):
+    """What the audit of causality found."""
+
+    leaks: set[str]  # names of what knows later candles
+    reacted: bool  # whether any later row followed the candles that changed
+
+
+def audit_causality(
+    raws: Sequence[RawCandles],
+    config: DataConfig,
+    derive: Derive,
+    rows: Sequence[int],
+    tolerance: float = 0.0,
+    around: tuple[int, int] | None = None,
+) -> Audited:
+    """What knows later candles; no leak if nothing does.
 
     At each of the rows t the candles after t go up, go down, or are missing. `derive(candles, t)` says what follows
     from candles: values whose first `t + known` rows may not change; where candles are missing, but by rounding.
+
+    Args:
+        raws: as the source read them.
+        config: how they are checked.
+        derive: the way that is audited.
+        rows: t, with real candles at t + 1.
+        tolerance: relative, of numbers that have to be the same; 0: to the bit.
+        around: bars before and after t that are looked at; None: all.
     """
     candles, _ = recheck(raws, config)
-    found: set[str] = set()
+    found, reacted = set[str](), False
     for t in rows:
-        ours, now = derive(candles, t), int(candles.time[t])
-        for sign in (1, -1):
-            changed, _ = recheck(another_future(raws, now, sign, seed=t), config)
-            theirs = derive(changed, t)
-            found |= {name for name, known in ours.items() if not same(known, theirs[name], t, 0.0)}
-        # The bar after t stays: it fills and marks what was decided at t.
-        until, _ = recheck(no_future(raws, int(candles.time[t + 1])), config)
-        theirs = derive(until, t)
-        found |= {name for name, known in ours.items() if not same(known, theirs[name], t, NEAR)}
-    return found
+        part, now = raws, int(candles.time[t])
+        if around is not None:
+            ends = candles.time[[max(0, t - around[0]), min(len(candles.time) - 1, t + around[1])]]
+            part = between(raws, *(int(x) for x in ends))
+        own, _ = recheck(part, config)
+        at = int(np.searchsorted(own.time, now))
+        ours = derive(own, at)
+        # The bar after t stays where candles go missing: it fills and marks what was decided at t.
+        others = [another_future(part, now, sign, seed=t) for sign in (1, -1)]
+        others.append(no_future(part, int(own.time[at + 1])))
+        for other, near in zip(others, (tolerance, tolerance, max(tolerance, NEAR)), strict=True):
+            theirs = derive(recheck(other, config)[0], at)
+            found |= {name for name, known in ours.items() if not same(known, theirs[name], at, near)}
+            reacted |= any(differs_later(known, theirs[name], at) for name, known in ours.items())
+    return Audited(found, reacted)
+
+
+def differs_later(ours: Known, theirs: Known, t: int) -> bool:
+    """Whether rows that may change did."""
+    a, b = (values[t + known :] for values, known in (ours, theirs))
+    return a.shape == b.shape and not np.array_equal(a, b, equal_nan=True)
 
 
 def same(ours: Known, theirs: Known, t: int, tolerance: float) -> bool:
@@ -160,11 +194,30 @@ def causality(found: set[str], rows: int) -> Finding:
     return Finding("causality", True, detail)
 
 
-def audit_rows(span: Stretches, train: Stretches | None, number: int) -> list[int]:
-    """Rows after which the future changes: the end of the training span and some inside the judged one."""
-    rows = decision_rows(span)
+def audit_rows(ground: Ground, train: Stretches | None, number: int) -> list[int]:
+    """Rows after which the future changes, the whole way each: some inside the span, its last, the end of training."""
+    rows = decision_rows(ground.span)
     inside = [int(rows[len(rows) * (k + 1) // (number + 1)]) for k in range(number)]
-    return sorted({*inside, *([train[-1][1] - 1] if train else [])})
+    ends = [train[-1][1] - 1] if train else []
+    return real_rows(ground, [*inside, int(rows[-1]), *ends])
+
+
+def close_rows(ground: Ground, weights: np.ndarray, number: int) -> list[int]:
+    """Rows for a closer look at a rule: evenly spread over the span and the hours, and where its weights change."""
+    rows, rng = decision_rows(ground.span), np.random.default_rng(0)
+    even = [int(rows[min(len(rows) - 1, len(rows) * k // number + k % 24)]) for k in range(number)]
+    changes = rows[1:][np.any(weights[rows[1:]] != weights[rows[1:] - 1], axis=1)]
+    picked = rng.choice(changes, min(number, len(changes)), replace=False).tolist() if len(changes) else []
+    return real_rows(ground, even + [int(row) for row in picked])
+
+
+def real_rows(ground: Ground, rows: Sequence[int]) -> list[int]:
+    """The rows, moved back to where every symbol has a candle at t and at t + 1."""
+    time = ground.candles.time
+    real = np.all([np.isin(time, raw.time) for raw in ground.raws], axis=0)
+    usable = np.flatnonzero(real[:-1] & real[1:])
+    at = np.searchsorted(usable, rows, side="right") - 1
+    return sorted({int(usable[k]) for k in at if k >= 0})
 
 
 def null_market(candles: Candles, seed: int = 0) -> Candles:
@@ -179,7 +232,8 @@ def null_market(candles: Candles, seed: int = 0) -> Candles:
         symbols=candles.symbols,
         bar_ms=candles.bar_ms,
         calendar="continuous",
-        time=candles.time[0] + candles.bar_ms * np.arange(NULL_ROWS, dtype=np.int64),
+        # Long before the candles: what a rule knows by the clock of those does not help it here.
+        time=candles.time[0] - NULL_BEFORE_MS + candles.bar_ms * np.arange(NULL_ROWS, dtype=np.int64),
         open=opens,
         high=np.maximum(opens, close) * wick[0],
         low=np.minimum(opens, close) / wick[1],

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from train.cli import exit_at_signals, parse, run_command
+from train.cli import parse, run_command, stop_at_signals
 from train.judge_config import BacktestConfig
 from train.ppo import choose_device
 
@@ -14,7 +14,7 @@ PROG = "python -m train.backtest"
 def main(args: Sequence[str]) -> int:
     """Plays, judges, writes; returns the exit code."""
     config = parse(BacktestConfig, args, PROG)
-    exit_at_signals("stopped; nothing was written")
+    stop_at_signals("stopped; no result was written")
     choose_device(config.device)
     # Everything heavy is imported here, after the flags are known to be good.
     from train.backtesting import backtest

@@ -1,9 +1,9 @@
 """What a backtest does: entrants on their ground, a judgement on the whole span, the grid, the files."""
 
+import dataclasses
 import os
 import time
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,7 +12,7 @@ import numpy as np
 
 from himari_jax import metrics
 from himari_jax.comparison import model_confidence_set, spa_pvalue, stepm_superior
-from himari_jax.errors import StorageError
+from himari_jax.errors import InputError, StorageError
 from himari_jax.sizing import cap_targets
 from train.agents import Agent
 from train.audits import Finding
@@ -49,6 +49,7 @@ def backtest(config: BacktestConfig, out: Path) -> int:
     """Plays, judges, writes and prints; 0 when done."""
     started = time.perf_counter()
     members = enter(config.entrants, config.ground, config.grid)
+    refuse_mixture(members)
     make_folder(out)
     judged = [judge_member(member, config, ledger_root(members)) for member in members]
     equity = None if config.equity == "none" else EquityFile(out / "equity.parquet")
@@ -62,13 +63,36 @@ def backtest(config: BacktestConfig, out: Path) -> int:
         raise
     many = compare_all(judged)
     seconds = time.perf_counter() - started
-    results = [finish(j, many, rows, places, seconds) for j in judged]
+    results = [finish(j, many, rows, place, seconds) for j, place in zip(judged, places, strict=True)]
+    sweep(out, config)
     write_all(out, config, judged, results, rows)
     for j, result in zip(judged, results, strict=True):
         print_backtest(result, j.whole, j.member.config.market.initial_capital)
     print_many(many)
     print(f"{len(rows):,} cells in {seconds:.1f} s on {jax.devices()[0].device_kind}; next: open {out}/report.html")
     return 0
+
+
+def refuse_mixture(members: Sequence[Member]) -> None:
+    """One backtest has one set of symbols.
+
+    Raises:
+        InputError: two members have others.
+    """
+    first = members[0].stage.candles.symbols
+    for member in members[1:]:
+        if (found := member.stage.candles.symbols) != first:
+            raise InputError(
+                f"{member.entrant.name} plays on {' '.join(found)}, {members[0].entrant.name} on {' '.join(first)}; "
+                "backtest them one by one, or name the same --symbols"
+            )
+
+
+def sweep(out: Path, config: BacktestConfig) -> None:
+    """Removes what an earlier backtest left in the folder and this one does not write."""
+    stale = [*out.glob("result*.json"), *out.glob("report*.html"), out / "backtest.parquet"]
+    for path in [*stale, *([out / "equity.parquet"] if config.equity == "none" else [])]:
+        path.unlink(missing_ok=True)
 
 
 def make_folder(out: Path) -> None:
@@ -158,27 +182,38 @@ def play_windows(
 ) -> tuple[list[dict[str, Any]], list[Windows]]:
     """Rows of backtest.parquet and the windows of every member; equity goes to its file."""
     rows: list[dict[str, Any]] = []
-    places = []
-    for k, j in enumerate(judged):
+    places: list[Windows] = []
+    for j in judged:
         e = j.member.entrant
         windows = cut_windows(j.member.stage.num_rows, config.windows, config.window_steps)
         delays, costs = delays_of(config.grid, e.delay), costs_of(config.grid, e.cost)
-        grid = partial(play_grid, e, windows, delays, costs, config.shown_baselines)
-        found = grid(equity, config.equity == "own")
-        rows += [renamed(row, e.name, k) for row in found if not hidden(row, k)]
+        found = play_grid(e, windows, delays, costs, config.shown_baselines, equity, config.equity == "own")
+        alike = any(same_baselines(j.member, other.member) for other in judged[: len(places)])
+        rows += [row if not places else renamed(row, e.name) for row in found if not (alike and repeated(row))]
         places.append(windows)
     return rows, places
 
 
-def hidden(row: dict[str, Any], k: int) -> bool:
-    """Whether a row of the k-th member repeats a baseline of the first."""
-    return k > 0 and row["seed"] is None and row["policy"] not in ("random", "constant") and "timing_value" not in row
+def same_baselines(one: Member, other: Member) -> bool:
+    """Whether the baselines that do not depend on the agent are the same accounts."""
+    ours, theirs = (
+        (
+            m.stage.candles.fingerprint, m.stage.span, dataclasses.replace(m.config.market, delay=0), m.stage.delays,
+            m.entrant.cost,
+        )
+        for m in (one, other)
+    )  # fmt: skip
+    return ours == theirs
 
 
-def renamed(row: dict[str, Any], name: str, k: int) -> dict[str, Any]:
-    """Baselines that are made from a later member say so."""
-    made = k > 0 and row["policy"] in ("random", "constant") and "timing_value" not in row
-    return row | {"policy": f"{row['policy']} of {name}"} if made else row
+def repeated(row: dict[str, Any]) -> bool:
+    """Whether a row is of a baseline that depends on the market alone."""
+    return "timing_value" not in row and row["policy"] not in ("random", "constant")
+
+
+def renamed(row: dict[str, Any], name: str) -> dict[str, Any]:
+    """Baselines of a later member say whose they are."""
+    return row if "timing_value" in row else row | {"policy": f"{row['policy']} of {name}"}
 
 
 def compare_all(judged: Sequence[Judged]) -> dict[str, Any] | None:
@@ -192,7 +227,8 @@ def compare_all(judged: Sequence[Judged]) -> dict[str, Any] | None:
         for seed, course in zip(e.seeds, j.played.agents, strict=True):
             columns[e.name if seed is None else f"{e.name} seed {seed}"] = course.returns
     lead = judged[0]
-    if len(columns) < 2 or len({len(r) for r in columns.values()}) > 1:
+    grounds = {(j.member.stage.candles.fingerprint, j.member.stage.span) for j in judged}
+    if len(columns) < 2 or len(grounds) > 1:
         return None
     benchmark = lead.result["agent"]["sharpe_difference"]["baseline"]
     models = np.stack([scaled(r) for r in columns.values()], 1)
@@ -219,7 +255,7 @@ def scaled(returns: np.ndarray) -> np.ndarray:
 
 
 def finish(
-    j: Judged, many: dict[str, Any] | None, rows: Sequence[Any], places: Sequence[Windows], seconds: float
+    j: Judged, many: dict[str, Any] | None, rows: Sequence[Any], place: Windows, seconds: float
 ) -> dict[str, Any]:
     """The result of a member, as result.json holds it."""
     member, stage = j.member, j.member.stage
@@ -236,7 +272,7 @@ def finish(
         "own_cost": round(1e4 * member.entrant.cost, 6),
         "own_delay": member.entrant.delay,
         "checkpoint": {"step": source.step, "which": source.checkpoint} if isinstance(source, Agent) else None,
-        "windows": {"number": len(places[0].starts), "steps": places[0].steps},
+        "windows": {"number": len(place.starts), "steps": place.steps},
         "many": many,
         "doubts": list(member.doubts),
         "timings": {"device": jax.devices()[0].device_kind, "seconds": seconds, "cells": len(rows)},
@@ -286,8 +322,6 @@ def settings_of(member: Member, config: BacktestConfig) -> dict[str, Any]:
 
 def grouped(config: BacktestConfig) -> dict[str, Any]:
     """The flags of a backtest as JSON."""
-    import dataclasses
-
     return {k: v for k, v in dataclasses.asdict(config).items() if k not in ("entrants", "debug")}
 
 

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 import tyro
 
-from himari_jax.errors import HimariError, InputError
+from himari_jax.errors import HimariError, InputError, Preempted
 
 T = TypeVar("T")
 
@@ -110,6 +110,19 @@ class Forgiving(io.TextIOBase):
         """Flushes what can be flushed."""
         with contextlib.suppress(OSError, ValueError, AttributeError):
             self.stream.flush()
+
+
+def stop_at_signals(line: str) -> None:
+    """SIGINT and SIGTERM end the command with a line and 75, after it has cleaned up; a second one exits at once."""
+
+    def leave(number: int, frame: Any) -> None:
+        for again in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(again, lambda *_: os._exit(75))
+        raise Preempted(line)
+
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, leave)
 
 
 def exit_at_signals(line: str) -> None:

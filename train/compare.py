@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Sequence
 
-from train.cli import exit_at_signals, parse, run_command
+from train.cli import parse, run_command, stop_at_signals
 from train.gates import find_gates
 from train.judge_config import CompareConfig
 from train.ppo import choose_device
@@ -15,7 +15,7 @@ def main(args: Sequence[str]) -> int:
     """Compares and prints; 1 where a gate fails."""
     config = parse(CompareConfig, args, PROG)
     gates = find_gates(config.gate) if config.gate is not None else ()
-    exit_at_signals("stopped; nothing was written")
+    stop_at_signals("stopped; no result was written")
     choose_device(config.device)
     # Everything heavy is imported here, after the flags are known to be good.
     from train.comparing import compare

@@ -26,13 +26,27 @@ from train.provenance import bar_name, iso
 from train.stage import Cell, play_baselines
 from train.table import number
 
+FEWEST = 100  # bars that a comparison needs
+
 
 class Side(NamedTuple):
     """One of the two that are compared, in one cell."""
 
     course: Course  # of the policy that counts
-    scores: np.ndarray  # (K,) annual Sharpe by seed
+    returns: np.ndarray  # (K, S) of all its policies
     time: np.ndarray  # (S,) decisions, epoch milliseconds
+    end: np.ndarray  # (S,) bool, bars after which everything is sold
+
+    def cut(self, rows: np.ndarray) -> "Side":
+        """Some of the bars."""
+        course = Course(*(leaf[rows] for leaf in self.course))
+        end = self.end[rows]
+        end[-1] = True
+        return Side(course, self.returns[:, rows], self.time[rows], end)
+
+    def scores(self, bars_per_year: float) -> np.ndarray:
+        """Annual Sharpe by seed, (K,)."""
+        return np.array([zero_if_nan(metrics.sharpe(r, bars_per_year)) for r in self.returns])
 
 
 class Row(NamedTuple):
@@ -55,6 +69,8 @@ def compare(config: CompareConfig, gates: Sequence[Gate]) -> int:
     against = config.against or "base"
     name = second.entrant.name if second else against
     own = first.entrant
+    if config.out is not None and Path(config.out).is_dir():
+        raise InputError(f"--out {config.out}: a folder; name a file")
     if second is None and any(gate.relative_to for gate in gates):
         lacking = next(gate.name for gate in gates if gate.relative_to)
         raise InputError(f"--gate {config.gate}: {lacking} compares with another run; name that run as well")
@@ -63,14 +79,14 @@ def compare(config: CompareConfig, gates: Sequence[Gate]) -> int:
     for delay in delays:
         for cost in costs:
             a, b = play_pair(first, second, against, delay, cost)
-            rows.append(compare_cell(a, b, first, cost, delay))
+            rows.append(compare_cell(a, b, first.stage.bars_per_year, cost, delay))
             if (cost, delay) == (own.cost, own.delay):
                 kept = a, b
     assert kept is not None  # the own cost and delay are always among them
     for member in members:
         note(member, ledger_root(members))
-    outcomes = apply_gates(gates, first, second, *kept)
-    found = to_json(config, first, name, rows, kept, gates, outcomes)
+    outcomes = apply_gates(gates, first, second is not None, *kept)
+    found = to_json(config, first, second, name, rows, kept, gates, outcomes)
     if config.out is not None:
         make_parent(Path(config.out))
         write_json(Path(config.out), found)
@@ -81,28 +97,29 @@ def compare(config: CompareConfig, gates: Sequence[Gate]) -> int:
 
 
 def play_pair(first: Member, second: Member | None, against: str, delay: int, cost: float) -> tuple[Side, Side]:
-    """Both sides at one cost and delay, on the whole span."""
+    """Both sides at one cost and delay, on the bars that both have.
+
+    Raises:
+        InputError: they have fewer than 100 bars in common.
+    """
     a = play_side(first, delay, cost)
-    if second is not None:
-        return a, play_side(second, delay, cost)
-    played = play_baselines(first.stage, 0, delay, {cost: a.course}, [against])[cost][against]
-    score = zero_if_nan(metrics.sharpe(played.returns, first.stage.bars_per_year))
-    return a, Side(played, np.array([score]), a.time)
+    if second is None:
+        played = play_baselines(first.stage, 0, delay, {cost: a.course}, [against])[cost][against]
+        return a, Side(played, played.returns[None], a.time, a.end)
+    b = play_side(second, delay, cost)
+    common, in_a, in_b = np.intersect1d(a.time, b.time, return_indices=True)
+    if len(common) < FEWEST:
+        raise InputError(f"the two have {len(common)} bars in common; {FEWEST} are needed: choose a common --span")
+    return a.cut(in_a), b.cut(in_b)
 
 
 def play_side(member: Member, delay: int, cost: float) -> Side:
-    """A member's policies at one cost and delay, on the whole span.
-
-    Raises:
-        InputError: its stage was not laid out for that delay.
-    """
+    """A member's policies at one cost and delay, on its whole span."""
     e, stage = member.entrant, member.stage
-    if delay not in stage.delays:
-        raise InputError(f"{e.name} was not laid out for a delay of {delay}; name it with --delays")
     found = play_cell(e, Cell(0, delay, cost))
-    scores = [zero_if_nan(metrics.sharpe(course.returns, stage.bars_per_year)) for course in found]
     time = stage.candles.time[stage.rows] + stage.candles.bar_ms
-    return Side(found[e.chosen], np.array(scores), time)
+    returns = np.stack([course.returns for course in found])
+    return Side(found[e.chosen], returns, time, liquidated(stage, 0, stage.num_rows))
 
 
 def play_cell(entrant: Entrant, cell: Cell) -> list[Course]:
@@ -111,25 +128,16 @@ def play_cell(entrant: Entrant, cell: Cell) -> list[Course]:
     return [found[k] for k in range(len(found))]
 
 
-def compare_cell(a: Side, b: Side, first: Member, cost: float, delay: int) -> Row:
-    """The paired difference of two sides on the bars that both have.
-
-    Raises:
-        InputError: they have fewer than 100 bars in common.
-    """
-    common, in_a, in_b = np.intersect1d(a.time, b.time, return_indices=True)
-    if len(common) < 100:
-        raise InputError(f"the two have {len(common)} bars in common; at least 100 are needed: choose a common --span")
-    year = first.stage.bars_per_year
-    ra, rb = a.course.returns[in_a], b.course.returns[in_b]
+def compare_cell(a: Side, b: Side, year: float, cost: float, delay: int) -> Row:
+    """The paired difference of two sides."""
     return Row(
         cost=round(1e4 * cost, 6),
         delay=delay,
-        a=zero_if_nan(metrics.sharpe(ra, year)),
-        b=zero_if_nan(metrics.sharpe(rb, year)),
-        difference=paired_difference(ra, rb, year),
-        seeds_better=probability_of_improvement(a.scores, b.scores),
-        bars=len(common),
+        a=zero_if_nan(metrics.sharpe(a.course.returns, year)),
+        b=zero_if_nan(metrics.sharpe(b.course.returns, year)),
+        difference=paired_difference(a.course.returns, b.course.returns, year),
+        seeds_better=probability_of_improvement(a.scores(year), b.scores(year)),
+        bars=len(a.time),
     )
 
 
@@ -142,21 +150,17 @@ def note(member: Member, root: Path) -> None:
     note_trials(root, key, [0 if seed is None else seed for seed in e.seeds], found)
 
 
-def apply_gates(gates: Sequence[Gate], first: Member, second: Member | None, a: Side, b: Side) -> list[Outcome]:
-    """The gates on the first at its own cost and delay, with the noise they are measured in."""
+def apply_gates(gates: Sequence[Gate], first: Member, run: bool, a: Side, b: Side) -> list[Outcome]:
+    """The gates on the first at its own cost and delay, on the bars compared, with the noise they are measured in."""
     if not gates:
         return []
-    stage = first.stage
-    own = gate_block(a.course, stage.bars_per_year, liquidated(stage, 0, stage.num_rows))
-    if second is None:
-        return judge_gates(gates, own)
-    other_stage = second.stage
-    other = gate_block(b.course, other_stage.bars_per_year, liquidated(other_stage, 0, other_stage.num_rows))
-    _, in_a, in_b = np.intersect1d(a.time, b.time, return_indices=True)
-    pair = [(c.returns[i], c.held[i], traded(c)[i], c.cost[i]) for c, i in ((a.course, in_a), (b.course, in_b))]
-    differences = {"sharpe": sharpe_difference(pair[0][0], pair[1][0], stage.bars_per_year)}
-    differences |= paired_metric_differences(pair[0], pair[1], stage.bars_per_year)
-    return judge_gates(gates, own, other, differences)
+    year = first.stage.bars_per_year
+    if not run:
+        return judge_gates(gates, gate_block(a, year))
+    pair = [(c.returns, c.held, traded(c), c.cost) for c in (a.course, b.course)]
+    differences = {"sharpe": sharpe_difference(pair[0][0], pair[1][0], year)}
+    differences |= paired_metric_differences(pair[0], pair[1], year)
+    return judge_gates(gates, gate_block(a, year), gate_block(b, year), differences)
 
 
 def sharpe_difference(a: np.ndarray, b: np.ndarray, year: float) -> tuple[float, tuple[float, float]]:
@@ -165,16 +169,17 @@ def sharpe_difference(a: np.ndarray, b: np.ndarray, year: float) -> tuple[float,
     return found.value, found.interval
 
 
-def gate_block(course: Course, year: float, end: np.ndarray) -> dict[str, Any]:
-    """Metrics of a course with their intervals, as a gate reads them."""
-    found = block(course, end, year) | intervals_of(course, year)
-    samples = stationary_bootstrap_sharpe(course.returns[:, None], year)[:, 0]
+def gate_block(side: Side, year: float) -> dict[str, Any]:
+    """Metrics of a side with their intervals, as a gate reads them."""
+    found = block(side.course, side.end, year) | intervals_of(side.course, year)
+    samples = stationary_bootstrap_sharpe(side.course.returns[:, None], year)[:, 0]
     return found | {"sharpe_interval": list(ends_of(samples))}
 
 
 def to_json(
     config: CompareConfig,
     first: Member,
+    second: Member | None,
     name: str,
     rows: Sequence[Row],
     kept: tuple[Side, Side],
@@ -183,7 +188,10 @@ def to_json(
 ) -> dict[str, Any]:
     """The comparison as JSON."""
     a, b = kept
-    stage = first.stage
+    stage, year = first.stage, first.stage.bars_per_year
+    doubts = [f"{who.entrant.name}: {doubt}" for who in (first, second) if who for doubt in who.doubts]
+    if second is not None and second.stage.candles.fingerprint != stage.candles.fingerprint:
+        doubts.append(f"{name} was played on other candles ({' '.join(second.stage.candles.symbols)})")
     found = {
         "a": first.entrant.name,
         "b": name,
@@ -195,11 +203,11 @@ def to_json(
         "fingerprint": stage.candles.fingerprint,
         "own_cost": round(1e4 * first.entrant.cost, 6),
         "own_delay": first.entrant.delay,
-        "minimum_detectable_sharpe": minimum_detectable_sharpe(len(a.time), stage.bars_per_year),
-        "iqm": {"a": iqm_interval(a.scores)._asdict(), "b": iqm_interval(b.scores)._asdict()},
-        "seeds": {"a": a.scores.tolist(), "b": b.scores.tolist()},
+        "minimum_detectable_sharpe": minimum_detectable_sharpe(len(a.time), year),
+        "iqm": {"a": iqm_interval(a.scores(year))._asdict(), "b": iqm_interval(b.scores(year))._asdict()},
+        "seeds": {"a": a.scores(year).tolist(), "b": b.scores(year).tolist()},
         "cells": [{**row._asdict(), "difference": row.difference._asdict()} for row in rows],
-        "doubts": list(first.doubts),
+        "doubts": doubts,
         "gate": config.gate,
         "gates": [{**outcome._asdict(), "metric": gate.metric} for gate, outcome in zip(gates, outcomes, strict=True)],
     }

@@ -1,16 +1,15 @@
 """Entrants and ground made ready: what backtest and compare have in common."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from himari_jax.candles import Candles
 from himari_jax.errors import InputError
-from himari_jax.splits import Stretches
+from himari_jax.features import windows
 from train import audits
 from train.agents import Agent, Strategy, check_weights, load_agent, load_strategy, market_of
 from train.audits import Finding
@@ -22,7 +21,10 @@ from train.judge_config import GridConfig, GroundConfig
 from train.provenance import parse_iso
 from train.stage import Cell, Stage, build_stage, play_orders, play_policies
 
-AUDITED_ROWS = {"run": 2, "strategy": 4}  # at which the future changes, beside the end of the training span
+AUDITED_ROWS = {"run": 2, "strategy": 3}  # inside the span, at which the future changes for the whole way
+CLOSE_ROWS = 24  # spread over the span, and as many where a rule's weights change, with the bars around them
+AROUND = (2500, 60)  # bars before and after such a row
+ROUNDING = 1e-9  # relative; a rule's sums may round otherwise where later numbers changed
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,7 @@ class Member:
     ground: Ground
     digest: str  # of its configuration, for the ledger
     findings: tuple[Finding, ...]  # causality and null market
+    blind: bool = False  # a rule that no audited candle could move
 
     @property
     def stage(self) -> Stage:
@@ -48,8 +51,12 @@ class Member:
         if seen := self.ground.seen_rows:
             rows = self.stage.num_rows
             found.append(f"{seen:,} of its {rows:,} bars lie before the run's test span: training may have known them")
-        if isinstance(self.source, Strategy) and self.source.function is None:
+        if isinstance(self.source, Strategy) and self.source.is_file:
             found.append("its weights come from a file, so nothing can say what they knew")
+        if self.blind:
+            found.append("its weights do not follow the candles at all, so nothing can say what they knew")
+        failed = [finding.name for finding in self.findings if finding.passed is False]
+        found += [f"the audit of the {name} failed" for name in failed]
         return tuple(found)
 
 
@@ -70,6 +77,8 @@ def enter(names: Sequence[str], wanted: GroundConfig, grid: GridConfig) -> list[
     if twice:
         raise InputError(f"two entrants are called {twice[0]}; rename one of the folders or files")
     lead = agents[0].config if agents else Config(data=DataConfig())
+    late = {source.config.market.delay + k for source in agents for k in (0, 1)}
+    grid = replace(grid, delays=tuple(sorted({*grid.delays, *late}))) if len(sources) > 1 else grid
     members = []
     for source in sources:
         config = source.config if isinstance(source, Agent) else lead
@@ -112,7 +121,7 @@ def cuts_of(agent: Agent | None) -> tuple[int, int] | None:
         return None
     try:
         first, second = (parse_iso(text) for text in agent.stored["data"]["cuts"])
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(
             f"{agent.folder}/config.json: data.cuts is missing; it was written by another version"
         ) from error
@@ -141,9 +150,11 @@ def enter_agent(agent: Agent, ground: Ground, grid: GridConfig) -> Member:
     own = candles.fingerprint == agent.stored["data"]["fingerprint"]
     train = find_span("train", candles, ground.cuts, agent.config.data.split) if own else None
     way = audits.agent_way(agent, train)
-    findings = audit(
-        way, ground, train, AUDITED_ROWS["run"], str(agent.folder), own and audits.fitted_elsewhere(way, candles)
-    )
+    rows = audits.audit_rows(ground, train, AUDITED_ROWS["run"])
+    leaks = audits.audit_causality(ground.raws, ground.config, way, rows).leaks
+    if own and audits.fitted_elsewhere(way, candles):
+        leaks |= {"the constants of its normaliser"}
+    findings: tuple[Finding, ...] = (refuse_leaks(leaks, len(rows), str(agent.folder)),)
     null = audits.null_market(candles)
     nothing = find_span("all", null, None, (0.6, 0.8))
     stage = build_stage(null, market, nothing, (market.delay,))
@@ -170,48 +181,52 @@ def enter_strategy(strategy: Strategy, ground: Ground, config: Config, grid: Gri
     check_weights(weights, np.unique(np.asarray(stage.tape.seen)), candles, str(strategy.path))
     play = partial(play_rule, stage, strategy.name)
     entrant = Entrant(strategy.name, stage, play, (None,), 0, market.cost, delay)
-    if strategy.function is None:
+    if strategy.is_file:
         findings = tuple(Finding(name, None, "not run: weights from a file") for name in ("causality", "null market"))
         return Member(entrant, strategy, config, ground, strategy.digest, findings)
     again = strategy.weights(candles, market_of(candles, market))
     if not np.array_equal(weights, again, equal_nan=True):
         raise InputError(f"{strategy.path}: weights() gives other weights when called again; fix its seed")
     way = audits.strategy_way(strategy, market, delay)
-    findings = audit(way, ground, None, AUDITED_ROWS["strategy"], str(strategy.path), False)
-    return Member(
-        entrant, strategy, config, ground, strategy.digest, (*findings, null_of(strategy, candles, market, delay))
-    )
+    far = audits.audit_rows(ground, None, AUDITED_ROWS["strategy"])
+    closer = audits.close_rows(ground, weights, CLOSE_ROWS)
+    wide = audits.audit_causality(ground.raws, ground.config, way, far, ROUNDING)
+    close = audits.audit_causality(ground.raws, ground.config, way, closer, ROUNDING, AROUND)
+    finding = refuse_leaks(wide.leaks | close.leaks, len({*far, *closer}), str(strategy.path))
+    moving = bool(np.ptp(stage.rules[strategy.name][stage.rows], axis=0).any())
+    findings = (finding, null_of(strategy, candles, market, delay))
+    blind = moving and not (wide.reacted or close.reacted)
+    return Member(entrant, strategy, config, ground, strategy.digest, findings, blind)
 
 
 def null_of(strategy: Strategy, candles: Candles, market: MarketConfig, delay: int) -> Finding:
-    """A strategy on a market without drift."""
+    """A strategy on a market without drift, from the row on at which it has weights."""
     null = audits.null_market(candles)
-    span = find_span("all", null, None, (0.6, 0.8))
     weights = strategy.weights(null, market_of(null, market))
+    lookback = windows(null.bar_ms).lookback
+    known = np.isfinite(weights).all(1)
+    first = max(lookback, int(np.argmax(known))) + delay
+    if not known.any() or first > len(known) // 2:
+        return Finding("null market", None, "not run: the rule needs more bars than this market has")
+    span = ((first, len(known) - 1),)
     check_weights(
-        weights, np.concatenate([np.arange(a, b) for a, b in span]), null, f"{strategy.path}, on a market without drift"
+        weights, np.arange(first - delay, len(known) - 1), null, f"{strategy.path}, on a market without drift"
     )
     stage = build_stage(null, market, span, (delay,), {strategy.name: weights})
     _, ((_, course),) = next(play_rule(stage, strategy.name, [Cell(0, delay, market.cost)], stage.num_rows))
     return audits.null_finding(course)
 
 
-def audit(
-    way: Any, ground: Ground, train: Stretches | None, number: int, where: str, elsewhere: bool
-) -> tuple[Finding, ...]:
-    """The audit of causality.
+def refuse_leaks(leaks: set[str], rows: int, where: str) -> Finding:
+    """The finding of an audit of causality that passed.
 
     Raises:
-        InputError: it fails: nothing that follows would mean anything.
+        InputError: it failed: nothing that follows would mean anything.
     """
-    rows = audits.audit_rows(ground.span, train, number)
-    found = audits.audit_causality(ground.raws, ground.config, way, rows)
-    if elsewhere:
-        found |= {"the constants of its normaliser"}
-    finding = audits.causality(found, len(rows))
+    finding = audits.causality(leaks, rows)
     if not finding.passed:
         raise InputError(f"{where}: the audit of causality failed: it {finding.detail}; nothing was judged")
-    return (finding,)
+    return finding
 
 
 def play_rule(stage: Stage, name: str, cells: Sequence[Cell], steps: int) -> Iterator[tuple[int, list]]:

@@ -39,7 +39,7 @@ def stored_json(folder: Path) -> dict[str, Any]:
     path = folder / "config.json"
     try:
         stored = json.loads(path.read_text())
-        stored["flags"], stored["data"]["fingerprint"]
+        stored["flags"], stored["data"]["fingerprint"], stored["data"]["symbols"], stored["data"]["bar"]
         return stored
     except FileNotFoundError as error:
         raise InputError(f"--run-dir {folder}: no run is there (config.json is missing)") from error

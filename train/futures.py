@@ -21,24 +21,33 @@ def another_future(raws: Sequence[RawCandles], after_ms: int, sign: int, seed: i
     """
     rng, others = np.random.default_rng(seed), []
     for raw in raws:
-        later, size = raw.time > after_ms, len(raw.time)
-        order = np.argsort(raw.time, kind="stable")
-        steps = np.zeros(size)
-        steps[order] = np.cumsum(np.where(later[order], rng.normal(0, 0.02, size), 0))
-        close = raw.close * np.exp(np.where(later, sign * JUMP + steps, 0))
-        opens = close * np.exp(rng.normal(0, 0.01, size))
+        # By time and not by row: what stands there twice changes twice alike.
+        times, where = np.unique(raw.time, return_inverse=True)
+        later, size = times > after_ms, len(times)
+        steps = np.cumsum(np.where(later, rng.normal(0, 0.02, size), 0))
+        move = np.exp(np.where(later, sign * JUMP + steps, 0))[where]
+        gap, more = np.exp(rng.normal(0, 0.01, size))[where], rng.lognormal(0, 1, size)[where]
+        close = raw.close * move
+        opens = close * gap
         bars = {
             "open": opens,
             "close": close,
             "high": np.maximum(opens, close) * 1.01,
             "low": np.minimum(opens, close) * 0.98,
-            "volume": raw.volume * rng.lognormal(0, 1, size) + 1,
+            "volume": raw.volume * more + 1,
         }
-        others.append(replace(raw, **{name: np.where(later, bars[name], getattr(raw, name)) for name in COLUMNS}))
+        others.append(
+            replace(raw, **{name: np.where(later[where], bars[name], getattr(raw, name)) for name in COLUMNS})
+        )
     return others
+
+
+def between(raws: Sequence[RawCandles], first_ms: int, last_ms: int) -> list[RawCandles]:
+    """The candles that open from `first_ms` to `last_ms`."""
+    kept = [(raw, (raw.time >= first_ms) & (raw.time <= last_ms)) for raw in raws]
+    return [replace(raw, **{n: getattr(raw, n)[rows] for n in ("row", "time", *COLUMNS)}) for raw, rows in kept]
 
 
 def no_future(raws: Sequence[RawCandles], after_ms: int) -> list[RawCandles]:
     """The candles up to the one that opens at `after_ms` alone."""
-    names = ("row", "time", *COLUMNS)
-    return [replace(raw, **{name: getattr(raw, name)[raw.time <= after_ms] for name in names}) for raw in raws]
+    return between(raws, -(2**62), after_ms)

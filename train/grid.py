@@ -49,6 +49,8 @@ def cut_windows(rows: int, windows: int | None, steps: int | None) -> Windows:
     """
     if steps is not None and steps > rows:
         raise InputError(f"--window-steps {steps}: the span has {rows} decisions; allowed is up to that")
+    if windows is not None and steps is not None and windows > rows - steps + 1:
+        raise InputError(f"--windows {windows}: only {rows - steps + 1} of {steps} bars begin in {rows} decisions")
     if windows is not None and steps is None and windows > rows // 2:
         raise InputError(f"--windows {windows}: the span has {rows} decisions; at least 2 go into a window")
     number = windows or (rows // steps if steps else 1)

@@ -104,7 +104,9 @@ def judge(
     agents[chosen] |= intervals_of(played.agents[chosen], year)
     late_interval = interval(samples.late - samples.agents[chosen])
     evidence = gather(played, chosen, agents[chosen], zero_if_nan(baselines[best]["sharpe"]), late_interval, trials)
-    evidence = evidence._replace(doubts=tuple(doubts))
+    across = across_seeds(agents, played.agents)
+    collapsed = ["the seeds are one policy"] if across and across["collapsed"] else []
+    evidence = evidence._replace(doubts=(*doubts, *collapsed))
     result = {
         "verdict": verdict(evidence),
         "chosen_seed": seeds[chosen],
@@ -124,7 +126,7 @@ def judge(
         "probabilistic_sharpe": zero_if_nan(probabilistic_sharpe(played.agents[chosen].returns)),
         "deflated_sharpe": evidence.deflated_sharpe,
         "trials": evidence.trials,
-        "across_seeds": across_seeds(agents, played.agents),
+        "across_seeds": across,
         "advice": advice(played.agents[chosen]),
     }
     return result, samples.agents[chosen] - samples.baselines[best]

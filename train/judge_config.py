@@ -68,7 +68,8 @@ def moment(text: str, whole_day: bool) -> float:
     """A time in ISO 8601 as epoch milliseconds; without a zone it is UTC."""
     when = datetime.fromisoformat(text)
     when = when.replace(tzinfo=UTC) if when.tzinfo is None else when
-    return when.timestamp() * 1000 + (BAR_UNITS["d"] if whole_day and len(text) == 10 else 0)
+    # The decision at midnight earns the next day's first bar: it belongs to that day.
+    return when.timestamp() * 1000 + (BAR_UNITS["d"] - 1 if whole_day and len(text) == 10 else 0)
 
 
 @dataclass(frozen=True)

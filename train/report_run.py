@@ -63,7 +63,9 @@ def read_run(folder: Path) -> Run:
 
 def read_metrics(folder: Path) -> list[dict[str, Any]]:
     """Lines of metrics.jsonl of a run; none where there is no such file."""
-    return [dict(json.loads(row)) for row in (read_text(folder / "metrics.jsonl") or "").splitlines()]
+    lines = (read_text(folder / "metrics.jsonl") or "").splitlines(keepends=True)
+    whole = lines if not lines or lines[-1].endswith("\n") else lines[:-1]  # the last one may be torn
+    return [dict(json.loads(line)) for line in whole]
 
 
 def read_text(path: Path) -> str | None:

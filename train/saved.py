@@ -2,6 +2,7 @@
 
 import logging
 import re
+import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,6 +12,8 @@ import orbax.checkpoint as ocp
 
 from himari_jax.errors import CheckpointError, InputError
 from train.checkpoint import describe, digest_of, leaves
+
+ATTEMPTS = 4
 
 
 class Saved(NamedTuple):
@@ -33,6 +36,18 @@ def read_saved(folder: Path, which: str = "best") -> Saved:
         InputError: no checkpoint, none with that step, or nothing evaluated yet.
         CheckpointError: it is damaged.
     """
+    for attempt in range(ATTEMPTS):
+        try:
+            return read_once(folder, which)
+        except CheckpointError:  # a run that is under way drops its oldest steps while we read
+            if attempt + 1 == ATTEMPTS or not (folder / ".lock").exists():
+                raise
+            time.sleep(1)
+    raise AssertionError("unreachable")
+
+
+def read_once(folder: Path, which: str) -> Saved:
+    """`read_saved` without patience."""
     place = folder / "checkpoints"
     steps = sorted(int(path.name) for path in place.glob("*") if path.name.isdigit())
     if not steps:
@@ -60,7 +75,7 @@ def read_saved(folder: Path, which: str = "best") -> Saved:
 def read_state(place: Path, step: int, part: str) -> dict[str, Any]:
     """The state of a step as nested dictionaries; raises where meta data or variables of `part` are not as saved."""
     level = logging.getLogger("absl").level
-    logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax warns of being told to read only
+    logging.getLogger("absl").setLevel(logging.CRITICAL)  # Orbax warns of being told to read only
     try:
         with ocp.CheckpointManager(place.absolute(), options=ocp.CheckpointManagerOptions(read_only=True)) as manager:
             meta = manager.restore(step, args=ocp.args.Composite(meta=ocp.args.JsonRestore()))["meta"]
