@@ -5,44 +5,25 @@ import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
-import numpy as np
 
-from himari_jax import metrics
-from himari_jax.comparison import model_confidence_set, spa_pvalue, stepm_superior
 from himari_jax.errors import InputError, StorageError
-from himari_jax.sizing import cap_targets
 from train.agents import Agent
-from train.audits import Finding
-from train.baselines import every_bar
 from train.contest import Member, costs_of, delays_of, enter, ledger_root
 from train.final import closing_prices, correlation_advice, ends, note_trials, play_whole, span_name
+from train.findings import collapse, lag, timing
 from train.folder import write_json
 from train.grid import EquityFile, Windows, cut_windows, grid_frame, play_grid
-from train.judge import BY_CHANCE, Played, judge, null_if_nan, zero_if_nan
+from train.judge import judge, null_if_nan
 from train.judge_config import BacktestConfig
+from train.many import Judged, compare_all, print_many
 from train.provenance import bar_name, findings_of, tools
 from train.report import write_page
 from train.report_run import Extra, read_metrics
-from train.stage import play_orders
 from train.stored import to_json
 from train.table import print_backtest
-from train.verdict import CONSTANT_BELOW
-
-MULTIPLIERS = np.arange(1, 9) / 4  # of the base position, among which the best constant policy is sought
-MOST_IN_SET = 64  # policies of a model confidence set: it compares all pairs
-
-
-class Judged(NamedTuple):
-    """A member, what was played, and the result."""
-
-    member: Member
-    played: Played
-    result: dict[str, Any]
-    samples: np.ndarray  # of the difference to the best baseline
-    whole: list[dict[str, Any]]  # rows of the grid on the whole span
 
 
 def backtest(config: BacktestConfig, out: Path) -> int:
@@ -129,54 +110,6 @@ def judge_member(member: Member, config: BacktestConfig, root: Path) -> Judged:
     return Judged(member, played, result, samples, whole)
 
 
-def lag(result: dict[str, Any], rows: Sequence[dict[str, Any]], name: str, seed: int | None, cost: float) -> Finding:
-    """Sharpe by delay, and whether it lives on delay 0 alone."""
-    own = [r for r in rows if r["policy"] == name and r["seed"] == seed and abs(r["cost"] - 1e4 * cost) < 1e-6]
-    told = ", ".join(f"{r['sharpe']:.2f} at {r['delay']}" for r in sorted(own, key=lambda r: r["delay"]))
-    fails = result["delay"]["depends_on_delay_0"]
-    return Finding("lag", not fails, f"Sharpe by bars of delay: {told}{'; it lives on time alone' if fails else ''}")
-
-
-def collapse(member: Member, played: Played, result: dict[str, Any]) -> Finding:
-    """Whether the policy is a constant, or its seeds are one policy."""
-    agent, e = played.agents[member.entrant.chosen], member.entrant
-    spread = result["multiplier_deviation"]
-    told = f"what it says deviates by {spread:.3f} over the bars"
-    if isinstance(member.source, Agent):
-        best, at = best_constant(member)
-        distance = float(np.abs(agent.multiplier - agent.multiplier.mean(0)).mean())
-        difference = zero_if_nan(result["agent"]["sharpe"]) - best
-        told += (
-            f" (mean distance from its own mean {distance:.3f}); "
-            f"Sharpe {difference:+.2f} against the best constant multiplier ({at:g}, {best:.2f})"
-        )
-    across = result["across_seeds"]
-    if across:
-        told += f"; {len(e.seeds)} seeds, correlation of positions {across['position_correlation']:.2f}"
-    collapsed = bool(across and across["collapsed"])
-    return Finding("collapse", not (spread < CONSTANT_BELOW or collapsed), told)
-
-
-def best_constant(member: Member) -> tuple[float, float]:
-    """Sharpe and multiplier of the constant policy that did best on the span, in hindsight."""
-    e, stage, market = member.entrant, member.stage, member.config.market
-    base = np.asarray(stage.market.base, np.float64)[np.asarray(stage.tape.seen[stage.delays.index(e.delay)])]
-    caps = market.max_position_pct, market.max_gross
-    orders = [every_bar(cap_targets(np.full(base.shape, m), base, *caps)) for m in MULTIPLIERS]
-    played = play_orders(stage, 0, orders, [e.cost] * len(orders))
-    sharpes = [zero_if_nan(metrics.sharpe(course.returns, stage.bars_per_year)) for course in played]
-    k = int(np.argmax(sharpes))
-    return sharpes[k], float(MULTIPLIERS[k])
-
-
-def timing(result: dict[str, Any]) -> Finding:
-    """Whether it adds anything to holding its own mean weights."""
-    value, (low, high) = result["timing_value"]["value"], result["timing_value"]["interval"]
-    passed = True if low > 0 else False if high < 0 else None
-    told = f"Sharpe {value:+.2f} (95 % interval {low:+.2f} to {high:+.2f}) against holding its own mean weights"
-    return Finding("timing value", passed, told)
-
-
 def play_windows(
     judged: Sequence[Judged], config: BacktestConfig, equity: EquityFile | None
 ) -> tuple[list[dict[str, Any]], list[Windows]]:
@@ -214,44 +147,6 @@ def repeated(row: dict[str, Any]) -> bool:
 def renamed(row: dict[str, Any], name: str) -> dict[str, Any]:
     """Baselines of a later member say whose they are."""
     return row if "timing_value" in row else row | {"policy": f"{row['policy']} of {name}"}
-
-
-def compare_all(judged: Sequence[Judged]) -> dict[str, Any] | None:
-    """All policies at once, on the same bars: SPA, StepM and the model confidence set; None for a single policy.
-
-    Returns over their deviation are compared, so that a mean is a Sharpe ratio.
-    """
-    columns: dict[str, np.ndarray] = {}
-    for j in judged:
-        e = j.member.entrant
-        for seed, course in zip(e.seeds, j.played.agents, strict=True):
-            columns[e.name if seed is None else f"{e.name} seed {seed}"] = course.returns
-    lead = judged[0]
-    grounds = {(j.member.stage.candles.fingerprint, j.member.stage.span) for j in judged}
-    if len(columns) < 2 or len(grounds) > 1:
-        return None
-    benchmark = lead.result["agent"]["sharpe_difference"]["baseline"]
-    models = np.stack([scaled(r) for r in columns.values()], 1)
-    against = scaled(lead.played.baselines[benchmark].returns)
-    names = list(columns)
-    found: dict[str, Any] = {
-        "policies": len(names),
-        "benchmark": benchmark,
-        "spa_pvalue": spa_pvalue(against, models),
-        "superior": [names[k] for k in stepm_superior(against, models)],
-    }
-    others = {k: scaled(v.returns) for k, v in lead.played.baselines.items() if k not in BY_CHANCE and k != "cash"}
-    if len(names) + len(others) <= MOST_IN_SET:
-        both = np.concatenate([models, np.stack(list(others.values()), 1)], 1)
-        kept = model_confidence_set(both).included
-        found["confidence_set"] = [(names + list(others))[k] for k in kept]
-    return found
-
-
-def scaled(returns: np.ndarray) -> np.ndarray:
-    """Returns over their deviation; 0 where they do not move."""
-    sd = metrics.deviation(returns)
-    return returns / sd if sd > 0 else np.zeros_like(returns)
 
 
 def finish(
@@ -335,16 +230,3 @@ def summary(result: dict[str, Any]) -> dict[str, Any]:
         "sharpe_interval": agent["sharpe_interval"],
         "sharpe_difference": agent["sharpe_difference"],
     }
-
-
-def print_many(many: dict[str, Any] | None) -> None:
-    """What can be said of all policies together."""
-    if many is None:
-        return
-    best = ", ".join(many["superior"]) or "none"
-    print(
-        f"{many['policies']} policies against {many['benchmark']}: SPA p {many['spa_pvalue']:.3f}; "
-        f"superior (StepM): {best}"
-    )
-    if "confidence_set" in many:
-        print(f"the best one is, at 95 %, among: {', '.join(many['confidence_set'])} (model confidence set)")
