@@ -4,9 +4,13 @@ A bundle that does not reproduce its own golden numbers is not served.
 """
 
 import hashlib
+import io
 import json
+import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,6 +26,7 @@ SCHEMA = 1
 FILES = ("policy.onnx", "golden.npz")
 TOLERANCE = 1e-5  # of outputs and observations against the golden ones
 MOST_ACCOUNT, MOST_MARKET = 1e3, 1e6  # beyond which an input is no observation of this policy
+DAMAGE = (OSError, EOFError, RuntimeError, ValueError, LookupError, TypeError, zipfile.BadZipFile, zlib.error)
 OVERSIZE = 64 * 2**20  # bytes of a file, beyond which it is no bundle of ours
 
 
@@ -58,52 +63,52 @@ class Model:
     digest: str  # SHA-256 of manifest.json
     session: Any  # onnxruntime.InferenceSession
 
-    @property
+    @cached_property
     def name(self) -> str:
         """Name of the model."""
         return str(self.manifest["name"])
 
-    @property
+    @cached_property
     def version(self) -> str:
         """Version of the model."""
         return str(self.manifest["version"])
 
-    @property
+    @cached_property
     def symbols(self) -> tuple[str, ...]:
         """Assets, in the order of the observation."""
         return tuple(self.manifest["symbols"])
 
-    @property
+    @cached_property
     def width(self) -> int:
         """D."""
         return observation_width(len(self.symbols))
 
-    @property
+    @cached_property
     def carry_shapes(self) -> tuple[tuple[int, ...], ...]:
         """Shapes of the recurrent state without the batch; none for an mlp."""
         return tuple(tuple(shape) for shape in self.manifest["carry_shapes"])
 
-    @property
+    @cached_property
     def bar_ms(self) -> int:
         """Length of a bar, milliseconds."""
         return int(self.manifest["bar_ms"])
 
-    @property
+    @cached_property
     def min_candles(self) -> int:
         """Fewest candles that an observation can be built from."""
         return int(self.manifest["min_candles"])
 
-    @property
+    @cached_property
     def features_hash(self) -> str:
         """Says which numbers an observation holds, in which order."""
         return str(self.manifest["features_hash"])
 
-    @property
+    @cached_property
     def rules(self) -> SizingRules:
         """Caps and parameters of the base sizing."""
         return SizingRules(**self.manifest["sizing"]["rules"])
 
-    @property
+    @cached_property
     def base_sizing(self) -> str:
         """Name of the base sizing."""
         return str(self.manifest["sizing"]["base_sizing"])
@@ -154,7 +159,7 @@ def load(folder: Path) -> Model:
             raise InputError(f"{folder / name}: its SHA-256 is not the one in manifest.json; export the bundle again")
     model = Model(folder, manifest, digest, open_session(contents["policy.onnx"], folder / "policy.onnx"))
     check_signature(model)
-    check_golden(model, contents["policy.onnx"])
+    check_golden(model, contents["golden.npz"], contents["policy.onnx"])
     return model
 
 
@@ -187,9 +192,32 @@ def read_manifest(folder: Path) -> tuple[dict[str, Any], str]:
             raise InputError(f"{folder}/manifest.json: schema {manifest.get('schema')}; this server reads {SCHEMA}")
         if missing:
             raise InputError(f"{folder}/manifest.json: {missing[0]} is missing; export the bundle again")
-    except (ValueError, TypeError) as error:
+        check_kinds(manifest)
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise InputError(f"{folder}/manifest.json: damaged ({error}); export the bundle again") from error
     return manifest, hashlib.sha256(data).hexdigest()
+
+
+def check_kinds(manifest: Mapping[str, Any]) -> None:
+    """Raises where a value of the manifest is not of its kind."""
+    for key in ("name", "version", "calendar", "features_hash"):
+        if not isinstance(manifest[key], str):
+            raise TypeError(f"{key} is no text")
+    for key in ("bar_ms", "min_candles"):
+        if type(manifest[key]) is not int or manifest[key] < 1:
+            raise ValueError(f"{key} is no number above 0")
+    symbols, shapes, sizing = manifest["symbols"], manifest["carry_shapes"], manifest["sizing"]
+    if not isinstance(symbols, list) or not symbols or not all(isinstance(x, str) for x in symbols):
+        raise TypeError("symbols is no list of names")
+    if not isinstance(shapes, list) or not all(isinstance(x, list) and all(type(n) is int for n in x) for x in shapes):
+        raise TypeError("carry_shapes is no list of shapes")
+    if not isinstance(manifest["files"], dict):
+        raise TypeError("files is no table")
+    if not isinstance(sizing, dict) or not isinstance(sizing["base_sizing"], str):
+        raise TypeError("sizing is no table with a base_sizing")
+    if not all(type(x) in (int, float) and x > 0 for x in sizing["rules"].values()):
+        raise ValueError("sizing.rules are not all numbers above 0")
+    SizingRules(**sizing["rules"])
 
 
 def open_session(data: bytes, where: Path) -> Any:
@@ -225,23 +253,36 @@ def check_signature(model: Model) -> None:
         raise InputError(f"{model.folder}/manifest.json: features_hash is of other features than this server builds")
 
 
-def check_golden(model: Model, graph: bytes) -> None:
+def check_golden(model: Model, data: bytes, graph: bytes) -> None:
     """Goes the whole way of the golden rows again: candles -> observation -> outputs.
+
+    Args:
+        model: to be verified.
+        data: golden.npz, the very bytes whose hash was compared.
+        graph: policy.onnx.
 
     Raises:
         InputError: the graph is not the one that was exported, or a number differs by more than the tolerance.
     """
     where = model.folder / "golden.npz"
     try:
-        with np.load(where, allow_pickle=False) as stored:
+        with np.load(io.BytesIO(data), allow_pickle=False) as stored:
             golden = {name: stored[name] for name in stored.files}
-        told, steps = str(golden["policy_sha256"]), len(golden["observation"])
-        candles = golden_candles(model, golden)
-        rows = golden["row"]
-    except (OSError, ValueError, KeyError) as error:
+        if str(golden["policy_sha256"]) != hashlib.sha256(graph).hexdigest():
+            raise InputError(f"{model.folder}/policy.onnx: not the graph that the golden numbers were made with")
+        replay(model, golden, where)
+    except DAMAGE as error:
         raise InputError(f"{where}: damaged ({error}); export the bundle again") from error
-    if told != hashlib.sha256(graph).hexdigest():
-        raise InputError(f"{model.folder}/policy.onnx: not the graph that the golden numbers were made with")
+
+
+def replay(model: Model, golden: Mapping[str, np.ndarray], where: Path) -> None:
+    """Builds golden observations and answers all of them.
+
+    Raises:
+        InputError: a number differs by more than the tolerance.
+    """
+    candles, rows, steps = golden_candles(model, golden), golden["row"], len(golden["observation"])
+    own_base(model, candles)  # a sizing that this server does not have is found here
     features, corr = market_features(candles)
     for k in (0, steps // 2, steps - 1):
         built = assemble(features[rows[k]], corr[rows[k]], golden["weights"][k], golden["entry_ratio"][k])

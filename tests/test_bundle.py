@@ -186,6 +186,16 @@ def test_features_are_built_again_at_every_load(copy):
         (lambda m: m | {"features_hash": "0" * 64}, "features_hash"),
         (lambda m: m | {"symbols": [*m["symbols"], "MORE"]}, "its tensors are"),
         (lambda m: m | {"carry_shapes": [[3]]}, "its tensors are"),
+        (lambda m: m | {"carry_shapes": 3}, "carry_shapes"),
+        (lambda m: m | {"symbols": "SYN1"}, "symbols"),
+        (lambda m: m | {"bar_ms": "3600000"}, "bar_ms"),
+        (lambda m: m | {"min_candles": 0}, "min_candles"),
+        (lambda m: m | {"files": []}, "files"),
+        (lambda m: m | {"sizing": []}, "sizing"),
+        (lambda m: m | {"sizing": m["sizing"] | {"rules": {"max_gross": "1"}}}, "sizing.rules"),
+        (lambda m: m | {"sizing": m["sizing"] | {"rules": {"no_such_rule": 1}}}, "no_such_rule"),
+        (lambda m: m | {"sizing": m["sizing"] | {"base_sizing": "oracle"}}, "oracle"),
+        (lambda m: [m], "damaged"),
     ],
 )
 def test_a_manifest_of_something_else_is_refused(copy, change, says):
@@ -199,8 +209,12 @@ def test_truncated_missing_and_pickled_files_are_refused(copy):
     rewrite(copy, "policy.onnx", data[: len(data) // 2])
     refused(copy)
     rewrite(copy, "policy.onnx", data)
+    whole = (copy / "golden.npz").read_bytes()
     rewrite(copy, "golden.npz", pickle.dumps({"observation": [1]}))
     refused(copy)
+    for part in (whole[: len(whole) // 2], whole[:100], b"PK", b""):
+        rewrite(copy, "golden.npz", part)
+        assert "damaged" in refused(copy)
     np.savez(copy / "golden.npz", observation=np.array([object()], dtype=object))
     rewrite(copy, "golden.npz", (copy / "golden.npz").read_bytes())
     assert "damaged" in refused(copy)
