@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
+from envs.oracles import available
 from himari_jax.errors import InputError
 from himari_jax.sources.synthetic import SyntheticOptions
 
@@ -63,6 +64,8 @@ class PolicyConfig:
     """Layers of the LSTM."""
     initial_log_std: Annotated[float | None, auto("-2 where trading costs something, else -0.5")] = None
     """Log deviation of the action before squashing, at the start."""
+    initial_multiplier: Annotated[float | None, auto("1; with --env as the market says")] = None
+    """Multiplier that the policy starts from."""
 
     def __post_init__(self):
         for name in ("hidden_dim", "lstm_hidden_dim"):
@@ -73,12 +76,17 @@ class PolicyConfig:
             require(1 <= value <= 32, flag(name), value, "1 to 32")
         std = self.initial_log_std
         require(std is None or -20 <= std <= 5, "--initial-log-std", std, "-20 to 5")
+        start = self.initial_multiplier
+        require(start is None or 0 < start < 2, "--initial-multiplier", start, "between 0 and 2")
 
 
 @dataclass(frozen=True)
 class DataConfig:
     """Which candles, and how they are cut in time."""
 
+    env: Annotated[str | None, auto("candles")] = None
+    """A market with a known optimum instead of candles: garleanu-pedersen, hidden-drift, leak, mean-reversion,
+    merton, no-trade-band, nothing-to-find, three-assets."""
     symbols: Annotated[tuple[str, ...], auto("BTC-USD; SYN1 for synthetic; the only file of --data")] = ()
     """Symbols, in the order of the observation."""
     source: Annotated[str | None, auto("files with --data, else sample")] = None
@@ -97,6 +105,8 @@ class DataConfig:
     """Faults to mend instead of refusing: sort (rows not in time order)."""
 
     def __post_init__(self):
+        known = available()
+        require(self.env is None or self.env in known, "--env", self.env, ", ".join(known))
         low, high = self.split
         require(0 < low < high < 1, "--split", f"{low} {high}", "two rising shares between 0 and 1")
         require(len(set(self.symbols)) == len(self.symbols), "--symbols", " ".join(self.symbols), "each symbol once")
@@ -112,6 +122,36 @@ class DataConfig:
     def chosen_source(self) -> str:
         """The source, after the rule for its default."""
         return self.source or ("files" if self.data else "sample")
+
+
+@dataclass(frozen=True)
+class OracleOptions:
+    """Parameters of the market of --env, per bar; each market has some of them."""
+
+    sigma: Annotated[tuple[float, ...] | None, auto("of the market")] = None
+    """Deviation of the return; three for three-assets."""
+    mu: Annotated[tuple[float, ...] | None, auto("of the market")] = None
+    """Mean of the return (merton, no-trade-band, three-assets: three), size of the hidden drift."""
+    corr: Annotated[tuple[float, ...] | None, auto("0.8 0.7 0.75")] = None
+    """three-assets: correlations of the pairs 1-2, 1-3, 2-3."""
+    gross: Annotated[float | None, auto("1")] = None
+    """three-assets: largest sum of weights."""
+    risk_aversion: Annotated[float | None, auto("of the market")] = None
+    """three-assets, hidden-drift, garleanu-pedersen."""
+    p: Annotated[float | None, auto("0.02")] = None
+    """hidden-drift: probability that the drift changes its sign before a return."""
+    fee_bps: Annotated[float | None, auto("0; 10 for no-trade-band")] = None
+    """hidden-drift, no-trade-band: fee, basis points of what is traded."""
+    phi: Annotated[float | None, auto("0.95; 0.98 for mean-reversion")] = None
+    """garleanu-pedersen, mean-reversion: what a bar leaves of the signal."""
+    signal: Annotated[float | None, auto("0.001")] = None
+    """garleanu-pedersen: deviation of the predictable part of the return."""
+    cost: Annotated[float | None, auto("50")] = None
+    """garleanu-pedersen: weight of the quadratic cost of trading."""
+
+    def given(self) -> dict[str, Any]:
+        """What was said, by name."""
+        return {name: value for name, value in vars(self).items() if value is not None}
 
 
 # Named here and not taken from envs.rewards, so that flags are read before jax is imported; a test compares.
@@ -307,6 +347,7 @@ class Config:
     policy: tyro.conf.OmitArgPrefixes[PolicyConfig] = field(default_factory=PolicyConfig)
     data: tyro.conf.OmitArgPrefixes[DataConfig] = field(default_factory=DataConfig)
     synthetic: SyntheticOptions = field(default_factory=SyntheticOptions)
+    oracle: OracleOptions = field(default_factory=OracleOptions)
     market: tyro.conf.OmitArgPrefixes[MarketConfig] = field(default_factory=MarketConfig)
     ppo: tyro.conf.OmitArgPrefixes[PPOConfig] = field(default_factory=PPOConfig)
     run: tyro.conf.OmitArgPrefixes[RunConfig] = field(default_factory=RunConfig)
@@ -314,6 +355,23 @@ class Config:
     def __post_init__(self):
         envs, parts = self.num_envs, self.ppo.num_minibatches
         require(envs % parts == 0, "--num-envs", envs, f"a multiple of --num-minibatches {parts}")
+        self.refuse_mixture()
+
+    def refuse_mixture(self) -> None:
+        """Raises where flags of candles meet a market with a known optimum, or the other way round."""
+        if self.data.env is None:
+            for name, value in self.oracle.given().items():
+                raise InputError(f"--oracle.{name.replace('_', '-')} {value}: belongs to --env, which is not given")
+            return
+        for group, unused in ((self.data, DataConfig(env=self.data.env)), (self.market, MarketConfig())):
+            for name, value in vars(group).items():
+                if value != getattr(unused, name):
+                    raise InputError(
+                        f"{flag(name)}: --env {self.data.env} has its own market and account; its parameters "
+                        "are --oracle.NAME, see --help"
+                    )
+        if self.synthetic != SyntheticOptions():
+            raise InputError(f"--synthetic: --env {self.data.env} has its own market; leave one of them")
 
     @property
     def num_envs(self) -> int:
@@ -347,8 +405,7 @@ class Config:
         """Units of a layer, after the rule for their default."""
         return self.policy.hidden_dim or (256 if self.policy.policy == "mlp" and num_assets > 1 else 128)
 
-    @property
-    def initial_log_std(self) -> float:
+    def initial_log_std(self, costly: bool) -> float:
         """Exploration at the start: where trading costs something, noise itself pays the fee."""
         chosen = self.policy.initial_log_std
-        return chosen if chosen is not None else (-2.0 if self.market.cost > 0 else -0.5)
+        return chosen if chosen is not None else (-2.0 if costly else -0.5)

@@ -12,7 +12,7 @@ from envs.market import Market, build_market, to_device
 from envs.trading import EnvParams, TradingEnv, make_params
 from himari_jax.candles import Candles, DataReport, check_candles
 from himari_jax.errors import InputError
-from himari_jax.features import observation_width, windows
+from himari_jax.features import windows
 from himari_jax.policies import make_core
 from himari_jax.policies.policy import Policy, as_constants, fit_scaling
 from himari_jax.sizing import SizingRules
@@ -23,27 +23,39 @@ from train.learner import Hyperparameters, Learner, Runner, Sizes, train_chunk
 
 
 @dataclass(frozen=True)
-class Session:
-    """A run, built from its flags; nothing has been written yet."""
+class Setup:
+    """What learning needs, whatever the market."""
 
     config: Config
-    candles: Candles
-    report: DataReport
-    split: Split
-    market: Market  # on the host
-    params: EnvParams  # on the device, training span
+    params: Any  # of the environment, on the device
     learner: Learner
-    constants: dict  # of the normaliser, from the training span
-
-    @property
-    def symbols(self) -> tuple[str, ...]:
-        """Symbols in the order of the observation."""
-        return self.candles.symbols
+    constants: dict | None  # of the normaliser; None: the identity
 
     @property
     def seeds(self) -> list[int]:
         """Seeds of the policies that train side by side."""
         return [self.config.run.seed + k for k in range(self.config.run.num_seeds)]
+
+    @property
+    def width(self) -> int:
+        """D."""
+        return int(self.learner.env.observation_space(self.params).shape[0])
+
+
+@dataclass(frozen=True)
+class Session(Setup):
+    """A run on candles, built from its flags; nothing has been written yet."""
+
+    params: EnvParams  # training span
+    candles: Candles
+    report: DataReport
+    split: Split
+    market: Market  # on the host
+
+    @property
+    def symbols(self) -> tuple[str, ...]:
+        """Symbols in the order of the observation."""
+        return self.candles.symbols
 
     @property
     def rules(self) -> SizingRules:
@@ -52,10 +64,10 @@ class Session:
 
 
 class Best(NamedTuple):
-    """The best parameters of each seed on the validation span."""
+    """The best parameters of each seed at the evaluations."""
 
     variables: dict  # leaves (K, ...)
-    sharpe: jax.Array  # (K,) annual
+    sharpe: jax.Array  # (K,) the score: annual Sharpe ratio on the validation span, or share of a known optimum
     update: jax.Array  # (K,) int32
 
 
@@ -122,11 +134,19 @@ def build_session(config: Config) -> Session:
         reward_weights=tuple(terms.values()),
     )
     env = TradingEnv(len(candles.symbols), tuple(terms))
-    return Session(config, candles, report, split, market, params, make_learner(config, env), constants)
+    learner = make_learner(config, env, config.market.cost > 0, 1.0)
+    return Session(config, params, learner, constants, candles, report, split, market)
 
 
-def make_learner(config: Config, env: TradingEnv) -> Learner:
-    """PPO with the policy that the flags name."""
+def make_learner(config: Config, env: Any, costly: bool, start: float) -> Learner:
+    """The learner with the policy that the flags name.
+
+    Args:
+        config: flags.
+        env: a gymnax environment with `num_assets`.
+        costly: whether trading costs something there.
+        start: multiplier at the start, unless the flags say one.
+    """
     policy = config.policy
     core, heads = make_core(
         policy.policy,
@@ -139,7 +159,8 @@ def make_learner(config: Config, env: TradingEnv) -> Learner:
     sizes = Sizes(
         config.num_envs, ppo.rollout_steps, ppo.update_epochs, ppo.num_minibatches, ppo.episode_steps, ppo.clip_value
     )
-    return Learner(env, Policy(core, env.num_assets, heads, config.initial_log_std), sizes)
+    first = policy.initial_multiplier or start
+    return Learner(env, Policy(core, env.num_assets, heads, config.initial_log_std(costly), first), sizes)
 
 
 def hyperparameters(config: Config) -> Hyperparameters:
@@ -149,11 +170,10 @@ def hyperparameters(config: Config) -> Hyperparameters:
     return Hyperparameters(total_updates=jnp.float32(config.total_updates), **jax.tree.map(jnp.float32, values))
 
 
-def first_state(session: Session) -> Any:
+def first_state(session: Setup) -> Any:
     """A function without arguments that makes the state before the first update (traceable)."""
     learner, config = session.learner, session.config
-    width = observation_width(len(session.symbols))
-    init_policy = jax.jit(partial(learner.init_policy, width=width, constants=session.constants))
+    init_policy = jax.jit(partial(learner.init_policy, width=session.width, constants=session.constants))
     init = jax.jit(jax.vmap(learner.init, in_axes=(0, None, None, 0)))
 
     def make() -> TrainState:
@@ -173,7 +193,7 @@ def no_best(runner: Runner) -> Best:
     return Best(copies, jnp.full(seeds, -jnp.inf), jnp.zeros(seeds, jnp.int32))
 
 
-def compile_chunk(session: Session, runner: Runner) -> Any:
+def compile_chunk(session: Setup, runner: Runner) -> Any:
     """The jitted chunk of updates for all seeds, compiled: (runner, params, count) -> (runner, metrics)."""
     chunk = jax.vmap(partial(train_chunk, session.learner), in_axes=(0, None, None))
     return jax.jit(chunk, donate_argnums=0).lower(runner, session.params, np.int32(1)).compile()

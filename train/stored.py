@@ -24,9 +24,9 @@ MAY_CHANGE = {
 
 
 def path_flag(path: str) -> str:
-    """The flag of a dotted field: groups are left out, but for the options of a source."""
+    """The flag of a dotted field: groups are left out, but for the options of a source or a market."""
     group, name = path.split(".", 1)
-    return flag(f"{group}.{name}" if group == "synthetic" else name)
+    return flag(f"{group}.{name}" if group in ("synthetic", "oracle") else name)
 
 
 def to_json(config: Config) -> dict:

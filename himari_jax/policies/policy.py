@@ -1,5 +1,6 @@
 """The policy around a core: constants of the training span in, a squashed normal and a value out."""
 
+import math
 from typing import Any, NamedTuple, cast
 
 import jax
@@ -50,13 +51,15 @@ class Head(nn.Module):
     hidden: tuple[int, ...]
     outputs: int
     scale: float  # of the orthogonal initialisation of the output
+    bias: float = 0.0  # of the output, at the start
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """(..., H) -> (..., outputs)."""
         for width in self.hidden:
             x = nn.tanh(nn.Dense(width, kernel_init=nn.initializers.orthogonal(np.sqrt(2)))(x))
-        return nn.Dense(self.outputs, kernel_init=nn.initializers.orthogonal(self.scale))(x)
+        kernel, bias = nn.initializers.orthogonal(self.scale), nn.initializers.constant(self.bias)
+        return nn.Dense(self.outputs, kernel_init=kernel, bias_init=bias)(x)
 
 
 class Policy(nn.Module):
@@ -69,11 +72,13 @@ class Policy(nn.Module):
     num_assets: int
     head_hidden: tuple[int, ...] = ()
     initial_log_std: float = -0.5
+    initial_multiplier: float = 1.0
 
     def setup(self) -> None:
         """Submodules and parameters."""
         self.normaliser = Normaliser()
-        self.actor = Head(self.head_hidden, self.num_assets, 0.01)
+        start = math.log(self.initial_multiplier / (2 - self.initial_multiplier))
+        self.actor = Head(self.head_hidden, self.num_assets, 0.01, start)
         self.critic = Head(self.head_hidden, 1, 1.0)
         self.log_std = self.param("log_std", nn.initializers.constant(self.initial_log_std), (self.num_assets,))
 

@@ -1,0 +1,49 @@
+"""Markets with a known optimum: one file per market; its name is its command-line name. The list needs no jax."""
+
+import dataclasses
+import importlib
+import pkgutil
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from himari_jax.errors import InputError
+
+if TYPE_CHECKING:
+    from envs.oracles.oracle import Oracle
+
+HELPERS = ("oracle", "numerics")
+
+
+def available() -> list[str]:
+    """Names of the markets, by file, without importing them."""
+    names = (module.name for module in pkgutil.iter_modules(__path__))
+    return sorted(name.replace("_", "-") for name in names if name not in HELPERS)
+
+
+def make_oracle(name: str, options: Mapping[str, Any]) -> "Oracle":
+    """The market of that name.
+
+    Args:
+        name: on the command line.
+        options: its parameters; those that are None keep the market's default.
+
+    Raises:
+        InputError: no such market, or a parameter that it does not have or take.
+    """
+    if name not in available():
+        raise InputError(f"--env {name}: allowed are {', '.join(available())}")
+    kind = importlib.import_module(f"{__name__}.{name.replace('-', '_')}").MARKET
+    given = {key: value for key, value in options.items() if value is not None}
+    known = {field.name: field.default for field in dataclasses.fields(kind)}
+    for key, value in given.items():
+        flag = f"--oracle.{key.replace('_', '-')}"
+        if key not in known:
+            names = ", ".join(x.replace("_", "-") for x in known) or "none"
+            raise InputError(f"{flag}: {name} has no such parameter; it has {names}")
+        wanted = len(known[key]) if isinstance(known[key], tuple) else 1
+        found = len(value) if isinstance(value, tuple) else 1
+        if found != wanted:
+            raise InputError(f"{flag}: {name} takes {wanted} numbers there, not {found}")
+        if isinstance(value, tuple) and not isinstance(known[key], tuple):
+            given[key] = value[0]
+    return kind(**given)

@@ -1,0 +1,66 @@
+"""A leak on purpose: the next return is seen. Whoever does not find it cannot learn."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import ClassVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from envs.oracles.oracle import Memory, Optimum, Oracle, require
+
+
+@dataclass(frozen=True)
+class Leak(Oracle):
+    """Normal returns, `w = m - 1`, utility `w r`; the observation is the return of the coming bar over its deviation.
+
+    The best policy is `w = sign(r)`, worth `sigma sqrt(2 / pi)`.
+    """
+
+    sigma: float = 0.01
+
+    plot_axis: ClassVar[str] = "return of the coming bar, deviations"
+
+    def __post_init__(self):
+        require(0 < self.sigma <= 0.5, "sigma", self.sigma, "above 0, up to 0.5")
+
+    def open(self, key: jax.Array) -> jax.Array:
+        """The coming return, in deviations."""
+        return jax.random.normal(key, (1,))
+
+    def advance(self, key: jax.Array, market: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """What was announced, and the next announcement."""
+        return jax.random.normal(key, (1,)), self.sigma * market
+
+    def position(self, multiplier: jax.Array) -> jax.Array:
+        """`m - 1`."""
+        return multiplier - 1
+
+    def multiplier(self, weights: np.ndarray) -> np.ndarray:
+        """`1 + w`."""
+        return 1 + weights
+
+    def utility(self, before: jax.Array, weights: jax.Array, returns: jax.Array) -> jax.Array:
+        """`w r`."""
+        return (weights * returns).sum()
+
+    def expected(self, market: jax.Array, before: jax.Array, weights: jax.Array) -> jax.Array:
+        """The same: the return is known."""
+        return (weights * self.sigma * market).sum()
+
+    def observe(self, market: jax.Array, weights: jax.Array) -> jax.Array:
+        """The coming return, in deviations."""
+        return market
+
+    @cached_property
+    def optimum(self) -> Optimum:
+        """`sigma sqrt(2 / pi)`; naive is to hold nothing."""
+        return Optimum(float(self.sigma * np.sqrt(2 / np.pi)), 0.0, "holding nothing")
+
+    def best(self, memory: Memory, market: jax.Array, weights: jax.Array) -> tuple[Memory, jax.Array]:
+        """`sign(r)`."""
+        return memory, jnp.sign(market)
+
+
+MARKET = Leak

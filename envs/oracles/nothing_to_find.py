@@ -1,0 +1,77 @@
+"""Returns of pure chance: the best is to hold nothing, and no edge may be reported."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import ClassVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from envs.oracles.numerics import normal_nodes
+from envs.oracles.oracle import Memory, Optimum, Oracle, require
+
+SEEN = 12  # as many market numbers as an asset has
+
+
+@dataclass(frozen=True)
+class NothingToFind(Oracle):
+    """Independent normal returns of mean 0, no costs, `w = m / 2`, utility `log(1 + w r)`.
+
+    The observation is the last 12 returns, in deviations, and the weight.
+    """
+
+    sigma: float = 0.01
+
+    width: ClassVar[int] = SEEN + 1
+    plot_axis: ClassVar[str] = "last return, deviations"
+
+    def __post_init__(self):
+        require(0 < self.sigma <= 0.2, "sigma", self.sigma, "above 0, up to 0.2")
+
+    def open(self, key: jax.Array) -> jax.Array:
+        """Returns so far, newest first, in deviations."""
+        return jax.random.normal(key, (SEEN,))
+
+    def advance(self, key: jax.Array, market: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """One more return; cut at 4.5 deviations so that no bar can ruin."""
+        move = jnp.clip(jax.random.normal(key, (1,)), -4.5, 4.5)
+        return jnp.concatenate([move, market[:-1]]), self.sigma * move
+
+    def position(self, multiplier: jax.Array) -> jax.Array:
+        """`m / 2`."""
+        return multiplier / 2
+
+    def multiplier(self, weights: np.ndarray) -> np.ndarray:
+        """`2 w`."""
+        return 2 * weights
+
+    def utility(self, before: jax.Array, weights: jax.Array, returns: jax.Array) -> jax.Array:
+        """Log growth."""
+        return jnp.log1p((weights * returns).sum())
+
+    def expected(self, market: jax.Array, before: jax.Array, weights: jax.Array) -> jax.Array:
+        """By quadrature: what variance takes."""
+        nodes, chances = (x.astype(np.float32) for x in normal_nodes(20))
+        return (chances * jnp.log1p(weights * (self.sigma * np.clip(nodes, -4.5, 4.5)))).sum()
+
+    def drift(self, weights: jax.Array, returns: jax.Array) -> jax.Array:
+        """`w (1 + r) / (1 + w r)`."""
+        return weights * (1 + returns) / (1 + (weights * returns).sum())
+
+    def observe(self, market: jax.Array, weights: jax.Array) -> jax.Array:
+        """Returns and the weight."""
+        return jnp.concatenate([market, weights])
+
+    @cached_property
+    def optimum(self) -> Optimum:
+        """Nothing; naive is multiplier 1."""
+        nodes, chances = normal_nodes()
+        return Optimum(0.0, float(np.log1p(0.5 * self.sigma * nodes) @ chances), "multiplier 1")
+
+    def best(self, memory: Memory, market: jax.Array, weights: jax.Array) -> tuple[Memory, jax.Array]:
+        """Hold nothing."""
+        return memory, jnp.zeros_like(weights)
+
+
+MARKET = NothingToFind

@@ -1,0 +1,152 @@
+"""What a market with a known optimum is: a gymnax environment that makes its path on the device and knows the best."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, ClassVar, NamedTuple
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+from gymnax.environments import environment, spaces
+
+from himari_jax.errors import InputError
+
+Memory = Any  # of the best policy: a pytree of arrays
+
+
+@struct.dataclass
+class OracleParams(environment.EnvParams):
+    """What all episodes share."""
+
+    max_steps_in_episode: jax.Array  # () int32
+
+
+@struct.dataclass
+class OracleState(environment.EnvState):
+    """What differs between episodes."""
+
+    time: jax.Array  # () int32, steps since the episode started
+    market: jax.Array  # (K,) what the next return depends on, and what is seen of the last one
+    weights: jax.Array  # (N,) held before the decision
+
+
+class Optimum(NamedTuple):
+    """What can be reached, per bar."""
+
+    value: float  # mean utility of the best policy
+    naive: float  # of a simple policy
+    naive_name: str
+
+
+def require(holds: bool, name: str, value: object, allowed: str) -> None:
+    """Raises one line that names flag, value and what is allowed."""
+    if not holds:
+        raise InputError(f"--oracle.{name.replace('_', '-')} {value}: allowed is {allowed}")
+
+
+@dataclass(frozen=True)
+class Oracle(environment.Environment[OracleState, OracleParams]):
+    """Base of the markets; a market is a frozen dataclass of its parameters, per bar.
+
+    The action is the multiplier in [0, 2] of each asset, (N,); a market maps it to weights of its own.
+    """
+
+    num_assets: ClassVar[int] = 1
+    width: ClassVar[int] = 1  # D
+    scored_bars: ClassVar[int] = 1000  # of an episode when a policy is scored
+    plot_axis: ClassVar[str] = ""  # what the first number of the observation is, in words; "" where it says nothing
+
+    @property
+    def start(self) -> float:
+        """Multiplier of the policy before it learns; away from the optimum, so that doing nothing scores below 1."""
+        return 1.0
+
+    @property
+    def costly(self) -> bool:
+        """Whether trading costs something, so that exploration does."""
+        return False
+
+    def open(self, key: jax.Array) -> jax.Array:
+        """The market's state at the start of an episode, drawn from its stationary law, (K,)."""
+        raise NotImplementedError
+
+    def advance(self, key: jax.Array, market: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """One bar: the next state (K,) and the returns (N,)."""
+        raise NotImplementedError
+
+    def position(self, multiplier: jax.Array) -> jax.Array:
+        """Weights that a multiplier asks for, (N,) -> (N,)."""
+        raise NotImplementedError
+
+    def utility(self, before: jax.Array, weights: jax.Array, returns: jax.Array) -> jax.Array:
+        """What a bar was worth, (), from weights before and after the trade and the returns, (N,)."""
+        raise NotImplementedError
+
+    def expected(self, market: jax.Array, before: jax.Array, weights: jax.Array) -> jax.Array:
+        """Mean of `utility` given the market's state, which the simulator knows: the score, ()."""
+        raise NotImplementedError
+
+    def drift(self, weights: jax.Array, returns: jax.Array) -> jax.Array:
+        """Weights after the bar, (N,)."""
+        return weights
+
+    def observe(self, market: jax.Array, weights: jax.Array) -> jax.Array:
+        """What the policy sees, (D,), of order 1."""
+        raise NotImplementedError
+
+    @cached_property
+    def optimum(self) -> Optimum:
+        """Values of the best and of a naive policy, computed from the parameters."""
+        raise NotImplementedError
+
+    def open_memory(self) -> Memory:
+        """What the best policy remembers at the start of an episode."""
+        return ()
+
+    def best(self, memory: Memory, market: jax.Array, weights: jax.Array) -> tuple[Memory, jax.Array]:
+        """The best policy: memory, what is seen, weights before -> memory, weights (N,)."""
+        raise NotImplementedError
+
+    def multiplier(self, weights: np.ndarray) -> np.ndarray:
+        """The multiplier that asks for these weights, (..., N), where no cap binds."""
+        raise NotImplementedError
+
+    def step_env(
+        self, key: jax.Array, state: OracleState, action: jax.Array, params: OracleParams
+    ) -> tuple[jax.Array, OracleState, jax.Array, jax.Array, dict[str, Any]]:
+        """One bar: observation, state, reward, terminated (never), info."""
+        chex.assert_shape(action, (self.num_assets,))
+        weights = self.position(jnp.clip(action, 0, 2))
+        market, returns = self.advance(key, state.market)
+        reward = self.utility(state.weights, weights, returns)
+        after = OracleState(time=state.time + 1, market=market, weights=self.drift(weights, returns))
+        info = {"weights": weights, "expected": self.expected(state.market, state.weights, weights)}
+        return self.observe(market, after.weights), after, reward, jnp.zeros((), bool), info
+
+    def reset_env(self, key: jax.Array, params: OracleParams) -> tuple[jax.Array, OracleState]:
+        """A market in its stationary law, and the weights that the start's multiplier asks for."""
+        weights = self.position(jnp.full(self.num_assets, self.start))
+        state = OracleState(time=jnp.zeros((), jnp.int32), market=self.open(key), weights=weights)
+        return self.observe(state.market, state.weights), state
+
+    def stagger(self, key: jax.Array, state: OracleState, params: OracleParams) -> OracleState:
+        """Ages a fresh episode, so that parallel episodes do not all end in the same step."""
+        return state.replace(time=jax.random.randint(key, (), 0, params.max_steps_in_episode, jnp.int32))
+
+    def get_obs(self, state: OracleState, params: OracleParams, key: jax.Array | None = None) -> jax.Array:
+        """The observation, by gymnax's name."""
+        return self.observe(state.market, state.weights)
+
+    def is_terminated(self, state: OracleState, params: OracleParams) -> jax.Array:
+        """Never."""
+        return jnp.zeros((), bool)
+
+    def action_space(self, params: OracleParams) -> spaces.Box:
+        """Multipliers in [0, 2]."""
+        return spaces.Box(0.0, 2.0, (self.num_assets,), dtype=jnp.float32)
+
+    def observation_space(self, params: OracleParams) -> spaces.Box:
+        """Any D real numbers."""
+        return spaces.Box(-jnp.inf, jnp.inf, (self.width,), dtype=jnp.float32)

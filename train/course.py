@@ -1,0 +1,230 @@
+"""The course of a run: chunks of updates, scores, checkpoints; what it trains for is an exam's."""
+
+import os
+import resource
+import shlex
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Any, Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from himari_jax.errors import NumericalError, Preempted
+from train.checkpoint import Checkpoints
+from train.folder import describe, has_checkpoints, write_json
+from train.judge import null_if_nan
+from train.learner import Metrics
+from train.logs import Bar, MetricsLog
+from train.session import Best, Setup, compile_chunk, first_state
+
+CHUNK_SECONDS = 1.0  # a signal waits for the end of a chunk
+
+
+class Exam(Protocol):
+    """What a course is for: says what runs, scores policies on the way, judges at the end."""
+
+    @property
+    def setup(self) -> Setup:
+        """What learning needs."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What the run folder is named after."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of the market's data."""
+
+    def headline(self) -> list[str]:
+        """What is trained on, in lines."""
+
+    def origin(self) -> dict[str, Any]:
+        """What made the run, for `config.json` and every checkpoint."""
+
+    def findings(self) -> dict[str, Any]:
+        """What `data_report.json` holds."""
+
+    def score(self, variables: dict) -> np.ndarray:
+        """A score of each seed's policy, (K,): the larger, the better."""
+
+    def record(self, scores: np.ndarray) -> dict[str, Any]:
+        """Scores as a line of `metrics.jsonl` names them."""
+
+    def text(self, scores: np.ndarray, best: float) -> str:
+        """Scores as the progress shows them."""
+
+    def judge(self, state: Any, folder: Path, timings: dict[str, Any]) -> dict[str, Any]:
+        """Judges a finished run and writes its result."""
+
+
+class Course:
+    """A run under way: its state, clock and files."""
+
+    def __init__(self, exam: Exam, folder: Path, data_seconds: float):
+        self.exam, self.setup, self.config, self.folder = exam, exam.setup, exam.setup.config, folder
+        self.data_seconds = data_seconds
+        self.compile_seconds = self.train_seconds = self.evaluate_seconds = 0.0
+        self.signal: int | None = None
+        self.told = ""  # the newest evaluation
+        self.origin = exam.origin()  # once: it asks git
+        self.sums: Metrics | None = None  # since the newest evaluation
+        self.summed = 0
+        continued = has_checkpoints(folder)
+        if not continued:  # first of all: a folder without it is nobody's
+            self.write_headers()
+        self.checkpoints = Checkpoints(folder / "checkpoints", self.config.run.keep)
+        make = first_state(self.setup)
+        print("compiling ...", flush=True)
+        started = time.perf_counter()
+        if continued:
+            like = jax.eval_shape(make)
+            self.done, self.state, meta = self.checkpoints.restore(like)
+            self.train_seconds = float(meta["train_seconds"])
+            print(f"continuing at update {self.done}")
+            self.write_headers()
+        else:
+            self.done, self.state = 0, jax.block_until_ready(make())
+        self.chunk = compile_chunk(self.setup, self.state.runner)
+        self.compile_seconds = time.perf_counter() - started
+        self.log = MetricsLog(folder, self.done)
+
+    def write_headers(self) -> None:
+        """config.json and data_report.json."""
+        write_json(self.folder / "config.json", describe(self.config, self.origin))
+        write_json(self.folder / "data_report.json", self.exam.findings())
+
+    def run(self) -> None:
+        """Chunks of updates until the end or a signal."""
+        total = self.config.total_updates
+        every_eval = self.config.interval_updates(self.config.run.eval_interval, 20)
+        every_save = self.config.interval_updates(self.config.run.save_interval, 10)
+        handlers = {s: signal.signal(s, self.catch) for s in (signal.SIGINT, signal.SIGTERM)}
+        size, saved = 1, self.done
+        try:
+            with Bar(total, self.done) as bar:
+                while self.done < total:
+                    stops = (total, *(self.done - self.done % n + n for n in (every_eval, every_save)))
+                    seconds = self.advance(min(size, min(stops) - self.done))
+                    size = max(1, min(2 * size, int(size * CHUNK_SECONDS / max(seconds, 1e-3))))
+                    if self.done % every_eval == 0 or self.done == total:
+                        self.validate(bar)
+                    bar.update(self.done, self.pace())
+                    if self.done % every_save == 0 or self.done == total or self.signal:
+                        self.save()
+                        saved = self.done
+                    if self.signal and self.done < total:
+                        raise Preempted(
+                            f"stopped at update {saved} of {total}, saved in {self.folder}; go on with: "
+                            f"python -m train.ppo --resume --run-dir {shlex.quote(str(self.folder))}"
+                        )
+        finally:
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
+            self.log.close()
+            self.checkpoints.close()
+
+    def catch(self, number: int, frame: Any) -> None:
+        """Asks the loop to stop after the chunk; a second signal exits at once."""
+        if self.signal is not None:
+            os._exit(75)
+        self.signal = number
+        print("\nstopping after this chunk; once more to exit at once", file=sys.stderr)
+
+    def advance(self, updates: int) -> float:
+        """Runs a chunk, checks that its numbers are finite, and returns its seconds."""
+        started = time.perf_counter()
+        runner, told = self.chunk(self.state.runner, self.setup.params, np.int32(updates))
+        told = jax.device_get(told)
+        seconds = time.perf_counter() - started
+        self.state = self.state._replace(runner=runner)
+        self.done += updates
+        self.train_seconds += seconds
+        if not np.all(np.isfinite(told.terms.loss) & np.isfinite(told.grad_norm)):
+            kept = f"{self.folder} keeps its last good checkpoint" if self.checkpoints.steps() else "nothing was saved"
+            raise NumericalError(
+                f"the loss left the finite numbers before update {self.done}; {kept}: "
+                "try a lower --learning-rate (1e-4) or --max-grad-norm"
+            )
+        weighted = jax.tree.map(lambda x: x * updates, told)
+        self.sums = weighted if self.sums is None else jax.tree.map(np.add, self.sums, weighted)
+        self.summed += updates
+        return seconds
+
+    def take_means(self) -> Metrics:
+        """Means over the updates since the newest evaluation, however they were cut into chunks."""
+        means = jax.tree.map(lambda x: x / self.summed, self.sums)
+        self.sums, self.summed = None, 0
+        return means
+
+    def validate(self, bar: Bar) -> None:
+        """Scores the policies and keeps the best parameters of each seed."""
+        started, told = time.perf_counter(), self.take_means()
+        runner = self.state.runner
+        scores = self.exam.score(runner.variables)
+        self.state = self.state._replace(best=better(self.state.best, runner.variables, scores, self.done))
+        self.evaluate_seconds += time.perf_counter() - started
+        episode_return = float(np.mean(told.reward)) * self.config.ppo.episode_steps
+        record = {
+            "update": self.done,
+            "steps": self.done * self.config.steps_per_update,
+            "episodes": self.done * self.config.steps_per_update / self.config.ppo.episode_steps,
+            "seconds": round(self.train_seconds, 3),
+            "steps_per_second": round(self.speed(), 1),
+            "episode_return": episode_return,
+            **self.exam.record(scores),
+            **{name: float(np.mean(x)) for name, x in told._asdict().items() if name != "terms"},
+            **{name: float(np.mean(x)) for name, x in told.terms._asdict().items()},
+        }
+        self.log.write(null_if_nan(record))
+        best = float(np.max(np.asarray(self.state.best.sharpe)))
+        text = f"return/episode {episode_return:+.4f}  {self.exam.text(scores, best)}"
+        if bar.live:
+            self.told = text
+        else:
+            bar.line(f"update {self.done:>5} of {self.config.total_updates}  {self.pace()}  {text}")
+
+    def pace(self) -> str:
+        """Speed and the newest evaluation."""
+        return f"{self.speed():,.0f} steps/s  {self.told}"
+
+    def speed(self) -> float:
+        """Steps per second of training, compilation and evaluation excluded."""
+        played = self.done * self.config.steps_per_update * self.config.run.num_seeds
+        return played / max(self.train_seconds, 1e-9)
+
+    def save(self) -> None:
+        """Writes a checkpoint."""
+        meta = {"fingerprint": self.exam.fingerprint, "train_seconds": self.train_seconds}
+        self.checkpoints.save(self.done, self.state, meta | self.origin)
+
+    def timings(self) -> dict[str, Any]:
+        """Seconds by part, speed and memory."""
+        return {
+            "device": jax.devices()[0].device_kind,
+            "data_seconds": self.data_seconds,
+            "compile_seconds": self.compile_seconds,
+            "train_seconds": self.train_seconds,
+            "evaluate_seconds": self.evaluate_seconds,
+            "updates": self.done,
+            "steps": self.done * self.config.steps_per_update,
+            "steps_per_second": self.speed() if self.train_seconds else None,
+            "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        }
+
+
+def better(best: Best, variables: dict, scores: np.ndarray, update: int) -> Best:
+    """Takes over the parameters of the seeds that did better than ever."""
+    won = jnp.asarray(scores, jnp.float32) > best.sharpe
+
+    def choose(new: jax.Array, old: jax.Array) -> jax.Array:
+        return jnp.where(won.reshape(-1, *(1,) * (new.ndim - 1)), new, old)
+
+    return Best(
+        variables=jax.tree.map(choose, variables, best.variables),
+        sharpe=choose(jnp.asarray(scores, jnp.float32), best.sharpe),
+        update=choose(jnp.full_like(best.update, update), best.update),
+    )

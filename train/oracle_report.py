@@ -1,0 +1,3 @@
+"""stub"""
+def write_oracle_report(folder, env, course):
+    pass
