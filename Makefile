@@ -5,7 +5,7 @@ PIP := $(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check
 INSTALLED := $(VENV)/.installed
 TESTABLE := $(VENV)/.testable
 
-.PHONY: train test test-slow lint format bench clean
+.PHONY: train test test-slow lint format bench bench-serve clean
 
 train: $(INSTALLED) ## trains the base policy on the embedded BTC-USD sample
 	$(BIN)/python -m train.ppo
@@ -28,6 +28,13 @@ format: $(TESTABLE)
 bench: $(INSTALLED) ## steps per second of environment and training, bars per second of backtests
 	@$(PIP) -e '.[bench]'
 	$(BIN)/python -m train.bench
+
+bench-serve: $(INSTALLED) ## latency, rate, start, memory and size of the server, on bundles that it makes
+	@$(PIP) -e '.[export,serve]'
+	@rm -rf build && $(PYTHON) -m venv build/serve
+	@build/serve/bin/pip install -q -q --disable-pip-version-check --no-deps .
+	@build/serve/bin/pip install -q -q --disable-pip-version-check -r export/requirements.txt
+	$(BIN)/python -m export.bench --venv build/serve
 
 clean:
 	rm -rf $(VENV) build *.egg-info

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import msgspec
-from starlette.routing import BaseRoute, Route, Router
+from starlette.routing import Route, Router
 
 from export import pages, v2
 from export.body import Gone, Receive, read_body
@@ -45,9 +45,12 @@ class Application:
     def __init__(self, shelf: Shelf, settings: Settings, metrics: Metrics, log: Log):
         self.shelf, self.settings, self.metrics, self.log = shelf, settings, metrics, log
         self.draining = False
-        self.router = Router(self.routes(), redirect_slashes=False, default=Endpoint(self, "other", "*", nowhere))
+        routes = self.routes()
+        self.router = Router(routes, redirect_slashes=False, default=Endpoint(self, "other", "*", nowhere))
+        # A plain path needs no search through patterns.
+        self.plain = {route.path: route.endpoint for route in routes if not route.param_convertors}
 
-    def routes(self) -> list[BaseRoute]:
+    def routes(self) -> list[Route]:
         """Every path; `open` ones need no key."""
         settings = self.settings
         table: list[Row] = [
@@ -85,7 +88,7 @@ class Application:
         self.metrics.predictions.inc(len(response.predictions))
         for prediction in response.predictions:
             for symbol, asset in prediction.symbols.items():
-                self.metrics.multiplier.labels(symbol).observe(asset.multiplier)
+                self.metrics.answered(symbol, asset.multiplier)
         return Reply(RESPONSES.encode(response))
 
     def ready(self, call: Call) -> Reply:
@@ -117,7 +120,7 @@ class Application:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
-        await self.router(scope, receive, send)
+        await self.plain.get(scope.get("path", ""), self.router)(scope, receive, send)
 
 
 def nowhere(call: Call) -> Reply:

@@ -2,9 +2,8 @@
 
 from dataclasses import dataclass
 
-import msgspec
 import numpy as np
-from msgspec import UNSET
+from msgspec import UNSET, UnsetType
 
 from export.instances import Question, read_instance
 from export.refusals import Refusal, conflict, invalid, too_large
@@ -32,8 +31,8 @@ class NonFinite(Refusal):
 
 def count_rows(request: Request) -> int:
     """Rows that a request has the policy look at."""
-    histories = (item.history for item in request.instances)
-    return sum(1 + (0 if isinstance(x, type(UNSET)) else len(x)) for x in histories)
+    histories = [item.history for item in request.instances if not isinstance(item.history, UnsetType)]
+    return len(request.instances) + sum(map(len, histories))
 
 
 def answer(served: Served, request: Request, terms: Terms, now_ms: int) -> Response:
@@ -51,8 +50,11 @@ def answer(served: Served, request: Request, terms: Terms, now_ms: int) -> Respo
         question = read_instance(served, instance, f"instances[{i}]", now_ms, terms.max_age_bars)
         questions.append(question)
         carries.append(recall(served, instance, question, f"instances[{i}].carry", terms.token_key))
-    carry = tuple(np.concatenate(leaves) for leaves in zip(*carries, strict=True))
-    found = run(served, np.stack([question.observation for question in questions]), carry)
+    if len(questions) == 1:  # the usual request: nothing to be stacked
+        found = run(served, questions[0].observation[None], carries[0])
+    else:
+        carry = tuple(np.concatenate(leaves) for leaves in zip(*carries, strict=True))
+        found = run(served, np.stack([question.observation for question in questions]), carry)
     pairs = zip(request.instances, questions, strict=True)
     return Response([tell(served, found, i, *pair, terms.token_key) for i, pair in enumerate(pairs)])
 
@@ -60,7 +62,7 @@ def answer(served: Served, request: Request, terms: Terms, now_ms: int) -> Respo
 def recall(served: Served, instance: Instance, question: Question, field: str, key: bytes) -> tuple[np.ndarray, ...]:
     """The recurrent state before the newest bar: out of the token, out of the history, or the start of an episode."""
     model = served.model
-    if not isinstance(instance.carry, type(UNSET)):
+    if not isinstance(instance.carry, UnsetType):
         if not model.carry_shapes:
             what = f"{model.name} {model.version} has no memory, so this is another model's token; {REPLAY}"
             raise conflict(field, what, "token_model")
@@ -92,7 +94,7 @@ def tell(served: Served, found: Prediction, row: int, instance: Instance, questi
         symbol: AssetOut(m, w, None if question.equity is None else w * question.equity, c)
         for symbol, m, w, c in zip(served.symbols, *columns, strict=True)
     }
-    carry: str | msgspec.UnsetType = UNSET
+    carry: str | UnsetType = UNSET
     if found.carry:
         carry = seal(served.model, instance.stream, question.time, tuple(leaf[row] for leaf in found.carry), key)
     return Answer(symbols, float(found.value[row]), served.told, carry)

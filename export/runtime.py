@@ -354,7 +354,7 @@ def size(model: Model, multiplier: np.ndarray, base: np.ndarray) -> Sized:
         base: (N,) base positions, share of equity.
     """
     rules = model.rules
-    wanted = np.clip(np.asarray(multiplier, np.float64), 0, 2)
+    wanted = np.minimum(np.maximum(multiplier.astype(np.float64), 0), 2)
     weight = cap_targets(wanted, base, rules.max_position_pct, rules.max_gross)
     return Sized(base, weight, weight < wanted * base - 1e-12)
 

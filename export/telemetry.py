@@ -43,7 +43,8 @@ class Metrics:
         self.model = Gauge("himari_model_info", "1: on duty.", names, multiprocess_mode=live[1], **made)
         self.last: Any = None
         self.multiplier = Histogram("himari_multiplier", "Answers.", ("symbol",), buckets=MULTIPLIERS, **made)
-        self.bound: dict[tuple[str, int], tuple[Any, Any]] = {}
+        self.bound: dict[tuple[str, int], tuple[Any, Any]] = {}  # labels take longer to look up than to count
+        self.bound_symbols: dict[str, Any] = {}
 
     def request(self, route: str, status: int, seconds: float) -> None:
         """Counts one answered request."""
@@ -53,6 +54,13 @@ class Metrics:
             self.bound[route, status] = found
         found[0].inc()
         found[1].observe(seconds)
+
+    def answered(self, symbol: str, multiplier: float) -> None:
+        """Counts one answer for one symbol."""
+        found = self.bound_symbols.get(symbol)
+        if found is None:
+            found = self.bound_symbols[symbol] = self.multiplier.labels(symbol)
+        found.observe(multiplier)
 
     def on_duty(self, served: Served) -> None:
         """Notes the model that answers from now on."""

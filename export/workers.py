@@ -36,6 +36,8 @@ def supervise(count: int, run: Callable[[], int], log: Log) -> int:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, signals)
         child, status = os.wait()
         signal.pthread_sigmask(signal.SIG_BLOCK, signals)
+        if child not in workers:  # an orphan of somebody else, as process 1 of a container gets them
+            continue
         workers.discard(child)
         exit_code = os.waitstatus_to_exitcode(status)
         if stopping:

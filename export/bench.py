@@ -1,0 +1,256 @@
+"""`python -m export.bench`: how fast a bundle answers, in process and over HTTP, and what the server takes."""
+
+import contextlib
+import http.client
+import json
+import os
+import platform
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from export.load import ask, generator
+from himari_jax.errors import InputError
+from train.cli import parse, run_command
+from train.config import require
+
+PROG = "python -m export.bench"
+POLICIES = ("mlp", "lstm")
+TINY = "--source synthetic --synthetic.num-bars 6000 --symbols SYN1 --num-envs 16 --total-steps 4096 --device cpu"
+CANDLES = 500  # of a request
+ALONE = 2000  # predictions in process
+IN_PROCESS = {"mlp": "< 30 us", "lstm": "< 60 us"}
+
+
+@dataclass(frozen=True)
+class BenchConfig:
+    """Measure served bundles; without one, two of the default sizes are made, mlp and lstm."""
+
+    bundle: tuple[Path, ...] = ()
+    """Bundles."""
+    venv: Path | None = None
+    """Serving environment to start the server from and to weigh; by default the server runs in this one."""
+    seconds: float = 2.0
+    """Of each measurement over HTTP."""
+    saturating: int = 64
+    """Connections at which the rate is measured."""
+    repeats: int = 5
+    """Measurements, of which the median counts."""
+    debug: bool = False
+    """Show the traceback of an error."""
+
+    def __post_init__(self):
+        require(self.seconds >= 0.05, "--seconds", self.seconds, "0.05 or more")
+        require(self.saturating >= 1, "--saturating", self.saturating, "1 or more")
+        require(self.repeats >= 1, "--repeats", self.repeats, "1 or more")
+        there = self.venv is None or (self.venv / "bin" / "python").exists()
+        require(there, "--venv", self.venv, "a virtual environment")
+
+
+def main(args: Sequence[str]) -> int:
+    """Prints a table for each bundle."""
+    bench = parse(BenchConfig, args, PROG)
+    with tempfile.TemporaryDirectory(prefix="himari-bench-") as scratch:
+        folder = Path(scratch)
+        bundles = bench.bundle or [make_bundle(name, folder) for name in POLICIES]
+        print(f"{processor()}, {os.cpu_count()} cores, {interpreter(bench)}; median of {bench.repeats}")
+        print(f"load by {generator()}, on the same cores as the server")
+        for bundle in bundles:
+            measure(bundle, folder, bench)
+    if bench.venv is not None:
+        say("serving environment, without pip", f"{weigh(bench.venv):.0f} MB", "< 200 MB")
+    return 0
+
+
+def interpreter(bench: BenchConfig) -> str:
+    """Version of the Python that serves, and whether it was built for speed."""
+    ask = "import platform, sysconfig as s; print(platform.python_version(), s.get_config_var('CONFIG_ARGS') or '')"
+    version, _, flags = subprocess.check_output([python_of(bench), "-c", ask], text=True).strip().partition(" ")
+    return f"Python {version}{'' if '--enable-optimizations' in flags else ' built without --enable-optimizations'}"
+
+
+def python_of(bench: BenchConfig) -> str:
+    """The Python that serves."""
+    return sys.executable if bench.venv is None else str((bench.venv / "bin" / "python").absolute())
+
+
+def make_bundle(policy: str, folder: Path) -> Path:
+    """A bundle of the default sizes, hardly trained: its speed is that of any other.
+
+    Raises:
+        InputError: it could not be made.
+    """
+    run, out = folder / f"run-{policy}", folder / policy
+    train = ["train.ppo", *TINY.split(), "--policy", policy, "--run-dir", str(run)]
+    for command in (train, ["export.bundle", str(run), "--out", str(out)]):
+        found = subprocess.run([sys.executable, "-m", *command], capture_output=True, text=True)
+        if found.returncode:
+            told = (found.stderr.strip().splitlines() or [f"exit {found.returncode}"])[-1]
+            raise InputError(f"no bundle could be made: {told.removeprefix('error: ')}")
+    return out
+
+
+def measure(bundle: Path, folder: Path, bench: BenchConfig) -> None:
+    """Everything about one bundle, line by line."""
+    from export.runtime import load
+
+    model = load(bundle)
+    policy = str(model.manifest["policy"])
+    observation, candles = folder / "observation.json", folder / "candles.json"
+    write_bodies(model, observation, candles)
+    print(f"\n{model.name} {model.version}: {policy}, {len(model.symbols)} symbols", flush=True)
+    say("one observation in process, p50", f"{middle(bench, lambda: alone(model)):.0f} us", IN_PROCESS.get(policy, ""))
+    starts, sizes = [], []
+    for _ in range(bench.repeats):
+        with served(bundle, folder, bench, 1) as (port, ready, process):
+            starts.append(ready)
+            ask(port, candles, 1, 0.3)
+            sizes.append(resident(process))
+    say("start to ready", f"{statistics.median(starts):.2f} s", "< 1 s")
+    say("resident after some requests with candles", f"{statistics.median(sizes):.0f} MB", "< 120 MB")
+    with served(bundle, folder, bench, 1) as (port, _, _):
+        say_times(f"/predict, {CANDLES} candles, 1 connection", bench, port, candles, 1, "p50 < 1.5 ms")
+        say_times("/predict, observation, 1 connection", bench, port, observation, 1, "p50 < 0.3 ms")
+        say_times("/predict, observation, 16 connections", bench, port, observation, 16, "p99 < 3 ms")
+        say("saturated, 1 worker", saturated(bench, port, observation), "")
+    workers = os.cpu_count() or 1
+    with served(bundle, folder, bench, workers) as (port, _, _):
+        say_times(f"16 connections, {workers} workers", bench, port, observation, 16, "p99 < 3 ms")
+        say(f"saturated, {workers} workers", saturated(bench, port, observation), "> 8,000 /s")
+
+
+def say(what: str, found: str, target: str) -> None:
+    """One line of the table."""
+    print(f"{what:43} {found:37} {target}".rstrip(), flush=True)
+
+
+def say_times(what: str, bench: BenchConfig, port: int, body: Path, connections: int, target: str) -> None:
+    """A line of median, 99th percentile and rate."""
+    found = [ask(port, body, connections, bench.seconds) for _ in range(bench.repeats)]
+    rate, p50, p99 = (statistics.median(column) for column in zip(*found, strict=True))
+    say(what, f"p50 {p50:.2f} ms, p99 {p99:.2f} ms, {rate:,.0f} /s", target)
+
+
+def saturated(bench: BenchConfig, port: int, body: Path) -> str:
+    """Answers a second at many connections."""
+    return f"{middle(bench, lambda: ask(port, body, bench.saturating, bench.seconds).rate):,.0f} /s"
+
+
+def middle(bench: BenchConfig, run: Callable[[], float]) -> float:
+    """Median of the repeats."""
+    return statistics.median(run() for _ in range(bench.repeats))
+
+
+def write_bodies(model: Any, observation: Path, candles: Path) -> None:
+    """Requests out of the golden rows: a finished observation, and candles with an account."""
+    import numpy as np
+
+    from himari_jax.candles import COLUMNS
+
+    with np.load(model.folder / "golden.npz", allow_pickle=False) as stored:
+        golden = {name: stored[name] for name in stored.files}
+    flat: dict[str, Any] = {"account": {"equity": 1e5, "positions": {}}}
+    flat["base_position"] = dict.fromkeys(model.symbols, 1e4)
+    seen = {"observation": golden["observation"][-1].tolist(), "features_hash": model.features_hash}
+    newest = {
+        symbol: {"time": golden["time"][-CANDLES:].tolist()}
+        | {name: golden[name][-CANDLES:, n].tolist() for name in COLUMNS}
+        for n, symbol in enumerate(model.symbols)
+    }
+    observation.write_text(json.dumps({"instances": [seen | flat]}))
+    candles.write_text(json.dumps({"instances": [{"candles": newest} | flat]}))
+
+
+def alone(model: Any) -> float:
+    """Median microseconds of one prediction in this process."""
+    import numpy as np
+
+    row, carry, times = np.zeros((1, model.width), np.float32), model.initial_carry(1), []
+    for _ in range(ALONE):
+        start = time.perf_counter()
+        model.predict(row, carry)
+        times.append(time.perf_counter() - start)
+    return 1e6 * statistics.median(times)
+
+
+@contextlib.contextmanager
+def served(bundle: Path, folder: Path, bench: BenchConfig, workers: int) -> Iterator[tuple[int, float, int]]:
+    """A quiet server in its own process: its port, seconds from start to ready, its id.
+
+    Raises:
+        InputError: it does not become ready.
+    """
+    key = folder / "token.key"
+    key.write_bytes(b"of the benchmark alone")
+    flags = ["--port", "0", "--host", "127.0.0.1", "--quiet", "--max-age-bars", "0"]
+    flags += ["--workers", str(workers), "--token-key-file", str(key)]
+    command = [python_of(bench), "-m", "export.server", str(bundle.absolute()), *flags]
+    start = time.perf_counter()
+    # From a folder without our packages, so that a given environment uses its own.
+    where = None if bench.venv is None else folder
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=where)
+    try:
+        assert process.stdout is not None
+        first = process.stdout.readline()
+        if not first:
+            raise InputError(f"{bundle}: the server did not start")
+        port = json.loads(first)["port"]
+        while not is_ready(port):
+            if process.poll() is not None or time.perf_counter() - start > 60:
+                raise InputError(f"{bundle}: the server is not ready after a minute, or it ended")
+            time.sleep(0.005)
+        yield port, time.perf_counter() - start, process.pid
+    finally:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+
+
+def is_ready(port: int) -> bool:
+    """Whether the server wants requests."""
+    link = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+    try:
+        link.request("GET", "/health/ready")
+        return link.getresponse().status == 200
+    except OSError:
+        return False
+    finally:
+        link.close()
+
+
+def processor() -> str:
+    """Name of the processor, where the system tells it."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(": ")[2]
+    return platform.processor() or platform.machine()
+
+
+def resident(process: int) -> float:
+    """Megabytes of memory of a process; NaN where /proc does not say."""
+    try:
+        pages = int(Path(f"/proc/{process}/statm").read_text().split()[1])
+    except OSError:
+        return float("nan")
+    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+
+def weigh(venv: Path) -> float:
+    """Megabytes of a virtual environment, without the installers that it begins with."""
+    found = sum(x.lstat().st_size for x in venv.rglob("*") if x.is_file() and not x.is_symlink())
+    tools = [x for name in ("pip", "setuptools", "pkg_resources") for x in venv.glob(f"lib/*/site-packages/{name}")]
+    return (found - sum(y.lstat().st_size for x in tools for y in x.rglob("*") if y.is_file())) / 1e6
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main))
