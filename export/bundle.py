@@ -8,6 +8,8 @@ from typing import Annotated
 
 import tyro
 
+from himari_jax.errors import InputError
+from himari_jax.storage import list_files, split_address, upload_folder
 from train.cli import exit_at_signals, parse, run_command
 from train.config import auto, require
 from train.ppo import choose_device
@@ -29,6 +31,8 @@ class BundleConfig:
     """Which of the run's seeds, from 0."""
     data: tuple[str, ...] = ()
     """Where the run's candles are now, if they moved."""
+    gcs: str | None = None
+    """Also write it to gs://BUCKET/PREFIX, the manifest last; nothing may be there yet."""
     name: Annotated[str | None, auto("that of the run folder")] = None
     """Name of the model."""
     debug: bool = False
@@ -39,6 +43,8 @@ class BundleConfig:
         require(named, "--checkpoint", self.checkpoint, "best, latest or a step")
         require(self.seed_index is None or self.seed_index >= 0, "--seed-index", self.seed_index, "0 or more")
         require(self.name != "", "--name", "''", "the name of a model")
+        if self.gcs is not None:
+            split_address(self.gcs)
 
 
 def main(args: Sequence[str]) -> int:
@@ -49,7 +55,14 @@ def main(args: Sequence[str]) -> int:
     # Everything heavy is imported here, after the flags are known to be good.
     from export.bundling import write_bundle
 
-    return write_bundle(config)
+    if config.gcs is not None and (found := list_files(config.gcs)):
+        raise InputError(f"--gcs {config.gcs}: {next(iter(found))} is there already; choose another prefix")
+    code = write_bundle(config)
+    if config.gcs is not None:
+        exit_at_signals(f"stopped; {config.out} is whole, {config.gcs} is not")
+        written = upload_folder(config.out, config.gcs, last=["manifest.json"])
+        print(f"{config.gcs}: {', '.join(written)}")
+    return code
 
 
 if __name__ == "__main__":

@@ -6,8 +6,8 @@ import signal
 import sys
 import tempfile
 from collections.abc import Sequence
-from contextlib import nullcontext
-from dataclasses import dataclass, field
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -34,8 +34,9 @@ def require(holds: bool, flag: str, value: object, allowed: str) -> None:
 class ServerConfig:
     """Serve a bundle; a changed bundle is verified and exchanged while requests go on."""
 
-    bundle: tyro.conf.Positional[Path] = field()
-    """A bundle, or a folder of versions: the one that its file CURRENT names, else the newest."""
+    bundle: Annotated[tyro.conf.Positional[str], tyro.conf.arg(help_behavior_hint="(default: $AIP_STORAGE_URI)")] = ""
+    """A bundle, or a folder of versions: the one that its file CURRENT names, else the newest. A bundle at
+    gs://BUCKET/PREFIX is fetched once, at the start."""
     host: str = "0.0.0.0"
     """Address to listen on."""
     port: Annotated[
@@ -150,7 +151,7 @@ def work(config: ServerConfig, sock, settings: "Settings", log: "Log") -> int:
     for number in (signal.SIGTERM, signal.SIGINT):  # until the loop takes over, there is nothing to finish
         signal.signal(number, lambda *_: os._exit(0))
     metrics = Metrics()
-    shelf = make_shelf(config.bundle, metrics, log)
+    shelf = make_shelf(Path(config.bundle), metrics, log)
     app = Application(shelf, settings, metrics, log)
     GuardedProtocol.header_seconds = config.read_timeout
     if not shelf.look() and shelf.seen is None:
@@ -192,13 +193,34 @@ def main(args: Sequence[str]) -> int:
     config = parse(ServerConfig, args, PROG)
     environment = dict(os.environ)
     port = chosen_port(config, environment)
-    if not config.bundle.is_dir():
-        raise InputError(f"{config.bundle}: no such folder; python -m export.bundle RUN --out DIR makes a bundle")
-    shared = tempfile.TemporaryDirectory(prefix="himari-metrics-") if config.workers > 1 else nullcontext()
-    with shared as folder:
-        if folder is not None:
-            os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder  # read when the library is imported
+    with ExitStack() as stack:
+        config = replace(config, bundle=str(find_bundle(config.bundle, environment, stack)))
+        if config.workers > 1:
+            shared = stack.enter_context(tempfile.TemporaryDirectory(prefix="himari-metrics-"))
+            os.environ["PROMETHEUS_MULTIPROC_DIR"] = shared  # read when the library is imported
         return serve_on(config, port, environment)
+
+
+def find_bundle(given: str, environment: dict[str, str], stack: ExitStack) -> Path:
+    """The folder to serve: as given, else where Vertex AI says; out of a bucket it is fetched.
+
+    Raises:
+        InputError: there is none.
+        StorageError: the bucket cannot be read.
+    """
+    address = given or environment.get("AIP_STORAGE_URI", "")
+    if address.startswith("gs://"):
+        from export.runtime import OVERSIZE
+        from himari_jax.storage import download_folder
+
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="himari-bundle-")))
+        download_folder(address, folder, 2 * OVERSIZE)
+        return folder
+    if not address:
+        raise InputError("which bundle? Give its folder or gs://BUCKET/PREFIX, or set AIP_STORAGE_URI")
+    if not Path(address).is_dir():
+        raise InputError(f"{address}: no such folder; python -m export.bundle RUN --out DIR makes a bundle")
+    return Path(address)
 
 
 def serve_on(config: ServerConfig, port: int, environment: dict[str, str]) -> int:
