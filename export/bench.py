@@ -61,7 +61,8 @@ def main(args: Sequence[str]) -> int:
         folder = Path(scratch)
         bundles = bench.bundle or [make_bundle(name, folder) for name in POLICIES]
         print(f"{processor()}, {os.cpu_count()} cores, {interpreter(bench)}; median of {bench.repeats}")
-        print(f"load by {generator()}, on the same cores as the server")
+        busy = f"; load average before: {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
+        print(f"load by {generator()}, on the same cores as the server{busy}")
         for bundle in bundles:
             measure(bundle, folder, bench)
     if bench.venv is not None:
@@ -70,10 +71,8 @@ def main(args: Sequence[str]) -> int:
 
 
 def interpreter(bench: BenchConfig) -> str:
-    """Version of the Python that serves, and whether it was built for speed."""
-    ask = "import platform, sysconfig as s; print(platform.python_version(), s.get_config_var('CONFIG_ARGS') or '')"
-    version, _, flags = subprocess.check_output([python_of(bench), "-c", ask], text=True).strip().partition(" ")
-    return f"Python {version}{'' if '--enable-optimizations' in flags else ' built without --enable-optimizations'}"
+    """Version of the Python that serves."""
+    return subprocess.check_output([python_of(bench), "--version"], text=True).strip()
 
 
 def python_of(bench: BenchConfig) -> str:

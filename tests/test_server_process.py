@@ -15,11 +15,11 @@ pytest_plugins = ["server_fixtures"]
 
 
 @contextmanager
-def started(*args, **environment):
+def started(*args, python=sys.executable, cwd=ROOT, **environment):
     """A server in its own process: the process, its port, its lines; it is ended in the end."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "export.server", *map(str, args), "--host", "127.0.0.1"],
-        cwd=ROOT,
+        [python, "-m", "export.server", *map(str, args), "--host", "127.0.0.1"],
+        cwd=cwd,
         env=os.environ | environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
