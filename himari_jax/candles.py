@@ -14,6 +14,8 @@ from himari_jax.errors import InputError
 COLUMNS = ("open", "high", "low", "close", "volume")
 CALENDARS = ("continuous", "sessions")
 REPAIRS = ("sort",)
+PRICE_RANGE = (1e-18, 1e18)  # the ratio of two prices stays a float32
+MOST_VOLUME = 1e30
 YEAR_MS = 365 * 24 * HOUR_MS
 
 
@@ -151,11 +153,14 @@ def _check_rows(raw: RawCandles) -> RawCandles:
     """Rejects the first row that no market can have made."""
     body_top, body_bottom = np.maximum(raw.open, raw.close), np.minimum(raw.open, raw.close)
     prices = [(name, getattr(raw, name)) for name in COLUMNS[:4]]
+    low, high = PRICE_RANGE
     rules = [(name, ~(np.isfinite(value) & (value > 0)), "finite and > 0") for name, value in prices]
+    rules += [(name, (value < low) | (value > high), f"{low:g} to {high:g}") for name, value in prices]
     rules += [
         ("high", raw.high < body_top, "high >= max(open, close)"),
         ("low", raw.low > body_bottom, "low <= min(open, close)"),
         ("volume", ~(np.isfinite(raw.volume) & (raw.volume >= 0)), "finite and >= 0"),
+        ("volume", raw.volume > MOST_VOLUME, f"up to {MOST_VOLUME:g}"),
     ]
     found = [(int(np.argmax(bad)), name, allowed) for name, bad, allowed in rules if bad.any()]
     if not found:

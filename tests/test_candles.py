@@ -62,6 +62,9 @@ def test_clean_candles_pass_unchanged_and_unreported():
         ("low", 102.1, "low <= min"),
         ("volume", -1.0, ">= 0"),
         ("volume", np.nan, ">="),
+        ("low", 1e-19, "1e-18 to 1e+18"),
+        ("high", 1e19, "1e-18 to 1e+18"),
+        ("volume", 1e31, "up to 1e+30"),
     ],
 )
 def test_a_bad_price_or_volume_is_rejected_with_file_row_time_and_value(name, value, allowed):

@@ -1,7 +1,7 @@
 """Columns: which column of a table is which, and its cells as numbers."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,12 +22,13 @@ ALIASES = {
     "close": ("close", "closeprice", "priceclose", "c"),
     "volume": ("volumebase", "basevolume", "basevol", "baseassetvolume", "volumefrom", "volume", "vol", "v"),
 }
+SYMBOL_NAMES = ("symbol", "ticker", "pair", "instrument")
 PLAIN_VOLUME = ("volume", "vol", "v")
 MONEY = ("usd", "usdt", "usdc", "busd", "fdusd", "tusd", "dai", "eur", "gbp", "jpy", "krw", "try", "chf", "aud", "cad")
 QUOTES = (*MONEY, "btc", "xbt", "eth", "bnb")
 MISSING = ("", "nan", "na", "n/a", "#n/a", "null", "none", "-")
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?inf(inity)?", re.ASCII | re.IGNORECASE)
-THOUSANDS = re.compile(r"[+-]?\d{1,3}(,\d{3})+(\.\d*)?", re.ASCII)
+THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}(,\d{3})+(\.\d*)?", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,18 @@ def choose_columns(names: Sequence[str], symbol: str, origin: str) -> dict[str, 
     return chosen
 
 
+def one_symbol(names: Sequence[str], columns: Iterable[Iterable[object]], origin: str) -> None:
+    """Refuses a file that holds several symbols below each other.
+
+    Raises:
+        InputError: names two of them.
+    """
+    for name, column in zip(names, columns, strict=True):
+        if plain(name) in SYMBOL_NAMES and len(found := sorted(map(str, set(column)))) > 1:
+            two = " and ".join(shown(symbol) for symbol in found[:2])
+            raise InputError(f"{origin}: column {shown(name)} holds {len(found)} symbols, {two}; allowed: one per file")
+
+
 def _base_volumes(keys: Sequence[str], symbol: str) -> list[str]:
     """Columns such as `volume_btc` of a BTC symbol; `volume` beside one counts the money, not the coins."""
     tokens = [plain(token) for token in re.split(r"[^A-Za-z0-9]+", symbol)]
@@ -115,6 +128,11 @@ def read_numbers(cells: Cells, thousands: bool = True) -> tuple[np.ndarray, int]
         elif cell.lower() not in MISSING:
             raise cells.refuse(index, "is no number", "1234.5" + (' or "1,234.5"' if thousands else ""))
     return numbers, separated
+
+
+def thousands_note(cells: int) -> list[str]:
+    """Says that thousands separators were read."""
+    return [f"thousands separators read in {cells} cells"] if cells else []
 
 
 def volume_note(name: str) -> list[str]:

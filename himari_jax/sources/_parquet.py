@@ -10,8 +10,16 @@ import numpy as np
 
 from himari_jax.candles import RawCandles
 from himari_jax.errors import InputError
-from himari_jax.sources._columns import Cells, choose_columns, read_numbers, shown, volume_note
-from himari_jax.sources._times import epoch_times, read_times, refuse_half_clock
+from himari_jax.sources._columns import (
+    Cells,
+    choose_columns,
+    one_symbol,
+    read_numbers,
+    shown,
+    thousands_note,
+    volume_note,
+)
+from himari_jax.sources._times import epoch_times, read_times, refuse_finer, refuse_half_clock
 
 if TYPE_CHECKING:
     import polars as pl
@@ -31,19 +39,21 @@ def read_parquet(data: bytes, symbol: str, origin: str, assume_utc: bool) -> Raw
         with _silence():
             table = pl.read_parquet(io.BytesIO(data))
         names = table.columns
+        one_symbol(names, (column.unique() for column in table), origin)
         chosen = choose_columns(names, symbol, origin)
         if table.height == 0:
             raise InputError(f"{origin}: no candles; allowed: at least one row")
         row = np.arange(1, table.height + 1)
         columns = {role: (names[k], table.to_series(k)) for role, k in chosen.items()}
         time, hours = _parquet_times(*columns.pop("time"), row, origin, assume_utc)
-        numbers = {role: _parquet_numbers(*column, row, origin) for role, column in columns.items()}
+        read = {role: _parquet_numbers(*column, row, origin) for role, column in columns.items()}
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError, ValueError, MemoryError) as error:
         reason = shown(str(error).strip().split("\n")[0])
         raise InputError(f"{origin}: the Parquet file is damaged or of an unknown kind ({reason})") from None
+    numbers = {role: values for role, (values, _) in read.items()}
     if hours is not None:
         refuse_half_clock(hours[0], hours[1], np.stack(list(numbers.values()), axis=1))
-    notes = tuple(volume_note(columns["volume"][0]))
+    notes = (*volume_note(columns["volume"][0]), *thousands_note(sum(count for _, count in read.values())))
     prices = numbers["open"], numbers["high"], numbers["low"], numbers["close"]
     return RawCandles(symbol, origin, row, time, *prices, volume=numbers["volume"], notes=notes)
 
@@ -68,17 +78,20 @@ def _parquet_times(
     zone = getattr(column.dtype, "time_zone", None)
     if zone is None and not assume_utc:
         raise cells.refuse(0, "has no time zone", "times with a zone; --assume-utc reads them as UTC")
-    return column.cast(pl.Datetime("ms", zone)).to_physical().to_numpy(), None
+    moments = column.cast(pl.Datetime("ms", zone))
+    refuse_finer(cells, (moments.cast(column.dtype) != column).to_numpy())
+    return moments.to_physical().to_numpy(), None
 
 
-def _parquet_numbers(name: str, column: "pl.Series", row: np.ndarray, origin: str) -> np.ndarray:
+def _parquet_numbers(name: str, column: "pl.Series", row: np.ndarray, origin: str) -> tuple[np.ndarray, int]:
+    """Float64 (T,), NaN where empty, and how many texts had thousands separators."""
     import polars as pl
 
     if column.dtype == pl.String:
-        return read_numbers(Cells(origin, name, row, column.fill_null("").to_list()))[0]
+        return read_numbers(Cells(origin, name, row, column.fill_null("").to_list()))
     if not column.dtype.is_numeric():
         raise InputError(f"{origin}: column {shown(name)} holds {column.dtype}; allowed: numbers")
-    return column.cast(pl.Float64).fill_null(float("nan")).to_numpy()
+    return column.cast(pl.Float64).fill_null(float("nan")).to_numpy(), 0
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from itertools import islice
 import numpy as np
 
 from himari_jax.errors import InputError
-from himari_jax.sources._columns import plain, score, shown
+from himari_jax.sources._columns import score, shown
 
 HEADER_WITHIN = 10  # lines
 DELIMITERS = ",;\t|"
@@ -128,15 +128,3 @@ def _rows(text: str, above: int, delimiter: str, origin: str) -> Iterator[tuple[
             return
         if len(row) > 1 or (row and row[0].strip()):
             yield begin, row
-
-
-def one_symbol(table: TextTable, origin: str) -> None:
-    """Refuses a file that holds several symbols below each other.
-
-    Raises:
-        InputError: names two of them.
-    """
-    for name, column in zip(table.names, table.columns, strict=True):
-        if plain(name) in ("symbol", "ticker", "pair", "instrument") and len(found := sorted(set(column))) > 1:
-            two = " and ".join(shown(symbol) for symbol in found[:2])
-            raise InputError(f"{origin}: column {shown(name)} holds {len(found)} symbols, {two}; allowed: one per file")

@@ -9,9 +9,17 @@ import numpy as np
 from himari_jax.candles import COLUMNS, RawCandles
 from himari_jax.errors import InputError
 from himari_jax.sources import SourceRequest
-from himari_jax.sources._columns import Cells, choose_columns, plain, read_numbers, volume_note
+from himari_jax.sources._columns import (
+    Cells,
+    choose_columns,
+    one_symbol,
+    plain,
+    read_numbers,
+    thousands_note,
+    volume_note,
+)
 from himari_jax.sources._parquet import read_parquet
-from himari_jax.sources._text import one_symbol, read_text, unzip
+from himari_jax.sources._text import read_text, unzip
 from himari_jax.sources._times import read_times, refuse_half_clock
 
 SUFFIXES = (".parquet", ".csv.gz", ".csv", ".txt")
@@ -56,7 +64,7 @@ def read_candles(data: bytes, suffix: str, symbol: str, origin: str, assume_utc:
 
 def _read_csv(data: bytes, suffix: str, symbol: str, origin: str, assume_utc: bool) -> RawCandles:
     table = read_text(data, origin)
-    one_symbol(table, origin)
+    one_symbol(table.names, table.columns, origin)
     chosen = choose_columns(table.names, symbol, origin)
     cells = {role: Cells(origin, table.names[k], table.line, table.columns[k]) for role, k in chosen.items()}
     notes = ["gzip unpacked"] * (suffix == ".csv.gz") + table.notes + volume_note(cells["volume"].name)
@@ -68,8 +76,7 @@ def _read_csv(data: bytes, suffix: str, symbol: str, origin: str, assume_utc: bo
     for role in COLUMNS:
         numbers[role], count = read_numbers(cells[role], thousands=table.delimiter != ";")
         separated += count
-    if separated:
-        notes.append(f"thousands separators read in {separated} cells")
+    notes += thousands_note(separated)
     if hours is not None:
         refuse_half_clock(cells["time"], hours, np.stack(list(numbers.values()), axis=1))
     prices = numbers["open"], numbers["high"], numbers["low"], numbers["close"]

@@ -1,0 +1,383 @@
+"""Candle files with faults: what each holds, how it is written, and what is promised for it (seeded, plain Python)."""
+
+import gzip
+import io
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta, timezone
+
+import polars as pl
+
+MINUTE, HOUR, DAY = 60_000, 3_600_000, 86_400_000
+START = 1_577_836_800_000  # 2020-01-01T00:00Z, a Wednesday
+COLUMNS = ("open", "high", "low", "close", "volume")
+BARS = (5 * MINUTE, 15 * MINUTE, HOUR, HOUR, HOUR, 4 * HOUR, DAY)
+UNITS = {"s": 1000, "ms": 1, "us": 1e-3, "ns": 1e-6}
+
+
+@dataclass
+class Sheet:
+    """The rows of one file: time in epoch milliseconds and five numbers; what cannot be a number is a text."""
+
+    symbol: str
+    rows: list[list]
+    times: dict[int, str] = field(default_factory=dict)  # row -> what stands there instead of its time
+
+
+@dataclass
+class Case:
+    """Files of one load, how they are written, and what has to come of them."""
+
+    rng: random.Random
+    bar: int
+    sheets: list[Sheet]
+    now: int
+    repair: tuple[str, ...] = ()
+    assume_utc: bool = False
+    calendar: str = "continuous"
+    suffix: str = ".csv"
+    clock: str = "iso"
+    style: dict = field(default_factory=dict)
+    faults: list[str] = field(default_factory=list)
+    refusals: list[str] = field(default_factory=list)  # where not empty, the load fails and says one of these
+    notes: list[str] = field(default_factory=list)  # what the reader has to report
+
+
+def make_case(seed: int) -> Case:
+    """A case from its seed alone: valid rows, a way to write them, and a few faults."""
+    rng = random.Random(seed)
+    bar, length = rng.choice(BARS), rng.choice((16, 30, 60, 60, 120, 480))
+    case = Case(rng, bar, [], START + 10**4 * DAY)
+    for symbol in ("BTC-USD", "ETH-USD")[: rng.choice((1, 1, 1, 2))]:
+        skip = rng.choice((0, 0, 2)) if case.sheets else 0
+        case.sheets.append(Sheet(symbol, walk(rng, bar, length, skip)))
+    choose_writing(case)
+    chosen = rng.sample(sorted(HARMLESS), rng.choice((0, 1, 1, 2, 3)))
+    if rng.random() < 0.35:
+        chosen += rng.sample(sorted(FATAL), rng.choice((1, 1, 2)))
+    for name, fault in (HARMLESS | FATAL).items():  # what moves rows comes before what needs their order
+        if name in chosen and fault(case, rng.choice(case.sheets)) is not False:
+            case.faults.append(name)
+    return case
+
+
+def walk(rng: random.Random, bar: int, length: int, skip: int) -> list[list]:
+    """A random walk of whole cents with opens off the previous close."""
+    close, rows = rng.choice((30_000.0, 1500.0, 12.0)), []
+    for k in range(skip, skip + length):
+        opened = round(close * (1 + rng.uniform(-0.002, 0.002)), 2)
+        close = round(opened * (1 + rng.gauss(0, 0.01)), 2)
+        high, low = round(max(opened, close) * 1.003 + 0.01, 2), round(min(opened, close) * 0.997 - 0.01, 2)
+        rows.append([START + k * bar, opened, high, low, close, round(rng.lognormvariate(5, 1), 3)])
+    return rows
+
+
+def choose_writing(case: Case) -> None:
+    """The kind of file, the form of its times and its quirks."""
+    rng, style = case.rng, case.style
+    case.suffix = rng.choice((".csv", ".csv", ".csv", ".csv.gz", ".txt", ".parquet"))
+    clocks = ("iso", "iso", "utc", "offset", "s", "ms", "us", "ns", "s.0", "naive", "ampm")
+    case.clock = rng.choice(clocks)
+    case.assume_utc = case.clock in ("naive", "ampm")
+    if case.suffix == ".parquet":
+        style["table"] = rng.choice(("texts", "numbers", "stamps", "stamps", "float32"))
+        return
+    style["delimiter"] = "\t" if case.suffix == ".txt" else rng.choice(",,,;|")
+    for name in ("bom", "banner", "crlf", "blank", "unended", "extra", "coin", "quoted", "thousands"):
+        style[name] = rng.random() < 0.12
+    style["thousands"] &= style["delimiter"] != ";"
+    style["comment"] = rng.random() < 0.08
+    for name, note in NOTES.items():
+        if style[name]:
+            case.notes.append(note)
+    if case.suffix == ".csv.gz":
+        case.notes.append("gzip unpacked")
+
+
+NOTES = {
+    "bom": "byte order mark skipped",
+    "banner": "banner line skipped: 'Exported on request'",
+    "comment": "banner line skipped: '# hourly candles'",
+    "unended": "no line end",
+    "coin": "volume from column",
+}
+
+
+# Faults that the boundary repairs and reports, or reads as they are. False: it does not apply here.
+def late(case: Case, sheet: Sheet, least: int = 8) -> int:
+    """Index of a row behind the first few that is still all numbers."""
+    sound = [k for k in range(least, len(sheet.rows) - 2) if not any(isinstance(x, str) for x in sheet.rows[k])]
+    return case.rng.choice(sound)
+
+
+def short_gap(case: Case, sheet: Sheet) -> None:
+    k = late(case, sheet)
+    del sheet.rows[k : k + case.rng.choice((1, 2, 3))]
+
+
+def long_gap(case: Case, sheet: Sheet) -> None:
+    k = late(case, sheet)
+    shift = case.bar * case.rng.choice((4, 5, 40))
+    for row in sheet.rows[k:]:
+        row[0] += shift
+
+
+def century(case: Case, sheet: Sheet) -> bool | None:
+    if len(case.sheets) > 1:
+        return False
+    sheet.rows[0][0] -= 30 * 365 * DAY
+    return None
+
+
+def duplicate(case: Case, sheet: Sheet) -> None:
+    k = late(case, sheet)
+    sheet.rows[k:k] = [list(sheet.rows[k]) for _ in range(case.rng.choice((1, 2)))]
+
+
+def sorted_back(case: Case, sheet: Sheet) -> None:
+    case.repair = ("sort",)
+    if case.rng.random() < 0.5:
+        sheet.rows.reverse()  # newest first
+    else:
+        k = late(case, sheet)
+        sheet.rows[k], sheet.rows[k + 1] = sheet.rows[k + 1], sheet.rows[k]
+
+
+def half_formed(case: Case, sheet: Sheet) -> bool | None:
+    last = max(row[0] for other in case.sheets for row in other.rows)
+    if case.now < START + 10**4 * DAY:
+        return False
+    case.now = last + case.rng.choice((0, 1, case.bar // 2, case.bar - 1))
+    return None
+
+
+def flat_stretch(case: Case, sheet: Sheet) -> bool | None:
+    k, length = late(case, sheet), case.rng.choice((4, 5, 6, 7, 12))
+    if k + length + 1 > len(sheet.rows):
+        return False
+    for row in sheet.rows[k : k + length]:
+        row[1:] = [sheet.rows[k - 1][4]] * 4 + [0.0]
+    return None
+
+
+def jump(case: Case, sheet: Sheet) -> None:
+    factor = case.rng.choice((0.25, 4.0))
+    for row in sheet.rows[late(case, sheet) :]:
+        row[1:5] = [value * factor for value in row[1:5]]
+
+
+def sessions(case: Case, sheet: Sheet) -> None:
+    case.calendar = "sessions"
+
+
+def distant(case: Case, sheet: Sheet) -> None:
+    """Prices and volumes at the ends of what is allowed: every feature stays finite."""
+    factor = case.rng.choice((1e-16, 1e-12, 1e12))
+    for row in sheet.rows:
+        row[1:5] = [value * factor for value in row[1:5]]
+        row[5] *= case.rng.choice((factor, 1e-300, 1e26))
+
+
+HARMLESS: dict[str, Callable[[Case, Sheet], bool | None]] = {
+    f.__name__: f
+    for f in (distant, flat_stretch, jump, short_gap, long_gap, century, half_formed, duplicate, sorted_back, sessions)
+}
+
+
+# Faults that the boundary refuses.
+def refuse(case: Case, *words: str) -> None:
+    case.refusals += words
+
+
+def spoiled(column: int, values: tuple, *words: str) -> Callable[[Case, Sheet], bool | None]:
+    def spoil(case: Case, sheet: Sheet) -> None:
+        sheet.rows[late(case, sheet)][column] = case.rng.choice(values)
+        refuse(case, *words)
+
+    return spoil
+
+
+def high_below(case: Case, sheet: Sheet) -> None:
+    row = sheet.rows[late(case, sheet)]
+    row[2] = min(row[1], row[4]) * 0.99 if case.rng.random() < 0.5 else row[3] * 0.5
+    refuse(case, "high", "low")
+
+
+def low_above(case: Case, sheet: Sheet) -> None:
+    row = sheet.rows[late(case, sheet)]
+    row[3] = max(row[1], row[4]) * 1.01
+    refuse(case, "low", "high")
+
+
+def off_grid(case: Case, sheet: Sheet) -> None:
+    sheet.rows[late(case, sheet)][0] += case.rng.choice((1000, 30_000, 7000))
+    refuse(case, "off the grid", "12-hour clock")
+
+
+def between_milliseconds(case: Case, sheet: Sheet) -> bool | None:
+    k = late(case, sheet)
+    if case.clock not in ("iso", "us", "ns") or case.style.get("table") in ("numbers", "stamps", "float32"):
+        return False
+    moment = text_time(sheet.rows[k][0], case.clock)
+    sheet.times[id(sheet.rows[k])] = moment[:-1] + ".0004Z" if case.clock == "iso" else moment[:-1] + "7"
+    refuse(case, "millisecond")
+    return None
+
+
+def out_of_order(case: Case, sheet: Sheet) -> bool | None:
+    if case.repair:
+        return False
+    k = late(case, sheet)
+    if sheet.rows[k][0] == sheet.rows[k + 1][0]:
+        return False
+    sheet.rows[k], sheet.rows[k + 1] = sheet.rows[k + 1], sheet.rows[k]
+    refuse(case, "--repair sort")
+    return None
+
+
+def contradiction(case: Case, sheet: Sheet) -> None:
+    k = late(case, sheet)
+    sheet.rows.insert(k, [*sheet.rows[k][:5], sheet.rows[k][5] * 2 + 1.0])
+    refuse(case, "for the same time in row")
+
+
+def mixed_units(case: Case, sheet: Sheet) -> bool | None:
+    if case.clock not in ("s", "ms", "us", "ns") or case.style.get("table") == "stamps":
+        return False
+    row = sheet.rows[late(case, sheet)]
+    sheet.times[id(row)] = text_time(row[0], "ms" if case.clock != "ms" else "s")
+    refuse(case, "one unit in one column")
+    return None
+
+
+def no_zone(case: Case, sheet: Sheet) -> bool | None:
+    if not case.assume_utc:
+        return False
+    case.assume_utc = False
+    refuse(case, "--assume-utc")
+    return None
+
+
+def half_clock(case: Case, sheet: Sheet) -> bool | None:
+    if case.bar > HOUR or len(sheet.rows) * case.bar < 2 * DAY or case.style.get("table") == "stamps":
+        return False
+    case.clock, case.assume_utc = "half", True
+    refuse(case, "12-hour clock")
+    return None
+
+
+def from_the_future(case: Case, sheet: Sheet) -> None:
+    case.now = max(row[0] for row in sheet.rows) - 1
+    refuse(case, "opens after now")
+
+
+def no_number(case: Case, sheet: Sheet) -> bool | None:
+    if case.suffix == ".parquet":
+        return False
+    sheet.rows[late(case, sheet)][case.rng.randrange(1, 6)] = case.rng.choice(("abc", "1_0", "$5", "0,123", "1.5K"))
+    refuse(case, "is no number")
+    return None
+
+
+def scaled(case: Case, sheet: Sheet) -> None:
+    """A whole candle that no currency can have, or a volume."""
+    row, factor = sheet.rows[late(case, sheet)], case.rng.choice((1e24, 1e-24, 1e200, 1e-200))
+    if case.rng.random() < 0.3:
+        row[5] = 1e31
+    else:
+        row[1:5] = [value * factor for value in row[1:5]]
+    refuse(case, "1e-18 to 1e+18", "up to 1e+30")
+
+
+FATAL: dict[str, Callable[[Case, Sheet], bool | None]] = {
+    "bad_price": spoiled(1, ("nan", "inf", "-inf", "", "0", "-3", "1e300", "1e-300", "null"), "open", "high", "low"),
+    "bad_scale": scaled,
+    "bad_close": spoiled(4, ("nan", "inf", "", "0.0", "-1e-9", "N/A"), "close", "high", "low"),
+    "bad_volume": spoiled(5, ("nan", "-1", "inf", "", "-0.001"), "volume"),
+    **{
+        f.__name__: f
+        for f in (
+            *(high_below, low_above, off_grid, between_milliseconds, out_of_order, contradiction, mixed_units),
+            *(no_zone, half_clock, from_the_future, no_number),
+        )
+    },
+}
+
+
+# Writing.
+def text_time(time: int, clock: str) -> str:
+    """A time as a file has it."""
+    if clock in UNITS:
+        return str(round(time / UNITS[clock])) if clock in ("s", "ms") else str(time * round(1 / UNITS[clock]))
+    if clock == "s.0":
+        return f"{time / 1000:.1f}" if time % 100 == 0 else f"{time / 1000}"
+    moment = datetime.fromtimestamp(time // 1000, UTC) + timedelta(milliseconds=time % 1000)
+    if clock == "offset":
+        return moment.astimezone(timezone(timedelta(hours=5, minutes=30))).isoformat()
+    half = "%I:%M:%S" if clock in ("ampm", "half") else "%H:%M:%S"
+    text = moment.strftime(f"%Y-%m-%d {half}")
+    return {"iso": text.replace(" ", "T") + "Z", "utc": text + " UTC", "ampm": text + moment.strftime(" %p")}.get(
+        clock, text
+    )
+
+
+def text_number(value: float | str, thousands: bool) -> str:
+    """A number as a file has it; the float it stands for comes back exactly."""
+    if isinstance(value, str):
+        return f'"{value}"' if "," in value else value
+    text = f"{value:,}" if thousands and 1000 <= value < 1e15 else repr(value)
+    return f'"{text}"' if "," in text else text
+
+
+def write(case: Case, sheet: Sheet) -> bytes:
+    """The bytes of a sheet's file."""
+    times = [sheet.times.get(id(row)) or text_time(row[0], case.clock) for row in sheet.rows]
+    if case.suffix == ".parquet":
+        return write_parquet(case, sheet, times)
+    style, mark = case.style, case.style["delimiter"]
+    coin = f"Volume {sheet.symbol[:3]}"
+    names = ["Open Time", "open", "High", "low", "Close", coin if style["coin"] else "volume"]
+    lines = ["# hourly candles"] * style["comment"] + ["Exported on request"] * style["banner"]
+    if style["extra"]:
+        names = ["symbol", *names, "trades"]
+    lines.append(mark.join(names))
+    for time, row in zip(times, sheet.rows, strict=True):
+        cells = [f'"{time}"' if style["quoted"] else time]
+        cells += [text_number(value, style["thousands"]) for value in row[1:]]
+        if style["extra"]:
+            cells = [sheet.symbol, *cells, "17"]
+        lines += [mark.join(cells)] + [""] * (style["blank"] and not style["unended"] and case.rng.random() < 0.1)
+    end = "\r\n" if style["crlf"] else "\n"
+    text = end.join(lines) + ("" if style["unended"] else end)
+    data = (b"\xef\xbb\xbf" if style["bom"] else b"") + text.encode()
+    return gzip.compress(data, 1) if case.suffix == ".csv.gz" else data
+
+
+def write_parquet(case: Case, sheet: Sheet, times: list[str]) -> bytes:
+    """The same rows as a Parquet table with one of several types for times and numbers."""
+    table = case.style["table"]
+    numbers = {name: [row[k] for row in sheet.rows] for k, name in enumerate(COLUMNS, 1)}
+    if table == "texts":
+        columns = {name: pl.Series([text_number(x, False) for x in values]) for name, values in numbers.items()}
+    else:
+        kind = pl.Float32 if table == "float32" else pl.Float64
+        columns = {name: pl.Series([as_float(x) for x in values]).cast(kind) for name, values in numbers.items()}
+    if table == "stamps":
+        unit, zone = case.rng.choice(("ms", "us", "ns")), None if case.clock in ("naive", "ampm") else "Asia/Tokyo"
+        stamps = pl.Series([row[0] for row in sheet.rows]).cast(pl.Datetime("ms")).cast(pl.Datetime(unit))
+        time = stamps if zone is None else stamps.dt.replace_time_zone("UTC").dt.convert_time_zone(zone)
+    elif table == "numbers" and case.clock in UNITS:
+        time = pl.Series([int(text) for text in times])
+    else:
+        time = pl.Series(times)
+    buffer = io.BytesIO()
+    pl.DataFrame({"timestamp": time, **columns}).write_parquet(buffer)
+    return buffer.getvalue()
+
+
+def as_float(value: float | str) -> float | None:
+    """The number of a Parquet cell; None where a text says that there is none."""
+    if not isinstance(value, str):
+        return value
+    return None if value in ("", "null", "N/A") else float(value)
