@@ -1,5 +1,9 @@
 """Quirks of candle files that could be read as something else: refused, or read and reported."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import polars as pl
 import pytest
 from test_files import HOUR, PLAIN, START, parquet, read, refused, with_times
@@ -40,3 +44,14 @@ def test_parquet_reports_and_refuses_what_csv_does():
     refused(parquet(time=texts, symbol=["A", "B"]), "2 symbols", suffix=".parquet")
     stamps = pl.Series([START * 1000, START * 1000 + 1]).cast(pl.Datetime("us")).dt.replace_time_zone("UTC")
     refused(parquet(time=stamps), "row 2", "between two milliseconds", suffix=".parquet")
+
+
+def test_an_abort_of_the_parquet_reader_is_one_line_and_exit_2():
+    code = (
+        "import os; from himari_jax.sources._parquet import _last_words, _silence\n"
+        "with _silence() as stderr, _last_words('error: x.parquet: the Parquet file is damaged', stderr): os.abort()"
+    )
+    root = Path(__file__).parents[1]
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=root, timeout=60)
+    assert done.returncode == 2
+    assert done.stderr == "error: x.parquet: the Parquet file is damaged\n"

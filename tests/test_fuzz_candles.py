@@ -1,15 +1,22 @@
 """Thousands of candle files, most with faults: repaired or refused as promised, nothing changed in silence."""
 
+import csv
+import gzip
+import io
+import random
+import re
 from collections import Counter
+from datetime import UTC, datetime
 
 import numpy as np
 import pytest
 from faulty import COLUMNS, FATAL, HARMLESS, Case, Sheet, as_float, make_case, write
 
-from himari_jax.candles import Candles, DataReport, check_candles
+from himari_jax.candles import Candles, DataReport, RawCandles, check_candles
 from himari_jax.errors import InputError
 from himari_jax.features import market_features
 from himari_jax.sources import SourceRequest, load
+from himari_jax.sources.files import read_candles
 
 
 def run(case: Case, folder) -> tuple[Candles, DataReport]:
@@ -127,6 +134,68 @@ def check_share(seen: Counter, files: int) -> None:
     assert seen["valid"] + seen["refused"] == files
     assert seen["valid"] >= files / 2
     assert all(seen[name] for name in HARMLESS | FATAL)
+
+
+def damage(rng: random.Random, data: bytes) -> bytes:
+    """A file after a bad disk or transfer: bits flipped, cut, or a stretch lost, repeated or overwritten."""
+    kind, at, length = rng.choice("fffclrw"), rng.randrange(len(data)), rng.choice((1, 8, 60, 700))
+    if kind == "f":
+        flipped = bytearray(data)
+        for _ in range(rng.choice((1, 1, 2, 6))):
+            flipped[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
+        return bytes(flipped)
+    middle = {"c": b"", "l": b"", "r": data[at : at + length] * 2, "w": rng.randbytes(length)}[kind]
+    return data[:at] + middle + (b"" if kind == "c" else data[at + length :])
+
+
+def compare_with_lines(raw: RawCandles, data: bytes) -> None:
+    """Every loaded row is what its line of the file says, by another reader, and no line is left out."""
+    lines = list(io.StringIO(data.decode("utf-8-sig"), newline=""))
+    body = [line for line in lines[int(raw.row[0]) - 1 :] if line.strip()]
+    assert len(body) == len(raw.row)
+    for k, number in enumerate(raw.row):
+        cells = next(csv.reader([lines[number - 1]], skipinitialspace=True))
+        stated = [float(cell.replace(",", "") or "nan") for cell in cells[1:]]
+        np.testing.assert_array_equal([getattr(raw, name)[k] for name in COLUMNS], stated)
+        moment = datetime(*map(int, re.findall(r"\d+", cells[0])), tzinfo=UTC)
+        assert moment.timestamp() * 1000 == raw.time[k]
+
+
+def fuzz_bytes(seeds: range) -> Counter:
+    """Reads one damaged file per seed; how many were still read, and how many refused."""
+    seen: Counter = Counter()
+    for seed in seeds:
+        rng, case = random.Random(seed), make_case(seed, whole=True)
+        case.suffix = rng.choice((".csv", ".csv", ".csv.gz"))
+        plain = write(case, case.sheets[0])
+        data = damage(rng, plain)
+        try:
+            raw = read_candles(data, case.suffix, "BTC-USD", "BTC-USD.csv")
+            candles, _ = check_candles([raw])
+            assert np.isfinite(market_features(candles)[0]).all(), seed
+        except InputError as refusal:
+            text = str(refusal)
+            assert text.startswith("BTC-USD.csv: "), seed
+            assert "\n" not in text, seed
+            seen["refused"] += 1
+            continue
+        except Exception as error:
+            raise AssertionError(f"seed {seed}") from error
+        if case.suffix == ".csv.gz":  # it has a checksum
+            raw, data = read_candles(data, ".csv.gz", "BTC-USD", "BTC-USD.csv"), gzip.decompress(data)
+            assert data == gzip.decompress(plain), seed
+        compare_with_lines(raw, data)
+        seen["read"] += 1
+    return seen
+
+
+def test_damaged_bytes_are_refused_in_one_line_or_read_as_the_lines_say():
+    assert fuzz_bytes(range(500))["read"] > 10
+
+
+@pytest.mark.slow
+def test_5000_files_of_damaged_bytes_are_refused_or_read_as_the_lines_say():
+    print(dict(fuzz_bytes(range(1000, 6000))))
 
 
 def test_candles_with_faults_are_repaired_or_refused_as_promised_and_never_changed_in_silence(tmp_path):

@@ -1,9 +1,11 @@
 """Parquet tables: columns of times and numbers of any common type as candles."""
 
+import ctypes
 import io
 import os
+import signal
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -36,7 +38,7 @@ def read_parquet(data: bytes, symbol: str, origin: str, assume_utc: bool) -> Raw
     if not (data.startswith(b"PAR1") and data.endswith(b"PAR1")):
         raise InputError(f"{origin}: not a whole Parquet file as its name says; allowed: Parquet, or name it .csv")
     try:
-        with _silence():
+        with _silence() as stderr, _last_words(f"error: {origin}: the Parquet file is damaged", stderr):
             table = pl.read_parquet(io.BytesIO(data))
         names = table.columns
         one_symbol(names, (column.unique() for column in table), origin)
@@ -95,17 +97,42 @@ def _parquet_numbers(name: str, column: "pl.Series", row: np.ndarray, origin: st
 
 
 @contextmanager
-def _silence() -> Iterator[None]:
-    """Keeps the standard error empty: polars prints a stack where a damaged file only deserves our one line."""
+def _silence() -> Iterator[int]:
+    """Keeps the standard error empty: polars prints a stack where a damaged file only deserves our one line.
+
+    Yields a descriptor that still leads to it, or -1.
+    """
     try:
         kept = os.dup(2)
     except OSError:  # there is no standard error
-        yield
+        yield -1
         return
     try:
         with open(os.devnull, "wb") as nowhere:
             os.dup2(nowhere.fileno(), 2)
-        yield
+        yield kept
     finally:
         os.dup2(kept, 2)
         os.close(kept)
+
+
+@contextmanager
+def _last_words(line: str, stderr: int) -> Iterator[None]:
+    """Ends the process with a line and 2 where polars aborts it: a damaged length can ask for memory without bounds.
+
+    Rust aborts then, which Python cannot catch; `signal.signal` would only run after polars has returned.
+    """
+
+    def leave(number: int) -> None:
+        with suppress(OSError):
+            os.write(stderr, f"{line}\n".encode())
+        os._exit(2)
+
+    handler = ctypes.CFUNCTYPE(None, ctypes.c_int)(leave)
+    set_handler = ctypes.CDLL(None).signal
+    set_handler.restype, set_handler.argtypes = ctypes.c_void_p, (ctypes.c_int, ctypes.c_void_p)
+    before = set_handler(signal.SIGABRT, ctypes.cast(handler, ctypes.c_void_p))
+    try:
+        yield
+    finally:
+        set_handler(signal.SIGABRT, before)
