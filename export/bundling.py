@@ -23,7 +23,7 @@ from export.runtime import SCHEMA, features_hash
 from himari_jax.candles import COLUMNS
 from himari_jax.errors import InputError, StorageError
 from himari_jax.features import ACCOUNT_FEATURES, MARKET_FEATURES, observation_names, windows
-from himari_jax.policies.policy import act, squash
+from himari_jax.policies.policy import act, mean_action
 from himari_jax.splits import decision_rows
 from train.agents import Agent, load_agent, market_of
 from train.contest import cuts_of
@@ -95,7 +95,7 @@ def export_graph(agent: Agent, variables: Any) -> bytes:
 
     def forward(observation: jax.Array, *carry: jax.Array) -> tuple[jax.Array, ...]:
         after, output = act(policy, variables, jax.tree.unflatten(tree, carry), observation)
-        return squash(output.mean), output.value, *jax.tree.leaves(after)
+        return mean_action(output), output.value, *jax.tree.leaves(after)
 
     shapes = [("B", width), *(("B", *leaf.shape[1:]) for leaf in leaves)]
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
@@ -154,7 +154,7 @@ def make_golden(agent: Agent, variables: Any, ground: Ground) -> dict[str, np.nd
             env_state, carry = state
             obs = env.observation(env_state, params)
             carry, output = act(policy, variables, carry, obs[None])
-            multiplier = squash(output.mean[0])
+            multiplier = mean_action(output)[0]
             account = env_state.account
             _, env_state, *_ = env.step_env(jax.random.key(0), env_state, multiplier, params)
             told = obs, multiplier, output.value[0], account.weights, account.entry_ratio
@@ -192,7 +192,7 @@ def make_probe(agent: Agent, variables: Any, ground: Ground) -> dict[str, np.nda
     after, output = jax.jit(act, static_argnums=0)(agent.policy, variables, jax.tree.unflatten(tree, carry), obs)
     return {
         "observation": obs,
-        "multiplier": np.asarray(squash(output.mean)),
+        "multiplier": np.asarray(mean_action(output)),
         "value": np.asarray(output.value),
         **{f"carry_{i}": leaf for i, leaf in enumerate(carry)},
         **{f"next_carry_{i}": np.asarray(leaf) for i, leaf in enumerate(jax.tree.leaves(after))},

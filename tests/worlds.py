@@ -58,6 +58,7 @@ HYPER = {
     "ent_coef": 0.0,
     "vf_coef": 0.5,
     "max_grad_norm": 0.5,
+    "final_std": 1.0,
 }
 
 

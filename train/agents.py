@@ -174,9 +174,12 @@ def load_agent(folder: Path, checkpoint: str = "best") -> Agent:
         CheckpointError: the checkpoint is damaged.
     """
     config, stored = stored_config(folder), stored_json(folder)
+    if config.data.env is not None:
+        raise InputError(f"{folder}: trained on {config.data.env}, not on candles; its report.html has the judgement")
     saved = read_saved(folder, checkpoint)
     assets = len(stored["data"]["symbols"])
-    policy = make_learner(config, TradingEnv(assets, tuple(config.market.reward_terms))).policy
+    env = TradingEnv(assets, tuple(config.market.reward_terms))
+    policy = make_learner(config, env, config.market.cost > 0, 1.0).policy
     wanted = jax.eval_shape(
         lambda: policy.init(
             jax.random.key(0), policy.initial_carry(1), np.zeros((1, observation_width(assets)), np.float32)

@@ -268,10 +268,16 @@ class PPOConfig:
     """Clip range of the ratio."""
     clip_value: bool = False
     """Clip the value's change as well."""
+    baseline: Literal["value", "mean-action"] = "value"
+    """What an action is compared with: the value, or what the mean action would have earned on the same prices."""
+    algorithm: Literal["ppo", "pathwise"] = "ppo"
+    """pathwise: the gradient of the reward through the account, without exploration noise."""
     ent_coef: float = 0.0
     """Weight of the entropy bonus."""
     vf_coef: float = 0.5
     """Weight of the value loss."""
+    final_std: float = 1.0
+    """Share of the exploration's deviation that annealing leaves at the end (geometric); 1: only as it learns."""
     max_grad_norm: float = 0.5
     """Gradient norm beyond which the gradient is scaled down."""
 
@@ -288,6 +294,7 @@ class PPOConfig:
         for name in ("gamma", "gae_lambda", "final_learning_rate"):
             value = getattr(self, name)
             require(0 <= value <= 1, flag(name), value, "0 to 1")
+        require(0 < self.final_std <= 1, "--final-std", self.final_std, "above 0, up to 1")
         for name in ("ent_coef", "vf_coef"):
             value = getattr(self, name)
             require(value >= 0 and math.isfinite(value), flag(name), value, "0 or more")

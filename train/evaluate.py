@@ -20,7 +20,7 @@ from envs.portfolio import Account, Costs, liquidated_gain, open_account, step_a
 from envs.trading import assemble_observation
 from himari_jax.candles import Candles
 from himari_jax.policies.core import reset_carry
-from himari_jax.policies.policy import Policy, act, squash
+from himari_jax.policies.policy import Policy, act, mean_action
 from himari_jax.sizing import cap_targets
 from himari_jax.splits import Stretches, decision_rows
 
@@ -165,7 +165,7 @@ def run_policy(policy: Policy, steps: int, variables: dict, tape: Tape, lanes: L
             seen, first = tape.seen[lanes.delay, at], tape.first[at]
             account, carry = refresh(first, account), reset_carry(carry, first)
             carry, output = act(policy, variables, carry, observe(market.features[seen], market.corr[seen], account))
-            multiplier = squash(output.mean)
+            multiplier = mean_action(output)
             target = cap_targets(multiplier, market.base[seen], limits.max_position_pct, limits.max_gross)
             moves = tape.to_fill[at].T, tape.to_mark[at].T
             bar = Bar(target.T, *moves, tape.tradable[at].T, (i == steps - 1) | tape.last[at])

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import optax
 
 from himari_jax.policies.policy import Policy, unroll
-from train.losses import Batch, LossTerms, gae, ppo_loss
+from train.losses import Batch, LossTerms, compared_advantage, gae, ppo_loss
 from train.rollout import Players, Transition, reset_players, rollout
 
 BLOCKS = 8  # the shuffle stays inside this many blocks of environments, so that sharding changes nothing
@@ -27,6 +27,7 @@ class Hyperparameters(NamedTuple):
     ent_coef: jax.Array
     vf_coef: jax.Array
     max_grad_norm: jax.Array
+    final_std: jax.Array  # share of the exploration's deviation that annealing leaves at the end
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,7 @@ class Sizes:
     num_minibatches: int
     episode_steps: int
     clip_value: bool = False
+    compare: bool = False
 
     @property
     def steps_per_update(self) -> int:
@@ -136,7 +138,10 @@ class Learner:
 
     def play(self, params: Any, variables: dict, players: Players) -> tuple[Players, Transition]:
         """One rollout."""
-        return rollout(self.env, params, self.policy, variables, players, self.sizes.rollout_steps, self.sizes.slots)
+        sizes = self.sizes
+        return rollout(
+            self.env, params, self.policy, variables, players, sizes.rollout_steps, sizes.slots, sizes.compare
+        )
 
     def update(self, runner: Runner, params: Any) -> tuple[Runner, Metrics]:
         """One rollout and its epochs of minibatches."""
@@ -148,6 +153,7 @@ class Learner:
         epoch = partial(self.epoch, batch=batch, first_carry=first_carry, runner=runner)
         learned, (terms, norms) = jax.lax.scan(epoch, learned, jax.random.split(key_shuffle, self.sizes.update_epochs))
         variables, opt_state = learned
+        variables = cool(variables, runner.hyper)
         after = runner._replace(
             variables=variables, opt_state=opt_state, players=players, key=key, update=runner.update + 1
         )
@@ -164,6 +170,16 @@ class Learner:
             runner.hyper.gamma,
             runner.hyper.gae_lambda,
         )
+        returns = advantage + played.value
+        if self.sizes.compare:
+            advantage = compared_advantage(
+                advantage,
+                (played.reward - played.mean_reward) * runner.reward_scale,
+                jnp.where(played.terminated, 0, played.next_value) - played.mean_value,
+                played.terminated | played.truncated,
+                runner.hyper.gamma,
+                runner.hyper.gae_lambda,
+            )
         return Batch(
             obs=played.obs,
             reset=played.reset,
@@ -171,7 +187,7 @@ class Learner:
             log_prob=played.log_prob,
             value=played.value,
             advantage=advantage,
-            returns=advantage + played.value,
+            returns=returns,
         )
 
     def epoch(self, learned: tuple, key: jax.Array, batch: Batch, first_carry: Any, runner: Runner):
@@ -212,6 +228,16 @@ def learning_rate(hyper: Hyperparameters, update: jax.Array) -> jax.Array:
     """Linear from the learning rate to its final share over `total_updates`."""
     done = jnp.clip(update / hyper.total_updates, 0, 1)
     return hyper.learning_rate * (1 - done * (1 - hyper.final_learning_rate))
+
+
+def cool(variables: dict, hyper: Hyperparameters) -> dict:
+    """Variables with the deviation of the exploration lowered by one update's share of its annealing.
+
+    Noise that the squash bends biases what is learned; what is found with much of it is finished with little.
+    """
+    params = variables["params"]
+    step = jnp.log(hyper.final_std) / hyper.total_updates
+    return {**variables, "params": {**params, "log_std": params["log_std"] + step}}
 
 
 def shuffle(key: jax.Array, sizes: Sizes) -> jax.Array:

@@ -1,7 +1,7 @@
 """`python -m train.report`: a run folder as one self-contained page, report.html; light: no jax."""
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
@@ -80,14 +80,30 @@ def write_text(path: Path, text: str) -> None:
 
 def page(run: Run, extra: Extra) -> str:
     """The whole page."""
+    title = f"{run.result['verdict'].get('word', '-')}: {' '.join(symbols_of(run))}, {run.name}"
+    return document(title, top(run), all_sections(run, extra), made_by(run.config, run.name))
+
+
+def made_by(config: Mapping[str, Any], name: str) -> str:
+    """What made a page, in words."""
+    commit = str(config.get("commit") or "-")[:12]
+    return f"HIMARI JAX {config.get('himari_jax', '-')}, commit {commit}, run {name}"
+
+
+def document(title: str, header: str, found: Iterable[tuple[str, str]], footer: str) -> str:
+    """A page that needs nothing from elsewhere.
+
+    Args:
+        title: of the window.
+        header: HTML.
+        found: heading and HTML of each section; those without HTML are left out.
+        footer: what made it, text.
+    """
     from plotly.offline import get_plotlyjs
 
-    sections = [(name, body) for name, body in all_sections(run, extra) if body]
+    sections = [(name, body) for name, body in found if body]
     links = "".join(f'<a href="#s{i}">{escape(name)}</a>' for i, (name, _) in enumerate(sections))
     parts = [f'<section id="s{i}"><h2>{escape(k)}</h2>{text}</section>' for i, (k, text) in enumerate(sections)]
-    title = f"{run.result['verdict'].get('word', '-')}: {' '.join(symbols_of(run))}, {run.name}"
-    commit = str(run.config.get("commit") or "-")[:12]
-    made_by = f"HIMARI JAX {run.config.get('himari_jax', '-')}, commit {commit}, run {run.name}"
     library = get_plotlyjs().replace("</script", "<\\/script")
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
@@ -96,8 +112,8 @@ def page(run: Run, extra: Extra) -> str:
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         '<meta name="color-scheme" content="light dark">'
         f"<title>{escape(title)}</title><style>{STYLE}</style></head><body>"
-        f"<header>{top(run)}</header><nav aria-label='sections'>{links}</nav><main>{''.join(parts)}</main>"
-        f"<footer>{escape(made_by)}. Nothing here is investment advice.</footer>"
+        f"<header>{header}</header><nav aria-label='sections'>{links}</nav><main>{''.join(parts)}</main>"
+        f"<footer>{escape(footer)}. Nothing here is investment advice.</footer>"
         "<noscript><p>The plots need JavaScript; nothing is fetched.</p></noscript>"
         f"<script>{library}</script><script>{SCRIPT}</script></body></html>\n"
     )

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from himari_jax.policies.core import reset_carry
-from himari_jax.policies.policy import Policy, act, log_prob, squash
+from himari_jax.policies.policy import Policy, act, log_prob, mean_action, squash
 
 
 class Transition(NamedTuple):
@@ -21,6 +21,8 @@ class Transition(NamedTuple):
     reward: jax.Array  # (S, B)
     terminated: jax.Array  # (S, B) bool
     truncated: jax.Array  # (S, B) bool
+    mean_reward: jax.Array  # (S, B) that the mean action would have had, on the same prices; 0 unless asked for
+    mean_value: jax.Array  # (S, B) of where the mean action would have led; likewise
 
 
 class Players(NamedTuple):
@@ -60,7 +62,7 @@ def reset_players(env, params, policy: Policy, keys: jax.Array) -> Players:
 
 
 def rollout(
-    env, params, policy: Policy, variables: dict, players: Players, steps: int, slots: int = 1
+    env, params, policy: Policy, variables: dict, players: Players, steps: int, slots: int = 1, compare: bool = False
 ) -> tuple[Players, Transition]:
     """Plays S steps.
 
@@ -72,6 +74,8 @@ def rollout(
         players: where the environments stand.
         steps: S.
         slots: J, the most time limits that an environment can meet in S steps.
+        compare: whether to play the mean action beside every action: one more step of the environment, and of the
+            policy for the value of where it leads.
     """
     keys, noise, step_keys = draw(players.keys, steps, env.action_space(params).shape[0])
     ends = empty_ends(players, slots)
@@ -79,7 +83,12 @@ def rollout(
     def step(state: tuple[Players, Ends], inputs: tuple[jax.Array, jax.Array]):
         players, ends = state
         noise, key = inputs
+        before = players
         players, ends, record = play_step(env, params, policy, variables, players, ends, noise, key)
+        record["mean_reward"] = record["mean_value"] = jnp.zeros_like(record["reward"])
+        if compare:
+            beside = play_mean(env, params, policy, variables, before, players.carry, key)
+            record["mean_reward"], record["mean_value"] = beside
         return (players, ends), record
 
     (players, ends), records = jax.lax.scan(step, (players, ends), (noise, step_keys))
@@ -115,6 +124,25 @@ def play_step(env, params, policy, variables, players: Players, ends: Ends, nois
     }
     ends = note_end(ends, truncated & ~terminated, info["final_observation"], carry)
     return Players(env_state, obs, terminated | truncated, carry, players.keys), ends, record
+
+
+def play_mean(env, params, policy, variables, players: Players, carry: Any, key: jax.Array):
+    """Reward of the mean action and value of where it leads, (B,) each, on the prices that the action met.
+
+    Args:
+        env, params, policy, variables: as `rollout` has them.
+        players: before the step.
+        carry: of the policy after the step.
+        key: of the step.
+    """
+    # A second forward pass for the mean is what the compiler makes one of.
+    _, output = act(policy, variables, reset_carry(players.carry, players.reset), players.obs)
+    keys = jax.vmap(jax.random.split)(key)[:, 0]  # as gymnax's `step` draws it
+    obs, _, reward, terminated, _ = jax.vmap(env.step_env, (0, 0, 0, None))(
+        keys, players.env_state, mean_action(output), params
+    )
+    _, output = act(policy, variables, carry, obs)
+    return reward, jnp.where(terminated, 0, output.value)
 
 
 def empty_ends(players: Players, slots: int) -> Ends:

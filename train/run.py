@@ -55,8 +55,8 @@ def announce(exam: Exam, folder: Path) -> None:
     rounding = f", rounded up from {config.wanted_steps:,}" if steps != config.wanted_steps else ""
     print(
         f"{config.policy.policy}, {setup.width} numbers in, {setup.learner.env.num_assets} out; {steps:,} steps = "
-        f"{config.total_updates} updates of {config.num_envs} environments x {config.ppo.rollout_steps} bars{rounding}; "
-        f"on {jax.devices()[0].device_kind}"
+        f"{config.total_updates} updates of {config.num_envs} environments x {config.ppo.rollout_steps} bars"
+        f"{rounding}; on {jax.devices()[0].device_kind}"
     )
     print(f"run folder: {folder}")
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from envs.oracles.oracle import Oracle
-from himari_jax.policies.policy import Policy, act, squash
+from himari_jax.policies.policy import Policy, act, mean_action
 
 BURN_IN = 100  # bars before the score counts
 
@@ -100,7 +100,7 @@ def both_move(env: Oracle, policy: Policy, variables: dict, players: Players, ke
     market = players.market
     obs = jax.vmap(env.observe)(market, players.weights)
     carry, output = act(policy, variables, players.carry, obs)
-    multiplier = squash(output.mean)
+    multiplier = mean_action(output)
     weights = jax.vmap(env.position)(multiplier)
     memory, best = jax.vmap(env.best)(players.memory, market, players.best)
     _, instead = jax.vmap(env.best)(players.memory, market, players.weights)

@@ -20,6 +20,7 @@ from himari_jax.sources import SourceRequest, load
 from himari_jax.splits import Split, decision_rows, split_rows
 from train.config import Config, MarketConfig
 from train.learner import Hyperparameters, Learner, Runner, Sizes, train_chunk
+from train.pathwise import PathwiseLearner
 
 
 @dataclass(frozen=True)
@@ -157,10 +158,17 @@ def make_learner(config: Config, env: Any, costly: bool, start: float) -> Learne
     )
     ppo = config.ppo
     sizes = Sizes(
-        config.num_envs, ppo.rollout_steps, ppo.update_epochs, ppo.num_minibatches, ppo.episode_steps, ppo.clip_value
+        num_envs=config.num_envs,
+        rollout_steps=ppo.rollout_steps,
+        update_epochs=ppo.update_epochs,
+        num_minibatches=ppo.num_minibatches,
+        episode_steps=ppo.episode_steps,
+        clip_value=ppo.clip_value,
+        compare=ppo.baseline == "mean-action",
     )
     first = policy.initial_multiplier or start
-    return Learner(env, Policy(core, env.num_assets, heads, config.initial_log_std(costly), first), sizes)
+    kind = PathwiseLearner if ppo.algorithm == "pathwise" else Learner
+    return kind(env, Policy(core, env.num_assets, heads, config.initial_log_std(costly), first), sizes)
 
 
 def hyperparameters(config: Config) -> Hyperparameters:

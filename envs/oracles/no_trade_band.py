@@ -14,7 +14,7 @@ from envs.oracles.numerics import interpolation, trade
 from envs.oracles.oracle import Memory, Optimum, require
 
 GRID = np.linspace(0, 1, 2001)  # of weights
-TOLERANCE = 1e-11  # of the growth per bar
+TOLERANCE = 1e-13  # of the growth per bar
 
 
 @dataclass(frozen=True)

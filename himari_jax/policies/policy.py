@@ -155,6 +155,17 @@ def squash(u: jax.Array) -> jax.Array:
     return 2 * nn.sigmoid(u)
 
 
+def mean_action(output: Output) -> jax.Array:
+    """The multiplier without exploration: the mean of the squashed normal, not the squash of its mean.
+
+    `2 sigmoid(mean / sqrt(1 + pi / 8 std^2))`. What is learned with noise is learned of this mean: the squash of the
+    mean lies further out, the more so the larger the noise.
+
+    Source: MacKay, "The evidence framework applied to classification networks", 1992 (the approximation).
+    """
+    return squash(output.mean / jnp.sqrt(1 + jnp.pi / 8 * jnp.exp(2 * output.log_std)))
+
+
 def log_prob(output: Output, u: jax.Array) -> jax.Array:
     """Log density of u, summed over the assets, (..., N) -> (...).
 

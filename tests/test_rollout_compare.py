@@ -1,0 +1,163 @@
+"""The mean action beside every action, and the gradient through the account."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from worlds import World, hyper, noise_close
+
+from envs.oracles import make_oracle
+from envs.oracles.oracle import OracleParams
+from himari_jax.policies.policy import Output, mean_action, squash
+from train.learner import Learner, Sizes, cool
+from train.losses import compared_advantage
+from train.pathwise import PathwiseLearner
+from train.score import score_policies
+
+SMALL = Sizes(
+    num_envs=16, rollout_steps=24, update_epochs=2, num_minibatches=2, episode_steps=10, compare=True
+)  # episodes end inside rollouts
+KINDS = [("mlp", 1), ("mlp", 3), ("lstm", 1)]
+
+
+def world(kind, log_std=-0.5, cost=0.001, learner=Learner, seed=0):
+    return World(noise_close(700, kind[1]), kind[0], cost, SMALL, learner, log_std=log_std, seed=seed)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_without_noise_the_mean_action_earns_what_the_action_earns_and_leads_where_it_leads(kind):
+    one = world(kind, log_std=-20.0)
+    runner = one.start()
+    _, played = jax.jit(one.learner.play)(one.params, runner.variables, runner.players)
+    np.testing.assert_allclose(played.mean_reward, played.reward, atol=1e-7)
+    np.testing.assert_allclose(played.mean_value, np.where(played.terminated, 0, played.next_value), atol=1e-5)
+    assert np.abs(played.reward).max() > 1e-4
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_with_noise_the_mean_action_meets_the_same_prices(kind):
+    one = world(kind, log_std=0.0, cost=0.0)
+    runner = one.start()
+    _, played = jax.jit(one.learner.play)(one.params, runner.variables, runner.players)
+    reward, beside = np.asarray(played.reward).ravel(), np.asarray(played.mean_reward).ravel()
+    assert np.abs(reward - beside).max() > 1e-4
+    assert np.corrcoef(reward, beside)[0, 1] > 0.7
+
+
+def test_what_is_not_asked_for_is_zero():
+    plain = World(noise_close(700, 1), "mlp", 0.001, SMALL.__class__(16, 24, 2, 2, 10))
+    runner = plain.start()
+    _, played = jax.jit(plain.learner.play)(plain.params, runner.variables, runner.players)
+    assert not played.mean_reward.any()
+    assert not played.mean_value.any()
+
+
+def test_the_compared_advantage_by_hand():
+    # gamma .5, lambda .5: gain + .5 ahead + .25 x the next step's estimate, nothing across an end.
+    advantage = jnp.array([[4.0], [8.0], [16.0]])
+    gain, ahead = jnp.array([[1.0], [2.0], [3.0]]), jnp.array([[2.0], [4.0], [6.0]])
+    done = jnp.array([[False], [True], [False]])
+    found = compared_advantage(advantage, gain, ahead, done, jnp.float32(0.5), jnp.float32(0.5))
+    np.testing.assert_allclose(found[:, 0], [1 + 1 + 2, 2 + 2, 3 + 3])
+
+
+def test_the_mean_action_is_the_mean_of_the_actions():
+    noise = jax.random.normal(jax.random.key(0), (200_000, 1))
+    for mean in (-3.0, -0.7, 0.0, 1.5):
+        for log_std in (-2.0, -0.5, 0.0):
+            output = Output(jnp.full((1, 1), mean), jnp.full((1, 1), log_std), jnp.zeros(1))
+            drawn = squash(output.mean + jnp.exp(output.log_std) * noise).mean()
+            assert abs(mean_action(output)[0, 0] - drawn) < 0.012
+
+
+def test_exploration_is_annealed_to_its_share():
+    scalars = hyper(final_std=0.25, total_updates=8)
+    variables = {"params": {"log_std": jnp.array([-0.5, 1.0])}}
+    for _ in range(8):
+        variables = cool(variables, scalars)
+    np.testing.assert_allclose(variables["params"]["log_std"], np.array([-0.5, 1.0]) + np.log(0.25), rtol=1e-5)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_pathwise_gradient_is_the_slope_of_the_reward(kind):
+    one = world(kind, learner=PathwiseLearner)
+    runner = one.start()
+    keys = jax.random.split(jax.random.key(5), 8)[:, None].repeat(SMALL.num_envs, 1)
+    variables = runner.variables
+
+    @jax.jit
+    def reward(shift):
+        params = variables["params"]
+        path = ("actor", f"Dense_{len(one.policy.head_hidden)}", "bias")
+        head = params[path[0]]
+        bent = {**head, path[1]: {**head[path[1]], path[2]: head[path[1]][path[2]] + shift}}
+        now = {**variables, "params": {**params, "actor": bent}}
+        play = partial(one.learner.play_one, one.params, now)
+        return 1e3 * jax.lax.scan(play, runner.players, keys)[1][0].mean()
+
+    step = 0.02
+    slope = (reward(step) - reward(-step)) / (2 * step)
+    np.testing.assert_allclose(jax.grad(reward)(0.0), slope, rtol=0.05, atol=2e-4)
+    assert abs(slope) > 1e-4
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_pathwise_finds_a_leak(kind):
+    sizes = Sizes(num_envs=64, rollout_steps=32, update_epochs=1, num_minibatches=4, episode_steps=100)
+    one = World(noise_close(1500, kind[1]), kind[0], 0.0, sizes, PathwiseLearner, leak=True)
+    before = one.play(one.start()).returns.mean()
+    runner, told = one.train(40)
+    assert one.play(runner).returns.mean() > before + 5e-4
+    assert np.isfinite(told.terms.loss)
+    assert told.grad_norm > 0
+
+
+def constant(env, bias):
+    one = make_policy(env)
+    variables = one.init(jax.random.key(0), one.initial_carry(1), jnp.zeros((1, env.width)))
+    zeros = jax.tree.map(jnp.zeros_like, variables)
+    params = {**zeros["params"], "log_std": jnp.full(env.num_assets, -20.0)}
+    actor = {"Dense_0": {**params["actor"]["Dense_0"], "bias": jnp.full(env.num_assets, bias)}}
+    return one, {"params": {**params, "actor": actor}, "constants": variables["constants"]}
+
+
+def make_policy(env):
+    from himari_jax.policies import make_core
+    from himari_jax.policies.policy import Policy
+
+    core, heads = make_core("mlp", hidden_dim=8, num_layers=1, lstm_hidden_dim=8, lstm_num_layers=1)
+    return Policy(core, env.num_assets, heads, -20.0)
+
+
+def test_the_score_of_a_constant_policy_is_its_growth():
+    env = make_oracle("merton", {})
+    policy, variables = constant(env, -1.0)
+    pair = jax.tree.map(lambda x: jnp.stack([x, x]), variables)
+    scores = score_policies(env, policy, pair, jax.random.key(0), 16, 50)
+    weight = float(squash(jnp.float32(-1.0))) / 2
+    assert len(scores) == 2
+    assert abs(scores[0].value - env.growth(weight)) < 1e-9
+    assert abs(scores[0].weights[0] - weight) < 1e-6
+    assert scores[0].turnover < 1e-6
+
+
+def test_the_score_pairs_a_policy_with_the_best_on_the_same_path():
+    env = make_oracle("hidden-drift", {})
+    policy, variables = constant(env, 0.0)
+    one = jax.tree.map(lambda x: x[None], variables)
+    score = score_policies(env, policy, one, jax.random.key(0), 512, 500)[0]
+    assert abs(score.value) < 4 * score.error + 1e-6  # holding nothing earns nothing
+    assert score.error < 0.05 * env.optimum.value
+
+
+def test_players_of_a_market_without_a_state_are_trained(  # leaves of size 0
+):
+    env = make_oracle("merton", {})
+    policy, variables = constant(env, -1.0)
+    learner = PathwiseLearner(env, policy, Sizes(16, 8, 1, 4, 50))
+    params = OracleParams(max_steps_in_episode=jnp.int32(50))
+    runner = learner.init(jax.random.key(0), params, hyper(), variables)
+    after, _ = jax.jit(learner.update)(runner, params)
+    assert after.update == 1

@@ -1,0 +1,96 @@
+"""The gradient of the reward through the account: direct reinforcement, without exploration noise."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from himari_jax.policies.core import reset_carry
+from himari_jax.policies.policy import act, mean_action
+from train.learner import Learner, Metrics, Runner, learning_rate, optimiser
+from train.losses import LossTerms
+from train.rollout import Players
+
+
+@dataclass(frozen=True)
+class PathwiseLearner(Learner):
+    """Ascends the mean reward of the mean action: prices do not react, so a rollout is a differentiable function.
+
+    Environments play in groups, one after the other, each with the weights that the group before left; the gradient
+    is cut where a rollout begins.
+
+    Source: Moody and Saffell, "Learning to trade via direct reinforcement", 2001.
+    """
+
+    def update(self, runner: Runner, params: Any) -> tuple[Runner, Metrics]:
+        """One rollout of every environment, a step of the optimiser after each group."""
+        groups = self.sizes.num_minibatches
+
+        def split(x: jax.Array) -> jax.Array:
+            return x.reshape(groups, x.shape[0] // groups, *x.shape[1:])
+
+        def step(learned: tuple, players: Players):
+            players, learned, told = self.ascend(learned, players, runner, params)
+            return learned, (players, told)
+
+        learned = (runner.variables, runner.opt_state)
+        learned, (players, told) = jax.lax.scan(step, learned, jax.tree.map(split, runner.players))
+        players = jax.tree.map(lambda x: x.reshape(x.shape[0] * x.shape[1], *x.shape[2:]), players)
+        variables, opt_state = learned
+        after = runner._replace(variables=variables, opt_state=opt_state, players=players, update=runner.update + 1)
+        return after, self.summarise_groups(variables, told)
+
+    def ascend(self, learned: tuple, players: Players, runner: Runner, params: Any) -> tuple[Players, tuple, tuple]:
+        """One step of the optimiser on one group."""
+        variables, opt_state = learned
+        keys, key_step = jnp.moveaxis(jax.vmap(jax.random.split)(players.keys), 1, 0)
+        moves = jax.vmap(lambda k: jax.random.split(k, self.sizes.rollout_steps), out_axes=1)(key_step)
+
+        def loss(weights: dict) -> tuple[jax.Array, tuple]:
+            now = {**variables, "params": weights}
+            after, (reward, terminated, done) = jax.lax.scan(
+                lambda players, key: self.play_one(params, now, players, key), players, moves
+            )
+            return -(reward * runner.reward_scale).mean(), (after, reward.mean(), terminated.sum(), done.sum())
+
+        (value, (after, reward, terminated, done)), grads = jax.value_and_grad(loss, has_aux=True)(variables["params"])
+        steps, opt_state = optimiser(runner.hyper).update(grads, opt_state)
+        rate = learning_rate(runner.hyper, runner.update)
+        weights = jax.tree.map(lambda w, s: w - rate * s, variables["params"], steps)
+        told = (value, reward, terminated, done, optax.tree.norm(grads))
+        return after._replace(keys=keys), ({**variables, "params": weights}, opt_state), told
+
+    def play_one(self, params: Any, variables: dict, players: Players, key: jax.Array):
+        """One step of all environments of a group by the mean action, gradients kept, episodes reset."""
+        key_step, key_reset = jnp.moveaxis(jax.vmap(jax.random.split)(key), 1, 0)
+        carry = reset_carry(players.carry, players.reset)
+        carry, output = act(self.policy, variables, carry, players.obs)
+        obs, state, reward, terminated, _ = jax.vmap(self.env.step_env, (0, 0, 0, None))(
+            key_step, players.env_state, mean_action(output), params
+        )
+        done = terminated | jax.vmap(self.env.is_truncated, (0, None))(state, params)
+        fresh = jax.vmap(self.env.reset_env, (0, None))(key_reset, params)
+
+        def choose(new: jax.Array, old: jax.Array) -> jax.Array:
+            return jnp.where(done.reshape(-1, *(1,) * (old.ndim - 1)), new, old)
+
+        obs, state = jax.tree.map(choose, fresh, (obs, state))
+        return Players(state, obs, done, carry, players.keys), (reward, terminated, done)
+
+    def summarise_groups(self, variables: dict, told: tuple) -> Metrics:
+        """Scalars of one update; what only PPO has is 0."""
+        value, reward, terminated, done, norms = told
+        episodes = done.sum().astype(jnp.float32)
+        zero = jnp.zeros(())
+        return Metrics(
+            reward=reward.mean(),
+            episodes=episodes,
+            terminated=terminated.sum() / jnp.maximum(episodes, 1),
+            explained_variance=zero,
+            log_std=variables["params"]["log_std"].mean(),
+            grad_norm=norms.mean(),
+            first_ratio_error=zero,
+            terms=LossTerms(value.mean(), value.mean(), *(zero,) * (len(LossTerms._fields) - 2)),
+        )
