@@ -5,7 +5,7 @@ PIP := $(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check
 INSTALLED := $(VENV)/.installed
 TESTABLE := $(VENV)/.testable
 
-.PHONY: train test test-slow lint format bench bench-serve clean
+.PHONY: train test test-slow lint format bench bench-peers bench-serve clean
 
 train: $(INSTALLED) ## trains the base policy on the embedded BTC-USD sample
 	$(BIN)/python -m train.ppo
@@ -28,6 +28,10 @@ format: $(TESTABLE)
 bench: $(INSTALLED) ## steps per second of environment and training, bars per second of backtests
 	@$(PIP) -e '.[bench]'
 	$(BIN)/python -m train.bench
+
+bench-peers: $(INSTALLED) ## seconds to a good policy, steps per second and memory, beside rejax and stable-baselines3
+	@$(PIP) -e '.[bench]'
+	$(BIN)/python -m train.bench_peers $(if $(HIMARI_DATA),--data $(firstword $(wildcard $(HIMARI_DATA)/spot/BTC*))) $(ARGS)
 
 bench-serve: $(INSTALLED) ## latency, rate, start, memory and size of the server, on bundles that it makes
 	@$(PIP) -e '.[export,serve]'

@@ -1,0 +1,64 @@
+"""This project's trainer at its defaults, as `python -m train.ppo` runs it."""
+
+import math
+import time
+from typing import Any
+
+import jax
+import numpy as np
+
+from train.config import Config, DataConfig, PolicyConfig, PPOConfig, RunConfig
+from train.oracle_run import build_setup
+from train.peers import Trial
+from train.score import score_policies
+from train.session import Setup, build_session, compile_chunk, first_state
+
+PATHS, BARS, SCORE_SEED = 256, 200, 30_000
+
+
+def flags_of(trial: Trial) -> Config:
+    """The configuration of a trial; `num_envs` 0 is the default of environments and rollout."""
+    sizes: dict[str, Any] = {}
+    if trial.num_envs:
+        sizes = {"num_envs": trial.num_envs, "rollout_steps": trial.rollout_steps}
+    data = DataConfig(data=trial.data) if trial.market == "candles" else DataConfig(env=trial.market)
+    algorithm: Any = trial.contestant
+    return Config(
+        policy=PolicyConfig(policy=trial.policy),
+        data=data,
+        ppo=PPOConfig(algorithm=algorithm, **sizes),
+        run=RunConfig(seed=trial.seed, num_seeds=trial.num_seeds),
+    )
+
+
+def build(config: Config) -> Setup:
+    """Candles or a market with a known optimum, and the learner."""
+    return build_session(config) if config.data.env is None else build_setup(config)
+
+
+class HimariPeer:
+    """One update at a time, all seeds side by side."""
+
+    def __init__(self, trial: Trial):
+        config = flags_of(trial)
+        self.setup = build(config)
+        self.runner = jax.block_until_ready(first_state(self.setup)()).runner
+        begun = time.perf_counter()
+        self.chunk = compile_chunk(self.setup, self.runner)
+        self.compile_seconds = time.perf_counter() - begun
+        self.steps = config.steps_per_update * trial.num_seeds
+        racing = trial.purpose == "race"
+        self.most_steps = float(config.total_updates * config.steps_per_update) if racing else math.inf
+
+    def advance(self) -> int:
+        """One update."""
+        self.runner, told = self.chunk(self.runner, self.setup.params, np.int32(1))
+        jax.block_until_ready(told)
+        return self.steps
+
+    def score(self) -> float:
+        """Share of the optimum of the first seed."""
+        learner = self.setup.learner
+        key = jax.random.key(SCORE_SEED)
+        scores = score_policies(learner.env, learner.policy, self.runner.variables, key, PATHS, BARS)
+        return scores[0].value / learner.env.optimum.value
