@@ -282,3 +282,27 @@ def test_stable_baselines_trains_on_the_twin(contestant, values, monkeypatch):
     racer = SB3Peer(trial_of(contestant=contestant, values=values, twin=twin))
     assert racer.advance() == racer.model.n_steps * 8
     assert racer.score() < 1
+
+
+def test_a_single_combination_needs_no_search(tmp_path, monkeypatch):
+    taken = []
+    monkeypatch.setattr("train.peers.contest.run_trial", lambda trial: taken.append(trial) or {"error": "none"})
+    run = contest(tmp_path, num_envs=(64,), learning_rates=(1e-3,), seeds=2)
+    run.race([trial_of(num_envs=0, learning_rate=None)])
+    assert [(t.purpose, t.num_envs, t.learning_rate, t.seed) for t in taken] == [
+        ("race", 64, 1e-3, 0),
+        ("race", 64, 1e-3, 1),
+    ]
+
+
+def test_the_search_gives_no_more_time_than_the_best_so_far_took(tmp_path, monkeypatch):
+    limits = []
+
+    def run_trial(trial):
+        limits.append((trial.purpose, trial.limit))
+        return {"seconds": 4.0, "steps": 10, "ratio": 0.91, "best_ratio": 0.91}
+
+    monkeypatch.setattr("train.peers.contest.run_trial", run_trial)
+    run = contest(tmp_path, num_envs=(8, 64), learning_rates=(1e-3,), seeds=1)
+    run.race([trial_of(num_envs=0, learning_rate=None)])
+    assert limits == [("search", 30.0), ("search", 4.0), ("race", 120.0)]

@@ -9,7 +9,7 @@ from typing import Literal
 
 from himari_jax.errors import InputError
 from train.cli import parse, run_command, stop_at_signals
-from train.config import require
+from train.flags import require
 from train.peers import PACKAGES
 
 PROG = "python -m train.bench_peers"
@@ -50,6 +50,9 @@ class PeersConfig:
     """The device's memory bandwidth, GB/s, likewise."""
     device: Literal["cpu", "cuda"] = "cpu"
     """Where to compute."""
+    clock: Literal["wall", "cpu"] = "wall"
+    """wall: what a user waits for, on a machine that does nothing else; cpu: seconds of the processor, over all
+    threads, for a machine that is shared."""
     quick: bool = False
     """One seed, few combinations, short budgets: minutes, and no verdict."""
 

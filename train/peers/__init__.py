@@ -50,6 +50,7 @@ class Trial:
     twin: dict[str, Any]  # what the market is, for those without jax
     data: tuple[str, ...] = ()
     num_seeds: int = 1  # trained side by side; ours alone
+    clock: Literal["wall", "cpu"] = "wall"
     made_by: str = ""  # hash of the configuration
 
     @property

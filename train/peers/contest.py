@@ -22,7 +22,7 @@ from train.session import first_state
 from train.stored import config_hash
 
 RACES = (("hidden-drift", "lstm"), ("garleanu-pedersen", "mlp"))
-START = 120.0  # seconds that a process may take besides training
+START = 300.0  # seconds that a process may take besides training
 
 
 @dataclass
@@ -87,6 +87,7 @@ class Contest:
             hyper=Values(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1.0),
             twin={},
             data=bench.data,
+            clock=bench.clock,
         )
         config = flags_of(start)
         setup = build(config)
@@ -119,10 +120,10 @@ class Contest:
     def race(self, rows: list[Trial]) -> None:
         """The search, row by row in turn, then each row's best on every seed."""
         best: dict[tuple, Trial] = {}
-        for combination in product(self.bench.num_envs, self.bench.learning_rates):
-            for row in rows:
-                if row.contestant not in OURS:
-                    self.try_out(row, *combination)
+        combinations = list(product(self.bench.num_envs, self.bench.learning_rates))
+        for combination, row in product(combinations if len(combinations) > 1 else [], rows):
+            if row.contestant not in OURS:
+                self.try_out(row, *combination)
         for row in rows:
             best[row.row] = marked(row) if row.contestant in OURS else self.best_of(row)
         for seed, row in product(range(self.bench.seeds), rows):
@@ -139,7 +140,9 @@ class Contest:
         return [(trial, x) for trial, x in self.measured if trial.purpose == "search" and trial.row == row.row]
 
     def best_of(self, row: Trial) -> Trial:
-        """The combination that was soonest at the goal, else the one that was nearest to it."""
+        """The combination that was soonest at the goal, else the one that was nearest to it; the only one if so."""
+        if not self.searched(row):
+            return replace(row, num_envs=self.bench.num_envs[0], learning_rate=self.bench.learning_rates[0])
 
         def merit(pair: tuple[Trial, dict[str, Any]]) -> tuple[float, float]:
             result = pair[1]
@@ -188,7 +191,7 @@ def run_trial(trial: Trial) -> dict[str, Any]:
     """Runs a process of its own; what it measured, or `error`."""
     command = [sys.executable, "-m", "train.peers.worker", trial.to_json()]
     flags = {"JAX_PLATFORMS": trial.device, "JAX_ENABLE_COMPILATION_CACHE": "false"}
-    patience = 3 * trial.limit + START
+    patience = (3 if trial.clock == "wall" else 20) * trial.limit + START
     try:
         done = subprocess.run(
             command, env=os.environ | flags, capture_output=True, text=True, timeout=patience, check=False
@@ -208,8 +211,10 @@ def run_all(bench: PeersConfig, folder: Path, peers: list[Contestant]) -> int:
     contest = Contest(bench, folder, peers)
     for line in headline(bench):
         print(line)
-    contest.run()
-    print_tables(contest.measured, bench, folder)
+    try:
+        contest.run()
+    finally:
+        print_tables(contest.measured, bench, folder)
     return 0
 
 
@@ -217,7 +222,10 @@ def headline(bench: PeersConfig) -> Iterator[str]:
     """Device, cores, versions."""
     from importlib.metadata import PackageNotFoundError, version
 
-    yield f"device: {jax.devices()[0].device_kind}, {len(os.sched_getaffinity(0))} cores"
+    busy = os.getloadavg()[0]
+    yield f"device: {jax.devices()[0].device_kind}, {len(os.sched_getaffinity(0))} cores, load {busy:.1f} at the start"
+    if bench.clock == "cpu":
+        yield "seconds are those of the processor, over all threads"
     told = []
     for name in ("jax", "rejax", "stable-baselines3", "sb3-contrib", "torch"):
         try:

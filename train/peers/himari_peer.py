@@ -1,15 +1,16 @@
 """This project's trainer at its defaults, as `python -m train.ppo` runs it."""
 
 import math
-import time
 from typing import Any
 
 import jax
 import numpy as np
 
-from train.config import Config, DataConfig, PolicyConfig, PPOConfig, RunConfig
+from train.config import Config, PolicyConfig, PPOConfig, RunConfig
+from train.market_config import DataConfig
 from train.oracle_run import build_setup
 from train.peers import Trial
+from train.peers.clock import CLOCKS
 from train.score import score_policies
 from train.session import Setup, build_session, compile_chunk, first_state
 
@@ -43,9 +44,10 @@ class HimariPeer:
         config = flags_of(trial)
         self.setup = build(config)
         self.runner = jax.block_until_ready(first_state(self.setup)()).runner
-        begun = time.perf_counter()
+        now = CLOCKS[trial.clock]
+        begun = now()
         self.chunk = compile_chunk(self.setup, self.runner)
-        self.compile_seconds = time.perf_counter() - begun
+        self.compile_seconds = now() - begun
         self.steps = config.steps_per_update * trial.num_seeds
         racing = trial.purpose == "race"
         self.most_steps = float(config.total_updates * config.steps_per_update) if racing else math.inf

@@ -1,7 +1,6 @@
 """rejax PPO on the same markets; it has no recurrent policy."""
 
 import math
-import time
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -14,6 +13,7 @@ from rejax import PPO
 
 from himari_jax.policies.policy import Output, squash
 from train.peers import BOUND, Trial
+from train.peers.clock import CLOCKS
 from train.peers.himari_peer import BARS, PATHS, SCORE_SEED, build, flags_of
 from train.score import score_policies
 
@@ -139,9 +139,10 @@ class RejaxPeer:
         update = self.algo.num_envs * self.algo.num_steps
         count = max(1, min(hyper.steps_per_update, 16_384) // update)
         self.steps = count * update
-        begun = time.perf_counter()
+        now = CLOCKS[trial.clock]
+        begun = now()
         self.chunk = jax.jit(partial(iterate, count=count), donate_argnums=1).lower(self.algo, self.state).compile()
-        self.compile_seconds = time.perf_counter() - begun
+        self.compile_seconds = now() - begun
 
     def advance(self) -> int:
         """A few updates."""

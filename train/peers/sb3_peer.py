@@ -30,6 +30,8 @@ class TwinVecEnv(VecEnv):
     def __init__(self, twin: Any, trial: Trial):
         self.twin, self.rng = twin, np.random.default_rng(trial.seed)
         self.squashed, self.hyper = trial.values == "ours", trial.hyper
+        # RecurrentPPO loops in Python over every sequence in which an episode starts: there they start together.
+        self.staggered = trial.contestant != "sb3-recurrent"
         bound = BOUND if self.squashed else 1.0
         seen = spaces.Box(-np.inf, np.inf, (twin.width,), np.float32)
         super().__init__(trial.num_envs, seen, spaces.Box(-bound, bound, (1,), np.float32))
@@ -38,9 +40,10 @@ class TwinVecEnv(VecEnv):
         self.actions = np.zeros((trial.num_envs, 1), np.float32)
 
     def reset(self) -> np.ndarray:
-        """Episodes of different ages."""
+        """New episodes, of different ages where that does no harm."""
         self.state = self.twin.open(self.rng, self.num_envs)
-        self.age = np.asarray(self.rng.integers(self.hyper.episode_steps, size=self.num_envs))
+        oldest = self.hyper.episode_steps if self.staggered else 1
+        self.age = np.asarray(self.rng.integers(oldest, size=self.num_envs))
         return self.twin.observe(self.state)
 
     def step_async(self, actions: np.ndarray) -> None:

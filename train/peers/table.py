@@ -60,6 +60,8 @@ def print_tables(measured: Measured, bench: PeersConfig, folder: Path) -> None:
     lines = [*speed_table(measured, bench), *race_tables(measured, bench)]
     print("\n".join(lines))
     (folder / "table.txt").write_text("\n".join(lines) + "\n")
+    if len(lines) == 0:
+        return
     from train.peers.plot import write_plots
 
     write_plots(best_speed(measured), race_rows(measured), bench, folder)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from train.peers import OURS, Trial, read_trial
-from train.peers.clock import Racer, pace, peak_memory, race
+from train.peers.clock import CLOCKS, Racer, pace, peak_memory, race
 
 
 def enter(trial: Trial) -> Racer:
@@ -27,7 +27,8 @@ def enter(trial: Trial) -> Racer:
 def measure(trial: Trial) -> dict[str, Any]:
     """What a trial was for."""
     racer = enter(trial)
-    told = pace(racer, trial.limit) if trial.purpose == "speed" else race(racer, trial.limit, trial.goal)
+    now = CLOCKS[trial.clock]
+    told = pace(racer, trial.limit, now) if trial.purpose == "speed" else race(racer, trial.limit, trial.goal, now)
     told |= {"compile_seconds": racer.compile_seconds, "peak_memory_mb": peak_memory()}
     if trial.purpose == "speed" and trial.device == "cuda" and trial.contestant in OURS:
         from train.peers.roofline import count_work
