@@ -19,7 +19,7 @@ from typing import Any
 from export.load import ask, generator
 from himari_jax.errors import InputError
 from train.cli import parse, run_command
-from train.config import require
+from train.flags import require
 
 PROG = "python -m export.bench"
 POLICIES = ("mlp", "lstm")

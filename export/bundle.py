@@ -11,7 +11,7 @@ import tyro
 from himari_jax.errors import InputError
 from himari_jax.storage import list_files, split_address, upload_folder
 from train.cli import exit_at_signals, parse, run_command
-from train.config import auto, require
+from train.flags import auto, require
 from train.ppo import choose_device
 
 PROG = "python -m export.bundle"

@@ -21,9 +21,9 @@ from himari_jax.sizing import SizingRules, base_positions
 from himari_jax.splits import decision_rows, split_rows
 from train.agents import load_strategy
 from train.audits import AgentWay, audit_causality, fitted_elsewhere, strategy_way
-from train.config import DataConfig, MarketConfig
 from train.contest import null_of
 from train.futures import another_future
+from train.market_config import DataConfig, MarketConfig
 
 ROWS = 2100
 SIZINGS = ("constant", "vol-target", "kelly")

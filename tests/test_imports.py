@@ -60,7 +60,7 @@ def test_help_is_printed_before_jax_is_imported():
 
 def test_the_flags_know_the_reward_terms():
     from envs.rewards import TERMS
-    from train.config import REWARD_TERMS
+    from train.market_config import REWARD_TERMS
 
     assert tuple(TERMS) == REWARD_TERMS
 

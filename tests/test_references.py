@@ -23,10 +23,10 @@ from himari_jax.features import windows
 from himari_jax.sources import SourceRequest, load
 from himari_jax.splits import stretches
 from train.baselines import all_orders, every_bar
-from train.config import MarketConfig
 from train.evaluate import courses, make_tape, run_weights
 from train.final import liquidated
 from train.judge import block
+from train.market_config import MarketConfig
 from train.stage import build_stage, play_baselines, play_orders, window_of
 
 A, FEE, HOUR_MS = 8760, 0.001, 3_600_000

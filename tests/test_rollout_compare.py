@@ -84,7 +84,7 @@ def test_exploration_is_annealed_to_its_share():
 def test_the_pathwise_gradient_is_the_slope_of_the_reward(kind):
     one = world(kind, learner=PathwiseLearner)
     runner = one.start()
-    keys = jax.random.split(jax.random.key(5), 8)[:, None].repeat(SMALL.num_envs, 1)
+    keys = jax.random.split(jax.random.key(5), (8, SMALL.num_envs))
     variables = runner.variables
 
     @jax.jit

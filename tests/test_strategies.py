@@ -141,7 +141,7 @@ def test_a_rule_that_is_none_is_one_line(ground, tmp_path, code, says):
 
 def test_a_rule_is_run_anew_for_every_call(tmp_path, candles):
     from train.agents import market_of
-    from train.config import MarketConfig
+    from train.market_config import MarketConfig
 
     code = "calls = []\ndef weights(market):\n    calls.append(1)\n    return 0 * market.base + 0.1 * len(calls)\n"
     (tmp_path / "rule.py").write_text(HEAD + code)

@@ -22,8 +22,9 @@ from himari_jax.errors import HimariError, InputError
 from himari_jax.features import observation_width
 from himari_jax.policies.policy import Policy
 from train.baselines import BASELINES
-from train.config import Config, MarketConfig
+from train.config import Config
 from train.folder import stored_config, stored_json
+from train.market_config import MarketConfig
 from train.provenance import iso
 from train.saved import read_saved
 from train.session import make_learner, sizing_rules

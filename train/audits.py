@@ -18,10 +18,10 @@ from himari_jax.candles import Candles, RawCandles
 from himari_jax.policies.policy import CLIP, Policy, fit_scaling
 from himari_jax.splits import Stretches, decision_rows
 from train.agents import Agent, Strategy, market_of
-from train.config import DataConfig, MarketConfig
 from train.evaluate import Course, Limits, courses, make_lanes, make_tape, run_policy
 from train.futures import another_future, between, no_future
 from train.ground import Ground, recheck
+from train.market_config import DataConfig, MarketConfig
 from train.session import sizing_rules
 
 TRAIL = 1000  # decisions that a policy plays up to the bar after which the future changes

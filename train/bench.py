@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from train.cli import parse, run_command
-from train.config import Config, DataConfig, PolicyConfig, PPOConfig
+from train.config import Config, PolicyConfig, PPOConfig
+from train.market_config import DataConfig
 from train.ppo import choose_device
 
 PROG = "python -m train.bench"

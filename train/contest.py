@@ -14,10 +14,11 @@ from train import audits
 from train.agents import Agent, Strategy, check_weights, load_agent, load_strategy, market_of
 from train.audits import Finding
 from train.baselines import every_bar
-from train.config import Config, DataConfig, MarketConfig
+from train.config import Config
 from train.grid import Entrant
 from train.ground import Ground, find_span, fit_ground, lay_ground
 from train.judge_config import GridConfig, GroundConfig
+from train.market_config import DataConfig, MarketConfig
 from train.provenance import parse_iso
 from train.stage import Cell, Stage, build_stage, play_orders, play_policies
 

@@ -12,8 +12,8 @@ from himari_jax.features import segments, windows
 from himari_jax.sources import SourceRequest, load
 from himari_jax.sources.synthetic import SyntheticOptions
 from himari_jax.splits import Stretches, count_rows, stretches
-from train.config import DataConfig
 from train.judge_config import NAMED, GroundConfig, parse_span
+from train.market_config import DataConfig
 from train.provenance import bar_name, iso
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import tyro
 
 from himari_jax.errors import InputError
-from train.config import BAR_UNITS, auto, parse_bar, require
+from train.flags import BAR_UNITS, auto, parse_bar, require
 
 NAMED = ("train", "val", "test", "all")
 # Named here and not taken from train.baselines, so that flags are read before anything heavy; a test compares.

@@ -11,7 +11,7 @@ import numpy as np
 
 from himari_jax import __version__
 from himari_jax.candles import Candles, DataReport
-from train.config import BAR_UNITS
+from train.flags import BAR_UNITS
 from train.session import Session
 from train.stored import config_hash
 

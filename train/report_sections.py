@@ -8,7 +8,7 @@ import numpy as np
 
 from himari_jax.candles import YEAR_MS
 from train import report_plots as plots
-from train.config import parse_bar
+from train.flags import parse_bar
 from train.report_page import number, pairs, row, table
 from train.report_plots import Figure
 from train.report_run import Extra, Run

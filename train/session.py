@@ -18,8 +18,9 @@ from himari_jax.policies.policy import Policy, as_constants, fit_scaling
 from himari_jax.sizing import SizingRules
 from himari_jax.sources import SourceRequest, load
 from himari_jax.splits import Split, decision_rows, split_rows
-from train.config import Config, MarketConfig
+from train.config import Config
 from train.learner import Hyperparameters, Learner, Runner, Sizes, train_chunk
+from train.market_config import MarketConfig
 from train.pathwise import PathwiseLearner
 
 

@@ -14,7 +14,6 @@ from himari_jax.candles import Candles
 from himari_jax.policies.policy import Policy
 from himari_jax.splits import Stretches
 from train.baselines import Orders, Setting, Window, all_orders, all_rules
-from train.config import MarketConfig
 from train.evaluate import (
     BATCH_BYTES,
     Course,
@@ -27,6 +26,7 @@ from train.evaluate import (
     run_policy,
     run_weights,
 )
+from train.market_config import MarketConfig
 from train.session import sizing_rules
 
 

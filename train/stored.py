@@ -6,13 +6,15 @@ import json
 from typing import Any
 
 from himari_jax.errors import InputError
-from train.config import Config, flag
+from train.config import Config
+from train.flags import flag
 
 MAY_CHANGE = {
     "ppo.total_steps",
     "ppo.num_episodes",
     "run.run_dir",
     "run.save_interval",
+    "run.save_seconds",
     "run.eval_interval",
     "run.keep",
     "run.resume",

@@ -116,11 +116,13 @@ class Oracle(environment.Environment[OracleState, OracleParams]):
     def step_env(
         self, key: jax.Array, state: OracleState, action: jax.Array, params: OracleParams
     ) -> tuple[jax.Array, OracleState, jax.Array, jax.Array, dict[str, Any]]:
-        """One bar: observation, state, reward, terminated (never), info."""
+        """One bar: observation, state, reward (utility beyond multiplier 1's), terminated (never), info."""
         chex.assert_shape(action, (self.num_assets,))
         weights = self.position(jnp.clip(action, 0, 2))
         market, returns = self.advance(key, state.market)
-        reward = self.utility(state.weights, weights, returns)
+        # Against multiplier 1 without costs: free of the action, so that only noise of the market goes.
+        neutral = self.position(jnp.ones(self.num_assets))
+        reward = self.utility(state.weights, weights, returns) - self.utility(neutral, neutral, returns)
         after = OracleState(time=state.time + 1, market=market, weights=self.drift(weights, returns))
         info = {"weights": weights, "expected": self.expected(state.market, state.weights, weights)}
         return self.observe(market, after.weights), after, reward, jnp.zeros((), bool), info
