@@ -5,9 +5,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from worlds import TINY_RUN
 
 from himari_jax.errors import CheckpointError, InputError, StorageError
 from train.checkpoint import Checkpoints
+from train.cli import parse, run_command
+from train.config import Config
+from train.ppo import main
 
 
 def state_of(value):
@@ -121,3 +125,18 @@ def test_saving_a_step_twice_is_an_error_and_not_a_silent_nothing(saved):
     with pytest.raises(StorageError, match="exists already"):
         Checkpoints(saved).save(3, state_of(3), {})
     assert restore(saved)[0] == 3
+
+
+def test_a_checkpoint_is_due_after_so_many_seconds_besides_the_interval(tmp_path):
+    rare = [*TINY_RUN, "--save-interval", "100000", "--keep", "100"]
+    assert run_command(main, [*rare, "--run-dir", str(tmp_path / "rare")]) == 0
+    assert run_command(main, [*rare, "--save-seconds", "1e-9", "--run-dir", str(tmp_path / "often")]) == 0
+    steps = [
+        sorted(int(path.name) for path in (tmp_path / name / "checkpoints").iterdir() if path.name.isdigit())
+        for name in ("rare", "often")
+    ]
+    assert steps == [[8], [1, 2, 3, 4, 5, 6, 7, 8]]
+    described = [json.loads((tmp_path / x / "checkpoints/8/meta/metadata").read_text()) for x in ("rare", "often")]
+    assert described[0]["leaves"] == described[1]["leaves"]
+    with pytest.raises(InputError, match="--save-seconds 0"):
+        parse(Config, ["--save-seconds", "0"], "ppo")

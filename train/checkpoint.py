@@ -72,8 +72,8 @@ class Checkpoints:
 
     def open(self) -> None:
         """Makes Orbax look at the folder, anew where it did before."""
-        # Orbax tells of every save at INFO level and warns of choices made here on purpose.
-        logging.getLogger("absl").setLevel(logging.ERROR)
+        # Orbax tells of every save, warns of choices made here on purpose and prints the stack of what it raises.
+        logging.getLogger("absl").setLevel(logging.CRITICAL)
         options = ocp.CheckpointManagerOptions(
             max_to_keep=self.keep, cleanup_tmp_directories=True, create=True, enable_async_checkpointing=False
         )

@@ -103,7 +103,7 @@ class Course:
         every_eval = self.config.interval_updates(self.config.run.eval_interval, 20)
         every_save = self.config.interval_updates(self.config.run.save_interval, 10)
         handlers = {s: signal.signal(s, self.catch) for s in (signal.SIGINT, signal.SIGTERM)}
-        size, saved = 1, self.done
+        size, saved, clock = 1, self.done, time.monotonic()
         try:
             with Bar(total, self.done) as bar:
                 while self.done < total:
@@ -113,9 +113,10 @@ class Course:
                     if self.done % every_eval == 0 or self.done == total:
                         self.validate(bar)
                     bar.update(self.done, self.pace())
-                    if self.done % every_save == 0 or self.done == total or self.signal:
+                    due = time.monotonic() - clock >= self.config.run.save_seconds
+                    if self.done % every_save == 0 or self.done == total or self.signal or due:
                         self.save()
-                        saved = self.done
+                        saved, clock = self.done, time.monotonic()
                     if self.signal and self.done < total:
                         raise Preempted(
                             f"stopped at update {saved} of {total}, saved in {self.folder}; go on with: "
