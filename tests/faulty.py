@@ -217,7 +217,7 @@ def low_above(case: Case, sheet: Sheet) -> None:
 
 def off_grid(case: Case, sheet: Sheet) -> None:
     sheet.rows[late(case, sheet)][0] += case.rng.choice((1000, 30_000, 7000))
-    refuse(case, "off the grid", "12-hour clock")
+    refuse(case, "off the grid", "12-hour clock", "--repair sort")
 
 
 def between_milliseconds(case: Case, sheet: Sheet) -> bool | None:
