@@ -180,6 +180,7 @@ def test_a_symbol_named_twice_is_refused():
     ("name", "value"),
     [
         ("num_bars", 1),
+        ("num_bars", 10**20),
         ("seed", -1),
         ("volatility", 0.0),
         ("volatility", float("nan")),

@@ -28,7 +28,7 @@ from itertools import accumulate
 
 import numpy as np
 
-from himari_jax.alignment import HOUR_MS
+from himari_jax.alignment import HOUR_MS, span
 from himari_jax.candles import YEAR_MS, RawCandles
 from himari_jax.errors import InputError
 from himari_jax.sources import SourceRequest
@@ -36,6 +36,8 @@ from himari_jax.sources import SourceRequest
 START_MS = 946_684_800_000  # 2000-01-01 UTC, early enough for 25 years of bars that lie in the past
 START_PRICE = 100.0
 MEAN_VOLUME = 1_000.0
+MOST_BARS = 100_000_000
+MOST_MS = 10_000 * YEAR_MS
 MAX_MOVE = 0.5  # no bar moves further, up or down: a price stays positive under any setting
 
 
@@ -64,7 +66,8 @@ class SyntheticOptions:
 
     def __post_init__(self) -> None:
         """Refuses values that make no market."""
-        _check("num-bars", self.num_bars, isinstance(self.num_bars, int) and self.num_bars >= 2, "an integer >= 2")
+        most = isinstance(self.num_bars, int) and 2 <= self.num_bars <= MOST_BARS
+        _check("num-bars", self.num_bars, most, f"an integer >= 2, at most {MOST_BARS:,}")
         _check("seed", self.seed, isinstance(self.seed, int) and self.seed >= 0, "an integer >= 0")
         _check("volatility", self.volatility, 0 < self.volatility <= 5, "above 0 and at most 5 (a year)")
         _check("correlation", self.correlation, 0 <= self.correlation < 1, "from 0 to below 1")
@@ -101,6 +104,8 @@ def load(request: SourceRequest) -> list[RawCandles]:
     if not isinstance(options, SyntheticOptions):
         raise TypeError(f"options of the synthetic source are SyntheticOptions, not {type(options).__name__}")
     numbers = _numbers(symbols)
+    if options.num_bars * bar_ms > MOST_MS:
+        raise InputError(f"--synthetic.num-bars {options.num_bars} of {span(bar_ms)}: longer than 10,000 years")
     hidden = _hidden(options, numbers, bar_ms)
     return [
         _candles(symbol, number, bar_ms, options, hidden, column)
