@@ -5,7 +5,7 @@ PIP := $(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check
 INSTALLED := $(VENV)/.installed
 TESTABLE := $(VENV)/.testable
 
-.PHONY: train test test-slow lint format bench bench-peers bench-serve clean
+.PHONY: train test test-slow lint format prove bench bench-peers bench-serve clean
 
 train: $(INSTALLED) ## trains the base policy on the embedded BTC-USD sample
 	$(BIN)/python -m train.ppo
@@ -24,6 +24,10 @@ lint: $(TESTABLE) ## style and types
 format: $(TESTABLE)
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
+
+SEEDS ?= 3
+prove: $(INSTALLED) ## trains on every market with a known optimum and prints how near it came; SEEDS=3
+	$(BIN)/python -m train.prove --seeds $(SEEDS)
 
 bench: $(INSTALLED) ## steps per second of environment and training, bars per second of backtests
 	@$(PIP) -e '.[bench]'

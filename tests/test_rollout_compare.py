@@ -55,12 +55,9 @@ def test_what_is_not_asked_for_is_zero():
 
 
 def test_the_compared_advantage_by_hand():
-    # gamma .5, lambda .5: gain + .5 ahead + .25 x the next step's estimate, nothing across an end.
-    advantage = jnp.array([[4.0], [8.0], [16.0]])
-    gain, ahead = jnp.array([[1.0], [2.0], [3.0]]), jnp.array([[2.0], [4.0], [6.0]])
-    done = jnp.array([[False], [True], [False]])
-    found = compared_advantage(advantage, gain, ahead, done, jnp.float32(0.5), jnp.float32(0.5))
-    np.testing.assert_allclose(found[:, 0], [1 + 1 + 2, 2 + 2, 3 + 3])
+    # gamma .5: gain + .5 ahead.
+    found = compared_advantage(jnp.array([[1.0], [2.0]]), jnp.array([[2.0], [-6.0]]), jnp.float32(0.5))
+    np.testing.assert_allclose(found[:, 0], [1 + 1, 2 - 3])
 
 
 def test_the_mean_action_is_the_mean_of_the_actions():
@@ -152,8 +149,7 @@ def test_the_score_pairs_a_policy_with_the_best_on_the_same_path():
     assert score.error < 0.05 * env.optimum.value
 
 
-def test_players_of_a_market_without_a_state_are_trained(  # leaves of size 0
-):
+def test_a_group_of_players_takes_a_step_on_a_market_without_memory():
     env = make_oracle("merton", {})
     policy, variables = constant(env, -1.0)
     learner = PathwiseLearner(env, policy, Sizes(16, 8, 1, 4, 50))

@@ -26,7 +26,7 @@ class PolicyConfig:
     """Units of an LSTM layer."""
     lstm_num_layers: int = 2
     """Layers of the LSTM."""
-    initial_log_std: Annotated[float | None, auto("-2 where trading costs something, else -0.5")] = None
+    initial_log_std: Annotated[float | None, auto("-2 where trading costs something, else 0; see --preset")] = None
     """Log deviation of the action before squashing, at the start."""
     initial_multiplier: Annotated[float | None, auto("1; with --env as the market says")] = None
     """Multiplier that the policy starts from."""
@@ -58,9 +58,9 @@ class PPOConfig:
     """Parallel environments."""
     rollout_steps: int = 64
     """Bars that every environment plays between updates."""
-    update_epochs: int = 4
+    update_epochs: int = 2
     """Passes over a rollout."""
-    num_minibatches: int = 4
+    num_minibatches: int = 8
     """Parts of a rollout, cut by environments; must divide --num-envs."""
     learning_rate: float = 2e-3
     """Step size of Adam at the start."""
@@ -69,13 +69,17 @@ class PPOConfig:
     gamma: float = 0.95
     """Discount per bar."""
     gae_lambda: float = 0.5
-    """Lambda of the advantage estimate."""
-    clip_eps: float = 0.2
+    """Lambda of the estimates that the value learns from, and with --baseline value of the advantages."""
+    clip_eps: float = 0.4
     """Clip range of the ratio."""
     clip_value: bool = False
     """Clip the value's change as well."""
-    baseline: Literal["value", "mean-action"] = "value"
-    """What an action is compared with: the value, or what the mean action would have earned on the same prices."""
+    baseline: Literal["mean-action", "value"] = "mean-action"
+    """What an action is compared with: what the mean action would have earned on the same prices and where it would
+    have led, or the value."""
+    preset: Literal["common", "fees"] = "common"
+    """Other defaults where one set does not fit all: fees (--initial-log-std -5) is for markets in which what is to be
+    learned is when not to trade, and noise pays more fees than the position earns."""
     algorithm: Literal["ppo", "pathwise"] = "ppo"
     """pathwise: the gradient of the reward through the account, without exploration noise."""
     ent_coef: float = 0.0
@@ -224,4 +228,6 @@ class Config:
     def initial_log_std(self, costly: bool) -> float:
         """Exploration at the start: where trading costs something, noise itself pays the fee."""
         chosen = self.policy.initial_log_std
-        return chosen if chosen is not None else (-2.0 if costly else -0.5)
+        if chosen is not None:
+            return chosen
+        return -5.0 if self.ppo.preset == "fees" else -2.0 if costly else 0.0

@@ -173,12 +173,9 @@ class Learner:
         returns = advantage + played.value
         if self.sizes.compare:
             advantage = compared_advantage(
-                advantage,
                 (played.reward - played.mean_reward) * runner.reward_scale,
                 jnp.where(played.terminated, 0, played.next_value) - played.mean_value,
-                played.terminated | played.truncated,
                 runner.hyper.gamma,
-                runner.hyper.gae_lambda,
             )
         return Batch(
             obs=played.obs,

@@ -36,25 +36,19 @@ def gae(
     return advantages
 
 
-def compared_advantage(
-    advantage: jax.Array, gain: jax.Array, ahead: jax.Array, done: jax.Array, gamma: jax.Array, gae_lambda: jax.Array
-) -> jax.Array:
+def compared_advantage(gain: jax.Array, ahead: jax.Array, gamma: jax.Array) -> jax.Array:
     """Advantages over the mean action on the same prices, all arrays (S, B).
 
-    `A_t = (r - r~) + gamma (V(s') - V(s~')) + gamma lambda (1 - done) A'` with `~` for the mean action and A' the
-    generalised estimate of the next step. What is subtracted does not depend on the action, so the gradient stays
-    unbiased; the noise of the prices, which is in both, goes.
+    `A = (r - r~) + gamma (V(s') - V(s~'))` with `~` for the mean action. What is subtracted does not depend on the
+    action, so that no bias comes from it; the noise of the prices, which is in both, goes. What later bars add to an
+    estimate would bring it back, and is left to the value: its own targets are generalised estimates.
 
     Args:
-        advantage: generalised estimates.
         gain: `r - r~`.
-        ahead: `V(s') - V(s~')`.
-        done: bool.
+        ahead: `V(s') - V(s~')`, 0 where the episode ended in ruin.
         gamma: discount.
-        gae_lambda: lambda.
     """
-    later = jnp.concatenate([advantage[1:], jnp.zeros_like(advantage[:1])])
-    return gain + gamma * ahead + gamma * gae_lambda * jnp.where(done, 0, later)
+    return gain + gamma * ahead
 
 
 class Batch(NamedTuple):

@@ -14,15 +14,17 @@ from envs.oracles import make_oracle
 from envs.oracles.oracle import Oracle, OracleParams
 from train.config import Config
 from train.folder import write_json
+from train.nothing import judge_nothing
 from train.oracle_report import write_oracle_report
 from train.provenance import tools
-from train.score import Score, follow, score_policies
-from train.session import Setup, make_learner
+from train.score import Course, Score, follow, score_policies
+from train.session import Setup, first_state, make_learner
 from train.stored import config_hash
 
 SCORED = {"on the way": (256, 300), "at the end": (512, 1000)}  # paths and bars of each
 SCORE_SEED = 20_000  # paths of the score; training never draws them
 PLOTTED_BARS = 300
+YEAR = 8760  # bars
 
 
 def build_setup(config: Config) -> Setup:
@@ -97,6 +99,11 @@ class OracleExam:
         best = self.env.optimum.value
         return np.array([x.value / best if best else x.value for x in self.measure(variables, "on the way")])
 
+    def first_spread(self) -> float:
+        """Deviation of the first seed's multiplier before it learns."""
+        variables = jax.tree.map(lambda x: x[:1], first_state(self.setup)().runner.variables)
+        return self.measure(variables, "on the way")[0].spread
+
     def record(self, scores: np.ndarray) -> dict[str, Any]:
         """Mean and each."""
         return {"ratio": float(scores.mean()), "ratio_by_seed": scores.tolist()}
@@ -110,22 +117,33 @@ class OracleExam:
         variables = state.runner.variables
         scores = self.measure(variables, "at the end")
         blocks = [self.block(score) for score in scores]
+        courses = [self.course(variables, k) for k in range(len(scores))]
+        first = self.first_spread() if self.env.optimum.value == 0 else None
+        for block, course in zip(blocks, courses, strict=True):
+            block |= self.env.facts(course.seen, course.weights)
+            if self.env.optimum.value == 0:
+                block |= judge_nothing(course) | {"first_spread": first}
         middle = int(np.argsort([score.value for score in scores])[(len(scores) - 1) // 2])
         result = {
             "env": self.name,
             "parameters": self.parameters,
             "policy": self.setup.config.policy.policy,
             "oracle": blocks[middle],
+            **({"best_weights": list(self.env.steady)} if self.env.steady else {}),
             "shown_seed": self.setup.seeds[middle],
             "seeds": [{"seed": seed, **block} for seed, block in zip(self.setup.seeds, blocks, strict=True)],
             "fingerprint": self.fingerprint,
             "timings": timings,
         }
         write_json(folder / "result.json", result)
-        key = jax.random.key(SCORE_SEED + 1)
-        chosen = jax.tree.map(lambda x: x[middle], variables)
-        write_oracle_report(folder, self.env, follow(self.env, self.setup.learner.policy, chosen, key, PLOTTED_BARS))
+        write_oracle_report(folder, self.env, Course(*(x[:PLOTTED_BARS] for x in courses[middle])))
         return result
+
+    def course(self, variables: dict, k: int) -> Course:
+        """A year of the policy of one seed, on a path of its own."""
+        key = jax.random.fold_in(jax.random.key(SCORE_SEED + 1), self.setup.seeds[k])
+        chosen = jax.tree.map(lambda x: x[k], variables)
+        return follow(self.env, self.setup.learner.policy, chosen, key, YEAR)
 
     def block(self, score: Score) -> dict[str, Any]:
         """What `oracle` in result.json holds."""

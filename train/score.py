@@ -31,6 +31,8 @@ class Course(NamedTuple):
     weights: np.ndarray  # (S, N)
     best: np.ndarray  # (S, N) of the best policy on its own course
     instead: np.ndarray  # (S, N) that the best policy would take in the policy's place
+    multiplier: np.ndarray  # (S, N)
+    returns: np.ndarray  # (S, N) of the assets
 
 
 class Players(NamedTuple):
@@ -80,9 +82,7 @@ def play_all(env: Oracle, policy: Policy, paths: int, bars: int, variables: dict
 
         burn, rest = jax.random.split(jax.random.fold_in(key, 1))
         players, _ = jax.lax.scan(step, players, jax.random.split(burn, BURN_IN))
-        _, (gap, turnover, best, weights, multiplier, _, _, _) = jax.lax.scan(
-            step, players, jax.random.split(rest, bars)
-        )
+        _, (gap, turnover, best, weights, multiplier, *_) = jax.lax.scan(step, players, jax.random.split(rest, bars))
         spread = multiplier.std((0, 1)).mean()
         return gap.mean(0), turnover.mean(), best.mean(), weights.mean((0, 1)), spread
 
@@ -115,6 +115,7 @@ def both_move(env: Oracle, policy: Policy, variables: dict, players: Players, ke
         obs,
         best,
         instead,
+        returns,
     )
     drift = jax.vmap(env.drift)
     return Players(after, drift(weights, returns), drift(best, returns), carry, memory), told
@@ -140,5 +141,5 @@ def follow(env: Oracle, policy: Policy, variables: dict, key: jax.Array, bars: i
         return jax.lax.scan(step, players, keys)
 
     _, told = play(variables, players, jax.random.split(key, BURN_IN + bars))
-    _, _, _, weights, _, seen, best, instead = (np.asarray(x)[BURN_IN:] for x in told)
-    return Course(seen[:, 0], weights[:, 0], best[:, 0], instead[:, 0])
+    _, _, _, weights, multiplier, seen, best, instead, returns = (np.asarray(x)[BURN_IN:, 0] for x in told[:])
+    return Course(seen, weights, best, instead, multiplier, returns)

@@ -109,6 +109,13 @@ class GarleanuPedersen(Oracle):
         paid = self.cost / self.risk_aversion * (1 - self.phi) * markowitz
         return Optimum(float(value), float(markowitz / 2 - paid), "Markowitz, blind to costs")
 
+    def facts(self, seen: np.ndarray, weights: np.ndarray) -> dict[str, float]:
+        """Share of the way that is traded at once: minus the slope of dx on x, f held."""
+        change = weights[:, 0] - seen[:, 1]
+        columns = np.stack([seen[:, 1], seen[:, 0], np.ones(len(seen))], 1).astype(np.float64)
+        slope = np.linalg.lstsq(columns, change.astype(np.float64), rcond=None)[0]
+        return {"trading_rate": -float(slope[0]), "optimal_trading_rate": self.rate}
+
     def best(self, memory: Memory, market: jax.Array, weights: jax.Array) -> tuple[Memory, jax.Array]:
         """A part of the way towards the aim."""
         on_position, on_signal = (float(x) for x in self.riccati[1])

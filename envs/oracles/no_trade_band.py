@@ -89,12 +89,23 @@ class NoTradeBand(Merton):
                 break
         return float(step.mean()), float(GRID[index[0]]), float(GRID[index[-1]])
 
+    @property
+    def restored(self) -> tuple[np.ndarray, np.ndarray]:
+        """What is traded to restore the best weight after a bar, and its probabilities."""
+        returns, chances = self.moves()
+        w = self.best_weight
+        return np.abs(w * (1 + returns) / (1 + w * returns) - w), chances
+
+    def facts(self, seen: np.ndarray, weights: np.ndarray) -> dict[str, float]:
+        """Turnover of restoring the best weight at every bar."""
+        moved, chances = self.restored
+        return {"every_bar_turnover": float(moved @ chances)}
+
     @cached_property
     def optimum(self) -> Optimum:
         """Of the band; naive is to restore the best weight at every bar."""
-        returns, chances = self.moves()
+        moved, chances = self.restored
         w = self.best_weight
-        moved = np.abs(w * (1 + returns) / (1 + w * returns) - w)
         naive = float(self.growth(w) + np.log1p(-self.fee * moved) @ chances)
         return Optimum(self.solution[0], naive, "the best weight restored at every bar")
 

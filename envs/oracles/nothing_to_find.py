@@ -21,13 +21,13 @@ class NothingToFind(Oracle):
     The observation is the last 12 returns, in deviations, and the weight.
     """
 
-    sigma: float = 0.01
+    sigma: float = 0.05
 
     width: ClassVar[int] = SEEN + 1
     plot_axis: ClassVar[str] = "last return, deviations"
 
     def __post_init__(self):
-        require(0 < self.sigma <= 0.2, "sigma", self.sigma, "above 0, up to 0.2")
+        require(0 < self.sigma <= 0.1, "sigma", self.sigma, "above 0, up to 0.1")
 
     def open(self, key: jax.Array) -> jax.Array:
         """Returns so far, newest first, in deviations."""

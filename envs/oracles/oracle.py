@@ -68,6 +68,11 @@ class Oracle(environment.Environment[OracleState, OracleParams]):
         """Whether trading costs something, so that exploration does."""
         return False
 
+    @property
+    def steady(self) -> tuple[float, ...]:
+        """The best weights where they are always the same, (N,); else nothing."""
+        return ()
+
     def open(self, key: jax.Array) -> jax.Array:
         """The market's state at the start of an episode, drawn from its stationary law, (K,)."""
         raise NotImplementedError
@@ -108,6 +113,15 @@ class Oracle(environment.Environment[OracleState, OracleParams]):
     def best(self, memory: Memory, market: jax.Array, weights: jax.Array) -> tuple[Memory, jax.Array]:
         """The best policy: memory, what is seen, weights before -> memory, weights (N,)."""
         raise NotImplementedError
+
+    def facts(self, seen: np.ndarray, weights: np.ndarray) -> dict[str, float]:
+        """What else tells how near a policy is to the best, by name.
+
+        Args:
+            seen: observations along a path, (S, D).
+            weights: what was held there, (S, N).
+        """
+        return {}
 
     def multiplier(self, weights: np.ndarray) -> np.ndarray:
         """The multiplier that asks for these weights, (..., N), where no cap binds."""

@@ -53,8 +53,8 @@ class ThreeAssets(Oracle):
         return self.gross / 2
 
     def open(self, key: jax.Array) -> jax.Array:
-        """Nothing to know."""
-        return jnp.zeros(0)
+        """Nothing to know; a number, because checkpoints take no empty arrays."""
+        return jnp.zeros(1)
 
     def advance(self, key: jax.Array, market: jax.Array) -> tuple[jax.Array, jax.Array]:
         """Correlated normal returns."""
@@ -99,6 +99,11 @@ class ThreeAssets(Oracle):
             options={"ftol": 1e-14, "maxiter": 500},
         )
         return np.clip(found.x, 0, 1)
+
+    @property
+    def steady(self) -> tuple[float, ...]:
+        """The best weights."""
+        return tuple(float(w) for w in self.best_weights)
 
     @cached_property
     def optimum(self) -> Optimum:

@@ -1,0 +1,295 @@
+"""`python -m train.prove`: does it learn? Markets with a known optimum, goals, and how near the learner came."""
+
+import json
+import os
+import shlex
+import statistics
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from himari_jax.errors import InputError
+from train.cli import parse, run_command
+from train.flags import require
+
+PROG = "python -m train.prove"
+Block = dict[str, Any]
+
+
+class Goal(NamedTuple):
+    """What a row must reach, in words and as a rule on the medians over the seeds."""
+
+    words: str
+    holds: Callable[[Block], bool]
+
+
+class Row(NamedTuple):
+    """A market, how it is trained, and its goal."""
+
+    name: str
+    flags: str
+    steps: int  # of PPO
+    goal: Goal
+    pathwise: int | None = None  # steps of the pathwise gradient; None: not run
+    quick: int | None = None  # steps of PPO in the short version; None: not in it
+    seeds: int | None = None  # where it is not the command's number
+
+
+def at_least(share: float, words: str = "") -> Goal:
+    """A share of the optimum."""
+    return Goal(f">= {share}{words}", lambda block: block["ratio"] >= share)
+
+
+def three_assets(share: float) -> Goal:
+    """A share of the optimum, and every weight near the best one."""
+    return Goal(
+        f">= {share}, weights within .05", lambda block: block["ratio"] >= share and block["weight_error"] <= 0.05
+    )
+
+
+ROWS = (
+    Row("Merton", "--env merton", 4_000_000, at_least(0.97), 1_000_000, 2_000_000),
+    Row("three assets, gross 1", "--env three-assets", 4_000_000, three_assets(0.95), 1_000_000),
+    Row(
+        "three assets, gross .5",
+        "--env three-assets --oracle.gross 0.5",
+        4_000_000,
+        three_assets(0.97),
+        1_000_000,
+        1_000_000,
+    ),
+    Row(
+        "hidden drift, LSTM",
+        "--env hidden-drift --policy lstm --eval-interval 131",
+        3_000_000,
+        Goal(">= 0.97, and 0.90 within 0.3 M", lambda b: b["ratio"] >= 0.97 and (b["steps_to_90"] or 1e9) <= 300_000),
+        1_000_000,
+        330_000,
+    ),
+    Row(
+        "hidden drift, MLP",
+        "--env hidden-drift",
+        4_000_000,
+        Goal("0.11 to 0.134 (no better without memory)", lambda b: 0.11 <= b["ratio"] <= 0.134),
+        1_000_000,
+    ),
+    Row(
+        "hidden drift, 5 bp fee, LSTM",
+        "--env hidden-drift --oracle.fee-bps 5 --policy lstm",
+        5_000_000,
+        at_least(0.90),
+        1_000_000,
+    ),
+    Row(
+        "Garleanu-Pedersen",
+        "--env garleanu-pedersen",
+        8_000_000,
+        Goal(
+            ">= 0.97, trading rate within 10 %",
+            lambda b: b["ratio"] >= 0.97 and abs(b["trading_rate"] / b["optimal_trading_rate"] - 1) <= 0.1,
+        ),
+        2_000_000,
+        3_000_000,
+    ),
+    Row(
+        "no-trade band",
+        "--env no-trade-band --preset fees",
+        6_000_000,
+        Goal(
+            "regret <= 1e-6, turnover <= 1/5 of every bar's",
+            lambda b: b["regret"] <= 1e-6 and b["turnover"] <= b["every_bar_turnover"] / 5,
+        ),
+        2_000_000,
+    ),
+    Row("mean reversion", "--env mean-reversion", 4_000_000, at_least(0.98), 1_000_000, 2_000_000),
+    Row("leak", "--env leak", 2_000_000, at_least(0.97), 500_000, 1_000_000),
+    Row(
+        "nothing to find",
+        "--env nothing-to-find",
+        500_000,
+        Goal(
+            "EDGE in <= 5 % of 40 seeds, spread below the start's",
+            lambda b: b["edges"] <= 0.05 and b["multiplier_spread"] < b["first_spread"],
+        ),
+        seeds=40,
+    ),
+)
+QUICK_WORSE = 0.03  # what the short version may lack of a goal's share
+
+
+@dataclass(frozen=True)
+class ProveConfig:
+    """Train on every market with a known optimum and print how near it came; resumes where it stopped."""
+
+    seeds: int = 3
+    """Policies of each row; the median counts."""
+    out: str = "runs/prove"
+    """Folder of the runs, of prove.json and prove.md; a row that is finished there is not run again."""
+    only: tuple[str, ...] = ()
+    """Rows whose names contain one of these words."""
+    algorithms: tuple[str, ...] = ("ppo", "pathwise")
+    """ppo, pathwise."""
+    quick: bool = False
+    """The short version: fewer rows and steps, PPO alone, one seed; 0.03 of a share is forgiven."""
+    device: str = "auto"
+    """Where to compute: auto, cpu, cuda."""
+    debug: bool = False
+    """Show the traceback of an error."""
+
+    def __post_init__(self):
+        require(1 <= self.seeds <= 1000, "--seeds", self.seeds, "1 to 1000")
+        known = {"ppo", "pathwise"}
+        require(set(self.algorithms) <= known, "--algorithms", " ".join(self.algorithms), "ppo, pathwise")
+        require(self.device in ("auto", "cpu", "cuda"), "--device", self.device, "auto, cpu, cuda")
+
+
+def main(args: Sequence[str]) -> int:
+    """Prints a line for each run; 1 where a goal is missed by PPO."""
+    config = parse(ProveConfig, args, PROG)
+    rows = chosen(config)
+    out = Path(config.out)
+    out.mkdir(parents=True, exist_ok=True)
+    print(f"{HEAD}\n{'-' * len(HEAD)}")
+    found: list[Block] = []
+    for row, algorithm, steps in runs(rows, config):
+        block = prove(row, algorithm, steps, config)
+        found.append(block)
+        print(line(block), flush=True)
+        (out / "prove.json").write_text(json.dumps(found, indent=1) + "\n")
+        (out / "prove.md").write_text(markdown(found))
+    missed = [block["name"] for block in found if not block["met"] and block["algorithm"] == "ppo"]
+    print(f"missed by PPO: {', '.join(missed)}" if missed else "every goal met by PPO")
+    print(f"tables: {out}/prove.md, prove.json; next: open {out}/*/report.html")
+    return int(bool(missed))
+
+
+def chosen(config: ProveConfig) -> list[Row]:
+    """The rows that are run.
+
+    Raises:
+        InputError: no row has such a name.
+    """
+    rows = [row for row in ROWS if not config.quick or row.quick]
+    rows = [row for row in rows if not config.only or any(word.lower() in row.name.lower() for word in config.only)]
+    if not rows:
+        names = ", ".join(row.name for row in ROWS)
+        raise InputError(f"--only {' '.join(config.only)}: no row has such a name; there are {names}")
+    return rows
+
+
+def runs(rows: Sequence[Row], config: ProveConfig) -> Iterator[tuple[Row, str, int]]:
+    """Row, algorithm and steps of each run."""
+    for row in rows:
+        if config.quick:
+            yield row, "ppo", row.quick or row.steps
+            continue
+        if "ppo" in config.algorithms:
+            yield row, "ppo", row.steps
+        if "pathwise" in config.algorithms and row.pathwise:
+            yield row, "pathwise", row.pathwise
+
+
+def prove(row: Row, algorithm: str, steps: int, config: ProveConfig) -> Block:
+    """Trains a row where it is not finished, and measures it."""
+    seeds = row.seeds or (1 if config.quick else config.seeds)
+    name = "".join(c if c.isalnum() else "-" for c in f"{row.name}-{algorithm}-{seeds}{'-quick' * config.quick}")
+    folder = Path(config.out) / name
+    flags = f"{row.flags} --algorithm {algorithm} --total-steps {steps} --num-seeds {seeds} --device {config.device}"
+    command = [sys.executable, "-m", "train.ppo", *shlex.split(flags), "--run-dir", str(folder)]
+    told = subprocess.run(command, capture_output=True, text=True, env=os.environ)
+    if told.returncode:
+        last = (told.stderr.strip().splitlines() or ["no word"])[-1]
+        raise InputError(f"{row.name}: python -m train.ppo {flags} ended with {told.returncode}: {last}")
+    result = json.loads((folder / "result.json").read_text())
+    block = medians(result, folder)
+    goal = row.goal
+    forgiven = {**block, "ratio": block["ratio"] + QUICK_WORSE} if config.quick and block["ratio"] else block
+    return {"name": row.name, "algorithm": algorithm, "goal": goal.words, "met": goal.holds(forgiven), **block}
+
+
+def medians(result: Block, folder: Path) -> Block:
+    """Medians over the seeds of what a goal looks at."""
+    seeds = result["seeds"]
+    numbers = {k for block in seeds for k, v in block.items() if isinstance(v, int | float)}
+    block: Block = {k: statistics.median(float(s[k]) for s in seeds) for k in sorted(numbers)}
+    ratios = [s["ratio"] for s in seeds]
+    block |= {"ratio": None, "lowest": None, "highest": None, "num_seeds": len(seeds)}
+    if None not in ratios:
+        block |= {"ratio": statistics.median(ratios), "lowest": min(ratios), "highest": max(ratios)}
+    if "best_weights" in result:
+        block["weight_error"] = statistics.median(
+            max(abs(a - b) for a, b in zip(s["weights"], result["best_weights"], strict=True)) for s in seeds
+        )
+    words = [s["verdict"]["word"] for s in seeds if "verdict" in s]
+    block["edges"] = words.count("EDGE") / len(words) if words else None
+    timings = result["timings"]
+    block["steps"] = timings["steps"]
+    block["seconds"] = timings["train_seconds"] / len(seeds)
+    block["compile_seconds"] = timings["compile_seconds"]
+    return block | reached(folder, block["seconds"] / block["steps"])
+
+
+def reached(folder: Path, seconds_per_step: float) -> Block:
+    """Steps and seconds of training until the median of the seeds first had 90 % of the optimum."""
+    lines = [json.loads(text) for text in (folder / "metrics.jsonl").read_text().splitlines()]
+    first = [x for x in lines if x.get("ratio_by_seed") and statistics.median(x["ratio_by_seed"]) >= 0.9]
+    steps = first[0]["steps"] if first else None
+    return {"steps_to_90": steps, "seconds_to_90": steps and steps * seconds_per_step}
+
+
+HEAD = (
+    f"{'market':29} {'algorithm':9} {'optimum':>9} {'share (lowest to highest)':>26} {'regret':>8} {'turnover':>9} "
+    f"{'steps':>6} {'s/seed':>6} {'to 90 %':>15}  goal"
+)
+
+
+def line(block: Block) -> str:
+    """A run as a line of the table."""
+    share = "-" if block["ratio"] is None else f"{block['ratio']:.4f} ({block['lowest']:.4f} to {block['highest']:.4f})"
+    return (
+        f"{block['name']:29} {block['algorithm']:9} {block['optimum']:9.2e} {share:>26} {block['regret']:8.1e} "
+        f"{block['turnover']:9.5f} {block['steps'] / 1e6:5.1f}M {block['seconds']:6.0f} {soon(block):>15}  "
+        f"{'met' if block['met'] else 'MISSED'}: {block['goal']}{more(block)}"
+    )
+
+
+def soon(block: Block) -> str:
+    """When it had 90 % of the optimum."""
+    steps = block["steps_to_90"]
+    return f"{steps / 1e6:.2f}M {block['seconds_to_90']:.1f} s" if steps else "-"
+
+
+def more(block: Block) -> str:
+    """What else a goal looks at."""
+    found = [
+        ("trading_rate", "rate {:.3f}"),
+        ("weight_error", "largest error of a weight {:.3f}"),
+        ("every_bar_turnover", "every bar's turnover {:.5f}"),
+        ("first_spread", "spread at the start {:.3f}"),
+        ("edges", "EDGE in {:.1%}"),
+    ]
+    parts = [form.format(block[key]) for key, form in found if block.get(key) is not None]
+    if block.get("edges") is not None:
+        parts.append(f"spread at the end {block['multiplier_spread']:.3f}")
+    return f" ({', '.join(parts)})" if parts else ""
+
+
+def markdown(found: Sequence[Block]) -> str:
+    """The table as README has it."""
+    heads = ("market", "algorithm", "of the optimum", "steps", "seconds a seed", "to 90 %", "goal")
+    head = f"| {' | '.join(heads)} |\n{'|---' * len(heads)}|\n"
+    rows = []
+    for b in found:
+        share = f"regret {b['regret']:.1e}" if b["ratio"] is None else f"{b['ratio']:.3f}"
+        rows.append(
+            f"| {b['name']} | {b['algorithm']} | {share} | {b['steps'] / 1e6:.1f} M | {b['seconds']:.0f} | {soon(b)} | "
+            f"{'met' if b['met'] else '**missed**'}: {b['goal']} |"
+        )
+    return head + "\n".join(rows) + "\n"
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main))
