@@ -135,7 +135,7 @@ class RejaxPeer:
         self.algo = PPO.create(env=adapter, env_params=params, agent_kwargs=network, **settings(trial))
         self.judged = Judged(self.algo.actor, squashed)
         state = self.algo.init_state(jax.random.key(trial.seed))
-        self.state = with_log_std(state, hyper.initial_log_std) if squashed else state
+        self.state = with_our_start(state, hyper.initial_log_std) if squashed else state
         update = self.algo.num_envs * self.algo.num_steps
         count = max(1, min(hyper.steps_per_update, 16_384) // update)
         self.steps = count * update
@@ -162,8 +162,12 @@ def iterate(algo: PPO, state: Any, count: int) -> Any:
     return jax.lax.fori_loop(0, count, lambda _, state: algo.train_iteration(state), state)
 
 
-def with_log_std(state: Any, log_std: float) -> Any:
-    """The state before training with another deviation of the action."""
-    params = state.actor_ts.params
-    changed = params | {"params": params["params"] | {"action_log_std": jnp.full(1, log_std)}}
+def with_our_start(state: Any, log_std: float) -> Any:
+    """The state before training with our deviation of the action and our nearly constant first mean.
+
+    Without the latter it starts from positions whose noise hides what the action is worth.
+    """
+    params = state.actor_ts.params["params"]
+    mean = params["action_mean"] | {"kernel": 0.01 * params["action_mean"]["kernel"]}
+    changed = {"params": params | {"action_mean": mean, "action_log_std": jnp.full(1, log_std)}}
     return state.replace(actor_ts=state.actor_ts.replace(params=changed))
