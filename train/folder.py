@@ -73,7 +73,10 @@ def read_result(folder: Path) -> dict[str, Any] | None:
     try:
         result = json.loads(path.read_text())
         result["timings"]["updates"]
-        result["oracle"]["ratio"] if "env" in result else (result["verdict"]["word"], result["agent"]["sharpe_difference"])
+        result["oracle"]["ratio"] if "env" in result else (
+            result["verdict"]["word"],
+            result["agent"]["sharpe_difference"],
+        )
         return result
     except FileNotFoundError:
         return None

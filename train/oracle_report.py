@@ -146,6 +146,8 @@ def training(result: Mapping[str, Any], metrics: Sequence[Mapping[str, Any]]) ->
     }
     of = "Share of the optimum" if result["oracle"]["ratio"] is not None else "Utility per bar"
     yield plots.small(of, steps, found, "")
+    if result["algorithm"] != "ppo":
+        return  # the rest is PPO's own
     for title, keys in plots.PANELS.items():
         yield plots.small(title, steps, {label: [line.get(key) for line in metrics] for key, label in keys.items()}, "")
 

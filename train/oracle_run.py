@@ -128,6 +128,7 @@ class OracleExam:
             "env": self.name,
             "parameters": self.parameters,
             "policy": self.setup.config.policy.policy,
+            "algorithm": self.setup.config.ppo.algorithm,
             "oracle": blocks[middle],
             **({"best_weights": list(self.env.steady)} if self.env.steady else {}),
             "shown_seed": self.setup.seeds[middle],

@@ -34,7 +34,7 @@ def make_oracle(name: str, options: Mapping[str, Any]) -> "Oracle":
         raise InputError(f"--env {name}: allowed are {', '.join(available())}")
     kind = importlib.import_module(f"{__name__}.{name.replace('-', '_')}").MARKET
     given = {key: value for key, value in options.items() if value is not None}
-    known = {field.name: field.default for field in dataclasses.fields(kind)}
+    known: dict[str, Any] = {field.name: field.default for field in dataclasses.fields(kind)}
     for key, value in given.items():
         flag = f"--oracle.{key.replace('_', '-')}"
         if key not in known:

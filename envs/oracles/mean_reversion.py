@@ -80,8 +80,8 @@ class MeanReversion(Oracle):
         """Over the stationary law; naive is `sign(-x)`."""
         law = np.exp(-(STATES**2) / 2)
         naive = self.growth(-np.sign(STATES)[:, None])[:, 0]
-        value, naive = (float((law * x).sum() / law.sum()) for x in (self.solution[1], naive))
-        return Optimum(value, naive, "sign(-x)")
+        worth, simple = (float((law * x).sum() / law.sum()) for x in (self.solution[1], naive))
+        return Optimum(worth, simple, "sign(-x)")
 
     def best(self, memory: Memory, market: jax.Array, weights: jax.Array) -> tuple[Memory, jax.Array]:
         """By the table of the solution."""

@@ -77,7 +77,9 @@ class Policy(nn.Module):
     def setup(self) -> None:
         """Submodules and parameters."""
         self.normaliser = Normaliser()
+        # The mean action is what starts there: see `mean_action`.
         start = math.log(self.initial_multiplier / (2 - self.initial_multiplier))
+        start *= math.sqrt(1 + math.pi / 8 * math.exp(2 * self.initial_log_std))
         self.actor = Head(self.head_hidden, self.num_assets, 0.01, start)
         self.critic = Head(self.head_hidden, 1, 1.0)
         self.log_std = self.param("log_std", nn.initializers.constant(self.initial_log_std), (self.num_assets,))
