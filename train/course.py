@@ -13,14 +13,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from himari_jax.errors import NumericalError, Preempted
+from himari_jax.errors import NumericalError, Preempted, StorageError
 from train.checkpoint import Checkpoints
 from train.folder import describe, has_checkpoints, write_json
+from train.guard import hopeless
 from train.judge import null_if_nan
-from train.learner import Metrics
+from train.learner import Metrics, Runner
 from train.logs import Bar, MetricsLog
 from train.session import Best, Setup, compile_chunk, first_state
 
+COLLAPSED = -3.0  # fall of the log deviation of the exploration: a twentieth is left
 CHUNK_SECONDS = 1.0  # a signal waits for the end of a chunk
 
 
@@ -73,6 +75,7 @@ class Course:
         self.origin = exam.origin()  # once: it asks git
         self.sums: Metrics | None = None  # since the newest evaluation
         self.summed = 0
+        self.healthy, self.warned, self.warned_of_collapse = True, False, False
         continued = has_checkpoints(folder)
         if not continued:  # first of all: a folder without it is nobody's
             self.write_headers()
@@ -90,7 +93,10 @@ class Course:
             self.done, self.state = 0, jax.block_until_ready(make())
         self.chunk = compile_chunk(self.setup, self.state.runner)
         self.compile_seconds = time.perf_counter() - started
+        self.first_log_std = float(np.mean(self.setup.learner.policy.initial_log_std))
         self.log = MetricsLog(folder, self.done)
+        if not continued:
+            self.save()  # the last good step of a run that goes wrong at once
 
     def write_headers(self) -> None:
         """config.json and data_report.json."""
@@ -114,7 +120,7 @@ class Course:
                         self.validate(bar)
                     bar.update(self.done, self.pace())
                     due = time.monotonic() - clock >= self.config.run.save_seconds
-                    if self.done % every_save == 0 or self.done == total or self.signal or due:
+                    if ((self.done % every_save == 0 or due) and self.healthy) or self.done == total or self.signal:
                         self.save()
                         saved, clock = self.done, time.monotonic()
                     if self.signal and self.done < total:
@@ -144,16 +150,46 @@ class Course:
         self.state = self.state._replace(runner=runner)
         self.done += updates
         self.train_seconds += seconds
-        if not np.all(np.isfinite(told.terms.loss) & np.isfinite(told.grad_norm)):
-            kept = f"{self.folder} keeps its last good checkpoint" if self.checkpoints.steps() else "nothing was saved"
-            raise NumericalError(
-                f"the loss left the finite numbers before update {self.done}; {kept}: "
-                "try a lower --learning-rate (1e-4) or --max-grad-norm"
-            )
+        self.check_numbers()
         weighted = jax.tree.map(lambda x: x * updates, told)
         self.sums = weighted if self.sums is None else jax.tree.map(np.add, self.sums, weighted)
         self.summed += updates
         return seconds
+
+    def check_numbers(self) -> None:
+        """Warns of the first steps that the guard did not take, and gives up where there are too many.
+
+        Raises:
+            NumericalError: then; the last good checkpoint is kept.
+        """
+        guard = jax.device_get(self.state.runner.guard)
+        self.healthy = not guard.in_a_row.any()
+        if guard.skipped.any() and not self.warned:
+            self.warned = True
+            where = dump_rollout(self.setup, self.state.runner, int(guard.skipped.argmax()), self.folder)
+            print(
+                f"warning: {guard.skipped.sum()} steps of the optimiser were not taken: their "
+                f"numbers were not finite or exploded; the rollout that follows is in {where}",
+                file=sys.stderr,
+            )
+        if np.any(hopeless(guard)):
+            raise NumericalError(
+                f"the numbers went bad before update {self.done} ({guard.skipped.sum()} of {guard.steps.sum()} steps "
+                f"of the optimiser could not be taken); {self.folder} keeps its checkpoint of update "
+                f"{max(self.checkpoints.steps())}: try --learning-rate 1e-4, a lower --max-grad-norm or "
+                "--lstm-num-layers 1, and look for the cause in bad_rollout.npz"
+            )
+
+    def warn_of_collapse(self, log_std: float) -> None:
+        """Once, where exploration has all but gone although nobody annealed it."""
+        fallen = log_std - self.first_log_std
+        if fallen < COLLAPSED and self.config.ppo.final_std == 1 and not self.warned_of_collapse:
+            self.warned_of_collapse = True
+            print(
+                f"warning: the exploration collapsed, its log deviation fell by {-fallen:.1f} to {log_std:.1f}: try "
+                "--ent-coef 0.01 or --learning-rate 1e-4",
+                file=sys.stderr,
+            )
 
     def take_means(self) -> Metrics:
         """Means over the updates since the newest evaluation, however they were cut into chunks."""
@@ -181,6 +217,7 @@ class Course:
             **{name: float(np.mean(x)) for name, x in told.terms._asdict().items()},
         }
         self.log.write(null_if_nan(record))
+        self.warn_of_collapse(float(np.mean(told.log_std)))
         best = float(np.max(np.asarray(self.state.best.sharpe)))
         text = f"return/episode {episode_return:+.4f}  {self.exam.text(scores, best)}"
         if bar.live:
@@ -215,6 +252,29 @@ class Course:
             "steps_per_second": self.speed() if self.train_seconds else None,
             "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
         }
+
+
+def dump_rollout(setup: Setup, runner: Runner, seed: int, folder: Path) -> Path:
+    """Writes the rollout that a seed plays next, as `bad_rollout.npz`: where numbers go bad, it shows which first.
+
+    Args:
+        setup: of the run.
+        runner: leaves (K, ...).
+        seed: index of the seed.
+        folder: of the run.
+
+    Raises:
+        StorageError: it could not be written.
+    """
+    one = jax.tree.map(lambda x: x[seed], runner)
+    _, played = jax.jit(setup.learner.play)(setup.params, one.variables, one.players)
+    path = folder / "bad_rollout.npz"
+    try:
+        arrays: dict[str, Any] = {name: np.asarray(value) for name, value in played._asdict().items()}
+        np.savez_compressed(path, **arrays)
+    except OSError as error:
+        raise StorageError(f"{path}: {error.strerror}; make room or fix the permission") from error
+    return path
 
 
 def better(best: Best, variables: dict, scores: np.ndarray, update: int) -> Best:

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import optax
 
 from himari_jax.policies.policy import Policy, unroll
+from train.guard import Guard, choose, new_guard, watch
 from train.losses import Batch, LossTerms, compared_advantage, gae, ppo_loss
 from train.rollout import Players, Transition, reset_players, rollout
 
@@ -69,6 +70,7 @@ class Runner(NamedTuple):
     update: jax.Array  # () int32, updates done
     reward_scale: jax.Array  # () 1 / root mean square of the rewards of the first rollout
     hyper: Hyperparameters
+    guard: Guard  # steps of the optimiser that were not taken
 
 
 class Metrics(NamedTuple):
@@ -81,6 +83,7 @@ class Metrics(NamedTuple):
     log_std: jax.Array  # mean over assets
     grad_norm: jax.Array  # before clipping
     first_ratio_error: jax.Array  # largest |ratio - 1| in the first minibatch of an update: 0 up to rounding
+    skipped: jax.Array  # steps of the optimiser that were not taken
     terms: LossTerms  # means over minibatches
 
 
@@ -126,14 +129,14 @@ class Learner:
         players = reset_players(self.env, params, self.policy, env_keys)
         scale = self.measure_reward_scale(key_scale, params, variables)
         opt_state = optimiser(hyper).init(variables["params"])
-        return Runner(variables, opt_state, players, key, jnp.int32(0), scale, hyper)
+        return Runner(variables, opt_state, players, key, jnp.int32(0), scale, hyper, new_guard())
 
     def measure_reward_scale(self, key: jax.Array, params: Any, variables: dict) -> jax.Array:
         """`1 / sqrt(mean(r^2))` of one rollout of the first policy: values of order 1 whatever the market, ()."""
         keys = jax.random.split(key, self.sizes.num_envs)
         players = reset_players(self.env, params, self.policy, keys)
         _, played = self.play(params, variables, players)
-        size = jnp.sqrt((played.reward**2).mean())
+        size = jnp.sqrt(jnp.nanmean(played.reward**2))  # one bad bar must not spoil the scale of all others
         return jnp.where(size > 0, 1 / jnp.where(size > 0, size, 1), 1.0)
 
     def play(self, params: Any, variables: dict, players: Players) -> tuple[Players, Transition]:
@@ -149,15 +152,15 @@ class Learner:
         players, played = self.play(params, runner.variables, runner.players)
         batch = self.judge(played, runner)
         key, key_shuffle = jax.random.split(runner.key)
-        learned = (runner.variables, runner.opt_state)
+        learned = (runner.variables, runner.opt_state, runner.guard)
         epoch = partial(self.epoch, batch=batch, first_carry=first_carry, runner=runner)
         learned, (terms, norms) = jax.lax.scan(epoch, learned, jax.random.split(key_shuffle, self.sizes.update_epochs))
-        variables, opt_state = learned
+        variables, opt_state, guard = learned
         variables = cool(variables, runner.hyper)
         after = runner._replace(
-            variables=variables, opt_state=opt_state, players=players, key=key, update=runner.update + 1
+            variables=variables, opt_state=opt_state, players=players, key=key, update=runner.update + 1, guard=guard
         )
-        return after, summarise(played, batch, variables, terms, norms)
+        return after, summarise(played, batch, variables, terms, norms, guard.skipped - runner.guard.skipped)
 
     def judge(self, played: Transition, runner: Runner) -> Batch:
         """Advantages and returns of a rollout, in units of the reward scale."""
@@ -200,7 +203,7 @@ class Learner:
 
     def minibatch(self, learned: tuple, batch: Batch, carry: Any, runner: Runner):
         """One step of the optimiser."""
-        variables, opt_state = learned
+        variables = learned[0]
         hyper = runner.hyper
 
         def loss(weights: dict) -> tuple[jax.Array, LossTerms]:
@@ -210,10 +213,31 @@ class Learner:
             return terms.loss, terms
 
         grads, terms = jax.grad(loss, has_aux=True)(variables["params"])
-        steps, opt_state = optimiser(hyper).update(grads, opt_state)
-        rate = learning_rate(hyper, runner.update)
-        weights = jax.tree.map(lambda w, s: w - rate * s, variables["params"], steps)
-        return ({**variables, "params": weights}, opt_state), (terms, optax.tree.norm(grads))
+        learned, good, norm = descend(learned, grads, terms.loss, runner)
+        # What a step that is not taken says would spoil the means.
+        return learned, choose(good, (terms, norm), jax.tree.map(jnp.zeros_like, (terms, norm)))
+
+
+def descend(learned: tuple, grads: dict, loss: jax.Array, runner: "Runner") -> tuple[tuple, jax.Array, jax.Array]:
+    """One step of the optimiser, unless its numbers are bad.
+
+    Args:
+        learned: variables, state of the optimiser, guard.
+        grads: of the parameters.
+        loss: ().
+        runner: of the update.
+
+    Returns:
+        learned; whether the step was taken, () bool; norm of the gradient, ().
+    """
+    variables, opt_state, guard = learned
+    norm = optax.tree.norm(grads)
+    guard, good = watch(guard, loss, norm)
+    steps, after = optimiser(runner.hyper).update(grads, opt_state)
+    rate = learning_rate(runner.hyper, runner.update)
+    weights = jax.tree.map(lambda w, s: w - rate * s, variables["params"], steps)
+    weights, opt_state = choose(good, (weights, after), (variables["params"], opt_state))
+    return ({**variables, "params": weights}, opt_state, guard), good, norm
 
 
 def optimiser(hyper: Hyperparameters) -> optax.GradientTransformation:
@@ -247,7 +271,9 @@ def shuffle(key: jax.Array, sizes: Sizes) -> jax.Array:
     return parts.transpose(1, 0, 2).reshape(sizes.num_minibatches, -1)
 
 
-def summarise(played: Transition, batch: Batch, variables: dict, terms: LossTerms, norms: jax.Array) -> Metrics:
+def summarise(
+    played: Transition, batch: Batch, variables: dict, terms: LossTerms, norms: jax.Array, skipped: jax.Array
+) -> Metrics:
     """Scalars of one update."""
     done = played.terminated | played.truncated
     episodes = done.sum(dtype=jnp.float32)
@@ -260,6 +286,7 @@ def summarise(played: Transition, batch: Batch, variables: dict, terms: LossTerm
         log_std=variables["params"]["log_std"].mean(),
         grad_norm=norms.mean(),
         first_ratio_error=terms.ratio_error[0, 0],
+        skipped=skipped.astype(jnp.float32),
         terms=jax.tree.map(jnp.mean, terms),
     )
 

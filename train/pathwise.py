@@ -5,11 +5,11 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import optax
 
 from himari_jax.policies.core import reset_carry
 from himari_jax.policies.policy import act, mean_action
-from train.learner import Learner, Metrics, Runner, learning_rate, optimiser
+from train.guard import choose
+from train.learner import Learner, Metrics, Runner, descend
 from train.losses import LossTerms
 from train.rollout import Players
 
@@ -35,16 +35,18 @@ class PathwiseLearner(Learner):
             players, learned, told = self.ascend(learned, players, runner, params)
             return learned, (players, told)
 
-        learned = (runner.variables, runner.opt_state)
+        learned = (runner.variables, runner.opt_state, runner.guard)
         learned, (players, told) = jax.lax.scan(step, learned, jax.tree.map(split, runner.players))
         players = jax.tree.map(lambda x: x.reshape(x.shape[0] * x.shape[1], *x.shape[2:]), players)
-        variables, opt_state = learned
-        after = runner._replace(variables=variables, opt_state=opt_state, players=players, update=runner.update + 1)
-        return after, self.summarise_groups(variables, told)
+        variables, opt_state, guard = learned
+        after = runner._replace(
+            variables=variables, opt_state=opt_state, players=players, update=runner.update + 1, guard=guard
+        )
+        return after, self.summarise_groups(variables, told, guard.skipped - runner.guard.skipped)
 
     def ascend(self, learned: tuple, players: Players, runner: Runner, params: Any) -> tuple[Players, tuple, tuple]:
         """One step of the optimiser on one group."""
-        variables, opt_state = learned
+        variables = learned[0]
         keys, key_step = jnp.moveaxis(jax.vmap(jax.random.split)(players.keys), 1, 0)
         moves = jax.vmap(lambda k: jax.random.split(k, self.sizes.rollout_steps), out_axes=1)(key_step)
 
@@ -56,11 +58,9 @@ class PathwiseLearner(Learner):
             return -(reward * runner.reward_scale).mean(), (after, reward.mean(), terminated.sum(), done.sum())
 
         (value, (after, reward, terminated, done)), grads = jax.value_and_grad(loss, has_aux=True)(variables["params"])
-        steps, opt_state = optimiser(runner.hyper).update(grads, opt_state)
-        rate = learning_rate(runner.hyper, runner.update)
-        weights = jax.tree.map(lambda w, s: w - rate * s, variables["params"], steps)
-        told = (value, reward, terminated, done, optax.tree.norm(grads))
-        return after._replace(keys=keys), ({**variables, "params": weights}, opt_state), told
+        learned, good, norm = descend(learned, grads, value, runner)
+        value, norm = choose(good, (value, norm), (jnp.zeros(()), jnp.zeros(())))
+        return after._replace(keys=keys), learned, (value, reward, terminated, done, norm)
 
     def play_one(self, params: Any, variables: dict, players: Players, key: jax.Array):
         """One step of all environments of a group by the mean action, gradients kept, episodes reset."""
@@ -79,7 +79,7 @@ class PathwiseLearner(Learner):
         obs, state = jax.tree.map(choose, fresh, (obs, state))
         return Players(state, obs, done, carry, players.keys), (reward, terminated, done)
 
-    def summarise_groups(self, variables: dict, told: tuple) -> Metrics:
+    def summarise_groups(self, variables: dict, told: tuple, skipped: jax.Array) -> Metrics:
         """Scalars of one update; what only PPO has is 0."""
         value, reward, terminated, done, norms = told
         episodes = done.sum().astype(jnp.float32)
@@ -92,5 +92,6 @@ class PathwiseLearner(Learner):
             log_std=variables["params"]["log_std"].mean(),
             grad_norm=norms.mean(),
             first_ratio_error=zero,
+            skipped=skipped.astype(jnp.float32),
             terms=LossTerms(value.mean(), value.mean(), *(zero,) * (len(LossTerms._fields) - 2)),
         )
