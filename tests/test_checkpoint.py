@@ -135,7 +135,7 @@ def test_a_checkpoint_is_due_after_so_many_seconds_besides_the_interval(tmp_path
         sorted(int(path.name) for path in (tmp_path / name / "checkpoints").iterdir() if path.name.isdigit())
         for name in ("rare", "often")
     ]
-    assert steps == [[8], [1, 2, 3, 4, 5, 6, 7, 8]]
+    assert steps == [[0, 8], [0, 1, 2, 3, 4, 5, 6, 7, 8]]
     described = [json.loads((tmp_path / x / "checkpoints/8/meta/metadata").read_text()) for x in ("rare", "often")]
     assert described[0]["leaves"] == described[1]["leaves"]
     with pytest.raises(InputError, match="--save-seconds 0"):

@@ -24,7 +24,7 @@ class Guard(NamedTuple):
 def new_guard() -> Guard:
     """Nothing has happened."""
     a, b, c = (jnp.zeros((), jnp.int32) for _ in range(3))
-    return Guard(a, b, c, jnp.full(MEMORY, jnp.inf))
+    return Guard(a, b, c, jnp.full(MEMORY, jnp.inf, jnp.float32))
 
 
 def watch(guard: Guard, loss: jax.Array, norm: jax.Array) -> tuple[Guard, jax.Array]:

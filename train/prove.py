@@ -52,11 +52,11 @@ def three_assets(share: float) -> Goal:
 
 ROWS = (
     Row("Merton", "--env merton", 4_000_000, at_least(0.97), 1_000_000, 2_000_000),
-    Row("three assets, gross 1", "--env three-assets", 2_000_000, three_assets(0.95), 1_000_000),
+    Row("three assets, gross 1", "--env three-assets --hidden-dim 64", 10_000_000, three_assets(0.95), 1_000_000),
     Row(
         "three assets, gross .5",
-        "--env three-assets --oracle.gross 0.5",
-        2_000_000,
+        "--env three-assets --oracle.gross 0.5 --hidden-dim 64",
+        10_000_000,
         three_assets(0.97),
         1_000_000,
         1_000_000,
