@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from himari_jax.errors import InputError
 from train.cli import parse, run_command
 from train.flags import require
+from train.prove_plot import write_plot
 
 PROG = "python -m train.prove"
 Block = dict[str, Any]
@@ -127,7 +128,7 @@ class ProveConfig:
     seeds: int = 3
     """Policies of each row; the median counts."""
     out: str = "runs/prove"
-    """Folder of the runs, of prove.json and prove.md; a row that is finished there is not run again."""
+    """Folder of the runs, of prove.json, prove.md and prove.svg; a row that is finished there is not run again."""
     only: tuple[str, ...] = ()
     """Rows whose names contain one of these words."""
     algorithms: tuple[str, ...] = ("ppo", "pathwise")
@@ -160,9 +161,10 @@ def main(args: Sequence[str]) -> int:
         print(line(block), flush=True)
         (out / "prove.json").write_text(json.dumps(found, indent=1) + "\n")
         (out / "prove.md").write_text(markdown(found))
+        write_plot(found, out / "prove.svg")
     missed = [block["name"] for block in found if not block["met"] and block["algorithm"] == "ppo"]
     print(f"missed by PPO: {', '.join(missed)}" if missed else "every goal met by PPO")
-    print(f"tables: {out}/prove.md, prove.json; next: open {out}/*/report.html")
+    print(f"tables: {out}/prove.md, prove.json; curves: prove.svg; next: open {out}/*/report.html")
     return int(bool(missed))
 
 
@@ -207,7 +209,15 @@ def prove(row: Row, algorithm: str, steps: int, config: ProveConfig) -> Block:
     block = medians(result, folder)
     goal = row.goal
     forgiven = {**block, "ratio": block["ratio"] + QUICK_WORSE} if config.quick and block["ratio"] else block
-    return {"name": row.name, "algorithm": algorithm, "goal": goal.words, "met": goal.holds(forgiven), **block}
+    return {
+        "name": row.name,
+        "algorithm": algorithm,
+        "folder": str(folder),
+        "flags": flags,
+        "goal": goal.words,
+        "met": goal.holds(forgiven),
+        **block,
+    }
 
 
 def medians(result: Block, folder: Path) -> Block:
