@@ -145,6 +145,8 @@ class RunConfig:
     """Refuse a run folder that is not empty."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to compute; auto takes a GPU when there is one."""
+    deterministic: bool = False
+    """On a GPU: the same numbers in every run, at some cost in speed; a CPU is so anyway."""
     debug: bool = False
     """Show the traceback of an error."""
 

@@ -11,13 +11,14 @@ from train.cli import exit_at_signals, parse, run_command
 from train.config import Config
 
 PROG = "python -m train.ppo"
+DETERMINISTIC = "--xla_gpu_deterministic_ops=true --xla_gpu_autotune_level=0"
 
 
 def main(args: Sequence[str]) -> int:
     """Trains and judges; returns the exit code."""
     config, stored = read_flags(args)
     exit_at_signals("stopped; what was saved is kept: run the same command again")
-    choose_device(config.run.device)
+    choose_device(config.run.device, config.run.deterministic)
     # Everything heavy is imported here, after the flags are known to be good.
     from train.run import train
 
@@ -59,12 +60,14 @@ def named(args: Sequence[str], name: str) -> str | None:
     return None
 
 
-def choose_device(device: str) -> None:
-    """Tells jax, before it is imported, where to compute.
+def choose_device(device: str, deterministic: bool = False) -> None:
+    """Tells jax, before it is imported, where to compute, and whether a GPU may sum in any order.
 
     Raises:
         InputError: a GPU was asked for and there is none.
     """
+    if deterministic:
+        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {DETERMINISTIC}".strip()
     if device != "auto":
         os.environ["JAX_PLATFORMS"] = device
     import jax

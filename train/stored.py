@@ -20,6 +20,7 @@ MAY_CHANGE = {
     "run.resume",
     "run.fresh",
     "run.device",
+    "run.deterministic",
     "run.debug",
     "data.data",  # the fingerprint says whether the candles are the same
 }
