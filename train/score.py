@@ -132,14 +132,17 @@ def follow(env: Oracle, policy: Policy, variables: dict, key: jax.Array, bars: i
         bars: S, after the burn-in.
     """
     players = jax.vmap(partial(seat, env, policy))(key[None])._replace(carry=policy.initial_carry(1))
-
-    @jax.jit
-    def play(variables: dict, players: Players, keys: jax.Array):
-        def step(players: Players, key: jax.Array):
-            return both_move(env, policy, variables, players, key[None])
-
-        return jax.lax.scan(step, players, keys)
-
-    _, told = play(variables, players, jax.random.split(key, BURN_IN + bars))
-    _, _, _, weights, multiplier, seen, best, instead, returns = (np.asarray(x)[BURN_IN:, 0] for x in told[:])
+    told = play_one(env, policy, variables, players, jax.random.split(key, BURN_IN + bars))
+    _, _, _, weights, multiplier, seen, best, instead, returns = (np.asarray(x)[BURN_IN:, 0] for x in told)
     return Course(seen, weights, best, instead, multiplier, returns)
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def play_one(env: Oracle, policy: Policy, variables: dict, players: Players, keys: jax.Array) -> tuple:
+    """What `both_move` tells of one path, time first."""
+
+    def step(players: Players, key: jax.Array):
+        return both_move(env, policy, variables, players, key[None])
+
+    told: tuple = jax.lax.scan(step, players, keys)[1]
+    return told
