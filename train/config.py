@@ -79,7 +79,7 @@ class PPOConfig:
     have led, or the value."""
     preset: Literal["common", "fees"] = "common"
     """Other defaults where one set does not fit all: fees (--initial-log-std -5) is for markets in which what is to be
-    learned is when not to trade, and noise pays more fees than the position earns."""
+    learned is when not to trade, and noise pays more fees than the position earns; on real candles it did harm."""
     algorithm: Literal["ppo", "pathwise"] = "ppo"
     """pathwise: the gradient of the reward through the account, without exploration noise."""
     ent_coef: float = 0.0
