@@ -60,7 +60,6 @@ ROWS = (
         10_000_000,
         three_assets(0.97),
         1_000_000,
-        1_000_000,
     ),
     Row(
         "hidden drift, LSTM",
