@@ -119,8 +119,8 @@ def test_a_policy_that_knows_nothing_gets_no_edge_and_one_that_knows_the_future_
     assert judge_nothing(walk(lambda r: rng.uniform(0, 1, r.shape)))["verdict"]["word"] != "EDGE"
     assert judge_nothing(walk(lambda r: np.full(r.shape, 0.4)))["verdict"]["word"] == "NO EDGE"  # constant
 
-    def slowly_known(r):  # the sign of the mean of the coming month: an edge that a bar's delay leaves
-        ahead = np.convolve(r[:, 0], np.ones(700) / 700)[699:][: len(r)]
+    def slowly_known(r):  # the sign of the mean of the coming day: an edge that a bar's delay leaves
+        ahead = np.convolve(r[:, 0], np.ones(24) / 24)[23:][: len(r)]
         return (ahead > 0).astype(float)[:, None]
 
     assert judge_nothing(walk(slowly_known))["verdict"]["word"] == "EDGE"
