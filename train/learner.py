@@ -218,7 +218,7 @@ class Learner:
         return learned, choose(good, (terms, norm), jax.tree.map(jnp.zeros_like, (terms, norm)))
 
 
-def descend(learned: tuple, grads: dict, loss: jax.Array, runner: "Runner") -> tuple[tuple, jax.Array, jax.Array]:
+def descend(learned: tuple, grads: dict, loss: jax.Array, runner: Runner) -> tuple[tuple, jax.Array, jax.Array]:
     """One step of the optimiser, unless its numbers are bad.
 
     Args:

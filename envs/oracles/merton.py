@@ -9,11 +9,11 @@ import numpy as np
 from scipy.optimize import minimize_scalar
 
 from envs.oracles.numerics import normal_nodes
-from envs.oracles.oracle import Memory, Optimum, Oracle, require
+from envs.oracles.oracle import LogGrowth, Memory, Optimum, require
 
 
 @dataclass(frozen=True)
-class Merton(Oracle):
+class Merton(LogGrowth):
     """Geometric Brownian motion, `w = m / 2`, utility `log(1 + w r)`; the observation is constant.
 
     In continuous time `w* = mu / sigma^2` and the growth is `mu^2 / (2 sigma^2)`.
@@ -41,18 +41,6 @@ class Merton(Oracle):
         """A log-normal return."""
         moves = self.mu - self.sigma**2 / 2 + self.sigma * jax.random.normal(key, (1,))
         return market, jnp.expm1(moves)
-
-    def position(self, multiplier: jax.Array) -> jax.Array:
-        """`m / 2`."""
-        return multiplier / 2
-
-    def multiplier(self, weights: np.ndarray) -> np.ndarray:
-        """`2 w`."""
-        return 2 * weights
-
-    def utility(self, before: jax.Array, weights: jax.Array, returns: jax.Array) -> jax.Array:
-        """Log growth."""
-        return jnp.log1p((weights * returns).sum())
 
     def expected(self, market: jax.Array, before: jax.Array, weights: jax.Array) -> jax.Array:
         """By quadrature."""

@@ -11,7 +11,7 @@ from scipy.sparse import csr_array
 
 from envs.oracles.merton import Merton
 from envs.oracles.numerics import interpolation, trade
-from envs.oracles.oracle import Memory, Optimum, require
+from envs.oracles.oracle import Memory, Optimum, drifted, require
 
 GRID = np.linspace(0, 1, 2001)  # of weights
 TOLERANCE = 1e-13  # of the growth per bar
@@ -61,7 +61,7 @@ class NoTradeBand(Merton):
 
     def drift(self, weights: jax.Array, returns: jax.Array) -> jax.Array:
         """`w (1 + r) / (1 + w r)`."""
-        return weights * (1 + returns) / (1 + (weights * returns).sum())
+        return drifted(weights, returns)
 
     def observe(self, market: jax.Array, weights: jax.Array) -> jax.Array:
         """The weight, of order 1 around one half."""

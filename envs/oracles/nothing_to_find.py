@@ -9,13 +9,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from envs.oracles.numerics import normal_nodes
-from envs.oracles.oracle import Memory, Optimum, Oracle, require
+from envs.oracles.oracle import LogGrowth, Memory, Optimum, drifted, require
 
 SEEN = 12  # as many market numbers as an asset has
 
 
 @dataclass(frozen=True)
-class NothingToFind(Oracle):
+class NothingToFind(LogGrowth):
     """Independent normal returns of mean 0, no costs, `w = m / 2`, utility `log(1 + w r)`.
 
     The observation is the last 12 returns, in deviations, and the weight.
@@ -38,18 +38,6 @@ class NothingToFind(Oracle):
         move = jnp.clip(jax.random.normal(key, (1,)), -4.5, 4.5)
         return jnp.concatenate([move, market[:-1]]), self.sigma * move
 
-    def position(self, multiplier: jax.Array) -> jax.Array:
-        """`m / 2`."""
-        return multiplier / 2
-
-    def multiplier(self, weights: np.ndarray) -> np.ndarray:
-        """`2 w`."""
-        return 2 * weights
-
-    def utility(self, before: jax.Array, weights: jax.Array, returns: jax.Array) -> jax.Array:
-        """Log growth."""
-        return jnp.log1p((weights * returns).sum())
-
     def expected(self, market: jax.Array, before: jax.Array, weights: jax.Array) -> jax.Array:
         """By quadrature: what variance takes."""
         nodes, chances = (x.astype(np.float32) for x in normal_nodes(20))
@@ -57,7 +45,7 @@ class NothingToFind(Oracle):
 
     def drift(self, weights: jax.Array, returns: jax.Array) -> jax.Array:
         """`w (1 + r) / (1 + w r)`."""
-        return weights * (1 + returns) / (1 + (weights * returns).sum())
+        return drifted(weights, returns)
 
     def observe(self, market: jax.Array, weights: jax.Array) -> jax.Array:
         """Returns and the weight."""

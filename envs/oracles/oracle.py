@@ -166,3 +166,25 @@ class Oracle(environment.Environment[OracleState, OracleParams]):
     def observation_space(self, params: OracleParams) -> spaces.Box:
         """Any D real numbers."""
         return spaces.Box(-jnp.inf, jnp.inf, (self.width,), dtype=jnp.float32)
+
+
+@dataclass(frozen=True)
+class LogGrowth(Oracle):
+    """Base of the markets with `w = m / 2` and utility `log(1 + w r)`."""
+
+    def position(self, multiplier: jax.Array) -> jax.Array:
+        """`m / 2`."""
+        return multiplier / 2
+
+    def multiplier(self, weights: np.ndarray) -> np.ndarray:
+        """`2 w`."""
+        return 2 * weights
+
+    def utility(self, before: jax.Array, weights: jax.Array, returns: jax.Array) -> jax.Array:
+        """Log growth."""
+        return jnp.log1p((weights * returns).sum())
+
+
+def drifted(weights: jax.Array, returns: jax.Array) -> jax.Array:
+    """Shares of equity after a bar in which nothing is traded, `w (1 + r) / (1 + w r)`, (N,)."""
+    return weights * (1 + returns) / (1 + (weights * returns).sum())
