@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from worlds import hyper
 
 from himari_jax.policies.policy import Output, entropy, log_prob
-from train.learner import BLOCKS, Sizes, learning_rate, shuffle
+from train.learner import BLOCKS, Sizes, learning_rate, pick, shuffle
 from train.losses import Batch, gae, ppo_loss
 from train.rollout import next_values
 
@@ -108,13 +108,16 @@ def test_a_clipped_value_loss_takes_the_larger_error():
 @pytest.mark.parametrize(("envs", "parts"), [(512, 4), (64, 4), (8, 8), (48, 4), (30, 5)])
 def test_every_minibatch_takes_as_many_environments_from_every_block(envs, parts):
     sizes = Sizes(envs, 1, 1, parts, 10)
-    index = np.asarray(shuffle(jax.random.key(1), sizes))
-    assert index.shape == (parts, envs // parts)
-    assert sorted(index.ravel()) == list(range(envs))
+    index = shuffle(jax.random.key(1), sizes)
+    assert index.shape == (parts, sizes.blocks, envs // parts // sizes.blocks)
+    picked = np.stack([pick(jnp.arange(envs), one, axis=0) for one in index])
+    assert sorted(picked.ravel()) == list(range(envs))
     per_block = envs // sizes.blocks
-    counts = np.stack([np.bincount(row // per_block, minlength=sizes.blocks) for row in index])
+    counts = np.stack([np.bincount(row // per_block, minlength=sizes.blocks) for row in picked])
     assert (counts == envs // parts // sizes.blocks).all()
     assert sizes.blocks <= BLOCKS
+    rollout = jnp.arange(3 * envs * 2).reshape(3, envs, 2)
+    np.testing.assert_array_equal(pick(rollout, index[0], axis=1), rollout[:, picked[0]])
 
 
 def test_the_learning_rate_falls_linearly_to_its_final_share_and_stays():

@@ -64,7 +64,7 @@ def measure(model: str, num_envs: int, bench: BenchConfig) -> str:
     session = build_session(bench_config(policy, assets, num_envs, bench.rollout_steps))
     state = jax.block_until_ready(first_state(session)())
     started = time.perf_counter()
-    chunk = compile_chunk(session, state.runner)
+    chunk = compile_chunk(session, state.runner, session.params)
     compiling = time.perf_counter() - started
     steps = num_envs * bench.rollout_steps
     env_only = median_speed(environment_alone(session, state.runner), steps, bench.repeats)

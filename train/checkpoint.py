@@ -58,6 +58,21 @@ def digest_of(meta: dict) -> str:
     return hashlib.sha256(json.dumps(meta, sort_keys=True).encode()).hexdigest()
 
 
+def alone() -> ocp.options.MultiprocessingOptions:
+    """Tells Orbax that the first of several processes does everything, without waiting for the others."""
+    if jax.process_count() == 1:
+        return ocp.options.MultiprocessingOptions()
+    return ocp.options.MultiprocessingOptions(primary_host=0, active_processes={0}, barrier_sync_key_prefix="first")
+
+
+class Manager(ocp.CheckpointManager):
+    """Orbax's, which among several processes would ask a service for preemptions that a course sees itself."""
+
+    def reached_preemption(self, step: int) -> bool:
+        """Never."""
+        return False
+
+
 class Checkpoints:
     """The checkpoints of a run folder; a step is the number of updates done.
 
@@ -75,10 +90,15 @@ class Checkpoints:
         # Orbax tells of every save, warns of choices made here on purpose and prints the stack of what it raises.
         logging.getLogger("absl").setLevel(logging.CRITICAL)
         options = ocp.CheckpointManagerOptions(
-            max_to_keep=self.keep, cleanup_tmp_directories=True, create=True, enable_async_checkpointing=False
+            max_to_keep=self.keep,
+            cleanup_tmp_directories=True,
+            create=jax.process_count() == 1,  # Orbax refuses both; the folder is made below
+            enable_async_checkpointing=False,
+            multiprocessing_options=alone(),
         )
         try:
-            self.manager = ocp.CheckpointManager(self.folder.absolute(), options=options)
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self.manager = Manager(self.folder.absolute(), options=options)
         except OSError as error:
             raise StorageError(
                 f"{self.folder}: cannot be written ({error.strerror}); choose another --run-dir"

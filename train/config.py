@@ -1,6 +1,7 @@
 """Flags of `python -m train.ppo`, grouped; checked on the host before anything heavy is imported."""
 
 import math
+import re
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
@@ -145,6 +146,16 @@ class RunConfig:
     """Refuse a run folder that is not empty."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to compute; auto takes a GPU when there is one."""
+    devices: Annotated[
+        Literal["all"] | int | None, auto("one device, or all of them where several processes train together")
+    ] = None
+    """Devices among which the environments are shared out: a number, or all."""
+    coordinator: Annotated[str | None, auto("as SLURM, Open MPI or Vertex AI say; else this process alone")] = None
+    """HOST:PORT of the first of several processes that train together; auto looks for any cluster, Kubernetes too."""
+    num_processes: Annotated[int | None, auto("with --coordinator auto found out")] = None
+    """How many processes train together; 1 trains alone wherever it runs."""
+    process_id: Annotated[int | None, auto("with --coordinator auto found out")] = None
+    """Which of them this is, from 0; the first one writes the run folder and the log."""
     deterministic: bool = False
     """On a GPU: the same numbers in every run, at some cost in speed; a CPU is so anyway."""
     debug: bool = False
@@ -160,6 +171,26 @@ class RunConfig:
             require(value is None or value >= 1, flag(name), value, "at least 1 episode")
         require(self.save_seconds > 0, "--save-seconds", self.save_seconds, "a number above 0")
         require(not (self.resume and self.fresh), "--resume and --fresh", "both", "one of them")
+        require(self.devices in (None, "all") or int(self.devices) >= 1, "--devices", self.devices, "1 or more, or all")
+        self.check_processes()
+
+    def check_processes(self) -> None:
+        """Raises where the flags of several processes do not fit each other."""
+        count, place, where = self.num_processes, self.process_id, self.coordinator
+        require(count is None or count >= 1, "--num-processes", count, "1 or more")
+        if where is None or where == "auto":
+            for name, value in (("--num-processes", None if count == 1 else count), ("--process-id", place)):
+                require(value is None, name, value, "only beside --coordinator HOST:PORT")
+            return
+        require(
+            re.fullmatch(r"[^\s:]+:\d+|\[[0-9A-Fa-f:]+\]:\d+", where) is not None,
+            "--coordinator",
+            where,
+            "HOST:PORT or auto",
+        )
+        require(count is not None, "--coordinator", where, "with --num-processes and --process-id")
+        assert count is not None
+        require(place is not None and 0 <= place < count, "--process-id", place, f"0 to {count - 1}")
 
 
 @dataclass(frozen=True)

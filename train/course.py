@@ -14,13 +14,15 @@ import jax.numpy as jnp
 import numpy as np
 
 from himari_jax.errors import NumericalError, Preempted, StorageError
-from train.checkpoint import Checkpoints
+from train.checkpoint import Checkpoints, host_shape, to_device, to_host
 from train.folder import describe, has_checkpoints, write_json
 from train.guard import hopeless
+from train.hosts import from_all, from_first, is_first, lead
 from train.judge import null_if_nan
+from train.layout import make_layout
 from train.learner import Metrics, Runner
 from train.logs import Bar, MetricsLog
-from train.session import Best, Setup, compile_chunk, first_state
+from train.session import Best, Setup, TrainState, compile_chunk, first_state
 
 COLLAPSED = -3.0  # fall of the log deviation of the exploration: a twentieth is left
 CHUNK_SECONDS = 1.0  # a signal waits for the end of a chunk
@@ -76,25 +78,28 @@ class Course:
         self.sums: Metrics | None = None  # since the newest evaluation
         self.summed = 0
         self.healthy, self.warned, self.warned_of_collapse = True, False, False
-        continued = has_checkpoints(folder)
+        self.layout = make_layout(self.config.run.devices, self.setup.learner.sizes)
+        continued = bool(from_all((is_first() and has_checkpoints(folder),))[0][0])
         if not continued:  # first of all: a folder without it is nobody's
-            self.write_headers()
-        self.checkpoints = Checkpoints(folder / "checkpoints", self.config.run.keep)
+            lead(self.write_headers)
+        self.checkpoints: Any = lead(lambda: Checkpoints(folder / "checkpoints", self.config.run.keep))
         make = first_state(self.setup)
         print("compiling ...", flush=True)
         started = time.perf_counter()
         if continued:
-            like = jax.eval_shape(make)
-            self.done, self.state, meta = self.checkpoints.restore(like)
-            self.train_seconds = float(meta["train_seconds"])
+            self.done, self.state, self.train_seconds = self.restore(jax.eval_shape(make))
             print(f"continuing at update {self.done}")
-            self.write_headers()
+            lead(self.write_headers)
         else:
             self.done, self.state = 0, jax.block_until_ready(make())
-        self.chunk = compile_chunk(self.setup, self.state.runner)
+        self.saved, self.params = self.done, self.setup.params
+        if self.layout is not None:
+            self.params = self.layout.copy(self.params)
+            self.state = self.state._replace(runner=self.layout.spread(self.state.runner))
+        self.chunk = compile_chunk(self.setup, self.state.runner, self.params, self.layout)
         self.compile_seconds = time.perf_counter() - started
         self.first_log_std = float(np.mean(self.setup.learner.policy.initial_log_std))
-        self.log = MetricsLog(folder, self.done)
+        self.log: Any = lead(lambda: MetricsLog(folder, self.done))
         if not continued:
             self.save()  # the last good step of a run that goes wrong at once
 
@@ -103,13 +108,25 @@ class Course:
         write_json(self.folder / "config.json", describe(self.config, self.origin))
         write_json(self.folder / "data_report.json", self.exam.findings())
 
+    def restore(self, like: TrainState) -> tuple[int, TrainState, float]:
+        """Updates done, state and seconds of training of the newest usable checkpoint, in every process."""
+        found: Any = lead(lambda: self.checkpoints.restore(like))
+        if jax.process_count() == 1:
+            return found[0], found[1], float(found[2]["train_seconds"])
+        blank = (np.int32(0), jax.tree.map(host_shape, like), np.float64(0))
+        told = (
+            blank if found is None else (np.int32(found[0]), to_host(found[1]), np.float64(found[2]["train_seconds"]))
+        )
+        done, host, seconds = from_first(told)
+        return int(done), to_device(host, like), float(seconds)
+
     def run(self) -> None:
         """Chunks of updates until the end or a signal."""
         total = self.config.total_updates
         every_eval = self.config.interval_updates(self.config.run.eval_interval, 20)
         every_save = self.config.interval_updates(self.config.run.save_interval, 10)
         handlers = {s: signal.signal(s, self.catch) for s in (signal.SIGINT, signal.SIGTERM)}
-        size, saved, clock = 1, self.done, time.monotonic()
+        size, clock = 1, time.monotonic()
         try:
             with Bar(total, self.done) as bar:
                 while self.done < total:
@@ -120,19 +137,32 @@ class Course:
                         self.validate(bar)
                     bar.update(self.done, self.pace())
                     due = time.monotonic() - clock >= self.config.run.save_seconds
-                    if ((self.done % every_save == 0 or due) and self.healthy) or self.done == total or self.signal:
+                    size, due, stopped = self.agree(size, due)
+                    if ((self.done % every_save == 0 or due) and self.healthy) or self.done == total or stopped:
                         self.save()
-                        saved, clock = self.done, time.monotonic()
-                    if self.signal and self.done < total:
+                        clock = time.monotonic()
+                    if stopped and self.done < total:
                         raise Preempted(
-                            f"stopped at update {saved} of {total}, saved in {self.folder}; go on with: "
+                            f"stopped at update {self.saved} of {total}, saved in {self.folder}; go on with: "
                             f"python -m train.ppo --resume --run-dir {shlex.quote(str(self.folder))}"
                         )
+            self.state = self.whole()
         finally:
             for number, handler in handlers.items():
                 signal.signal(number, handler)
-            self.log.close()
-            self.checkpoints.close()
+            if is_first():
+                self.log.close()
+                self.checkpoints.close()
+
+    def agree(self, size: int, due: bool) -> tuple[int, bool, bool]:
+        """Size of the next chunk and whether to save, as the first process says; whether any was told to stop."""
+        told = from_all((size, due, self.signal is not None))
+        return told[0][0], bool(told[0][1]), any(row[2] for row in told)
+
+    def whole(self) -> TrainState:
+        """The state as ordinary arrays."""
+        state = self.state
+        return state if self.layout is None else state._replace(runner=self.layout.fetch(state.runner))
 
     def catch(self, number: int, frame: Any) -> None:
         """Asks the loop to stop after the chunk; a second signal exits at once."""
@@ -144,7 +174,7 @@ class Course:
     def advance(self, updates: int) -> float:
         """Runs a chunk, checks that its numbers are finite, and returns its seconds."""
         started = time.perf_counter()
-        runner, told = self.chunk(self.state.runner, self.setup.params, np.int32(updates))
+        runner, told = self.chunk(self.state.runner, self.params, np.int32(updates))
         told = jax.device_get(told)
         seconds = time.perf_counter() - started
         self.state = self.state._replace(runner=runner)
@@ -166,17 +196,17 @@ class Course:
         self.healthy = not guard.in_a_row.any()
         if guard.skipped.any() and not self.warned:
             self.warned = True
-            where = dump_rollout(self.setup, self.state.runner, int(guard.skipped.argmax()), self.folder)
-            print(
-                f"warning: {guard.skipped.sum()} steps of the optimiser were not taken: their "
-                f"numbers were not finite or exploded; the rollout that follows is in {where}",
-                file=sys.stderr,
+            seed, runner = int(guard.skipped.argmax()), self.whole().runner
+            where = lead(lambda: dump_rollout(self.setup, runner, seed, self.folder))
+            warn(
+                f"{guard.skipped.sum()} steps of the optimiser were not taken: their numbers were not finite or "
+                f"exploded; the rollout that follows is in {where}"
             )
         if np.any(hopeless(guard)):
             raise NumericalError(
                 f"the numbers went bad before update {self.done} ({guard.skipped.sum()} of {guard.steps.sum()} steps "
                 f"of the optimiser could not be taken); {self.folder} keeps its checkpoint of update "
-                f"{max(self.checkpoints.steps())}: try --learning-rate 1e-4, a lower --max-grad-norm or "
+                f"{self.saved}: try --learning-rate 1e-4, a lower --max-grad-norm or "
                 "--lstm-num-layers 1, and look for the cause in bad_rollout.npz"
             )
 
@@ -185,10 +215,9 @@ class Course:
         fallen = log_std - self.first_log_std
         if fallen < COLLAPSED and self.config.ppo.final_std == 1 and not self.warned_of_collapse:
             self.warned_of_collapse = True
-            print(
-                f"warning: the exploration collapsed, its log deviation fell by {-fallen:.1f} to {log_std:.1f}: try "
-                "--ent-coef 0.01 or --learning-rate 1e-4",
-                file=sys.stderr,
+            warn(
+                f"the exploration collapsed, its log deviation fell by {-fallen:.1f} to {log_std:.1f}: try "
+                "--ent-coef 0.01 or --learning-rate 1e-4"
             )
 
     def take_means(self) -> Metrics:
@@ -200,9 +229,11 @@ class Course:
     def validate(self, bar: Bar) -> None:
         """Scores the policies and keeps the best parameters of each seed."""
         started, told = time.perf_counter(), self.take_means()
-        runner = self.state.runner
-        scores = self.exam.score(runner.variables)
-        self.state = self.state._replace(best=better(self.state.best, runner.variables, scores, self.done))
+        variables = self.state.runner.variables
+        if self.layout is not None:  # every process scores on its own first device
+            variables = self.layout.fetch(variables)
+        scores = self.exam.score(variables)
+        self.state = self.state._replace(best=better(self.state.best, variables, scores, self.done))
         self.evaluate_seconds += time.perf_counter() - started
         episode_return = float(np.mean(told.reward)) * self.config.ppo.episode_steps
         record = {
@@ -216,7 +247,8 @@ class Course:
             **{name: float(np.mean(x)) for name, x in told._asdict().items() if name != "terms"},
             **{name: float(np.mean(x)) for name, x in told.terms._asdict().items()},
         }
-        self.log.write(null_if_nan(record))
+        if is_first():
+            self.log.write(null_if_nan(record))
         self.warn_of_collapse(float(np.mean(told.log_std)))
         best = float(np.max(np.asarray(self.state.best.sharpe)))
         text = f"return/episode {episode_return:+.4f}  {self.exam.text(scores, best)}"
@@ -237,7 +269,9 @@ class Course:
     def save(self) -> None:
         """Writes a checkpoint."""
         meta = {"fingerprint": self.exam.fingerprint, "train_seconds": self.train_seconds}
-        self.checkpoints.save(self.done, self.state, meta | self.origin)
+        state = self.whole()
+        lead(lambda: self.checkpoints.save(self.done, state, meta | self.origin))
+        self.saved = self.done
 
     def timings(self) -> dict[str, Any]:
         """Seconds by part, speed and memory."""
@@ -252,6 +286,12 @@ class Course:
             "steps_per_second": self.speed() if self.train_seconds else None,
             "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
         }
+
+
+def warn(text: str) -> None:
+    """A line on stderr, once however many processes train."""
+    if is_first():
+        print(f"warning: {text}", file=sys.stderr)
 
 
 def dump_rollout(setup: Setup, runner: Runner, seed: int, folder: Path) -> Path:

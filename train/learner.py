@@ -13,7 +13,7 @@ from train.guard import Guard, choose, new_guard, watch
 from train.losses import Batch, LossTerms, compared_advantage, gae, ppo_loss
 from train.rollout import Players, Transition, reset_players, rollout
 
-BLOCKS = 8  # the shuffle stays inside this many blocks of environments, so that sharding changes nothing
+BLOCKS = 8  # the shuffle stays inside this many blocks of environments, so that devices need not exchange them
 
 
 class Hyperparameters(NamedTuple):
@@ -42,6 +42,7 @@ class Sizes:
     episode_steps: int
     clip_value: bool = False
     compare: bool = False
+    num_devices: int = 1
 
     @property
     def steps_per_update(self) -> int:
@@ -55,9 +56,10 @@ class Sizes:
 
     @property
     def blocks(self) -> int:
-        """Blocks of environments inside which minibatches are drawn."""
+        """Blocks of environments inside which minibatches are drawn: the same on one device as on eight."""
         per_minibatch = self.num_envs // self.num_minibatches
-        return next(n for n in range(min(BLOCKS, per_minibatch), 0, -1) if per_minibatch % n == 0)
+        most = min(max(BLOCKS, self.num_devices), per_minibatch)
+        return next(n for n in range(most, 0, -1) if per_minibatch % n == 0)
 
 
 class Runner(NamedTuple):
@@ -195,8 +197,8 @@ class Learner:
         index = shuffle(key, self.sizes)
 
         def minibatch_step(learned: tuple, index: jax.Array):
-            part = jax.tree.map(lambda x: x[:, index], batch)
-            carry = jax.tree.map(lambda x: x[index], first_carry)
+            part = jax.tree.map(lambda x: pick(x, index, axis=1), batch)
+            carry = jax.tree.map(lambda x: pick(x, index, axis=0), first_carry)
             return self.minibatch(learned, part, carry, runner)
 
         return jax.lax.scan(minibatch_step, learned, index)
@@ -262,13 +264,27 @@ def cool(variables: dict, hyper: Hyperparameters) -> dict:
 
 
 def shuffle(key: jax.Array, sizes: Sizes) -> jax.Array:
-    """Environments of each minibatch, (M, B / M): as many out of every block, permuted inside it."""
+    """Environments of each minibatch as places inside their blocks, (M, blocks, B / M / blocks)."""
     per_block = sizes.num_envs // sizes.blocks
     keys = jax.random.split(key, sizes.blocks)
     order = jax.vmap(lambda k: jax.random.permutation(k, per_block))(keys)  # (blocks, per_block)
-    order = order + per_block * jnp.arange(sizes.blocks)[:, None]
-    parts = order.reshape(sizes.blocks, sizes.num_minibatches, -1)
-    return parts.transpose(1, 0, 2).reshape(sizes.num_minibatches, -1)
+    return order.reshape(sizes.blocks, sizes.num_minibatches, -1).transpose(1, 0, 2)
+
+
+def pick(x: jax.Array, index: jax.Array, axis: int) -> jax.Array:
+    """Environments of one minibatch out of an array that has B of them along an axis.
+
+    Args:
+        x: of the whole rollout.
+        index: (blocks, B / M / blocks) places inside the blocks.
+        axis: of the environments.
+    """
+    blocks, count = index.shape
+    before, after = x.shape[:axis], x.shape[axis + 1 :]
+    parts = x.reshape(*before, blocks, -1, *after)
+    # Block by block: what lies on one device is picked there, and the compiler knows.
+    picked = jax.vmap(lambda part, i: jnp.take(part, i, axis=axis), in_axes=(axis, 0), out_axes=axis)(parts, index)
+    return picked.reshape(*before, blocks * count, *after)
 
 
 def summarise(

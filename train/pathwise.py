@@ -26,10 +26,15 @@ class PathwiseLearner(Learner):
 
     def update(self, runner: Runner, params: Any) -> tuple[Runner, Metrics]:
         """One rollout of every environment, a step of the optimiser after each group."""
-        groups = self.sizes.num_minibatches
+        groups, blocks = self.sizes.num_minibatches, self.sizes.blocks
 
-        def split(x: jax.Array) -> jax.Array:
-            return x.reshape(groups, x.shape[0] // groups, *x.shape[1:])
+        def split(x: jax.Array) -> jax.Array:  # as many of every block in each group, as in PPO's minibatches
+            parts = x.reshape(blocks, groups, -1, *x.shape[1:]).swapaxes(0, 1)
+            return parts.reshape(groups, -1, *x.shape[1:])
+
+        def join(x: jax.Array) -> jax.Array:
+            parts = x.reshape(groups, blocks, -1, *x.shape[2:]).swapaxes(0, 1)
+            return parts.reshape(-1, *x.shape[2:])
 
         def step(learned: tuple, players: Players):
             players, learned, told = self.ascend(learned, players, runner, params)
@@ -37,7 +42,7 @@ class PathwiseLearner(Learner):
 
         learned = (runner.variables, runner.opt_state, runner.guard)
         learned, (players, told) = jax.lax.scan(step, learned, jax.tree.map(split, runner.players))
-        players = jax.tree.map(lambda x: x.reshape(x.shape[0] * x.shape[1], *x.shape[2:]), players)
+        players = jax.tree.map(join, players)
         variables, opt_state, guard = learned
         after = runner._replace(
             variables=variables, opt_state=opt_state, players=players, update=runner.update + 1, guard=guard

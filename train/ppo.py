@@ -9,6 +9,7 @@ from pathlib import Path
 from himari_jax.errors import InputError
 from train.cli import exit_at_signals, parse, run_command
 from train.config import Config
+from train.hosts import Place, end, find_place, is_first, join, tell_of_loss
 
 PROG = "python -m train.ppo"
 DETERMINISTIC = "--xla_gpu_deterministic_ops=true --xla_gpu_autotune_level=0"
@@ -18,11 +19,16 @@ def main(args: Sequence[str]) -> int:
     """Trains and judges; returns the exit code."""
     config, stored = read_flags(args)
     exit_at_signals("stopped; what was saved is kept: run the same command again")
-    choose_device(config.run.device, config.run.deterministic)
+    run = config.run
+    place = find_place(run.coordinator, run.num_processes, run.process_id, os.environ)
+    choose_device(run.device, run.deterministic, place)
+    if place is not None and not is_first():
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115  for as long as the process lives
     # Everything heavy is imported here, after the flags are known to be good.
     from train.run import train
 
-    return train(config, stored)
+    with tell_of_loss():
+        return train(config, stored)
 
 
 def read_flags(args: Sequence[str]) -> tuple[Config, Path | None]:
@@ -44,6 +50,7 @@ def as_default(stored: Config, args: Sequence[str]) -> Config:
     A length given now, in steps or episodes, replaces the stored one whatever its unit.
     """
     run = dataclasses.replace(stored.run, fresh=False, resume=False, debug=False)
+    run = dataclasses.replace(run, coordinator=None, num_processes=None, process_id=None)
     ppo = stored.ppo
     if named(args, "--total-steps") or named(args, "--num-episodes"):
         ppo = dataclasses.replace(ppo, total_steps=None, num_episodes=None)
@@ -60,11 +67,16 @@ def named(args: Sequence[str], name: str) -> str | None:
     return None
 
 
-def choose_device(device: str, deterministic: bool = False) -> None:
+def choose_device(device: str, deterministic: bool = False, place: Place | None = None) -> None:
     """Tells jax, before it is imported, where to compute, and whether a GPU may sum in any order.
 
+    Args:
+        device: `auto`, `cpu` or `cuda`.
+        deterministic: whether sums come out the same every time.
+        place: among other processes, which are met before jax looks for devices.
+
     Raises:
-        InputError: a GPU was asked for and there is none.
+        InputError: a GPU was asked for and there is none, or the other processes were not met.
     """
     if deterministic:
         os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {DETERMINISTIC}".strip()
@@ -72,6 +84,8 @@ def choose_device(device: str, deterministic: bool = False) -> None:
         os.environ["JAX_PLATFORMS"] = device
     import jax
 
+    if place is not None:
+        join(place)
     try:
         jax.devices()
     except (RuntimeError, AssertionError) as error:  # jax asserts where a platform was named and none came up
@@ -90,4 +104,4 @@ def choose_device(device: str, deterministic: bool = False) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(run_command(main))
+    sys.exit(end(run_command(main)))

@@ -1,6 +1,7 @@
 """A run from its flags to its last line: on candles, or on a market with a known optimum."""
 
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -8,16 +9,20 @@ import jax
 import numpy as np
 
 from himari_jax import metrics
+from himari_jax.errors import InputError
 from train.config import Config
 from train.course import Course, Exam
 from train.evaluate import Limits, make_tape, run_policy, whole_span
 from train.final import judge_run
 from train.folder import claim, default_folder, lock, read_result
+from train.hosts import from_all, is_first, lead
 from train.judge import zero_if_nan
+from train.layout import device_count
 from train.oracle_run import OracleExam, build_setup
 from train.oracle_table import print_oracle
 from train.provenance import bar_name, findings_of, made_by
 from train.session import Session, Setup, build_session
+from train.stored import config_hash
 from train.table import print_result
 
 
@@ -30,20 +35,43 @@ def train(config: Config, resumed: Path | None = None) -> int:
     """
     begun = time.perf_counter()
     exam = CandleExam(build_session(config)) if config.data.env is None else OracleExam(build_setup(config))
+    compare_notes(exam)
     folder = resumed or Path(config.run.run_dir or default_folder(config, exam.names))
-    claim(folder, config, exam.fingerprint)
+    earlier = lead(lambda: open_folder(folder, config, exam.fingerprint))
     tell = print_result if config.data.env is None else print_oracle
-    earlier = read_result(folder)
-    if earlier is not None and earlier["timings"]["updates"] >= config.total_updates:
-        tell(earlier, config, folder)
+    if from_all((earlier is not None,))[0][0]:
+        if earlier is not None:
+            tell(earlier, config, folder)
         return 0
-    with lock(folder):
+    with lead(lambda: lock(folder)) or nullcontext():
         announce(exam, folder)
         course = Course(exam, folder, time.perf_counter() - begun)
         course.run()
-        result = exam.judge(course.state, folder, course.timings())
-    tell(result, config, folder)
+        if is_first():
+            result = exam.judge(course.state, folder, course.timings())
+            tell(result, config, folder)
     return 0
+
+
+def open_folder(folder: Path, config: Config, fingerprint: str) -> dict[str, Any] | None:
+    """Claims the run folder; the result of a run there that is finished."""
+    claim(folder, config, fingerprint)
+    earlier = read_result(folder)
+    return earlier if earlier is not None and earlier["timings"]["updates"] >= config.total_updates else None
+
+
+def compare_notes(exam: Exam) -> None:
+    """Makes sure that all processes were given the same.
+
+    Raises:
+        InputError: another process has other flags or data.
+    """
+    config = exam.setup.config
+    marks = from_all((int(config_hash(config)[:7], 16), config.total_updates, int(exam.fingerprint[:7], 16)))
+    for k, marked in enumerate(marks):
+        for what, mine, other in zip(("flags", "--total-steps", "data"), marks[0], marked, strict=True):
+            if mine != other:
+                raise InputError(f"process {k} has other {what} than process 0; give all of them the same")
 
 
 def announce(exam: Exam, folder: Path) -> None:
@@ -53,10 +81,13 @@ def announce(exam: Exam, folder: Path) -> None:
         print(line)
     steps = config.total_updates * config.steps_per_update
     rounding = f", rounded up from {config.wanted_steps:,}" if steps != config.wanted_steps else ""
+    count = device_count(config.run.devices)
+    where = f"{count} x {jax.devices()[0].device_kind}" if count > 1 else jax.devices()[0].device_kind
+    together = f", {jax.process_count()} processes" if jax.process_count() > 1 else ""
     print(
         f"{config.policy.policy}, {setup.width} numbers in, {setup.learner.env.num_assets} out; {steps:,} steps = "
         f"{config.total_updates} updates of {config.num_envs} environments x {config.ppo.rollout_steps} bars"
-        f"{rounding}; on {jax.devices()[0].device_kind}"
+        f"{rounding}; on {where}{together}"
     )
     print(f"run folder: {folder}")
 

@@ -19,6 +19,7 @@ from himari_jax.sizing import SizingRules
 from himari_jax.sources import SourceRequest, load
 from himari_jax.splits import Split, decision_rows, split_rows
 from train.config import Config
+from train.layout import Layout, device_count
 from train.learner import Hyperparameters, Learner, Runner, Sizes, train_chunk
 from train.market_config import MarketConfig
 from train.pathwise import PathwiseLearner
@@ -166,6 +167,7 @@ def make_learner(config: Config, env: Any, costly: bool, start: float) -> Learne
         episode_steps=ppo.episode_steps,
         clip_value=ppo.clip_value,
         compare=ppo.baseline == "mean-action",
+        num_devices=device_count(config.run.devices),
     )
     first = policy.initial_multiplier or start
     kind = PathwiseLearner if ppo.algorithm == "pathwise" else Learner
@@ -202,7 +204,18 @@ def no_best(runner: Runner) -> Best:
     return Best(copies, jnp.full(seeds, -jnp.inf), jnp.zeros(seeds, jnp.int32))
 
 
-def compile_chunk(session: Setup, runner: Runner) -> Any:
-    """The jitted chunk of updates for all seeds, compiled: (runner, params, count) -> (runner, metrics)."""
+def compile_chunk(session: Setup, runner: Runner, params: Any, layout: Layout | None = None) -> Any:
+    """The jitted chunk of updates for all seeds, compiled: (runner, params, count) -> (runner, metrics).
+
+    Args:
+        session: of the run.
+        runner: as it lies on the devices.
+        params: of the environment, likewise.
+        layout: None on a single device.
+    """
     chunk = jax.vmap(partial(train_chunk, session.learner), in_axes=(0, None, None))
-    return jax.jit(chunk, donate_argnums=0).lower(runner, session.params, np.int32(1)).compile()
+    pinned: dict[str, Any] = {}
+    if layout is not None:  # left to itself, the compiler would lay out what comes back as it likes
+        lies = layout.of_runner(runner)
+        pinned = {"in_shardings": (lies, layout.copied, layout.copied), "out_shardings": (lies, layout.copied)}
+    return jax.jit(chunk, donate_argnums=0, **pinned).lower(runner, params, np.int32(1)).compile()

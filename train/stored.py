@@ -20,6 +20,10 @@ MAY_CHANGE = {
     "run.resume",
     "run.fresh",
     "run.device",
+    "run.devices",
+    "run.coordinator",
+    "run.num_processes",
+    "run.process_id",
     "run.deterministic",
     "run.debug",
     "data.data",  # the fingerprint says whether the candles are the same

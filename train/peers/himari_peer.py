@@ -46,7 +46,7 @@ class HimariPeer:
         self.runner = jax.block_until_ready(first_state(self.setup)()).runner
         now = CLOCKS[trial.clock]
         begun = now()
-        self.chunk = compile_chunk(self.setup, self.runner)
+        self.chunk = compile_chunk(self.setup, self.runner, self.setup.params)
         self.compile_seconds = now() - begun
         self.steps = config.steps_per_update * trial.num_seeds
         racing = trial.purpose == "race"
