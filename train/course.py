@@ -20,6 +20,7 @@ from train.guard import hopeless
 from train.judge import null_if_nan
 from train.learner import Metrics, Runner
 from train.logs import Bar, MetricsLog
+from train.remote import NoUploads, Uploads
 from train.session import Best, Setup, compile_chunk, first_state
 
 COLLAPSED = -3.0  # fall of the log deviation of the exploration: a twentieth is left
@@ -66,9 +67,9 @@ class Exam(Protocol):
 class Course:
     """A run under way: its state, clock and files."""
 
-    def __init__(self, exam: Exam, folder: Path, data_seconds: float):
+    def __init__(self, exam: Exam, folder: Path, data_seconds: float, uploads: Uploads | NoUploads | None = None):
         self.exam, self.setup, self.config, self.folder = exam, exam.setup, exam.setup.config, folder
-        self.data_seconds = data_seconds
+        self.data_seconds, self.uploads = data_seconds, uploads or NoUploads()
         self.compile_seconds = self.train_seconds = self.evaluate_seconds = 0.0
         self.signal: int | None = None
         self.told = ""  # the newest evaluation
@@ -124,9 +125,11 @@ class Course:
                         self.save()
                         saved, clock = self.done, time.monotonic()
                     if self.signal and self.done < total:
+                        self.uploads.finish()
+                        place = self.config.run.address or str(self.folder)
                         raise Preempted(
-                            f"stopped at update {saved} of {total}, saved in {self.folder}; go on with: "
-                            f"python -m train.ppo --resume --run-dir {shlex.quote(str(self.folder))}"
+                            f"stopped at update {saved} of {total}, saved in {place}; go on with: "
+                            f"python -m train.ppo --resume --run-dir {shlex.quote(place)}"
                         )
         finally:
             for number, handler in handlers.items():
@@ -237,7 +240,9 @@ class Course:
     def save(self) -> None:
         """Writes a checkpoint."""
         meta = {"fingerprint": self.exam.fingerprint, "train_seconds": self.train_seconds}
+        self.uploads.wait()  # old checkpoints go with each save; an upload may be reading them
         self.checkpoints.save(self.done, self.state, meta | self.origin)
+        self.uploads.push()
 
     def timings(self) -> dict[str, Any]:
         """Seconds by part, speed and memory."""

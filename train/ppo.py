@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from himari_jax.errors import InputError
+from himari_jax.storage import named_address
 from train.cli import exit_at_signals, parse, run_command
 from train.config import Config
 
@@ -16,8 +17,8 @@ DETERMINISTIC = "--xla_gpu_deterministic_ops=true --xla_gpu_autotune_level=0"
 
 def main(args: Sequence[str]) -> int:
     """Trains and judges; returns the exit code."""
-    config, stored = read_flags(args)
     exit_at_signals("stopped; what was saved is kept: run the same command again")
+    config, stored = read_flags(args)
     choose_device(config.run.device, config.run.deterministic)
     # Everything heavy is imported here, after the flags are known to be good.
     from train.run import train
@@ -26,15 +27,19 @@ def main(args: Sequence[str]) -> int:
 
 
 def read_flags(args: Sequence[str]) -> tuple[Config, Path | None]:
-    """The flags, and the folder to go on with where `--resume` is given: its flags are the defaults."""
-    if "--resume" not in args:
-        return parse(Config, args, PROG), None
+    """The flags, and the folder to go on with: what `--resume` found, or the mirror of a run in a bucket."""
     from train.folder import newest_unfinished, stored_config
+    from train.mirror import fetch, local_run
 
-    wanted = named(args, "--run-dir")
-    folder = Path(wanted) if wanted else newest_unfinished(Path("runs"))
+    if "--resume" not in args:
+        config = parse(Config, args, PROG)
+        return config, None if config.run.address is None else fetch(config.run.address, config.run.fresh)
+    wanted = named_address(named(args, "--bucket-name"), named(args, "--model-dir")) or named(args, "--run-dir")
+    folder = local_run(wanted) if wanted else newest_unfinished(Path("runs"))
+    if not wanted and (address := stored_config(folder).run.address) is not None:  # it is the mirror of a bucket
+        folder = local_run(address)
     config = parse(Config, args, PROG, default=as_default(stored_config(folder), args))
-    print(f"resuming {folder}")
+    print(f"resuming {config.run.address or folder}")
     return config, folder
 
 
@@ -44,6 +49,8 @@ def as_default(stored: Config, args: Sequence[str]) -> Config:
     A length given now, in steps or episodes, replaces the stored one whatever its unit.
     """
     run = dataclasses.replace(stored.run, fresh=False, resume=False, debug=False)
+    if any(named(args, name) for name in ("--run-dir", "--bucket-name", "--model-dir")):
+        run = dataclasses.replace(run, run_dir=None, bucket_name=None, model_dir=None)
     ppo = stored.ppo
     if named(args, "--total-steps") or named(args, "--num-episodes"):
         ppo = dataclasses.replace(ppo, total_steps=None, num_episodes=None)

@@ -17,6 +17,7 @@ from train.judge import zero_if_nan
 from train.oracle_run import OracleExam, build_setup
 from train.oracle_table import print_oracle
 from train.provenance import bar_name, findings_of, made_by
+from train.remote import uploads
 from train.session import Session, Setup, build_session
 from train.table import print_result
 
@@ -26,7 +27,7 @@ def train(config: Config, resumed: Path | None = None) -> int:
 
     Args:
         config: flags.
-        resumed: the folder that `--resume` found.
+        resumed: the folder that `--resume` found, or the mirror of a run in a bucket.
     """
     begun = time.perf_counter()
     exam = CandleExam(build_session(config)) if config.data.env is None else OracleExam(build_setup(config))
@@ -34,12 +35,14 @@ def train(config: Config, resumed: Path | None = None) -> int:
     claim(folder, config, exam.fingerprint)
     tell = print_result if config.data.env is None else print_oracle
     earlier = read_result(folder)
+    sending = uploads(config.run.address, folder, config.run.keep)
     if earlier is not None and earlier["timings"]["updates"] >= config.total_updates:
-        tell(earlier, config, folder)
+        with sending:  # the end of an upload that broke off
+            tell(earlier, config, folder)
         return 0
-    with lock(folder):
+    with lock(folder), sending:
         announce(exam, folder)
-        course = Course(exam, folder, time.perf_counter() - begun)
+        course = Course(exam, folder, time.perf_counter() - begun, sending)
         course.run()
         result = exam.judge(course.state, folder, course.timings())
     tell(result, config, folder)
@@ -58,7 +61,8 @@ def announce(exam: Exam, folder: Path) -> None:
         f"{config.total_updates} updates of {config.num_envs} environments x {config.ppo.rollout_steps} bars"
         f"{rounding}; on {jax.devices()[0].device_kind}"
     )
-    print(f"run folder: {folder}")
+    place = config.run.address
+    print(f"run folder: {folder}" if place is None else f"run folder: {place} (mirror: {folder})")
 
 
 class CandleExam:
