@@ -161,7 +161,7 @@ class RunConfig:
         both = self.run_dir is not None and (self.bucket_name is not None or self.model_dir is not None)
         require(not both, "--run-dir and --bucket-name", f"{self.run_dir}, {self.bucket_name}", "one of the two")
         if self.address is not None:
-            split_address(self.address)
+            split_address(self.run_dir or self.address)
         require(1 <= self.num_seeds <= 4096, "--num-seeds", self.num_seeds, "1 to 4096")
         require(1 <= self.keep <= 10_000, "--keep", self.keep, "1 to 10000")
         for name in ("save_interval", "eval_interval"):

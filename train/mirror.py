@@ -1,7 +1,6 @@
 """From a bucket to the mirror of a run: what is fetched, what counts, what is refused. Light: no jax."""
 
 import contextlib
-import hashlib
 import json
 import os
 import shutil
@@ -17,11 +16,12 @@ from train.remote import (
     OWNER,
     STEPS,
     Marker,
+    described,
     lacking,
     local_steps,
+    made_marker,
     mirror_of,
     read_markers,
-    step_files,
     steps_of,
 )
 from train.stored import differences, from_json
@@ -115,19 +115,13 @@ def fetch_steps(
         if len(got) == FETCHED:
             break
         fault = faults[step]
-        if fault is None and not is_here(mirror, step, markers[step]):
+        if fault is None and made_marker(mirror, step) != markers[step]:
             fault = fetch_step(remote, mirror, step, markers[step])
         if fault is None:
             got.append(step)
         elif not (mirror / STEPS / str(step)).exists():
             print(f"warning: {remote.address}: checkpoint {step} does not count ({fault})", file=sys.stderr)
     return got
-
-
-def is_here(mirror: Path, step: int, marker: Marker) -> bool:
-    """Whether the mirror holds a checkpoint, byte for byte as the bucket names it."""
-    place = mirror / STEPS / str(step)
-    return {p.relative_to(place).as_posix(): described(p) for p in step_files(mirror, step)} == marker
 
 
 def fetch_step(remote: RemoteFolder, mirror: Path, step: int, marker: Marker) -> str | None:
@@ -137,7 +131,7 @@ def fetch_step(remote: RemoteFolder, mirror: Path, step: int, marker: Marker) ->
         if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
             return f"{name!r} leads out of its folder"
         remote.download(f"{STEPS}/{step}/{name}", scratch / name)
-        if described(scratch / name) != expected:
+        if described((scratch / name).read_bytes()) != expected:
             return f"{name} has another SHA-256"
     place = mirror / STEPS / str(step)
     if place.exists():
@@ -146,12 +140,6 @@ def fetch_step(remote: RemoteFolder, mirror: Path, step: int, marker: Marker) ->
     place.parent.mkdir(exist_ok=True)
     os.replace(scratch, place)
     return None
-
-
-def described(path: Path) -> tuple[int, str]:
-    """Size and SHA-256 of a file."""
-    with path.open("rb") as file:
-        return path.stat().st_size, hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def take(remote: RemoteFolder, name: str, path: Path, scratch: Path) -> None:

@@ -43,14 +43,20 @@ def local_steps(mirror: Path) -> list[int]:
     return sorted(int(path.name) for path in (mirror / STEPS).glob("*") if path.name.isdigit())
 
 
-def step_files(mirror: Path, step: int) -> list[Path]:
-    """Files of a checkpoint."""
-    return [path for path in sorted((mirror / STEPS / str(step)).rglob("*")) if path.is_file()]
+def step_files(mirror: Path, step: int) -> dict[str, Path]:
+    """Files of a checkpoint by name."""
+    place = mirror / STEPS / str(step)
+    return {p.relative_to(place).as_posix(): p for p in sorted(place.rglob("*")) if p.is_file()}
 
 
-def sha256(content: bytes) -> str:
-    """SHA-256 as hex."""
-    return hashlib.sha256(content).hexdigest()
+def made_marker(mirror: Path, step: int) -> Marker:
+    """The marker of a checkpoint as it is in the mirror; empty where it is not there."""
+    return {name: described(path.read_bytes()) for name, path in step_files(mirror, step).items()}
+
+
+def described(content: bytes) -> tuple[int, str]:
+    """Size and SHA-256."""
+    return len(content), hashlib.sha256(content).hexdigest()
 
 
 def md5(content: bytes) -> str:
@@ -109,7 +115,11 @@ class Uploads:
         self.known = {name: entry.md5 for name, entry in listed.items()}
         markers = read_markers(self.remote, listed)
         sizes = {name: entry.size for name, entry in listed.items()}
-        self.complete = {step for step, marker in markers.items() if lacking(marker, step, sizes) is None}
+        here = local_steps(self.mirror)
+        # What is not in the mirror and not older than it was found damaged, or is another machine's last word.
+        whole = {step for step, marker in markers.items() if lacking(marker, step, sizes) is None}
+        older = {step for step in whole if not here or step < here[0]}
+        self.complete = older | {step for step in whole.intersection(here) if self.is_there(step, markers[step])}
         return self
 
     def __exit__(
@@ -125,6 +135,12 @@ class Uploads:
             print(f"warning: {failure}", file=sys.stderr)
         finally:
             self.pool.shutdown()
+
+    def is_there(self, step: int, marker: Marker) -> bool:
+        """Whether the bucket holds a checkpoint of the mirror byte for byte."""
+        files = step_files(self.mirror, step).items()
+        same = all(self.known.get(f"{STEPS}/{step}/{name}") == md5(path.read_bytes()) for name, path in files)
+        return same and marker == made_marker(self.mirror, step)
 
     def wait(self) -> None:
         """Until no upload reads the mirror; whether it failed is told by the next `push` or `finish`."""
@@ -172,17 +188,17 @@ class Uploads:
     def send_step(self, step: int) -> None:
         """Uploads a checkpoint, its marker last; what an upload that broke off left there goes first."""
         self.drop(step)
-        place, marker = self.mirror / STEPS / str(step), {}
-        for path in step_files(self.mirror, step):
-            name, content = path.relative_to(place).as_posix(), path.read_bytes()
+        marker: Marker = {}
+        for name, path in step_files(self.mirror, step).items():
+            content = path.read_bytes()
             self.write(f"{STEPS}/{step}/{name}", content)
-            marker[name] = (len(content), sha256(content))
+            marker[name] = described(content)
         self.check_owner()
         self.write(f"{MARKERS}/{step}.json", json.dumps({"step": step, "files": marker}).encode())
         self.complete.add(step)
 
     def prune(self) -> None:
-        """Removes complete checkpoints beyond the newest `keep`, and the rest of older incomplete ones."""
+        """Removes complete checkpoints beyond the newest `keep`, and what else is older than the newest."""
         kept = sorted(self.complete)[-self.keep :]
         for step in sorted(steps_of(self.known) | self.complete):
             if kept and step < kept[-1] and step not in kept:
