@@ -218,9 +218,9 @@ def _one_line(address: str) -> Iterator[None]:
         raise StorageError(f"{address}: permission denied ({_told(error)}); {hint}") from error
     except RetryError as error:
         last = _told(error.cause) if error.cause else "no answer"
-        raise StorageError(f"{address}: given up after {PATIENCE:g} s ({last}); is there a network?") from error
+        raise StorageError(f"{address}: {last}; tried for up to {PATIENCE:g} s, check the network") from error
     except GoogleAuthError as error:
-        hint = "is there a network?" if isinstance(error, TransportError) else LOG_IN
+        hint = "check the network" if isinstance(error, TransportError) else LOG_IN
         raise StorageError(f"{address}: the credentials could not be used ({_told(error)}); {hint}") from error
     except (GoogleAPIError, RequestException, DataCorruption, OSError) as error:
         raise StorageError(f"{address}: {_told(error)}") from error

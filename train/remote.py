@@ -180,9 +180,8 @@ class Uploads:
             self.prune()
         except StorageError as error:
             intact = f"checkpoint {max(self.complete)} is intact there" if self.complete else "no checkpoint is there"
-            newest = f"checkpoint {steps[-1]}" if steps else "the run"
             raise StorageError(
-                f"{error}; {intact}, {newest} is in {self.mirror}: run the same command again on this machine"
+                f"{error}; {intact}, the newest is in {self.mirror}: run the same command again on this machine"
             ) from error
 
     def send_step(self, step: int) -> None:
