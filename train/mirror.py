@@ -11,7 +11,7 @@ from typing import Any
 
 from himari_jax.errors import CheckpointError, InputError, StorageError
 from himari_jax.storage import SCHEME, Entry, RemoteFolder
-from train.folder import lock, stored_json
+from train.folder import lock, stored_config, stored_json
 from train.remote import (
     OWNER,
     STEPS,
@@ -169,6 +169,18 @@ def refuse_another_run(remote: RemoteFolder, mirror: Path) -> None:
             f"--run-dir {remote.address}: the run there is not the one in its mirror {mirror} ({'; '.join(changed)}); "
             "move the mirror away or use another --run-dir"
         )
+
+
+def refuse_mirror(folder: Path, address: str | None) -> None:
+    """Raises where a run of a bucket would go on in its mirror alone, and nothing would be uploaded.
+
+    Raises:
+        InputError: then.
+    """
+    if address is None and folder.name.startswith("gs+") and (folder / "config.json").exists():
+        home = stored_config(folder).run.address
+        if home is not None and mirror_of(home).name == folder.name:
+            raise InputError(f"--run-dir {folder}: the mirror of {home}; name that address, or copy the folder")
 
 
 def local_run(name: str | Path) -> Path:

@@ -14,6 +14,7 @@ from train.evaluate import Limits, make_tape, run_policy, whole_span
 from train.final import judge_run
 from train.folder import claim, default_folder, lock, read_result
 from train.judge import zero_if_nan
+from train.mirror import refuse_mirror
 from train.oracle_run import OracleExam, build_setup
 from train.oracle_table import print_oracle
 from train.provenance import bar_name, findings_of, made_by
@@ -32,6 +33,7 @@ def train(config: Config, resumed: Path | None = None) -> int:
     begun = time.perf_counter()
     exam = CandleExam(build_session(config)) if config.data.env is None else OracleExam(build_setup(config))
     folder = resumed or Path(config.run.run_dir or default_folder(config, exam.names))
+    refuse_mirror(folder, config.run.address)
     claim(folder, config, exam.fingerprint)
     tell = print_result if config.data.env is None else print_oracle
     earlier = read_result(folder)
