@@ -2,16 +2,17 @@
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated
 
 import tyro
 
 from himari_jax.errors import InputError
-from himari_jax.storage import list_files, split_address, upload_folder
+from himari_jax.storage import list_files, named_address, split_address, upload_folder
 from train.cli import exit_at_signals, parse, run_command
 from train.flags import auto, require
+from train.mirror import local_run
 from train.ppo import choose_device
 
 PROG = "python -m export.bundle"
@@ -22,7 +23,7 @@ class BundleConfig:
     """Export a run: policy.onnx, golden.npz and manifest.json, verified before they get their name."""
 
     run: tyro.conf.Positional[Path] = field()
-    """Run folder."""
+    """Run folder, or gs://BUCKET/PREFIX of one."""
     out: Path = field()
     """Folder of the bundle; it must not exist yet."""
     checkpoint: str = "best"
@@ -33,6 +34,10 @@ class BundleConfig:
     """Where the run's candles are now, if they moved."""
     gcs: str | None = None
     """Also write it to gs://BUCKET/PREFIX, the manifest last; nothing may be there yet."""
+    bucket_name: str | None = None
+    """With --model-dir: --gcs gs://BUCKET_NAME/MODEL_DIR/bundle in other words."""
+    model_dir: str | None = None
+    """With --bucket-name: the folder in the bucket, such as that of the run."""
     name: Annotated[str | None, auto("that of the run folder")] = None
     """Name of the model."""
     debug: bool = False
@@ -43,8 +48,16 @@ class BundleConfig:
         require(named, "--checkpoint", self.checkpoint, "best, latest or a step")
         require(self.seed_index is None or self.seed_index >= 0, "--seed-index", self.seed_index, "0 or more")
         require(self.name != "", "--name", "''", "the name of a model")
-        if self.gcs is not None:
-            split_address(self.gcs)
+        both = self.gcs is not None and (self.bucket_name is not None or self.model_dir is not None)
+        require(not both, "--gcs and --bucket-name", f"{self.gcs}, {self.bucket_name}", "one of the two")
+        if self.target is not None:
+            split_address(self.target)
+
+    @property
+    def target(self) -> str | None:
+        """Where in a bucket it is written as well."""
+        folder = named_address(self.bucket_name, self.model_dir)
+        return self.gcs if folder is None else f"{folder}/bundle"
 
 
 def main(args: Sequence[str]) -> int:
@@ -55,13 +68,15 @@ def main(args: Sequence[str]) -> int:
     # Everything heavy is imported here, after the flags are known to be good.
     from export.bundling import write_bundle
 
-    if config.gcs is not None and (found := list_files(config.gcs)):
-        raise InputError(f"--gcs {config.gcs}: {next(iter(found))} is there already; choose another prefix")
-    code = write_bundle(config)
-    if config.gcs is not None:
-        exit_at_signals(f"stopped; {config.out} is whole, {config.gcs} is not")
-        written = upload_folder(config.out, config.gcs, last=["manifest.json"])
-        print(f"{config.gcs}: {', '.join(written)}")
+    if config.target is not None and (found := list_files(config.target)):
+        raise InputError(f"{config.target}: {next(iter(found))} is there already; choose another prefix")
+    run = local_run(config.run)
+    fetched = config.run.name if run != config.run else None  # a mirror's own name is its whole address
+    code = write_bundle(replace(config, run=run, name=config.name or fetched))
+    if config.target is not None:
+        exit_at_signals(f"stopped; {config.out} is whole, {config.target} is not")
+        written = upload_folder(config.out, config.target, last=["manifest.json"])
+        print(f"{config.target}: {', '.join(written)}")
     return code
 
 

@@ -5,15 +5,17 @@ The client checks the checksum of each file and repeats what failed for a while;
 """
 
 import contextlib
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, NamedTuple
 
 from himari_jax.errors import InputError, StorageError
 
 SCHEME = "gs://"
 PATIENCE = 60.0  # seconds for which a request is repeated
 TIMEOUT = 20.0  # seconds of one try
+LOG_IN = "gcloud auth application-default login, or GOOGLE_APPLICATION_CREDENTIALS"
 
 
 def split_address(address: str) -> tuple[str, str]:
@@ -28,6 +30,85 @@ def split_address(address: str) -> tuple[str, str]:
     if not address.startswith(SCHEME) or not bucket or ".." in parts or "//" in prefix:
         raise InputError(f"{address}: allowed is gs://BUCKET/PREFIX")
     return bucket, prefix
+
+
+class Entry(NamedTuple):
+    """What a bucket says of an object."""
+
+    size: int  # bytes
+    md5: str  # base64; empty where the bucket does not know it
+
+
+class RemoteFolder:
+    """A folder in a bucket that is kept object by object; every method raises StorageError, in one line.
+
+    Args:
+        address: gs://BUCKET/PREFIX.
+    """
+
+    def __init__(self, address: str):
+        self.address = address
+        self.bucket, prefix = _open(address)
+        self.start = f"{prefix}/" if prefix else ""
+
+    def list(self) -> dict[str, Entry]:
+        """What is there, by name."""
+        with _one_line(self.address):
+            found = list(self.bucket.list_blobs(prefix=self.start, timeout=TIMEOUT, retry=_retry()))
+        whole = [blob for blob in found if not blob.name.endswith("/")]
+        return {b.name.removeprefix(self.start): Entry(int(b.size), b.md5_hash or "") for b in whole}
+
+    def read(self, name: str) -> bytes:
+        """The content of an object."""
+        with _one_line(f"{self.address}/{name}"):
+            return bytes(self._blob(name).download_as_bytes(timeout=TIMEOUT, retry=_retry()))
+
+    def write(self, name: str, content: bytes) -> int:
+        """Writes an object at once or not at all: its generation."""
+        with _one_line(f"{self.address}/{name}"):
+            blob = self._blob(name)
+            blob.upload_from_string(content, "application/octet-stream", timeout=TIMEOUT, retry=_retry())
+            return int(blob.generation)
+
+    def download(self, name: str, path: Path) -> None:
+        """Copies an object to a file, whose folder is made where it is missing."""
+        with _one_line(f"{self.address}/{name}"):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._blob(name).download_to_filename(str(path), timeout=TIMEOUT, retry=_retry())
+
+    def remove(self, name: str) -> None:
+        """Removes an object; one that is gone already is fine."""
+        from google.api_core.exceptions import NotFound
+
+        with _one_line(f"{self.address}/{name}"), contextlib.suppress(NotFound):
+            self._blob(name).delete(timeout=TIMEOUT, retry=_retry())
+
+    def generation(self, name: str) -> int | None:
+        """The number of an object's newest version; None where there is no such object."""
+        with _one_line(f"{self.address}/{name}"):
+            blob = self.bucket.get_blob(self.start + name, timeout=TIMEOUT, retry=_retry())
+            return None if blob is None else int(blob.generation)
+
+    def _blob(self, name: str) -> Any:
+        return self.bucket.blob(self.start + name)
+
+
+def named_address(bucket_name: str | None, model_dir: str | None) -> str | None:
+    """What `--bucket-name` and `--model-dir` name together; None where neither is given.
+
+    Raises:
+        InputError: one is given without the other, or they name no address.
+    """
+    if bucket_name is None and model_dir is None:
+        return None
+    if bucket_name is None or model_dir is None:
+        given, lacking = ("--bucket-name", "--model-dir") if model_dir is None else ("--model-dir", "--bucket-name")
+        raise InputError(f"{given}: goes with {lacking}: the two name gs://BUCKET_NAME/MODEL_DIR")
+    if not bucket_name or "/" in bucket_name or ":" in bucket_name:
+        raise InputError(f"--bucket-name {bucket_name!r}: allowed is the name of a bucket, without gs:// and folders")
+    address = f"{SCHEME}{bucket_name}/{model_dir.strip('/')}".rstrip("/")
+    split_address(address)
+    return address
 
 
 def list_files(address: str) -> dict[str, int]:
@@ -108,7 +189,7 @@ def _open(address: str) -> tuple[Any, str]:
     except ImportError as error:
         raise StorageError(f"{address}: needs the extra: pip install 'himari-jax[cloud]'") from error
     with _one_line(address):
-        return storage.Client().bucket(name), prefix
+        return storage.Client(project=None).bucket(name), prefix  # objects belong to no project
 
 
 def _retry() -> Any:
@@ -121,16 +202,33 @@ def _retry() -> Any:
 @contextlib.contextmanager
 def _one_line(address: str) -> Iterator[None]:
     """What the library raises as one line."""
-    from google.api_core.exceptions import GoogleAPIError
-    from google.auth.exceptions import DefaultCredentialsError, GoogleAuthError
+    from google.api_core.exceptions import Forbidden, GoogleAPIError, NotFound, RetryError, Unauthorized
+    from google.auth.exceptions import DefaultCredentialsError, GoogleAuthError, TransportError
     from google.cloud.storage.exceptions import DataCorruption
     from requests.exceptions import RequestException
 
     try:
         yield
     except DefaultCredentialsError as error:
-        hint = "gcloud auth application-default login, or GOOGLE_APPLICATION_CREDENTIALS"
-        raise StorageError(f"{address}: no credentials of Google Cloud were found; {hint}") from error
-    except (GoogleAPIError, GoogleAuthError, RequestException, DataCorruption, OSError) as error:
-        told = getattr(error, "message", "") or str(error) or type(error).__name__
-        raise StorageError(f"{address}: {' '.join(str(told).split())[:300]}") from error
+        raise StorageError(f"{address}: no credentials of Google Cloud were found; {LOG_IN}") from error
+    except NotFound as error:
+        raise StorageError(f"{address}: not there ({_told(error)}); does the bucket exist?") from error
+    except (Forbidden, Unauthorized) as error:
+        hint = "the account needs the role roles/storage.objectUser on the bucket"
+        raise StorageError(f"{address}: permission denied ({_told(error)}); {hint}") from error
+    except RetryError as error:
+        last = _told(error.cause) if error.cause else "no answer"
+        raise StorageError(f"{address}: {last}; tried for up to {PATIENCE:g} s, check the network") from error
+    except GoogleAuthError as error:
+        hint = "check the network" if isinstance(error, TransportError) else LOG_IN
+        raise StorageError(f"{address}: the credentials could not be used ({_told(error)}); {hint}") from error
+    except (GoogleAPIError, RequestException, DataCorruption, OSError) as error:
+        raise StorageError(f"{address}: {_told(error)}") from error
+
+
+def _told(error: BaseException) -> str:
+    """What an error of the library says, on one short line."""
+    told = " ".join(str(getattr(error, "message", "") or error or type(error).__name__).split())
+    if pool := re.search(r"host='([^']+)'.*Caused by \w+\((.*)\)\)$", told):  # the chain of a connection that failed
+        return f"{pool[1]}: {pool[2].rsplit('): ', 1)[-1]}".strip("\"'")[:300]
+    return told[:300]

@@ -82,7 +82,8 @@ MARKETS: dict[str, tuple[str, ...]] = {
     "leak": (),
     "nothing-to-find": (),
 }
-OWN = {"data.env", "data.data", "run.resume", "run.fresh", "run.debug"}  # and those of --env, which follow it
+# Flags that ask for what a tiny world does not have; and those of --env, which follow it.
+OWN = {"data.env", "data.data", "run.resume", "run.fresh", "run.debug", "run.bucket_name", "run.model_dir"}
 
 
 def command_line(seed: int) -> tuple[list[str], dict[str, list[str]]]:

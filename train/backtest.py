@@ -2,10 +2,12 @@
 
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from train.cli import parse, run_command, stop_at_signals
 from train.judge_config import BacktestConfig
+from train.mirror import local_run
 from train.ppo import choose_device
 
 PROG = "python -m train.backtest"
@@ -19,6 +21,7 @@ def main(args: Sequence[str]) -> int:
     # Everything heavy is imported here, after the flags are known to be good.
     from train.backtesting import backtest
 
+    config = replace(config, entrants=tuple(str(local_run(name)) for name in config.entrants))
     return backtest(config, output_folder(config))
 
 

@@ -2,10 +2,12 @@
 
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 
 from train.cli import parse, run_command, stop_at_signals
 from train.gates import find_gates
 from train.judge_config import CompareConfig
+from train.mirror import local_run
 from train.ppo import choose_device
 
 PROG = "python -m train.compare"
@@ -20,6 +22,7 @@ def main(args: Sequence[str]) -> int:
     # Everything heavy is imported here, after the flags are known to be good.
     from train.comparing import compare
 
+    config = replace(config, runs=tuple(str(local_run(name)) for name in config.runs))
     return compare(config, gates)
 
 

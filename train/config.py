@@ -9,6 +9,7 @@ import tyro
 
 from himari_jax.errors import InputError
 from himari_jax.sources.synthetic import SyntheticOptions
+from himari_jax.storage import SCHEME, named_address, split_address
 from train.flags import auto, flag, require
 from train.market_config import DataConfig, MarketConfig, OracleOptions
 
@@ -131,7 +132,11 @@ class RunConfig:
     num_seeds: int = 1
     """Policies trained side by side in one program."""
     run_dir: Annotated[str | None, auto("runs/<UTC time>-<policy>-<symbols>")] = None
-    """The run folder; one that holds checkpoints is continued."""
+    """The run folder; one that holds checkpoints is continued. gs://BUCKET/PREFIX keeps it in a bucket."""
+    bucket_name: str | None = None
+    """With --model-dir: --run-dir gs://BUCKET_NAME/MODEL_DIR in other words."""
+    model_dir: str | None = None
+    """With --bucket-name: the folder of the run in the bucket."""
     save_interval: Annotated[int | None, auto("a tenth of the run")] = None
     """Episodes between checkpoints."""
     save_seconds: float = 600.0
@@ -164,6 +169,10 @@ class RunConfig:
     def __post_init__(self):
         require(0 <= self.seed < 2**31, "--seed", self.seed, "0 to 2147483647")
         require(self.run_dir != "", "--run-dir", "''", "the name of a folder")
+        both = self.run_dir is not None and (self.bucket_name is not None or self.model_dir is not None)
+        require(not both, "--run-dir and --bucket-name", f"{self.run_dir}, {self.bucket_name}", "one of the two")
+        if self.address is not None:
+            split_address(self.run_dir or self.address)
         require(1 <= self.num_seeds <= 4096, "--num-seeds", self.num_seeds, "1 to 4096")
         require(1 <= self.keep <= 10_000, "--keep", self.keep, "1 to 10000")
         for name in ("save_interval", "eval_interval"):
@@ -191,6 +200,13 @@ class RunConfig:
         require(count is not None, "--coordinator", where, "with --num-processes and --process-id")
         assert count is not None
         require(place is not None and 0 <= place < count, "--process-id", place, f"0 to {count - 1}")
+
+    @property
+    def address(self) -> str | None:
+        """Where the run lives in a bucket, gs://BUCKET/PREFIX; None for a folder of this machine."""
+        if self.run_dir is not None:
+            return self.run_dir.rstrip("/") if self.run_dir.startswith(SCHEME) else None
+        return named_address(self.bucket_name, self.model_dir)
 
 
 @dataclass(frozen=True)

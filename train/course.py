@@ -22,6 +22,7 @@ from train.judge import null_if_nan
 from train.layout import make_layout
 from train.learner import Metrics, Runner
 from train.logs import Bar, MetricsLog
+from train.remote import NoUploads, Uploads
 from train.session import Best, Setup, TrainState, compile_chunk, first_state
 
 COLLAPSED = -3.0  # fall of the log deviation of the exploration: a twentieth is left
@@ -68,9 +69,9 @@ class Exam(Protocol):
 class Course:
     """A run under way: its state, clock and files."""
 
-    def __init__(self, exam: Exam, folder: Path, data_seconds: float):
+    def __init__(self, exam: Exam, folder: Path, data_seconds: float, uploads: Uploads | NoUploads | None = None):
         self.exam, self.setup, self.config, self.folder = exam, exam.setup, exam.setup.config, folder
-        self.data_seconds = data_seconds
+        self.data_seconds, self.uploads = data_seconds, uploads or NoUploads()
         self.compile_seconds = self.train_seconds = self.evaluate_seconds = 0.0
         self.signal: int | None = None
         self.told = ""  # the newest evaluation
@@ -142,9 +143,11 @@ class Course:
                         self.save()
                         clock = time.monotonic()
                     if stopped and self.done < total:
+                        lead(self.uploads.finish)
+                        place = self.config.run.address or str(self.folder)
                         raise Preempted(
-                            f"stopped at update {self.saved} of {total}, saved in {self.folder}; go on with: "
-                            f"python -m train.ppo --resume --run-dir {shlex.quote(str(self.folder))}"
+                            f"stopped at update {self.saved} of {total}, saved in {place}; go on with: "
+                            f"python -m train.ppo --resume --run-dir {shlex.quote(place)}"
                         )
             self.state = self.whole()
         finally:
@@ -270,7 +273,13 @@ class Course:
         """Writes a checkpoint."""
         meta = {"fingerprint": self.exam.fingerprint, "train_seconds": self.train_seconds}
         state = self.whole()
-        lead(lambda: self.checkpoints.save(self.done, state, meta | self.origin))
+
+        def write() -> None:
+            self.uploads.wait()  # old checkpoints go with each save; an upload may be reading them
+            self.checkpoints.save(self.done, state, meta | self.origin)
+            self.uploads.push()
+
+        lead(write)
         self.saved = self.done
 
     def timings(self) -> dict[str, Any]:

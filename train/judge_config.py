@@ -99,8 +99,8 @@ class BacktestConfig:
     """Play runs, strategies and baselines over windows, costs and delays, and judge them on a span."""
 
     entrants: tyro.conf.Positional[tuple[str, ...]] = field()
-    """Run folders; FILE.py with weights(market) or weights(market, candles); FILE.parquet with time and
-    weight_SYMBOL."""
+    """Run folders or their gs:// addresses; FILE.py with weights(market) or weights(market, candles); FILE.parquet with
+    time and weight_SYMBOL."""
     ground: tyro.conf.OmitArgPrefixes[GroundConfig] = field(default_factory=GroundConfig)
     grid: tyro.conf.OmitArgPrefixes[GridConfig] = field(default_factory=GridConfig)
     windows: Annotated[int | None, auto("1, or as many as fit side by side with --window-steps")] = None

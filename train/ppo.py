@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from himari_jax.errors import InputError
+from himari_jax.storage import named_address
 from train.cli import exit_at_signals, parse, run_command
 from train.config import Config
-from train.hosts import Place, end, find_place, is_first, join, tell_of_loss
+from train.hosts import Place, end, find_place, is_first, join, lead, tell_of_loss
 
 PROG = "python -m train.ppo"
 DETERMINISTIC = "--xla_gpu_deterministic_ops=true --xla_gpu_autotune_level=0"
@@ -17,30 +18,38 @@ DETERMINISTIC = "--xla_gpu_deterministic_ops=true --xla_gpu_autotune_level=0"
 
 def main(args: Sequence[str]) -> int:
     """Trains and judges; returns the exit code."""
-    config, stored = read_flags(args)
     exit_at_signals("stopped; what was saved is kept: run the same command again")
+    config, folder = read_flags(args)
     run = config.run
     place = find_place(run.coordinator, run.num_processes, run.process_id, os.environ)
     choose_device(run.device, run.deterministic, place)
     if place is not None and not is_first():
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115  for as long as the process lives
     # Everything heavy is imported here, after the flags are known to be good.
+    from train.mirror import fetch
     from train.run import train
 
     with tell_of_loss():
-        return train(config, stored)
+        if run.address is not None and not run.resume:
+            lead(lambda: fetch(run.address, run.fresh))
+        return train(config, folder)
 
 
 def read_flags(args: Sequence[str]) -> tuple[Config, Path | None]:
-    """The flags, and the folder to go on with where `--resume` is given: its flags are the defaults."""
-    if "--resume" not in args:
-        return parse(Config, args, PROG), None
+    """The flags, and the folder to go on with: what `--resume` found, or the mirror of a run in a bucket."""
     from train.folder import newest_unfinished, stored_config
+    from train.mirror import local_run
+    from train.remote import mirror_of
 
-    wanted = named(args, "--run-dir")
-    folder = Path(wanted) if wanted else newest_unfinished(Path("runs"))
+    if "--resume" not in args:
+        config = parse(Config, args, PROG)
+        return config, None if config.run.address is None else mirror_of(config.run.address)
+    wanted = named_address(named(args, "--bucket-name"), named(args, "--model-dir")) or named(args, "--run-dir")
+    folder = local_run(wanted) if wanted else newest_unfinished(Path("runs"))
+    if not wanted and (address := stored_config(folder).run.address) is not None:  # it is the mirror of a bucket
+        folder = local_run(address)
     config = parse(Config, args, PROG, default=as_default(stored_config(folder), args))
-    print(f"resuming {folder}")
+    print(f"resuming {config.run.address or folder}")
     return config, folder
 
 
@@ -51,6 +60,8 @@ def as_default(stored: Config, args: Sequence[str]) -> Config:
     """
     run = dataclasses.replace(stored.run, fresh=False, resume=False, debug=False)
     run = dataclasses.replace(run, coordinator=None, num_processes=None, process_id=None)
+    if any(named(args, name) for name in ("--run-dir", "--bucket-name", "--model-dir")):
+        run = dataclasses.replace(run, run_dir=None, bucket_name=None, model_dir=None)
     ppo = stored.ppo
     if named(args, "--total-steps") or named(args, "--num-episodes"):
         ppo = dataclasses.replace(ppo, total_steps=None, num_episodes=None)

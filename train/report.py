@@ -12,6 +12,7 @@ import tyro
 
 from himari_jax.errors import StorageError
 from train.cli import parse, run_command
+from train.mirror import local_run
 from train.report_page import SCRIPT, STYLE
 from train.report_run import Extra, Run, read_run
 from train.report_sections import all_sections, symbols_of
@@ -174,7 +175,7 @@ class ReportConfig:
 
 def main(args: Sequence[str]) -> int:
     """Writes the page and says where it is."""
-    print(write_report(parse(ReportConfig, args, PROG).run))
+    print(write_report(local_run(parse(ReportConfig, args, PROG).run)))
     return 0
 
 

@@ -1,7 +1,7 @@
 """A run from its flags to its last line: on candles, or on a market with a known optimum."""
 
+import contextlib
 import time
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from himari_jax import metrics
 from himari_jax.errors import InputError
-from train.config import Config
+from train.config import Config, RunConfig
 from train.course import Course, Exam
 from train.evaluate import Limits, make_tape, run_policy, whole_span
 from train.final import judge_run
@@ -18,9 +18,11 @@ from train.folder import claim, default_folder, lock, read_result
 from train.hosts import from_all, is_first, lead
 from train.judge import zero_if_nan
 from train.layout import device_count
+from train.mirror import refuse_mirror
 from train.oracle_run import OracleExam, build_setup
 from train.oracle_table import print_oracle
 from train.provenance import bar_name, findings_of, made_by
+from train.remote import NoUploads, Uploads, uploads
 from train.session import Session, Setup, build_session
 from train.stored import config_hash
 from train.table import print_result
@@ -31,7 +33,7 @@ def train(config: Config, resumed: Path | None = None) -> int:
 
     Args:
         config: flags.
-        resumed: the folder that `--resume` found.
+        resumed: the folder that `--resume` found, or the mirror of a run in a bucket.
     """
     begun = time.perf_counter()
     exam = CandleExam(build_session(config)) if config.data.env is None else OracleExam(build_setup(config))
@@ -41,11 +43,13 @@ def train(config: Config, resumed: Path | None = None) -> int:
     tell = print_result if config.data.env is None else print_oracle
     if from_all((earlier is not None,))[0][0]:
         if earlier is not None:
-            tell(earlier, config, folder)
+            with uploads(config.run.address, folder, config.run.keep):  # the end of an upload that broke off
+                tell(earlier, config, folder)
         return 0
-    with lead(lambda: lock(folder)) or nullcontext():
+    with contextlib.ExitStack() as held:
+        sending = lead(lambda: hold(held, folder, config.run)) or NoUploads()
         announce(exam, folder)
-        course = Course(exam, folder, time.perf_counter() - begun)
+        course = Course(exam, folder, time.perf_counter() - begun, sending)
         course.run()
         if is_first():
             result = exam.judge(course.state, folder, course.timings())
@@ -55,9 +59,18 @@ def train(config: Config, resumed: Path | None = None) -> int:
 
 def open_folder(folder: Path, config: Config, fingerprint: str) -> dict[str, Any] | None:
     """Claims the run folder; the result of a run there that is finished."""
+    refuse_mirror(folder, config.run.address)
     claim(folder, config, fingerprint)
     earlier = read_result(folder)
     return earlier if earlier is not None and earlier["timings"]["updates"] >= config.total_updates else None
+
+
+def hold(held: contextlib.ExitStack, folder: Path, run: RunConfig) -> Uploads | NoUploads:
+    """Locks the run folder and takes over the one in a bucket, until `held` closes."""
+    held.enter_context(lock(folder))
+    sending = uploads(run.address, folder, run.keep)
+    held.enter_context(sending)
+    return sending
 
 
 def compare_notes(exam: Exam) -> None:
@@ -89,7 +102,8 @@ def announce(exam: Exam, folder: Path) -> None:
         f"{config.total_updates} updates of {config.num_envs} environments x {config.ppo.rollout_steps} bars"
         f"{rounding}; on {where}{together}"
     )
-    print(f"run folder: {folder}")
+    place = config.run.address
+    print(f"run folder: {folder}" if place is None else f"run folder: {place} (mirror: {folder})")
 
 
 class CandleExam:

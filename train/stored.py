@@ -13,6 +13,8 @@ MAY_CHANGE = {
     "ppo.total_steps",
     "ppo.num_episodes",
     "run.run_dir",
+    "run.bucket_name",
+    "run.model_dir",
     "run.save_interval",
     "run.save_seconds",
     "run.eval_interval",
