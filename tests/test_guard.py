@@ -26,7 +26,7 @@ TINY = (
 def after(losses_and_norms):
     guard, taken = new_guard(), []
     for loss, norm in losses_and_norms:
-        guard, good = watch(guard, jnp.float32(loss), jnp.float32(norm))
+        guard, good = watch(guard, jnp.float32(loss), jnp.float32(norm), jnp.int32(len(taken)))
         taken.append(bool(good))
     return guard, taken
 
@@ -34,7 +34,8 @@ def after(losses_and_norms):
 def test_steps_that_are_not_finite_are_not_taken_and_counted():
     guard, taken = after([(1, 1), (np.nan, 1), (1, np.inf), (1, 1)])
     assert taken == [True, False, False, True]
-    assert (int(guard.skipped), int(guard.in_a_row), int(guard.steps)) == (2, 0, 4)
+    assert (int(guard.skipped), int(guard.in_a_row), int(guard.steps), int(guard.first)) == (2, 0, 4, 1)
+    assert after([(1, 1)])[0].first == -1
 
 
 def test_a_norm_far_above_its_running_median_is_an_explosion_once_there_is_a_median():
@@ -115,7 +116,11 @@ def test_a_run_whose_numbers_go_bad_ends_with_3_and_its_last_good_step(what, fla
     assert code == 3
     assert "keeps its checkpoint of update" in said
     assert "--learning-rate 1e-4" in said
-    assert (folder / "bad_rollout.npz").exists()
+    bad = np.load(folder / "bad_rollout.npz")
+    if what == "reward":  # the very batch, and it is the reward that is bad in it
+        assert not np.isfinite(bad["reward"]).any()
+        assert np.isfinite(bad["obs"]).all()
+        assert "the first is of update 0" in said
     saved = [int(path.name) for path in (folder / "checkpoints").iterdir() if path.name.isdigit()]
     assert saved
     monkeypatch.undo()

@@ -199,11 +199,12 @@ class Course:
         self.healthy = not guard.in_a_row.any()
         if guard.skipped.any() and not self.warned:
             self.warned = True
-            seed, runner = int(guard.skipped.argmax()), self.whole().runner
+            seed, update = first_bad(guard.first)
+            runner = self.back_at(update)
             where = lead(lambda: dump_rollout(self.setup, runner, seed, self.folder))
             warn(
                 f"{guard.skipped.sum()} steps of the optimiser were not taken: their numbers were not finite or "
-                f"exploded; the rollout that follows is in {where}"
+                f"exploded; the first is of update {update}, whose rollout is in {where}"
             )
         if np.any(hopeless(guard)):
             raise NumericalError(
@@ -212,6 +213,13 @@ class Course:
                 f"{self.saved}: try --learning-rate 1e-4, a lower --max-grad-norm or "
                 "--lstm-num-layers 1, and look for the cause in bad_rollout.npz"
             )
+
+    def back_at(self, update: int) -> Runner:
+        """The runner before an update, played again from the newest checkpoint: a course repeats itself exactly."""
+        done, state, _ = self.restore(jax.eval_shape(first_state(self.setup)))
+        runner = state.runner if self.layout is None else self.layout.spread(state.runner)
+        runner, _ = self.chunk(runner, self.params, np.int32(update - done))
+        return runner if self.layout is None else self.layout.fetch(runner)
 
     def warn_of_collapse(self, log_std: float) -> None:
         """Once, where exploration has all but gone although nobody annealed it."""
@@ -303,8 +311,18 @@ def warn(text: str) -> None:
         print(f"warning: {text}", file=sys.stderr)
 
 
+def first_bad(updates: np.ndarray) -> tuple[int, int]:
+    """The seed whose step was the first that was not taken, and its update.
+
+    Args:
+        updates: (K,) of each seed; -1 where all steps were taken.
+    """
+    seed = int(np.where(updates < 0, np.iinfo(np.int32).max, updates).argmin())
+    return seed, int(updates[seed])
+
+
 def dump_rollout(setup: Setup, runner: Runner, seed: int, folder: Path) -> Path:
-    """Writes the rollout that a seed plays next, as `bad_rollout.npz`: where numbers go bad, it shows which first.
+    """Writes the rollout that a seed plays next, and what learning makes of it, as `bad_rollout.npz`.
 
     Args:
         setup: of the run.
@@ -317,9 +335,12 @@ def dump_rollout(setup: Setup, runner: Runner, seed: int, folder: Path) -> Path:
     """
     one = jax.tree.map(lambda x: x[seed], runner)
     _, played = jax.jit(setup.learner.play)(setup.params, one.variables, one.players)
+    batch = setup.learner.judge(played, one)
     path = folder / "bad_rollout.npz"
     try:
-        arrays: dict[str, Any] = {name: np.asarray(value) for name, value in played._asdict().items()}
+        arrays: dict[str, Any] = {
+            name: np.asarray(value) for name, value in (played._asdict() | batch._asdict()).items()
+        }
         np.savez_compressed(path, **arrays)
     except OSError as error:
         raise StorageError(f"{path}: {error.strerror}; make room or fix the permission") from error

@@ -18,28 +18,31 @@ class Guard(NamedTuple):
     in_a_row: jax.Array  # () int32, steps not taken since the last one that was
     skipped: jax.Array  # () int32
     steps: jax.Array  # () int32, all of them
+    first: jax.Array  # () int32, update of the first step that was not taken; -1 where all were
     norms: jax.Array  # (M,) newest norms of gradients of steps that were taken; inf where there is none yet
 
 
 def new_guard() -> Guard:
     """Nothing has happened."""
     a, b, c = (jnp.zeros((), jnp.int32) for _ in range(3))
-    return Guard(a, b, c, jnp.full(MEMORY, jnp.inf, jnp.float32))
+    return Guard(a, b, c, jnp.full((), -1, jnp.int32), jnp.full(MEMORY, jnp.inf, jnp.float32))
 
 
-def watch(guard: Guard, loss: jax.Array, norm: jax.Array) -> tuple[Guard, jax.Array]:
+def watch(guard: Guard, loss: jax.Array, norm: jax.Array, update: jax.Array) -> tuple[Guard, jax.Array]:
     """Whether a step may be taken: loss and norm finite, norm within 100 times its running median; (), bool.
 
     Args:
         guard: before the step.
         loss: () of the step.
         norm: () of its gradient before clipping.
+        update: () int32, updates done before.
     """
     finite = jnp.isfinite(loss) & jnp.isfinite(norm)
     good = finite & ~(norm > EXPLOSION * jnp.median(guard.norms))
     bad = (~good).astype(jnp.int32)
     norms = jnp.where(good, jnp.concatenate([guard.norms[1:], norm[None]]), guard.norms)
-    return Guard((guard.in_a_row + 1) * bad, guard.skipped + bad, guard.steps + 1, norms), good
+    first = jnp.where((guard.first < 0) & ~good, update, guard.first)
+    return Guard((guard.in_a_row + 1) * bad, guard.skipped + bad, guard.steps + 1, first, norms), good
 
 
 def choose(good: jax.Array, new: Any, old: Any) -> Any:

@@ -234,7 +234,7 @@ def descend(learned: tuple, grads: dict, loss: jax.Array, runner: Runner) -> tup
     """
     variables, opt_state, guard = learned
     norm = optax.tree.norm(grads)
-    guard, good = watch(guard, loss, norm)
+    guard, good = watch(guard, loss, norm, runner.update)
     steps, after = optimiser(runner.hyper).update(grads, opt_state)
     rate = learning_rate(runner.hyper, runner.update)
     weights = jax.tree.map(lambda w, s: w - rate * s, variables["params"], steps)

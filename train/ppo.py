@@ -30,8 +30,9 @@ def main(args: Sequence[str]) -> int:
     from train.run import train
 
     with tell_of_loss():
-        if run.address is not None and not run.resume:
-            lead(lambda: fetch(run.address, run.fresh))
+        address = run.address
+        if address is not None and not run.resume:
+            lead(lambda: fetch(address, run.fresh))
         return train(config, folder)
 
 

@@ -1,0 +1,69 @@
+"""Twenty minutes of training: memory stays flat and nothing is compiled after the beginning."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytestmark = pytest.mark.slow
+ROOT = Path(__file__).parent.parent
+SECONDS = float(os.environ.get("HIMARI_SOAK_SECONDS", "1200"))
+FLAGS = (
+    "--source synthetic --num-envs 64 --policy lstm --total-steps 1000000000 --save-interval 500 --eval-interval 500 "
+    "--device cpu"
+).split()
+# A line for each compilation, and for each chunk.
+WATCHED = """
+import sys, jax, train.course
+from train.cli import run_command
+from train.ppo import main
+log = open(sys.argv.pop(1), "a", buffering=1)
+jax.monitoring.register_event_duration_secs_listener(
+    lambda name, seconds, **_: log.write("compiled\\n") if name.endswith("backend_compile_duration") else None
+)
+advance = train.course.Course.advance
+def told(self, updates):
+    seconds = advance(self, updates)
+    log.write(f"chunk {self.done}\\n")
+    return seconds
+train.course.Course.advance = told
+sys.exit(run_command(main))
+"""
+
+
+def resident(process: int) -> float:
+    """Megabytes."""
+    pages = int(Path(f"/proc/{process}/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+
+def test_memory_is_flat_and_nothing_is_compiled_again(tmp_path):
+    log = tmp_path / "log"
+    process = subprocess.Popen(
+        [sys.executable, "-c", WATCHED, str(log), *FLAGS, "--run-dir", str(tmp_path / "run")], cwd=tmp_path,
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+        env={**os.environ, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    begun, seen = time.monotonic(), []
+    while time.monotonic() - begun < SECONDS:
+        assert process.poll() is None, process.stderr.read()
+        seen.append((time.monotonic() - begun, resident(process.pid)))
+        time.sleep(2)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=60) == 75
+    seconds, megabytes = np.array(seen).T
+    warm = megabytes[(seconds > 0.1 * SECONDS) & (seconds < 0.2 * SECONDS)].mean()
+    last = megabytes[seconds > 0.9 * SECONDS].mean()
+    lines = log.read_text().split("\n")
+    chunks = [i for i, line in enumerate(lines) if line.startswith("chunk")]
+    late = [i for i, line in enumerate(lines) if line == "compiled" and i > chunks[len(chunks) // 10]]
+    print(f"{len(chunks)} chunks in {SECONDS:.0f} s; {warm:.1f} MB -> {last:.1f} MB; compiled late: {len(late)}")
+    assert len(chunks) >= min(300, 0.25 * SECONDS)
+    assert abs(last / warm - 1) < 0.02
+    assert late == []
+    assert len(list((tmp_path / "run" / "checkpoints").iterdir())) <= 4
