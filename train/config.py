@@ -245,7 +245,7 @@ class Config:
     @property
     def num_envs(self) -> int:
         """Parallel environments, after the rule for their default."""
-        return self.ppo.num_envs or (256 if self.policy.policy == "lstm" else 512)
+        return self.ppo.num_envs or (256 if self.policy.policy == "lstm" else 128)
 
     @property
     def steps_per_update(self) -> int:

@@ -133,7 +133,7 @@ class Course:
                 while self.done < total:
                     stops = (total, *(self.done - self.done % n + n for n in (every_eval, every_save)))
                     seconds = self.advance(min(size, min(stops) - self.done))
-                    size = max(1, min(2 * size, int(size * CHUNK_SECONDS / max(seconds, 1e-3))))
+                    size = max(1, min(2 * size, int(size * CHUNK_SECONDS / max(seconds, 1e-3)), total))
                     if self.done % every_eval == 0 or self.done == total:
                         self.validate(bar)
                     bar.update(self.done, self.pace())
