@@ -56,7 +56,7 @@ class PPOConfig:
     """The same, in episodes of --episode-steps; give one of the two."""
     episode_steps: int = 500
     """Bars of an episode."""
-    num_envs: Annotated[int | None, auto("512; 256 for lstm")] = None
+    num_envs: Annotated[int | None, auto("128; 256 for lstm")] = None
     """Parallel environments."""
     rollout_steps: int = 64
     """Bars that every environment plays between updates."""
