@@ -375,7 +375,7 @@ def test_flags_survive_json_and_differences_are_named():
 
 def test_episodes_become_steps_and_are_rounded_up_to_whole_updates():
     config = parse(Config, ["--num-episodes", "1000"], "ppo")
-    # 1000 x 500 = 500,000 steps; an update is 128 x 64 = 8,192; 61.04 of them.
+    # 1000 x 500 = 500,000 steps; an update is 512 x 64 = 32,768; 15.26 of them.
     assert config.wanted_steps == 500_000
-    assert config.total_updates == 62
-    assert config.interval_updates(100, 10) == 7  # 100 x 500 / 8,192 = 6.1
+    assert config.total_updates == 16
+    assert config.interval_updates(100, 10) == 2  # 100 x 500 / 32,768 = 1.53

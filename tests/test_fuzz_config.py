@@ -64,6 +64,7 @@ GOOD: dict[str, tuple[str, ...]] = {
     "ppo.num_minibatches": ("1", "2", "4"),
     "ppo.baseline": ("value", "mean-action"),
     "ppo.algorithm": ("ppo", "pathwise"),
+    "ppo.preset": ("common", "fees", "quick"),
     "run.devices": ("1", "all"),
     "run.coordinator": ("auto",),
     "run.num_processes": ("1",),

@@ -56,7 +56,7 @@ class PPOConfig:
     """The same, in episodes of --episode-steps; give one of the two."""
     episode_steps: int = 500
     """Bars of an episode."""
-    num_envs: Annotated[int | None, auto("128; 256 for lstm")] = None
+    num_envs: Annotated[int | None, auto("512; 256 for lstm; see --preset")] = None
     """Parallel environments."""
     rollout_steps: int = 64
     """Bars that every environment plays between updates."""
@@ -79,9 +79,10 @@ class PPOConfig:
     baseline: Literal["mean-action", "value"] = "mean-action"
     """What an action is compared with: what the mean action would have earned on the same prices and where it would
     have led, or the value."""
-    preset: Literal["common", "fees"] = "common"
+    preset: Literal["common", "fees", "quick"] = "common"
     """Other defaults where one set does not fit all: fees (--initial-log-std -5) is for markets in which what is to be
-    learned is when not to trade, and noise pays more fees than the position earns; on real candles it did harm."""
+    learned is when not to trade, and noise pays more fees than the position earns; on real candles it did harm. quick
+    (--num-envs 128, mlp) is sooner at a good policy and ends at a less exact one."""
     algorithm: Literal["ppo", "pathwise"] = "ppo"
     """pathwise: the gradient of the reward through the account, without exploration noise."""
     ent_coef: float = 0.0
@@ -245,7 +246,8 @@ class Config:
     @property
     def num_envs(self) -> int:
         """Parallel environments, after the rule for their default."""
-        return self.ppo.num_envs or (256 if self.policy.policy == "lstm" else 128)
+        usual = 256 if self.policy.policy == "lstm" else 128 if self.ppo.preset == "quick" else 512
+        return self.ppo.num_envs or usual
 
     @property
     def steps_per_update(self) -> int:

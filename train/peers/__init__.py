@@ -39,7 +39,7 @@ class Trial:
     contestant: Contestant
     policy: Literal["mlp", "lstm"]
     market: str  # candles, or the name of a market with a known optimum
-    values: Literal["ours", "own"]  # whose hyperparameters
+    values: Literal["ours", "quick", "own"]  # whose hyperparameters; quick: ours of --preset quick
     num_envs: int
     learning_rate: float | None  # None: this project's default
     seed: int

@@ -67,7 +67,7 @@ class Contest:
                 self.measure_speed(self.rows("candles", policy, ("ours",)))
         if "race" in self.bench.parts:
             for market, policy in RACES:
-                self.race(self.rows(market, policy, ("ours", "own")))
+                self.race(self.rows(market, policy, ("ours", "quick", "own") if policy == "mlp" else ("ours", "own")))
 
     def rows(self, market: str, policy: Any, values: tuple[Any, ...]) -> list[Trial]:
         """A trial of each row of a table; the number of environments is still open."""
@@ -93,11 +93,16 @@ class Contest:
         setup = build(config)
         scale = float(jax.block_until_ready(first_state(setup)()).runner.reward_scale[0])
         costly = config.market.cost > 0 if config.data.env is None else setup.learner.env.costly
-        hyper = values_of(config, config.initial_log_std(costly), scale)
-        start = replace(start, twin=describe(setup, self.folder), hyper=hyper)
-        ours = [replace(start, contestant=name) for name in OURS]
+        log_std = config.initial_log_std(costly)
+        start = replace(start, twin=describe(setup, self.folder))
         kind = [name for name in self.peers if (name in RECURRENT_PEERS) == (policy == "lstm")]
-        return ours + [replace(start, contestant=name, values=v) for name in kind for v in values]
+        found = []
+        for chosen in values:
+            one = replace(start, values="ours" if chosen == "own" else chosen)
+            one = replace(one, hyper=values_of(flags_of(one), log_std, scale))
+            names = kind if chosen == "own" else [*OURS, *kind]
+            found += [replace(one, contestant=name, values=chosen) for name in names]
+        return found
 
     def measure_speed(self, rows: list[Trial]) -> None:
         """Each row at each number of environments once, then at its best until there are as many as seeds."""

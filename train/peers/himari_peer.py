@@ -27,7 +27,7 @@ def flags_of(trial: Trial) -> Config:
     return Config(
         policy=PolicyConfig(policy=trial.policy),
         data=data,
-        ppo=PPOConfig(algorithm=algorithm, **sizes),
+        ppo=PPOConfig(algorithm=algorithm, preset="quick" if trial.values == "quick" else "common", **sizes),
         run=RunConfig(seed=trial.seed, num_seeds=trial.num_seeds),
     )
 

@@ -127,7 +127,7 @@ class RejaxPeer:
 
     def __init__(self, trial: Trial):
         setup = build(flags_of(trial.as_ours()))
-        squashed = trial.values == "ours"
+        squashed = trial.values != "own"
         self.env, hyper = setup.learner.env, trial.hyper
         params = adapter_params(setup.params, setup.constants, setup.width)
         network = {"activation": "tanh", "hidden_layer_sizes": (128, 128)}

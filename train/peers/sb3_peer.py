@@ -29,7 +29,7 @@ class TwinVecEnv(VecEnv):
 
     def __init__(self, twin: Any, trial: Trial):
         self.twin, self.rng = twin, np.random.default_rng(trial.seed)
-        self.squashed, self.hyper = trial.values == "ours", trial.hyper
+        self.squashed, self.hyper = trial.values != "own", trial.hyper
         # RecurrentPPO loops in Python over every sequence in which an episode starts: there they start together.
         self.staggered = trial.contestant != "sb3-recurrent"
         bound = BOUND if self.squashed else 1.0
@@ -121,7 +121,7 @@ class Trunk(BaseFeaturesExtractor):
 
 def network(trial: Trial) -> dict[str, Any]:
     """Of the policy; by their own manner actor and critic share nothing."""
-    ours = trial.values == "ours"
+    ours = trial.values != "own"
     told: dict[str, Any] = {"log_std_init": trial.hyper.initial_log_std} if ours else {}
     if trial.contestant == "sb3":
         shared = {"features_extractor_class": Trunk, "net_arch": []}
@@ -157,7 +157,7 @@ class SB3Peer:
     most_steps = math.inf
 
     def __init__(self, trial: Trial):
-        self.twin, self.squashed = make_twin(trial.twin), trial.values == "ours"
+        self.twin, self.squashed = make_twin(trial.twin), trial.values != "own"
         recurrent = trial.contestant == "sb3-recurrent"
         kind: Any = RecurrentPPO if recurrent else PPO
         self.model = kind(

@@ -19,14 +19,15 @@ NAMES = {
 
 def title(trial: Trial) -> str:
     """Name of the contestant, and whose values where that is a question."""
+    whose = {"ours": "our values", "quick": "our quick values", "own": "its defaults"}
     if trial.contestant in OURS:
-        return NAMES[trial.contestant]
-    return f"{NAMES[trial.contestant]}, {'our values' if trial.values == 'ours' else 'its defaults'}"
+        whose = {"ours": "defaults", "quick": "--preset quick"}
+    return f"{NAMES[trial.contestant]}, {whose[trial.values]}"
 
 
 def setting(trial: Trial) -> str:
     """Number of environments and learning rate."""
-    count = f"{trial.num_envs} envs" if trial.num_envs else "defaults"
+    count = f"{trial.num_envs} envs" if trial.num_envs else ""
     seeds = f" x {trial.num_seeds} seeds" if trial.num_seeds > 1 else ""
     rate = f", lr {trial.learning_rate:g}" if trial.learning_rate and trial.purpose != "speed" else ""
     return count + seeds + rate
