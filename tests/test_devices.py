@@ -68,8 +68,10 @@ def test_devices_that_are_not_there_or_cannot_share_are_refused(tmp_path, capsys
     process = start(args, XLA_FLAGS="--xla_force_host_platform_device_count=4")
     _, err = process.communicate(timeout=300)
     assert process.returncode == 2
-    assert "--devices 4: the 6 environments" in err.splitlines()[-1] or "--num-envs" in err.splitlines()[-1]
+    assert "--devices 4: the 3 environments of a minibatch" in err.splitlines()[-1]
+    assert "choose --num-envs as a multiple of 8 (" in err.splitlines()[-1]
     assert not (tmp_path / "a").exists()
+    assert not (tmp_path / "b" / "metrics.jsonl").exists()
 
 
 @pytest.mark.parametrize(
