@@ -37,9 +37,9 @@ sys.exit(run_command(main))
 
 
 def resident(process: int) -> float:
-    """Megabytes."""
-    pages = int(Path(f"/proc/{process}/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+    """Megabytes of the process's own; pages of files come and go with the machine's needs."""
+    lines = Path(f"/proc/{process}/status").read_text().splitlines()
+    return sum(int(line.split()[1]) for line in lines if line.startswith(("RssAnon", "VmSwap"))) / 1000
 
 
 def test_memory_is_flat_and_nothing_is_compiled_again(tmp_path):
@@ -57,13 +57,13 @@ def test_memory_is_flat_and_nothing_is_compiled_again(tmp_path):
     process.send_signal(signal.SIGTERM)
     assert process.wait(timeout=60) == 75
     seconds, megabytes = np.array(seen).T
-    warm = megabytes[(seconds > 0.1 * SECONDS) & (seconds < 0.2 * SECONDS)].mean()
-    last = megabytes[seconds > 0.9 * SECONDS].mean()
+    tenths = [megabytes[(seconds >= k * SECONDS / 10) & (seconds < (k + 1) * SECONDS / 10)].mean() for k in range(10)]
     lines = log.read_text().split("\n")
     chunks = [i for i, line in enumerate(lines) if line.startswith("chunk")]
     late = [i for i, line in enumerate(lines) if line == "compiled" and i > chunks[len(chunks) // 10]]
-    print(f"{len(chunks)} chunks in {SECONDS:.0f} s; {warm:.1f} MB -> {last:.1f} MB; compiled late: {len(late)}")
+    print(f"{len(chunks)} chunks in {SECONDS:.0f} s; compiled late: {len(late)}; MB: {np.round(tenths, 1).tolist()}")
     assert len(chunks) >= min(300, 0.25 * SECONDS)
-    assert abs(last / warm - 1) < 0.02
+    # What compiling took may be given back at any time; from nowhere on does it grow.
+    assert tenths[-1] < 1.02 * min(tenths[1:])
     assert late == []
     assert len(list((tmp_path / "run" / "checkpoints").iterdir())) <= 4
