@@ -268,6 +268,14 @@ def test_a_started_run_takes_a_length_in_the_other_unit_and_forgets_fresh(tmp_pa
     assert states(folder)[0] == 16
 
 
+def test_a_run_is_found_however_its_flag_is_written(finished, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(finished, tmp_path / "runs" / "newest")
+    (tmp_path / "runs" / "newest" / "result.json").unlink()
+    for words in (["--run_dir", str(finished)], [f"--run_dir={finished}"], ["--run-dir", str(finished)]):
+        assert read_flags(["--resume", *words])[1] == finished
+
+
 def test_a_reader_that_leaves_does_not_end_the_run(tmp_path):
     words = " ".join([sys.executable, "-m", "train.ppo", *TINY, "--run-dir", str(tmp_path / "run")])
     subprocess.run(["bash", "-c", f"{words} | head -1"], cwd=ROOT, capture_output=True, timeout=120, check=True)

@@ -16,7 +16,8 @@ from worlds import TINY_RUN
 from himari_jax.errors import CheckpointError, HimariError, InputError
 from train.checkpoint import Checkpoints
 from train.cli import run_command
-from train.hosts import Place, find_place, from_first, lead
+from train.hosts import Place, find_place, from_first, lead, text_of_first
+from train.learner import Sizes
 from train.ppo import main
 from train.saved import read_saved
 
@@ -75,6 +76,20 @@ def test_devices_that_are_not_there_or_cannot_share_are_refused(tmp_path, capsys
 
 
 @pytest.mark.parametrize(
+    ("envs", "minibatches", "devices"), [(384, 8, 6), (224, 8, 4), (112, 8, 2), (1536, 8, 3), (480, 8, 5), (256, 8, 16)]
+)
+def test_environments_that_can_be_shared_out_are(envs, minibatches, devices):
+    sizes = Sizes(envs, 1, 1, minibatches, 10, num_devices=devices)
+    assert sizes.blocks % devices == 0
+    assert (envs // minibatches) % sizes.blocks == 0
+
+
+@pytest.mark.parametrize("envs", [64, 128, 256, 512])
+def test_the_blocks_of_one_device_are_those_of_eight(envs):
+    assert {Sizes(envs, 1, 1, 8, 10, num_devices=n).blocks for n in (1, 2, 4, 8)} == {8}
+
+
+@pytest.mark.parametrize(
     ("given", "environment", "place"),
     [
         ((None, None, None), {}, None),
@@ -82,7 +97,8 @@ def test_devices_that_are_not_there_or_cannot_share_are_refused(tmp_path, capsys
         ((None, None, None), {"SLURM_STEP_NUM_TASKS": "4"}, Place()),
         ((None, None, None), {"SLURM_STEP_NUM_TASKS": "1"}, None),
         ((None, None, None), {"SLURM_NTASKS": "4"}, None),  # the shell of an allocation, not a task
-        ((None, None, None), {"OMPI_COMM_WORLD_SIZE": "2"}, Place()),
+        ((None, None, None), {"OMPI_COMM_WORLD_SIZE": "2", "OMPI_MCA_orte_hnp_uri": "1.0;tcp://10.0.0.1:3"}, Place()),
+        ((None, None, None), {"OMPI_COMM_WORLD_SIZE": "2"}, None),  # jax could not find the others
         ((None, None, None), {"KUBERNETES_SERVICE_HOST": "10.0.0.1"}, None),  # many pods train alone
         (("auto", None, None), {"KUBERNETES_SERVICE_HOST": "10.0.0.1"}, Place()),
         (("h:1", 2, 1), {"SLURM_STEP_NUM_TASKS": "4"}, Place("h:1", 2, 1)),
@@ -128,6 +144,7 @@ def test_alone_a_process_leads_and_tells_itself():
     tree = {"a": np.float32([1, -0.0]), "b": np.bool_([True])}
     assert from_first(tree) is tree
     assert lead(lambda: 3) == 3
+    assert text_of_first("runs/ä b") == "runs/ä b"
     with pytest.raises(CheckpointError, match="gone"):
         lead(lambda: (_ for _ in ()).throw(CheckpointError("gone")))
 
@@ -146,7 +163,11 @@ def together(folder, flags, count=2):
 
 def ended(processes, seconds=300):
     """Exit codes, and what each said."""
-    told = [process.communicate(timeout=seconds) for process in processes]
+    try:
+        told = [process.communicate(timeout=seconds) for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
     return [process.returncode for process in processes], told
 
 

@@ -53,10 +53,12 @@ def test_a_run_that_was_killed_equals_one_that_was_not(policy, assets, devices, 
     finish(start(ONE_BY_ONE, args, tmp_path / "whole"))
     cut = start("", args, tmp_path / "cut")
     deadline = time.monotonic() + 200
-    while not (tmp_path / "cut" / "checkpoints" / str(UPDATES // 2)).exists() and time.monotonic() < deadline:
-        assert cut.poll() is None, cut.stderr.read()
-        time.sleep(0.005)
-    cut.kill()
+    try:
+        while not (tmp_path / "cut" / "checkpoints" / str(UPDATES // 2)).exists() and time.monotonic() < deadline:
+            assert cut.poll() is None, cut.stderr.read()
+            time.sleep(0.005)
+    finally:
+        cut.kill()
     assert cut.wait() == -signal.SIGKILL
     newest = max(int(x.name) for x in (tmp_path / "cut" / "checkpoints").iterdir() if x.name.isdigit())
     assert UPDATES // 2 <= newest < UPDATES

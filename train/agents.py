@@ -180,7 +180,8 @@ def load_agent(folder: Path, checkpoint: str = "best") -> Agent:
     saved = read_saved(folder, checkpoint)
     assets = len(stored["data"]["symbols"])
     env = TradingEnv(assets, tuple(config.market.reward_terms))
-    policy = make_learner(config, env, config.market.cost > 0, 1.0).policy
+    here = replace(config, run=replace(config.run, devices=None))  # it need not be played on as many as it was trained
+    policy = make_learner(here, env, config.market.cost > 0, 1.0).policy
     wanted = jax.eval_shape(
         lambda: policy.init(
             jax.random.key(0), policy.initial_carry(1), np.zeros((1, observation_width(assets)), np.float32)

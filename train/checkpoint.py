@@ -173,14 +173,16 @@ class Checkpoints:
 
     def quarantine(self, step: int, error: Exception) -> None:
         """Moves a damaged step aside and says so."""
-        place = self.folder.parent / "quarantine"
-        place.mkdir(exist_ok=True)
+        folder = self.folder.parent / "quarantine"
+        folder.mkdir(exist_ok=True)
+        names = (f"{step}{end}" for end in ("", *(f"-{k}" for k in range(2, 1000))))
+        place = next(folder / name for name in names if not (folder / name).exists())
         with contextlib.suppress(FileNotFoundError):
-            shutil.move(self.folder / str(step), place / str(step))
+            shutil.move(self.folder / str(step), place)
         self.manager.close()
         self.open()
         first = (str(error).splitlines() or [type(error).__name__])[0][:200]
-        print(f"warning: checkpoint {step} is damaged ({first}); moved to {place / str(step)}", file=sys.stderr)
+        print(f"warning: checkpoint {step} is damaged ({first}); moved to {place}", file=sys.stderr)
 
     def close(self) -> None:
         """Releases Orbax's threads."""

@@ -62,19 +62,24 @@ def run_command(command: Callable[[Sequence[str]], int | None], args: Sequence[s
         sys.stdout = Forgiving(sys.stdout)
     try:
         return command(args) or 0
-    except HimariError as error:
-        code, line = error.exit_code, str(error)
-    except MemoryError as error:
-        code, line = 2, f"out of memory ({error}); use fewer environments or smaller layers"
-    except OSError as error:
-        code, line = 5, f"{error.filename or 'storage'}: {error.strerror or error}"
     except Exception as error:
-        code, line = unexpected(error)
+        code, line = code_of(error)
     if "--debug" in args:
         traceback.print_exc()
     line = " ".join(line.split())
     print(line if code == 75 else f"error: {line}", file=sys.stderr)
     return code
+
+
+def code_of(error: Exception) -> tuple[int, str]:
+    """Exit code and line of an error."""
+    if isinstance(error, HimariError):
+        return error.exit_code, str(error)
+    if isinstance(error, MemoryError):
+        return 2, f"out of memory ({error}); use fewer environments or smaller layers"
+    if isinstance(error, OSError):
+        return 5, f"{error.filename or 'storage'}: {error.strerror or error}"
+    return unexpected(error)
 
 
 def unexpected(error: Exception) -> tuple[int, str]:

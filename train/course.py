@@ -78,7 +78,7 @@ class Course:
         self.origin = exam.origin()  # once: it asks git
         self.sums: Metrics | None = None  # since the newest evaluation
         self.summed = 0
-        self.healthy, self.warned, self.warned_of_collapse = True, False, False
+        self.healthy, self.warned_of_collapse = True, False
         self.layout = make_layout(self.config.run.devices, self.setup.learner.sizes)
         continued = bool(from_all((is_first() and has_checkpoints(folder),))[0][0])
         if not continued:  # first of all: a folder without it is nobody's
@@ -94,6 +94,7 @@ class Course:
         else:
             self.done, self.state = 0, jax.block_until_ready(make())
         self.saved, self.params = self.done, self.setup.params
+        self.warned = bool(np.any(jax.device_get(self.state.runner.guard.skipped)))  # in an earlier part of the run
         if self.layout is not None:
             self.params = self.layout.copy(self.params)
             self.state = self.state._replace(runner=self.layout.spread(self.state.runner))

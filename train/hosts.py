@@ -11,14 +11,15 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from himari_jax.errors import CheckpointError, HimariError, InputError, NumericalError, Preempted, StorageError
+from train.cli import code_of
 
 T = TypeVar("T")
 KINDS: dict[int, type[HimariError]] = {
     kind.exit_code: kind for kind in (InputError, NumericalError, CheckpointError, StorageError, Preempted)
 }
-UNFORESEEN = 1
+MOST_BYTES = 4096  # of a text that processes tell each other
 GRACE = 3.0  # seconds that the first process, which holds the meeting place, leaves after the others
-LOST = re.compile(r"gloo|nccl|coordination|connection (reset|closed|refused)|heartbeat|peer", re.IGNORECASE)
+LOST = re.compile(r"connection (reset|closed|refused)|heartbeat|timed? ?out|aborted|socket closed", re.IGNORECASE)
 HEARTBEAT = 30  # seconds after which a process that says nothing is taken for dead
 PATIENCE = 300  # seconds in which all must have come
 
@@ -62,7 +63,9 @@ def find_place(
         return Place(coordinator, num_processes, process_id)
     if "CLUSTER_SPEC" in environment:
         return from_cluster_spec(environment["CLUSTER_SPEC"])
-    counts = ("SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE")
+    counts = ["SLURM_STEP_NUM_TASKS"]
+    if "OMPI_MCA_orte_hnp_uri" in environment:  # by which jax finds the others
+        counts.append("OMPI_COMM_WORLD_SIZE")
     if any(environment.get(name, "1") not in ("", "1") for name in counts):
         return Place()
     return None
@@ -102,11 +105,15 @@ def join(place: Place) -> None:
     import jax
 
     jax.config.update("jax_enable_preemption_service", False)  # it would take SIGTERM away from us
+    seen = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+    # Where the scheduler left a task one GPU, that one is number 0, whatever the task's own number on its host.
+    local = [0] if place.coordinator is None and seen and "," not in seen else None
     try:
         jax.distributed.initialize(
             place.coordinator,
             place.num_processes,
             place.process_id,
+            local,
             initialization_timeout=PATIENCE,
             heartbeat_timeout_seconds=HEARTBEAT,
             shutdown_timeout_seconds=3600,  # the first judges while the others wait
@@ -187,6 +194,14 @@ def from_first(tree: Any) -> Any:
     return jax.tree_util.tree_unflatten(structure, [part.view(leaf.dtype).reshape(leaf.shape) for part, leaf in pairs])
 
 
+def text_of_first(text: str) -> str:
+    """A short text of the first process in all."""
+    import numpy as np
+
+    told = np.frombuffer(text.encode()[:MOST_BYTES].ljust(MOST_BYTES, b"\0"), np.uint8)
+    return from_first(told).tobytes().rstrip(b"\0").decode()
+
+
 def lead(work: Callable[[], T]) -> T | None:
     """Runs something in the first process alone; where it fails, all end with its exit code.
 
@@ -203,7 +218,7 @@ def lead(work: Callable[[], T]) -> T | None:
             result = work()
         except Exception as error:  # the others must hear of every kind
             failure = error
-    code = failure.exit_code if isinstance(failure, HimariError) else UNFORESEEN * (failure is not None)
+    code = 0 if failure is None else code_of(failure)[0]
     told = from_all((code,))[0][0]
     if failure is not None:
         raise failure

@@ -56,10 +56,11 @@ class Sizes:
 
     @property
     def blocks(self) -> int:
-        """Blocks of environments inside which minibatches are drawn: the same on one device as on eight."""
+        """Blocks of environments inside which minibatches are drawn: on 2, 4 and 8 devices mostly those of one."""
         per_minibatch = self.num_envs // self.num_minibatches
         most = min(max(BLOCKS, self.num_devices), per_minibatch)
-        return next(n for n in range(most, 0, -1) if per_minibatch % n == 0)
+        fitting = [n for n in range(most, 0, -1) if per_minibatch % n == 0]
+        return next((n for n in fitting if n % self.num_devices == 0), fitting[0])
 
 
 class Runner(NamedTuple):

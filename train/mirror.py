@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -28,6 +29,7 @@ from train.stored import differences, from_json
 
 FETCHED = 3  # newest complete checkpoints; older ones are for those whose newest is damaged
 SCRATCH = ".fetched"
+PATIENCE = 60.0  # seconds for another process to fetch what is needed first
 
 
 def fetch(address: str, fresh: bool = False, reading: bool = False) -> Path:
@@ -66,10 +68,18 @@ def fetch(address: str, fresh: bool = False, reading: bool = False) -> Path:
             except InputError:
                 if not reading:
                     raise
-                return mirror
+                return await_config(mirror)
             fetch_run(remote, listed, mirror)
     except OSError as error:
         raise StorageError(f"{mirror}: {error.strerror}; make room or fix the permission") from error
+    return mirror
+
+
+def await_config(mirror: Path) -> Path:
+    """A mirror that another process fetches or trains in, as soon as it is known what runs there."""
+    begun = time.monotonic()
+    while not (mirror / "config.json").exists() and time.monotonic() - begun < PATIENCE:
+        time.sleep(0.2)
     return mirror
 
 

@@ -30,9 +30,8 @@ def main(args: Sequence[str]) -> int:
     from train.run import train
 
     with tell_of_loss():
-        address = run.address
-        if address is not None and not run.resume:
-            lead(lambda: fetch(address, run.fresh))
+        address = None if run.resume else run.address
+        lead(lambda: None if address is None else fetch(address, run.fresh))
         return train(config, folder)
 
 
@@ -42,6 +41,7 @@ def read_flags(args: Sequence[str]) -> tuple[Config, Path | None]:
     from train.mirror import local_run
     from train.remote import mirror_of
 
+    args = [hyphened(word) for word in args]
     if "--resume" not in args:
         config = parse(Config, args, PROG)
         return config, None if config.run.address is None else mirror_of(config.run.address)
@@ -50,8 +50,16 @@ def read_flags(args: Sequence[str]) -> tuple[Config, Path | None]:
     if not wanted and (address := stored_config(folder).run.address) is not None:  # it is the mirror of a bucket
         folder = local_run(address)
     config = parse(Config, args, PROG, default=as_default(stored_config(folder), args))
+    if config.run.address is not None and folder != mirror_of(config.run.address):
+        raise InputError(f"--resume: {folder} is not the mirror of {config.run.address}; give one of them")
     print(f"resuming {config.run.address or folder}")
     return config, folder
+
+
+def hyphened(word: str) -> str:
+    """A flag with hyphens, which may be written with underscores."""
+    name, equals, value = word.partition("=")
+    return name.replace("_", "-") + equals + value if name.startswith("--") else word
 
 
 def as_default(stored: Config, args: Sequence[str]) -> Config:
@@ -60,7 +68,7 @@ def as_default(stored: Config, args: Sequence[str]) -> Config:
     A length given now, in steps or episodes, replaces the stored one whatever its unit.
     """
     run = dataclasses.replace(stored.run, fresh=False, resume=False, debug=False)
-    run = dataclasses.replace(run, coordinator=None, num_processes=None, process_id=None)
+    run = dataclasses.replace(run, devices=None, coordinator=None, num_processes=None, process_id=None)
     if any(named(args, name) for name in ("--run-dir", "--bucket-name", "--model-dir")):
         run = dataclasses.replace(run, run_dir=None, bucket_name=None, model_dir=None)
     ppo = stored.ppo

@@ -255,6 +255,20 @@ def uploads(address: str | None, folder: Path, keep: int) -> Uploads | NoUploads
     return NoUploads() if address is None else Uploads(address, folder, keep)
 
 
+def finish_upload(address: str | None, folder: Path, keep: int) -> None:
+    """The end of an upload that broke off; a bucket that has everything is only looked at, its owner stays."""
+    if address is None:
+        return
+    listed = RemoteFolder(address).list()
+    files = {name: md5(content) for name, content in run_files(folder).items()}
+    steps = local_steps(folder)[-keep:]
+    there = all(name in listed and listed[name].md5 == digest for name, digest in files.items())
+    if there and all(f"{MARKERS}/{step}.json" in listed for step in steps):
+        return
+    with Uploads(address, folder, keep):
+        pass
+
+
 def lacking(marker: Marker, step: int, sizes: dict[str, int]) -> str | None:
     """The first file of a checkpoint that is not there as its marker says; None where all are."""
     if not marker:

@@ -1,6 +1,7 @@
 """A run from its flags to its last line: on candles, or on a market with a known optimum."""
 
 import contextlib
+import hashlib
 import time
 from pathlib import Path
 from typing import Any
@@ -15,14 +16,14 @@ from train.course import Course, Exam
 from train.evaluate import Limits, make_tape, run_policy, whole_span
 from train.final import judge_run
 from train.folder import claim, default_folder, lock, read_result
-from train.hosts import from_all, is_first, lead
+from train.hosts import from_all, is_first, lead, text_of_first
 from train.judge import zero_if_nan
 from train.layout import device_count
 from train.mirror import refuse_mirror
 from train.oracle_run import OracleExam, build_setup
 from train.oracle_table import print_oracle
 from train.provenance import bar_name, findings_of, made_by
-from train.remote import NoUploads, Uploads, uploads
+from train.remote import NoUploads, Uploads, finish_upload, uploads
 from train.session import Session, Setup, build_session
 from train.stored import config_hash
 from train.table import print_result
@@ -38,13 +39,13 @@ def train(config: Config, resumed: Path | None = None) -> int:
     begun = time.perf_counter()
     exam = CandleExam(build_session(config)) if config.data.env is None else OracleExam(build_setup(config))
     compare_notes(exam)
-    folder = resumed or Path(config.run.run_dir or default_folder(config, exam.names))
+    folder = Path(text_of_first(str(resumed or config.run.run_dir or default_folder(config, exam.names))))
     earlier = lead(lambda: open_folder(folder, config, exam.fingerprint))
     tell = print_result if config.data.env is None else print_oracle
     if from_all((earlier is not None,))[0][0]:
         if earlier is not None:
-            with uploads(config.run.address, folder, config.run.keep):  # the end of an upload that broke off
-                tell(earlier, config, folder)
+            tell(earlier, config, folder)
+            finish_upload(config.run.address, folder, config.run.keep)
         return 0
     with contextlib.ExitStack() as held:
         sending = lead(lambda: hold(held, folder, config.run)) or NoUploads()
@@ -80,9 +81,13 @@ def compare_notes(exam: Exam) -> None:
         InputError: another process has other flags or data.
     """
     config = exam.setup.config
-    marks = from_all((int(config_hash(config)[:7], 16), config.total_updates, int(exam.fingerprint[:7], 16)))
+    run = config.run
+    loop = (run.seed, run.num_seeds, run.eval_interval, run.save_interval, run.devices, run.deterministic)
+    texts = (config_hash(config), hashlib.sha256(repr(loop).encode()).hexdigest(), exam.fingerprint)
+    marks = from_all((*(int(text[:7], 16) for text in texts), config.total_updates))
+    names = ("flags", "--seed, --num-seeds, intervals, --devices or --deterministic", "data", "--total-steps")
     for k, marked in enumerate(marks):
-        for what, mine, other in zip(("flags", "--total-steps", "data"), marks[0], marked, strict=True):
+        for what, mine, other in zip(names, marks[0], marked, strict=True):
             if mine != other:
                 raise InputError(f"process {k} has other {what} than process 0; give all of them the same")
 
