@@ -1,3 +1,5 @@
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,7 +9,7 @@ from flax import linen as nn
 from himari_jax.errors import InputError
 from himari_jax.policies import available, make_core
 from himari_jax.policies.core import reset_carry
-from himari_jax.policies.lstm import FusedLSTMCell
+from himari_jax.policies.lstm import FusedLSTMCell, LSTMCore
 from himari_jax.policies.policy import Policy, act, fit_scaling, squash, with_scaling
 
 SIZES = {"hidden_dim": 16, "num_layers": 2, "lstm_hidden_dim": 8, "lstm_num_layers": 2}
@@ -28,6 +30,55 @@ def test_the_fused_cell_equals_flax_lstm_cell():
     ours = fused.apply({"params": {"kernel": kernel, "bias": bias}}, (c, h), x)
     flax = nn.LSTMCell(8).apply({"params": theirs}, (c, h), x)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), ours, flax)
+
+
+def test_the_gradients_of_cell_and_replay_equal_those_of_flax_lstm_cells_with_resets_in_between():
+    rng = np.random.default_rng(0)
+    steps, batch, width = 6, 3, 4
+    core = LSTMCore(width, 2)
+    x = jnp.asarray(rng.normal(size=(steps, batch, 5)), jnp.float32)
+    reset = jnp.asarray(rng.random((steps, batch)) < 0.3).at[2, 1].set(True)
+    carry = jax.tree.map(lambda leaf: leaf + rng.normal(size=leaf.shape).astype("f"), core.initial_carry(batch))
+    params = core.init(jax.random.key(0), carry, x[0])["params"]
+    weight = jnp.asarray(rng.normal(size=(steps, batch, width)), jnp.float32)
+
+    def flax_step(params, carry, x, reset):
+        after = []
+        for n, memory in enumerate(reset_carry(carry, reset)):
+            cell = params[f"cells_{n}"]
+            parts = jnp.split(cell["kernel"], 4, axis=-1), jnp.split(cell["bias"][0], 4)
+            theirs = {}
+            for gate, kernel, bias in zip("ifgo", *parts, strict=True):
+                theirs["i" + gate] = {"kernel": kernel[: x.shape[-1]]}
+                theirs["h" + gate] = {"kernel": kernel[x.shape[-1] :], "bias": bias}
+            memory, x = nn.LSTMCell(width).apply({"params": theirs}, memory, x)
+            after.append(memory)
+        return tuple(after), x
+
+    def ours_step(params, carry, x, reset):
+        return core.apply({"params": params}, reset_carry(carry, reset), x)
+
+    def by_steps(step, params, carry, x):
+        shown = []
+        for t in range(steps):
+            carry, h = step(params, carry, x[t], reset[t])
+            shown.append(h)
+        return carry, jnp.stack(shown)
+
+    def replayed(params, carry, x):
+        return core.apply({"params": params}, carry, x, reset, method="unroll")
+
+    def loss(play, *args):
+        carry, h = play(*args)
+        return (h * weight).sum() + sum((leaf**2).sum() for leaf in jax.tree.leaves(carry))
+
+    wanted, *found = (
+        jax.value_and_grad(partial(loss, play), argnums=(0, 1, 2))(params, carry, x)
+        for play in (partial(by_steps, flax_step), partial(by_steps, ours_step), replayed)
+    )
+    for ours in found:
+        jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-5), ours, wanted)
+    assert all(np.abs(leaf).max() > 0.01 for leaf in jax.tree.leaves(wanted))
 
 
 def test_the_memory_kernels_start_orthogonal():

@@ -92,7 +92,7 @@ ROWS = (
             lambda b: b["ratio"] >= 0.97 and abs(b["trading_rate"] / b["optimal_trading_rate"] - 1) <= 0.1,
         ),
         2_000_000,
-        3_000_000,
+        5_000_000,
     ),
     Row(
         "no-trade band",
