@@ -78,10 +78,10 @@ class PathwiseLearner(Learner):
         done = terminated | jax.vmap(self.env.is_truncated, (0, None))(state, params)
         fresh = jax.vmap(self.env.reset_env, (0, None))(key_reset, params)
 
-        def choose(new: jax.Array, old: jax.Array) -> jax.Array:
+        def renew(new: jax.Array, old: jax.Array) -> jax.Array:
             return jnp.where(done.reshape(-1, *(1,) * (old.ndim - 1)), new, old)
 
-        obs, state = jax.tree.map(choose, fresh, (obs, state))
+        obs, state = jax.tree.map(renew, fresh, (obs, state))
         return Players(state, obs, done, carry, players.keys), (reward, terminated, done)
 
     def summarise_groups(self, variables: dict, told: tuple, skipped: jax.Array) -> Metrics:
