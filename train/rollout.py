@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from himari_jax.policies.core import reset_carry
-from himari_jax.policies.policy import Policy, act, log_prob, mean_action, squash
+from himari_jax.policies.policy import Output, Policy, act, log_prob, mean_action, squash
 
 
 class Transition(NamedTuple):
@@ -84,10 +84,10 @@ def rollout(
         players, ends = state
         noise, key = inputs
         before = players
-        players, ends, record = play_step(env, params, policy, variables, players, ends, noise, key)
+        players, ends, record, output = play_step(env, params, policy, variables, players, ends, noise, key)
         record["mean_reward"] = record["mean_value"] = jnp.zeros_like(record["reward"])
         if compare:
-            beside = play_mean(env, params, policy, variables, before, players.carry, key)
+            beside = play_mean(env, params, policy, variables, before.env_state, players.carry, output, key)
             record["mean_reward"], record["mean_value"] = beside
         return (players, ends), record
 
@@ -123,23 +123,22 @@ def play_step(env, params, policy, variables, players: Players, ends: Ends, nois
         "truncated": truncated,
     }
     ends = note_end(ends, truncated & ~terminated, info["final_observation"], carry)
-    return Players(env_state, obs, terminated | truncated, carry, players.keys), ends, record
+    return Players(env_state, obs, terminated | truncated, carry, players.keys), ends, record, output
 
 
-def play_mean(env, params, policy, variables, players: Players, carry: Any, key: jax.Array):
+def play_mean(env, params, policy, variables, env_state: Any, carry: Any, output: Output, key: jax.Array):
     """Reward of the mean action and value of where it leads, (B,) each, on the prices that the action met.
 
     Args:
         env, params, policy, variables: as `rollout` has them.
-        players: before the step.
+        env_state: before the step.
         carry: of the policy after the step.
+        output: of the policy at the step.
         key: of the step.
     """
-    # A second forward pass for the mean is what the compiler makes one of.
-    _, output = act(policy, variables, reset_carry(players.carry, players.reset), players.obs)
     keys = jax.vmap(jax.random.split)(key)[:, 0]  # as gymnax's `step` draws it
     obs, _, reward, terminated, _ = jax.vmap(env.step_env, (0, 0, 0, None))(
-        keys, players.env_state, mean_action(output), params
+        keys, env_state, mean_action(output), params
     )
     _, output = act(policy, variables, carry, obs)
     return reward, jnp.where(terminated, 0, output.value)
