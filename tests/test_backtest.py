@@ -5,7 +5,6 @@ import shutil
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import polars as pl
 import pytest
@@ -105,7 +104,7 @@ def one_by_one(agent, candles, span, cell, steps):
     config = agent.config.market
     market = build_market(candles, config.base_sizing, None, config.fill, cell.delay)
     tape = make_tape(to_device(market), span)
-    limits = stages.Limits(*(jnp.float32(x) for x in (config.max_position_pct, config.max_gross, config.min_trade)))
+    limits = stages.Limits.of(config)
     lanes = make_lanes([cell.start], [0], [cell.rate])
     path = run_policy(agent.policy, steps, agent.variables, tape, lanes, limits)
     for k in range(2):

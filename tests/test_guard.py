@@ -16,7 +16,7 @@ from train.learner import Learner, Sizes
 from train.pathwise import PathwiseLearner
 from train.ppo import main
 
-SMALL = Sizes(num_envs=16, rollout_steps=24, update_epochs=2, num_minibatches=2, episode_steps=50, compare=True)
+SMALL = Sizes(num_envs=16, rollout_steps=24, update_epochs=2, num_minibatches=2, episode_steps=50, lookahead=2)
 TINY = (
     "--num-envs 16 --rollout-steps 16 --num-minibatches 2 --update-epochs 2 --episode-steps 50 --hidden-dim 16 "
     "--lstm-hidden-dim 8 --total-steps 16384 --device cpu"

@@ -10,14 +10,15 @@ from worlds import World, hyper, noise_close
 
 from envs.oracles import make_oracle
 from envs.oracles.oracle import OracleParams
-from himari_jax.policies.policy import Output, mean_action, squash
+from himari_jax.policies.policy import Output, act, mean_action, squash
 from train.learner import Learner, Sizes, cool
-from train.losses import compared_advantage
+from train.losses import branch_errors, compared_advantage
 from train.pathwise import PathwiseLearner
+from train.rollout import draw
 from train.score import score_policies
 
 SMALL = Sizes(
-    num_envs=16, rollout_steps=24, update_epochs=2, num_minibatches=2, episode_steps=10, compare=True
+    num_envs=16, rollout_steps=24, update_epochs=2, num_minibatches=2, episode_steps=10, lookahead=3
 )  # episodes end inside rollouts
 KINDS = [("mlp", 1), ("mlp", 3), ("lstm", 1)]
 
@@ -26,38 +27,110 @@ def world(kind, log_std=-0.5, cost=0.001, learner=Learner, seed=0):
     return World(noise_close(700, kind[1]), kind[0], cost, SMALL, learner, log_std=log_std, seed=seed)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_without_noise_the_mean_action_earns_what_the_action_earns_and_leads_where_it_leads(kind):
-    one = world(kind, log_std=-20.0)
+def played_by(one):
     runner = one.start()
     _, played = jax.jit(one.learner.play)(one.params, runner.variables, runner.players)
-    np.testing.assert_allclose(played.mean_reward, played.reward, atol=1e-7)
-    np.testing.assert_allclose(played.mean_value, np.where(played.terminated, 0, played.next_value), atol=1e-5)
+    return jax.tree.map(np.asarray, played)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_without_noise_every_branch_is_the_path(kind):
+    played = played_by(world(kind, log_std=-20.0))
+    led = np.where(played.terminated, 0, played.next_value)
+    for age in range(SMALL.lookahead):
+        alive = played.branches.alive[:, age]
+        assert alive.mean() > 0.5
+        np.testing.assert_allclose(played.branches.reward[:, age][alive], played.reward[alive], atol=1e-7)
+        np.testing.assert_allclose(played.branches.value[:, age][alive], led[alive], atol=1e-5)
     assert np.abs(played.reward).max() > 1e-4
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_with_noise_the_mean_action_meets_the_same_prices(kind):
-    one = world(kind, log_std=0.0, cost=0.0)
+def test_a_branch_ends_with_the_episode_that_it_left(kind):
+    played = played_by(world(kind))
+    done = played.terminated | played.truncated
+    assert done.any()
+    assert played.branches.alive[:, 0].all()
+    for age in range(1, SMALL.lookahead):
+        assert not played.branches.alive[:age, age].any()  # nothing left before the rollout
+        since = np.array([done[t - age : t].any(0) for t in range(age, len(done))])
+        np.testing.assert_array_equal(played.branches.alive[age:, age], ~since)  # nobody is ruined here
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_with_noise_the_branches_meet_the_prices_of_the_path(kind):
+    played = played_by(world(kind, log_std=0.0, cost=0.0))
+    for age in range(SMALL.lookahead):
+        alive = played.branches.alive[:, age]
+        reward, beside = played.reward[alive], played.branches.reward[:, age][alive]
+        assert np.abs(reward - beside).max() > 1e-4
+        assert np.corrcoef(reward, beside)[0, 1] > 0.7
+
+
+def test_a_branch_follows_the_mean_action_from_where_it_left():
+    # Replayed one by one: from the state before a step, by the mean action, on the keys of the path.
+    one = world(("mlp", 1), log_std=0.0, cost=0.001)
     runner = one.start()
     _, played = jax.jit(one.learner.play)(one.params, runner.variables, runner.players)
-    reward, beside = np.asarray(played.reward).ravel(), np.asarray(played.mean_reward).ravel()
-    assert np.abs(reward - beside).max() > 1e-4
-    assert np.corrcoef(reward, beside)[0, 1] > 0.7
+    env, policy, players = one.learner.env, one.learner.policy, runner.players
+    _, noise, keys = draw(players.keys, SMALL.rollout_steps, 1)
+    state, obs = players.env_state, players.obs
+    branches = []
+    for bar in range(8):
+        branches = [(state, obs), *branches][: SMALL.lookahead]
+        market_keys = jax.vmap(jax.random.split)(keys[bar])[:, 0]
+        for age, (at, seen) in enumerate(branches):
+            _, output = act(policy, runner.variables, (), seen)
+            stepped = jax.vmap(env.step_env, (0, 0, 0, None))(market_keys, at, mean_action(output), one.params)
+            branches[age] = (stepped[1], stepped[0])
+            alive = np.asarray(played.branches.alive[bar, age])
+            np.testing.assert_allclose(played.branches.reward[bar, age][alive], stepped[2][alive], atol=1e-7)
+        _, output = act(policy, runner.variables, (), obs)
+        action = squash(output.mean + jnp.exp(output.log_std) * noise[bar])
+        obs, state, *_ = jax.vmap(env.step, (0, 0, 0, None))(keys[bar], state, action, one.params)
+    assert len(branches) == SMALL.lookahead
 
 
-def test_what_is_not_asked_for_is_zero():
-    plain = World(noise_close(700, 1), "mlp", 0.001, SMALL.__class__(16, 24, 2, 2, 10))
-    runner = plain.start()
-    _, played = jax.jit(plain.learner.play)(plain.params, runner.variables, runner.players)
-    assert not played.mean_reward.any()
-    assert not played.mean_value.any()
+def test_nothing_is_played_beside_unless_asked_for():
+    played = played_by(World(noise_close(700, 1), "mlp", 0.001, SMALL.__class__(16, 24, 2, 2, 10)))
+    assert played.branches.reward.shape == (24, 0, 16)
 
 
 def test_the_compared_advantage_by_hand():
-    # gamma .5: gain + .5 ahead.
-    found = compared_advantage(jnp.array([[1.0], [2.0]]), jnp.array([[2.0], [-6.0]]), jnp.float32(0.5))
-    np.testing.assert_allclose(found[:, 0], [1 + 1, 2 - 3])
+    delta = jnp.array([[1.0], [2.0], [3.0]])
+    beside = jnp.array([[0.5, 9.0], [0.25, 4.0], [1.0, 8.0]])[..., None]  # age 1 at bar 0 left before the rollout
+    alive = jnp.array([[True, False], [True, True], [True, False]])[..., None]
+    found = compared_advantage(delta, beside, alive, jnp.float32(0.5))
+    # The episode ends at bar 1, so that nothing is compared later there, nor after the last bar.
+    np.testing.assert_allclose(found[:, 0], [1 - 0.5 + 0.5 * (0.25 - 4.0), 2 - 0.25, 3 - 1.0])
+
+
+def test_the_errors_of_branches_by_hand():
+    reward, value = jnp.array([[1.0, 0.0], [2.0, 3.0]])[..., None], jnp.array([[4.0, 0.0], [6.0, 8.0]])[..., None]
+    found = branch_errors(reward, value, jnp.array([[10.0], [20.0]]), jnp.float32(0.5))
+    np.testing.assert_allclose(found[:, 0, 0], [1 + 2 - 10, 2 + 3 - 20])
+    assert found[1, 1, 0] == 3 + 4 - 4  # it stood where the bar before had led
+
+
+def test_with_as_many_bars_as_an_episode_has_the_value_is_not_asked():
+    # The sum telescopes: A = what the branch after the action earns minus what the one before it earns.
+    rng = np.random.default_rng(0)
+    steps, gamma = 6, 0.9
+    reward, own = rng.normal(size=(steps, steps, 1)), rng.normal(size=(steps, 1))
+    alive = np.tril(np.ones((steps, steps), bool))[..., None]
+
+    def advantages(value, start):
+        led = value.copy()
+        led[-1] = 0  # the episode ends in ruin
+        after = np.concatenate([start[1:], np.zeros((1, 1))])
+        delta = own + gamma * after - start
+        beside = branch_errors(jnp.asarray(reward), jnp.asarray(led), jnp.asarray(start), gamma)
+        return compared_advantage(jnp.asarray(delta), beside, jnp.asarray(alive), gamma)[0, 0]
+
+    found = [advantages(rng.normal(size=reward.shape), rng.normal(size=own.shape)) for _ in range(2)]
+    after = sum(gamma**k * reward[k, k - 1, 0] for k in range(1, steps))
+    before = sum(gamma**k * reward[k, k, 0] for k in range(steps))
+    np.testing.assert_allclose(found, own[0, 0] + after - before, rtol=1e-5)
 
 
 def test_the_mean_action_is_the_mean_of_the_actions():

@@ -124,7 +124,7 @@ def play_span(policy, variables, market, span, params) -> Course:
     """One deterministic policy over a span, at the cost of the environment's parameters."""
     tape = make_tape(market, span)
     steps, lanes = whole_span(tape, params.costs.rate)
-    limits = Limits(params.max_position_pct, params.max_gross, params.min_trade)
+    limits = Limits.of(params)
     path = run_policy(policy, steps, jax.tree.map(lambda x: x[None], variables), tape, lanes, limits)
     one = jax.tree.map(lambda x: np.asarray(x[0]), path)
     return next(courses(one, tape, np.zeros(1, int), np.asarray(lanes.rate)))

@@ -22,6 +22,7 @@ from himari_jax.errors import HimariError, InputError
 from himari_jax.features import observation_width
 from himari_jax.policies.policy import Policy
 from train.baselines import BASELINES
+from train.checkpoint import leaves
 from train.config import Config
 from train.folder import stored_config, stored_json
 from train.market_config import MarketConfig
@@ -188,8 +189,8 @@ def load_agent(folder: Path, checkpoint: str = "best") -> Agent:
         )
     )
     seeds = config.run.num_seeds
-    shapes = {k: (seeds, *v.shape) for k, v in flat(wanted).items()}
-    found = {k: v.shape for k, v in flat(saved.variables).items()}
+    shapes = {k: (seeds, *v.shape) for k, v in leaves(wanted).items()}
+    found = {k: v.shape for k, v in leaves(saved.variables).items()}
     if shapes != found:
         odd = sorted(k for k in shapes.keys() | found.keys() if shapes.get(k) != found.get(k))[0]
         raise InputError(f"{folder}: {odd} is {found.get(odd)} in the checkpoint, {shapes.get(odd)} by its flags")
@@ -201,11 +202,6 @@ def load_agent(folder: Path, checkpoint: str = "best") -> Agent:
 def entrant_name(name: str) -> str:
     """A name that no baseline has."""
     return f"run {name}" if name in BASELINES else name
-
-
-def flat(tree: Any) -> dict[str, Any]:
-    """Leaves by path."""
-    return {jax.tree_util.keystr(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
 
 
 def load_strategy(path: Path) -> Strategy:

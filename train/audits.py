@@ -10,7 +10,6 @@ from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from envs.market import Market, build_market, late, to_device
@@ -20,7 +19,8 @@ from himari_jax.splits import Stretches, decision_rows
 from train.agents import Agent, Strategy, market_of
 from train.evaluate import Course, Limits, courses, make_lanes, make_tape, run_policy
 from train.futures import another_future, between, no_future
-from train.ground import Ground, recheck
+from train.ground import Ground
+from train.loading import checked
 from train.market_config import DataConfig, MarketConfig
 from train.session import sizing_rules
 
@@ -76,21 +76,21 @@ def audit_causality(
         tolerance: relative, of numbers that have to be the same; 0: to the bit.
         around: bars before and after t that are looked at; None: all.
     """
-    candles, _ = recheck(raws, config)
+    candles, _ = checked(raws, config)
     found, reacted = set[str](), False
     for t in rows:
         part, now = raws, int(candles.time[t])
         if around is not None:
             ends = candles.time[[max(0, t - around[0]), min(len(candles.time) - 1, t + around[1])]]
             part = between(raws, *(int(x) for x in ends))
-        own, _ = recheck(part, config)
+        own, _ = checked(part, config)
         at = int(np.searchsorted(own.time, now))
         ours = derive(own, at)
         # The bar after t stays where candles go missing: it fills and marks what was decided at t.
         others = [another_future(part, now, sign, seed=t) for sign in (1, -1)]
         others.append(no_future(part, int(own.time[at + 1])))
         for other, near in zip(others, (tolerance, tolerance, max(tolerance, NEAR)), strict=True):
-            theirs = derive(recheck(other, config)[0], at)
+            theirs = derive(checked(other, config)[0], at)
             found |= {name for name, known in ours.items() if not same(known, theirs[name], at, near)}
             reacted |= any(differs_later(known, theirs[name], at) for name, known in ours.items())
     return Audited(found, reacted)
@@ -148,7 +148,7 @@ class AgentWay:
         first = int(np.argmax(candles.segment == candles.segment[t]))
         begin = max(first, t + 1 - TRAIL)
         tape = make_tape(to_device(market), ((begin, t + 1),))
-        limits = Limits(*(jnp.float32(getattr(self.market, name)) for name in Limits._fields))
+        limits = Limits.of(self.market)
         lanes = make_lanes([0], [0], [self.rate])
         variables = jax.tree.map(lambda x: x[None], self.variables)
         path = run_policy(self.policy, t + 1 - begin, variables, tape, lanes, limits)

@@ -79,6 +79,8 @@ class PPOConfig:
     baseline: Literal["mean-action", "value"] = "mean-action"
     """What an action is compared with: what the mean action would have earned on the same prices and where it would
     have led, or the value."""
+    lookahead: int = 2
+    """Bars over which --baseline mean-action compares; more trust the value less, and cost time."""
     preset: Literal["common", "fees", "quick"] = "common"
     """Other defaults where one set does not fit all: fees (--initial-log-std -5) is for markets in which what is to be
     learned is when not to trade, and noise pays more fees than the position earns; on real candles it did harm. quick
@@ -107,6 +109,7 @@ class PPOConfig:
         for name in ("gamma", "gae_lambda", "final_learning_rate"):
             value = getattr(self, name)
             require(0 <= value <= 1, flag(name), value, "0 to 1")
+        require(1 <= self.lookahead <= 64, "--lookahead", self.lookahead, "1 to 64")
         require(0 < self.final_std <= 1, "--final-std", self.final_std, "above 0, up to 1")
         for name in ("ent_coef", "vf_coef"):
             value = getattr(self, name)

@@ -61,6 +61,11 @@ class Limits(NamedTuple):
     max_gross: Any  # () largest sum of weights
     min_trade: Any  # () smallest |change of weight| that is traded
 
+    @classmethod
+    def of(cls, named: Any) -> "Limits":
+        """Those of flags or of an environment's parameters, which have the same names."""
+        return cls(*(jnp.float32(getattr(named, name)) for name in cls._fields))
+
 
 class Bar(NamedTuple):
     """What one bar asks of an account and does to it."""

@@ -6,13 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from himari_jax.candles import Candles, DataReport, RawCandles, check_candles
+from himari_jax.candles import Candles, DataReport, RawCandles
 from himari_jax.errors import InputError
 from himari_jax.features import segments, windows
-from himari_jax.sources import SourceRequest, load
 from himari_jax.sources.synthetic import SyntheticOptions
 from himari_jax.splits import Stretches, count_rows, stretches
 from train.judge_config import NAMED, GroundConfig, parse_span
+from train.loading import checked, load_raw
 from train.market_config import DataConfig
 from train.provenance import bar_name, iso
 
@@ -53,18 +53,8 @@ def lay_ground(
         InputError: flags or candles do not fit.
     """
     config = merged(wanted, own)
-    source = config.chosen_source
-    if source != "files" and config.data:
-        raise InputError(f"--data is read by --source files, not by --source {source}; give one of them")
-    request = SourceRequest(
-        config.symbols, config.data, config.bar_ms, config.assume_utc, options if source == "synthetic" else None
-    )
-    raws = load(source, request)
-    candles, report = recheck(raws, config)
-    try:
-        windows(candles.bar_ms)
-    except ValueError as error:
-        raise InputError(f"{', '.join(candles.symbols)}: {error}; allowed bars divide an hour or are longer") from error
+    raws = load_raw(config, options)
+    candles, report = checked(raws, config)
     span = find_span(wanted.span, candles, cuts, config.split)
     return Ground(raws, config, candles, report, span, wanted.span, cuts)
 
@@ -82,11 +72,6 @@ def merged(wanted: GroundConfig, own: DataConfig) -> DataConfig:
     elif wanted.source and wanted.source != own.chosen_source:
         given |= {"data": ()}
     return replace(own, **given)
-
-
-def recheck(raws: Sequence[RawCandles], config: DataConfig) -> tuple[Candles, DataReport]:
-    """Raw candles, checked as the flags say."""
-    return check_candles(raws, bar_ms=config.bar_ms, calendar=config.calendar, repair=config.repair)
 
 
 def find_span(name: str, candles: Candles, cuts: tuple[int, int] | None, split: tuple[float, float]) -> Stretches:

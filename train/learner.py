@@ -10,7 +10,7 @@ import optax
 
 from himari_jax.policies.policy import Policy, unroll
 from train.guard import Guard, choose, new_guard, watch
-from train.losses import Batch, LossTerms, compared_advantage, gae, ppo_loss
+from train.losses import Batch, LossTerms, branch_errors, compared_advantage, gae, ppo_loss, temporal_difference
 from train.rollout import Players, Transition, reset_players, rollout
 
 BLOCKS = 8  # the shuffle stays inside this many blocks of environments, so that devices need not exchange them
@@ -41,7 +41,7 @@ class Sizes:
     num_minibatches: int
     episode_steps: int
     clip_value: bool = False
-    compare: bool = False
+    lookahead: int = 0  # bars over which an action is compared with the mean action; 0: with the value
     num_devices: int = 1
 
     @property
@@ -146,7 +146,7 @@ class Learner:
         """One rollout."""
         sizes = self.sizes
         return rollout(
-            self.env, params, self.policy, variables, players, sizes.rollout_steps, sizes.slots, sizes.compare
+            self.env, params, self.policy, variables, players, sizes.rollout_steps, sizes.slots, sizes.lookahead
         )
 
     def update(self, runner: Runner, params: Any) -> tuple[Runner, Metrics]:
@@ -167,22 +167,23 @@ class Learner:
 
     def judge(self, played: Transition, runner: Runner) -> Batch:
         """Advantages and returns of a rollout, in units of the reward scale."""
+        gamma, scale = runner.hyper.gamma, runner.reward_scale
         advantage = gae(
-            played.reward * runner.reward_scale,
+            played.reward * scale,
             played.value,
             played.next_value,
             played.terminated,
             played.truncated,
-            runner.hyper.gamma,
+            gamma,
             runner.hyper.gae_lambda,
         )
         returns = advantage + played.value
-        if self.sizes.compare:
-            advantage = compared_advantage(
-                (played.reward - played.mean_reward) * runner.reward_scale,
-                jnp.where(played.terminated, 0, played.next_value) - played.mean_value,
-                runner.hyper.gamma,
+        if self.sizes.lookahead:
+            delta = temporal_difference(
+                played.reward * scale, played.value, played.next_value, played.terminated, gamma
             )
+            beside = branch_errors(played.branches.reward * scale, played.branches.value, played.value, gamma)
+            advantage = compared_advantage(delta, beside, played.branches.alive, gamma)
         return Batch(
             obs=played.obs,
             reset=played.reset,

@@ -8,6 +8,16 @@ import jax.numpy as jnp
 from himari_jax.policies.policy import Output, entropy, log_prob
 
 
+def temporal_difference(
+    reward: jax.Array, value: jax.Array, next_value: jax.Array, terminated: jax.Array, gamma: jax.Array
+) -> jax.Array:
+    """`r + gamma (1 - terminated) next_value - value`, (S, B).
+
+    `next_value` is the value of the step's own final observation, so a time limit bootstraps.
+    """
+    return reward + gamma * jnp.where(terminated, 0, next_value) - value
+
+
 def gae(
     reward: jax.Array,
     value: jax.Array,
@@ -19,12 +29,11 @@ def gae(
 ) -> jax.Array:
     """Generalised advantage estimates, all arrays (S, B).
 
-    `delta = r + gamma (1 - terminated) next_value - value`, `adv = delta + gamma lambda (1 - done) adv'`;
-    `next_value` is the value of the step's own final observation, so a time limit bootstraps.
+    `adv = delta + gamma lambda (1 - done) adv'`, `delta` the temporal difference.
 
     Source: Schulman et al., "High-dimensional continuous control using generalized advantage estimation", 2016.
     """
-    delta = reward + gamma * jnp.where(terminated, 0, next_value) - value
+    delta = temporal_difference(reward, value, next_value, terminated, gamma)
     decay = gamma * gae_lambda * (1 - (terminated | truncated).astype(delta.dtype))
 
     def step(advantage: jax.Array, inputs: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
@@ -36,19 +45,43 @@ def gae(
     return advantages
 
 
-def compared_advantage(gain: jax.Array, ahead: jax.Array, gamma: jax.Array) -> jax.Array:
-    """Advantages over the mean action on the same prices, all arrays (S, B).
+def compared_advantage(delta: jax.Array, beside: jax.Array, alive: jax.Array, gamma: jax.Array) -> jax.Array:
+    """Advantages of actions over the mean action on the same prices, (S, B).
 
-    `A = (r - r~) + gamma (V(s') - V(s~'))` with `~` for the mean action. What is subtracted does not depend on the
-    action, so that no bias comes from it; the noise of the prices, which is in both, goes. What later bars add to an
-    estimate would bring it back, and is left to the value: its own targets are generalised estimates.
+    Two branches of the mean action are compared over K bars: one that leaves after the action, one that leaves
+    before it. `A_t = delta_t - d_(t,0) + sum_(i=1..K-1) gamma^i (d_(t+i,i-1) - d_(t+i,i))`, `d_(t,i)` the temporal
+    difference `r + gamma V(s') - V(s)` at bar t of the branch that left i bars before; the sum ends where an episode
+    or the rollout does.
+
+    What is subtracted does not depend on the action, so that no bias comes from it; the noise of the prices, which is
+    in both branches, goes. More bars trust the value less with what an action changes later.
 
     Args:
-        gain: `r - r~`.
-        ahead: `V(s') - V(s~')`, 0 where the episode ended in ruin.
+        delta: (S, B) temporal differences of the path.
+        beside: (S, K, B) those of the branches by bar and age.
+        alive: (S, K, B) bool, whether a branch is still in the episode that it left.
         gamma: discount.
     """
-    return gain + gamma * ahead
+    steps, ages, _ = beside.shape
+    advantage = delta - beside[:, 0]
+    for age in range(1, min(ages, steps)):
+        both = alive[age:, age] & alive[age:, age - 1]
+        change = jnp.where(both, beside[age:, age - 1] - beside[age:, age], 0)
+        advantage = advantage.at[: steps - age].add(gamma**age * change)
+    return advantage
+
+
+def branch_errors(reward: jax.Array, value: jax.Array, start: jax.Array, gamma: jax.Array) -> jax.Array:
+    """Temporal differences of branches of the mean action, all (S, K, B) by bar and age.
+
+    Args:
+        reward: of the bar, in units of the value.
+        value: of where the bar led.
+        start: (S, B) value of the path at the bar, where the youngest branch leaves it.
+        gamma: discount.
+    """
+    older = jnp.concatenate([jnp.zeros_like(value[:1, :-1]), value[:-1, :-1]])  # where the bar before led
+    return reward + gamma * value - jnp.concatenate([start[:, None], older], axis=1)
 
 
 class Batch(NamedTuple):

@@ -1,5 +1,6 @@
 """Playing: the policy acts in B environments for S steps. Knows no PPO."""
 
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -7,6 +8,27 @@ import jax.numpy as jnp
 
 from himari_jax.policies.core import reset_carry
 from himari_jax.policies.policy import Output, Policy, act, log_prob, mean_action, squash
+
+
+class Branches(NamedTuple):
+    """What the mean action does beside the action, on the prices that the action meets.
+
+    At every step a branch leaves the path and follows the mean action for K bars: at a bar there are K of them, that
+    of age i left i bars before.
+    """
+
+    reward: jax.Array  # (S, K, B) of the bar
+    value: jax.Array  # (S, K, B) of where the bar led; 0 after ruin
+    alive: jax.Array  # (S, K, B) bool, whether neither the path's episode nor the branch's ended since it left
+
+
+class Twins(NamedTuple):
+    """Branches that go on into the next bar, leaves (K - 1, B, ...), the youngest first."""
+
+    env_state: Any
+    carry: Any  # of the policy
+    output: Output  # of the policy at the state
+    alive: jax.Array  # bool
 
 
 class Transition(NamedTuple):
@@ -21,8 +43,7 @@ class Transition(NamedTuple):
     reward: jax.Array  # (S, B)
     terminated: jax.Array  # (S, B) bool
     truncated: jax.Array  # (S, B) bool
-    mean_reward: jax.Array  # (S, B) that the mean action would have had, on the same prices; 0 unless asked for
-    mean_value: jax.Array  # (S, B) of where the mean action would have led; likewise
+    branches: Branches  # K is 0 unless they are asked for
 
 
 class Players(NamedTuple):
@@ -62,7 +83,7 @@ def reset_players(env, params, policy: Policy, keys: jax.Array) -> Players:
 
 
 def rollout(
-    env, params, policy: Policy, variables: dict, players: Players, steps: int, slots: int = 1, compare: bool = False
+    env, params, policy: Policy, variables: dict, players: Players, steps: int, slots: int = 1, lookahead: int = 0
 ) -> tuple[Players, Transition]:
     """Plays S steps.
 
@@ -74,24 +95,31 @@ def rollout(
         players: where the environments stand.
         steps: S.
         slots: J, the most time limits that an environment can meet in S steps.
-        compare: whether to play the mean action beside every action: one more step of the environment, and of the
-            policy for the value of where it leads.
+        lookahead: K, bars that the mean action is played beside every action: K more steps of the environment, and
+            of the policy for the value of where they lead.
     """
     keys, noise, step_keys = draw(players.keys, steps, env.action_space(params).shape[0])
     ends = empty_ends(players, slots)
 
-    def step(state: tuple[Players, Ends], inputs: tuple[jax.Array, jax.Array]):
-        players, ends = state
-        noise, key = inputs
-        before = players
-        players, ends, record, output = play_step(env, params, policy, variables, players, ends, noise, key)
-        record["mean_reward"] = record["mean_value"] = jnp.zeros_like(record["reward"])
-        if compare:
-            beside = play_mean(env, params, policy, variables, before.env_state, players.carry, output, key)
-            record["mean_reward"], record["mean_value"] = beside
-        return (players, ends), record
+    twins = no_twins(policy, variables, players, max(lookahead - 1, 0))
 
-    (players, ends), records = jax.lax.scan(step, (players, ends), (noise, step_keys))
+    def step(state: tuple[Players, Ends, Twins], inputs: tuple[jax.Array, jax.Array]):
+        players, ends, twins = state
+        noise, key = inputs
+        left = players.env_state
+        players, ends, record, output = play_step(env, params, policy, variables, players, ends, noise, key)
+        if lookahead:
+            youngest = Twins(left, players.carry, output, jnp.ones_like(players.reset))
+            twins = jax.tree.map(lambda new, old: jnp.concatenate([new[None], old]), youngest, twins)
+            play = partial(play_mean, env, params, policy, variables)
+            twins, record["branches"] = jax.vmap(play, (0, None, None))(twins, players.reset, key)
+            twins = jax.tree.map(lambda x: x[:-1], twins)
+        else:
+            nothing = jnp.zeros((0, *record["reward"].shape))
+            record["branches"] = Branches(nothing, nothing, nothing.astype(bool))
+        return (players, ends, twins), record
+
+    (players, ends, _), records = jax.lax.scan(step, (players, ends, twins), (noise, step_keys))
     _, bootstrap = act(policy, variables, reset_carry(players.carry, players.reset), players.obs)
     next_value = next_values(records, bootstrap.value, end_values(policy, variables, ends))
     return players._replace(keys=keys), Transition(next_value=next_value, **records)
@@ -126,22 +154,32 @@ def play_step(env, params, policy, variables, players: Players, ends: Ends, nois
     return Players(env_state, obs, terminated | truncated, carry, players.keys), ends, record, output
 
 
-def play_mean(env, params, policy, variables, env_state: Any, carry: Any, output: Output, key: jax.Array):
-    """Reward of the mean action and value of where it leads, (B,) each, on the prices that the action met.
+def no_twins(policy: Policy, variables: dict, players: Players, count: int) -> Twins:
+    """As many branches as there may be, none of them alive."""
+    _, output = act(policy, variables, players.carry, players.obs)
+    dead = Twins(players.env_state, players.carry, output, jnp.zeros_like(players.reset))
+    return jax.tree.map(lambda x: jnp.broadcast_to(x, (count, *x.shape)), dead)
+
+
+def play_mean(env, params, policy, variables, twins: Twins, done: jax.Array, key: jax.Array) -> tuple[Twins, Branches]:
+    """One bar of the branches of one age, by their mean action, on the prices that the path meets.
 
     Args:
         env, params, policy, variables: as `rollout` has them.
-        env_state: before the step.
-        carry: of the policy after the step.
-        output: of the policy at the step.
-        key: of the step.
+        twins: leaves (B, ...).
+        done: (B,) whether the path's episode ends with this bar.
+        key: (B,) of the path's step.
+
+    Returns:
+        twins in front of the next bar; the bar, leaves (B,).
     """
     keys = jax.vmap(jax.random.split)(key)[:, 0]  # as gymnax's `step` draws it
-    obs, _, reward, terminated, _ = jax.vmap(env.step_env, (0, 0, 0, None))(
-        keys, env_state, mean_action(output), params
+    obs, env_state, reward, terminated, _ = jax.vmap(env.step_env, (0, 0, 0, None))(
+        keys, twins.env_state, mean_action(twins.output), params
     )
-    _, output = act(policy, variables, carry, obs)
-    return reward, jnp.where(terminated, 0, output.value)
+    carry, output = act(policy, variables, twins.carry, obs)
+    bar = Branches(reward, jnp.where(terminated, 0, output.value), twins.alive)
+    return Twins(env_state, carry, output, twins.alive & ~terminated & ~done), bar
 
 
 def empty_ends(players: Players, slots: int) -> Ends:

@@ -153,7 +153,7 @@ class CandleExam:
     def score(self, variables: dict) -> np.ndarray:
         """Annual Sharpe ratio of each seed on the validation span, (K,)."""
         params, year = self.session.params, self.session.candles.bars_per_year
-        limits = Limits(params.max_position_pct, params.max_gross, params.min_trade)
+        limits = Limits.of(params)
         steps, lanes = whole_span(self.tape, params.costs.rate)
         path = run_policy(self.session.learner.policy, steps, variables, self.tape, lanes, limits)
         return np.array([zero_if_nan(metrics.sharpe(r, year)) for r in np.asarray(path.returns)[..., 0]])

@@ -10,17 +10,15 @@ import numpy as np
 
 from envs.market import Market, build_market, to_device
 from envs.trading import EnvParams, TradingEnv, make_params
-from himari_jax.candles import Candles, DataReport, check_candles
-from himari_jax.errors import InputError
-from himari_jax.features import windows
+from himari_jax.candles import Candles, DataReport
 from himari_jax.policies import make_core
 from himari_jax.policies.policy import Policy, as_constants, fit_scaling
 from himari_jax.sizing import SizingRules
-from himari_jax.sources import SourceRequest, load
 from himari_jax.splits import Split, decision_rows, split_rows
 from train.config import Config
 from train.layout import Layout, device_count
 from train.learner import Hyperparameters, Learner, Runner, Sizes, train_chunk
+from train.loading import checked, load_raw
 from train.market_config import MarketConfig
 from train.pathwise import PathwiseLearner
 
@@ -81,19 +79,6 @@ class TrainState(NamedTuple):
     best: Best
 
 
-def load_candles(config: Config) -> tuple[Candles, DataReport]:
-    """Candles of the chosen source, checked."""
-    data = config.data
-    source = data.chosen_source
-    if source == "files" and not data.data:
-        raise InputError("--source files: name a folder or files with --data")
-    if source != "files" and data.data:
-        raise InputError(f"--data is read by --source files, not by --source {source}; give one of them")
-    options = config.synthetic if source == "synthetic" else None
-    request = SourceRequest(data.symbols, data.data, data.bar_ms, data.assume_utc, options)
-    return check_candles(load(source, request), bar_ms=data.bar_ms, calendar=data.calendar, repair=data.repair)
-
-
 def sizing_rules(market: MarketConfig) -> SizingRules:
     """Caps and parameters of the base sizing, from flags."""
     return SizingRules(
@@ -111,11 +96,7 @@ def build_session(config: Config) -> Session:
     Raises:
         InputError: flags or data do not fit; one line.
     """
-    candles, report = load_candles(config)
-    try:
-        windows(candles.bar_ms)
-    except ValueError as error:
-        raise InputError(f"{', '.join(candles.symbols)}: {error}; allowed bars divide an hour or are longer") from error
+    candles, report = checked(load_raw(config.data, config.synthetic), config.data)
     split = split_rows(candles, config.data.split)
     market = build_market(
         candles, config.market.base_sizing, sizing_rules(config.market), config.market.fill, config.market.delay
@@ -166,7 +147,7 @@ def make_learner(config: Config, env: Any, costly: bool, start: float) -> Learne
         num_minibatches=ppo.num_minibatches,
         episode_steps=ppo.episode_steps,
         clip_value=ppo.clip_value,
-        compare=ppo.baseline == "mean-action",
+        lookahead=ppo.lookahead if ppo.baseline == "mean-action" else 0,
         num_devices=device_count(config.run.devices),
     )
     first = policy.initial_multiplier or start

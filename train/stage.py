@@ -87,7 +87,7 @@ def build_stage(
     """
     sizing = sizing_rules(config)
     market = build_market(candles, config.base_sizing, sizing, config.fill)
-    limits = Limits(*(jnp.float32(x) for x in (config.max_position_pct, config.max_gross, config.min_trade)))
+    limits = Limits.of(config)
     tape = make_tape(to_device(market), span, candles, delays)
     known = all_rules(Setting(candles, config.base_sizing, sizing)) | dict(rules or {})
     return Stage(candles, market, span, tape, tuple(delays), limits, known)
