@@ -79,8 +79,9 @@ class PPOConfig:
     baseline: Literal["mean-action", "value"] = "mean-action"
     """What an action is compared with: what the mean action would have earned on the same prices and where it would
     have led, or the value."""
-    lookahead: int = 2
-    """Bars over which --baseline mean-action compares; more trust the value less, and cost time."""
+    lookahead: Annotated[int | None, auto("2; 1 for lstm, whose steps cost more")] = None
+    """Bars over which --baseline mean-action compares: from 2 on, an action's cost now is weighed against what is
+    earned later on the same prices, and not by the value alone."""
     preset: Literal["common", "fees", "quick"] = "common"
     """Other defaults where one set does not fit all: fees (--initial-log-std -5) is for markets in which what is to be
     learned is when not to trade, and noise pays more fees than the position earns; on real candles it did harm. quick
@@ -109,7 +110,9 @@ class PPOConfig:
         for name in ("gamma", "gae_lambda", "final_learning_rate"):
             value = getattr(self, name)
             require(0 <= value <= 1, flag(name), value, "0 to 1")
-        require(1 <= self.lookahead <= 64, "--lookahead", self.lookahead, "1 to 64")
+        bars = self.lookahead
+        require(bars is None or 1 <= bars <= 64, "--lookahead", bars, "1 to 64")
+        require(bars is None or self.baseline == "mean-action", "--lookahead", bars, "with --baseline mean-action")
         require(0 < self.final_std <= 1, "--final-std", self.final_std, "above 0, up to 1")
         for name in ("ent_coef", "vf_coef"):
             value = getattr(self, name)
@@ -251,6 +254,13 @@ class Config:
         """Parallel environments, after the rule for their default."""
         usual = 256 if self.policy.policy == "lstm" else 128 if self.ppo.preset == "quick" else 512
         return self.ppo.num_envs or usual
+
+    @property
+    def lookahead(self) -> int:
+        """Bars over which an action is compared with the mean action, after the rule for their default; 0: not so."""
+        if self.ppo.baseline != "mean-action":
+            return 0
+        return self.ppo.lookahead or (1 if self.policy.policy == "lstm" else 2)
 
     @property
     def steps_per_update(self) -> int:

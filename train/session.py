@@ -147,7 +147,7 @@ def make_learner(config: Config, env: Any, costly: bool, start: float) -> Learne
         num_minibatches=ppo.num_minibatches,
         episode_steps=ppo.episode_steps,
         clip_value=ppo.clip_value,
-        lookahead=ppo.lookahead if ppo.baseline == "mean-action" else 0,
+        lookahead=config.lookahead,
         num_devices=device_count(config.run.devices),
     )
     first = policy.initial_multiplier or start
