@@ -117,6 +117,8 @@ def test_a_run_whose_numbers_go_bad_ends_with_3_and_its_last_good_step(what, fla
     assert "keeps its checkpoint of update" in said
     assert "--learning-rate 1e-4" in said
     bad = np.load(folder / "bad_rollout.npz")
+    steps, envs = bad["reward"].shape
+    assert bad["branch_reward"].shape == bad["branch_value"].shape == (steps, 2, envs)
     if what == "reward":  # the very batch, and it is the reward that is bad in it
         assert not np.isfinite(bad["reward"]).any()
         assert np.isfinite(bad["obs"]).all()

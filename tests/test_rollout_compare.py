@@ -10,7 +10,9 @@ from worlds import World, hyper, noise_close
 
 from envs.oracles import make_oracle
 from envs.oracles.oracle import OracleParams
+from himari_jax.errors import InputError
 from himari_jax.policies.policy import Output, act, mean_action, squash
+from train.config import Config, PolicyConfig, PPOConfig
 from train.learner import Learner, Sizes, cool
 from train.losses import branch_errors, compared_advantage
 from train.pathwise import PathwiseLearner
@@ -89,6 +91,16 @@ def test_a_branch_follows_the_mean_action_from_where_it_left():
         action = squash(output.mean + jnp.exp(output.log_std) * noise[bar])
         obs, state, *_ = jax.vmap(env.step, (0, 0, 0, None))(keys[bar], state, action, one.params)
     assert len(branches) == SMALL.lookahead
+
+
+def test_the_bars_of_the_comparison_follow_policy_and_baseline():
+    lstm = PolicyConfig(policy="lstm")
+    assert [Config().lookahead, Config(policy=lstm).lookahead] == [2, 1]
+    assert Config(policy=lstm, ppo=PPOConfig(lookahead=4)).lookahead == 4
+    assert Config(ppo=PPOConfig(baseline="value")).lookahead == 0
+    for wrong in ({"lookahead": 0}, {"lookahead": 65}, {"lookahead": 2, "baseline": "value"}):
+        with pytest.raises(InputError, match="--lookahead"):
+            PPOConfig(**wrong)
 
 
 def test_nothing_is_played_beside_unless_asked_for():

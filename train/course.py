@@ -339,9 +339,9 @@ def dump_rollout(setup: Setup, runner: Runner, seed: int, folder: Path) -> Path:
     batch = setup.learner.judge(played, one)
     path = folder / "bad_rollout.npz"
     try:
-        arrays: dict[str, Any] = {
-            name: np.asarray(value) for name, value in (played._asdict() | batch._asdict()).items()
-        }
+        branches = {f"branch_{name}": value for name, value in played.branches._asdict().items()}
+        told = played._replace(branches=None)._asdict() | branches | batch._asdict()
+        arrays: dict[str, Any] = {name: np.asarray(x) for name, x in told.items() if x is not None}
         np.savez_compressed(path, **arrays)
     except OSError as error:
         raise StorageError(f"{path}: {error.strerror}; make room or fix the permission") from error
