@@ -41,7 +41,7 @@ bench-serve: $(INSTALLED) ## latency, rate, start, memory and size of the server
 	@$(PIP) -e '.[export,serve]'
 	@rm -rf build && $(PYTHON) -m venv build/serve
 	@build/serve/bin/pip install -q -q --disable-pip-version-check --no-deps .
-	@build/serve/bin/pip install -q -q --disable-pip-version-check --no-warn-conflicts -r export/requirements.txt
+	@build/serve/bin/pip install -q -q --disable-pip-version-check --no-warn-conflicts -r export/deploy/requirements.txt
 	$(BIN)/python -m export.bench --venv build/serve
 
 clean:

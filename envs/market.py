@@ -64,7 +64,7 @@ def build_market(
     to_fill, to_mark, tradable = align_prices(candles, fill)
     features, corr = market_features(candles)
     base = base_positions(base_sizing, candles, rules or SizingRules())
-    features, corr, base = (late(x, candles, delay) for x in (features, corr, base))
+    features, corr, base = (delayed(x, candles, delay) for x in (features, corr, base))
     to_fill, to_mark, features, corr, base = (x.astype(dtype) for x in (to_fill, to_mark, features, corr, base))
     return Market(to_fill, to_mark, features, corr, base, tradable)
 
@@ -83,7 +83,7 @@ def align_prices(candles: Candles, fill: str) -> tuple[np.ndarray, np.ndarray, n
     return to_fill, to_mark, tradable
 
 
-def late(x: np.ndarray, candles: Candles, delay: int) -> np.ndarray:
+def delayed(x: np.ndarray, candles: Candles, delay: int) -> np.ndarray:
     """Row t of the result is row t - delay of the same segment (the segment's first row before that)."""
     if delay == 0:
         return x

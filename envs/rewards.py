@@ -6,15 +6,16 @@ from typing import TYPE_CHECKING, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from envs.portfolio import Trade
+from himari_jax.account import Trade
+from himari_jax.observation import herfindahl
 
 if TYPE_CHECKING:
-    from envs.trading import EnvParams, EnvState
+    from envs.state import EnvParams, EnvState
 
 MOMENT_DECAY = 0.01  # of the running return moments of the differential Sharpe ratio
 
 
-class Outcome(NamedTuple):
+class StepOutcome(NamedTuple):
     """What a term may look at."""
 
     before: "EnvState"
@@ -23,41 +24,41 @@ class Outcome(NamedTuple):
     neutral_return: jax.Array  # () log return of multiplier 1, without costs
 
 
-Term = Callable[[Outcome, "EnvParams"], jax.Array]
+Term = Callable[[StepOutcome, "EnvParams"], jax.Array]
 
 
-def log_return(outcome: Outcome, params: "EnvParams") -> jax.Array:
+def log_return(outcome: StepOutcome, params: "EnvParams") -> jax.Array:
     """Log return of equity over the bar, costs included."""
     return outcome.trade.log_return
 
 
-def drawdown(outcome: Outcome, params: "EnvParams") -> jax.Array:
+def drawdown(outcome: StepOutcome, params: "EnvParams") -> jax.Array:
     """Minus the depth below the episode's peak: `exp(log_equity - peak) - 1`."""
     return jnp.expm1(outcome.after.account.log_equity - outcome.after.peak)
 
 
-def volatility(outcome: Outcome, params: "EnvParams") -> jax.Array:
+def volatility(outcome: StepOutcome, params: "EnvParams") -> jax.Array:
     """Minus the squared log return."""
     return -(outcome.trade.log_return**2)
 
 
-def turnover(outcome: Outcome, params: "EnvParams") -> jax.Array:
+def turnover(outcome: StepOutcome, params: "EnvParams") -> jax.Array:
     """Minus the traded share of equity, `sum |delta|`."""
     return -jnp.abs(outcome.trade.delta).sum(-1)
 
 
-def concentration(outcome: Outcome, params: "EnvParams") -> jax.Array:
+def concentration(outcome: StepOutcome, params: "EnvParams") -> jax.Array:
     """Minus the Herfindahl index of what is held, `sum(allocation^2)`; 0 when flat."""
     return -herfindahl(outcome.trade.held)
 
 
-def diversity(outcome: Outcome, params: "EnvParams") -> jax.Array:
+def diversity(outcome: StepOutcome, params: "EnvParams") -> jax.Array:
     """`1 - Herfindahl` while invested: positive only where more than one asset is held."""
     held = outcome.trade.held
     return jnp.where(held.sum(-1) > 0, 1 - herfindahl(held), 0)
 
 
-def differential_sharpe(outcome: Outcome, params: "EnvParams") -> jax.Array:
+def differential_sharpe(outcome: StepOutcome, params: "EnvParams") -> jax.Array:
     """Derivative of the exponentially weighted Sharpe ratio to the newest return.
 
     `(B dA - A dB / 2) / (B - A^2)^1.5` with A, B the running moments before the bar,
@@ -73,15 +74,9 @@ def differential_sharpe(outcome: Outcome, params: "EnvParams") -> jax.Array:
     return jnp.where(known, value / jnp.where(known, variance, 1) ** 1.5, 0)
 
 
-def relative(outcome: Outcome, params: "EnvParams") -> jax.Array:
+def relative(outcome: StepOutcome, params: "EnvParams") -> jax.Array:
     """Minus the log return of multiplier 1 without costs: free of the action, so it only removes market noise."""
     return -outcome.neutral_return
-
-
-def herfindahl(weights: jax.Array) -> jax.Array:
-    """`sum((w / sum(w))^2)`, (..., N) -> (...); 0 when flat."""
-    gross = weights.sum(-1, keepdims=True)
-    return ((weights / jnp.where(gross > 0, gross, 1)) ** 2).sum(-1)
 
 
 def update_moments(moments: jax.Array, r: jax.Array) -> jax.Array:

@@ -7,49 +7,17 @@ import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import struct
 from gymnax.environments import environment, spaces
 
 from envs import rewards
 from envs.market import Market
-from envs.portfolio import Account, Costs, account_features, open_account, step_account
+from envs.state import EnvParams, EnvState
+from himari_jax.account import open_account, step_account
 from himari_jax.errors import InputError
 from himari_jax.features import observation_width
+from himari_jax.observation import assemble
 from himari_jax.sizing import cap_targets
 from himari_jax.splits import Stretches
-
-
-@partial(struct.dataclass, kw_only=True)
-class EnvParams(environment.EnvParams):
-    """What all episodes share; every scalar is traced, so a sweep can vary it."""
-
-    market: Market
-    starts: jax.Array  # (M,) int32, rows at which an episode may start
-    last: jax.Array  # (T,) bool, last decision row of a stretch
-    commission_rate: jax.Array  # () share of the traded value
-    slippage_bps: jax.Array  # () basis points of the traded value
-    max_position_pct: jax.Array  # () largest weight of one asset
-    max_gross: jax.Array  # () largest sum of weights
-    min_trade: jax.Array  # () smallest |change of weight| that is traded
-    ruin: jax.Array  # () share of its starting equity below which an episode terminates
-    reward_weights: jax.Array  # (R,) one for each term of the environment
-    max_steps_in_episode: jax.Array  # () int32
-
-    @property
-    def costs(self) -> Costs:
-        """Rate and smallest trade of the account."""
-        return Costs(self.commission_rate + self.slippage_bps / 1e4, self.min_trade)
-
-
-@struct.dataclass
-class EnvState(environment.EnvState):
-    """What differs between episodes."""
-
-    time: jax.Array  # () int32, steps since the episode started
-    t: jax.Array  # () int32, row of the market
-    account: Account
-    peak: jax.Array  # () highest log equity of the episode
-    return_moments: jax.Array  # (2,) running mean and mean square of the log return
 
 
 class TradingEnv(environment.Environment[EnvState, EnvParams]):
@@ -92,7 +60,7 @@ class TradingEnv(environment.Environment[EnvState, EnvParams]):
             return_moments=rewards.update_moments(state.return_moments, trade.log_return),
         )
         neutral = (cap_targets(jnp.ones_like(base), base, *caps) * ((1 + to_fill) * (1 + to_mark) - 1)).sum(-1)
-        outcome = rewards.Outcome(state, after, trade, jnp.log1p(neutral))
+        outcome = rewards.StepOutcome(state, after, trade, jnp.log1p(neutral))
         reward = sum(w * term(outcome, params) for w, term in zip(params.reward_weights, self.terms, strict=True))
         terminated = self.is_terminated(after, params)
         info = {"held": trade.held, "delta": trade.delta, "cost": trade.cost, "log_return": trade.log_return}
@@ -109,7 +77,7 @@ class TradingEnv(environment.Environment[EnvState, EnvParams]):
         return EnvState(
             time=jnp.zeros((), jnp.int32),
             t=jnp.asarray(t, jnp.int32),
-            account=open_account(self.num_assets),
+            account=open_account(jnp.zeros(self.num_assets)),
             peak=jnp.zeros(()),
             return_moments=jnp.zeros(2),
         )
@@ -120,8 +88,8 @@ class TradingEnv(environment.Environment[EnvState, EnvParams]):
 
     def observation(self, state: EnvState, params: EnvParams) -> jax.Array:
         """12 market and 4 account numbers of each asset, then correlations and Herfindahl index, (D,)."""
-        market = params.market
-        return assemble_observation(market.features[state.t], market.corr[state.t], state.account)
+        market, account = params.market, state.account
+        return assemble(market.features[state.t], market.corr[state.t], account.weights, account.entry_ratio)
 
     def get_obs(self, state: EnvState, params: EnvParams, key: jax.Array | None = None) -> jax.Array:
         """The observation, by gymnax's name."""
@@ -142,14 +110,6 @@ class TradingEnv(environment.Environment[EnvState, EnvParams]):
     def observation_space(self, params: EnvParams) -> spaces.Box:
         """Any D real numbers."""
         return spaces.Box(-jnp.inf, jnp.inf, (observation_width(self.num_assets),), dtype=jnp.float32)
-
-
-def assemble_observation(features: jax.Array, corr: jax.Array, account: Account) -> jax.Array:
-    """Market rows (N, 12), (P,) and the account -> (D,)."""
-    assets = jnp.concatenate([features, account_features(account)], axis=-1).reshape(-1)
-    if corr.shape[-1] == 0:
-        return assets
-    return jnp.concatenate([assets, corr, rewards.herfindahl(account.weights)[None]])
 
 
 def make_params(

@@ -16,10 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from export.load import ask, generator
+from export.loadgen import ask, generator
+from himari_jax.command import parse, require, run_command
 from himari_jax.errors import InputError
-from train.cli import parse, run_command
-from train.flags import require
 
 PROG = "python -m export.bench"
 POLICIES = ("mlp", "lstm")
@@ -91,14 +90,14 @@ def make_bundle(policy: str, folder: Path) -> Path:
     for command in (train, ["export.bundle", str(run), "--out", str(out)]):
         found = subprocess.run([sys.executable, "-m", *command], capture_output=True, text=True)
         if found.returncode:
-            told = (found.stderr.strip().splitlines() or [f"exit {found.returncode}"])[-1]
-            raise InputError(f"no bundle could be made: {told.removeprefix('error: ')}")
+            info = (found.stderr.strip().splitlines() or [f"exit {found.returncode}"])[-1]
+            raise InputError(f"no bundle could be made: {info.removeprefix('error: ')}")
     return out
 
 
 def measure(bundle: Path, folder: Path, bench: BenchConfig) -> None:
     """Everything about one bundle, line by line."""
-    from export.runtime import load
+    from export.loading import load
 
     model = load(bundle)
     policy = str(model.manifest["policy"])

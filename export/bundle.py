@@ -2,62 +2,16 @@
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import Annotated
+from dataclasses import replace
 
-import tyro
-
+from export.bundling.config import BundleConfig
+from himari_jax.command import exit_at_signals, parse, run_command
 from himari_jax.errors import InputError
-from himari_jax.storage import list_files, named_address, split_address, upload_folder
-from train.cli import exit_at_signals, parse, run_command
-from train.flags import auto, require
-from train.mirror import local_run
-from train.ppo import choose_device
+from himari_jax.storage import list_files, upload_folder
+from train.artifacts.downloads import local_run
+from train.distributed.devices import choose_device
 
 PROG = "python -m export.bundle"
-
-
-@dataclass(frozen=True)
-class BundleConfig:
-    """Export a run: policy.onnx, golden.npz and manifest.json, verified before they get their name."""
-
-    run: tyro.conf.Positional[Path] = field()
-    """Run folder, or gs://BUCKET/PREFIX of one."""
-    out: Path = field()
-    """Folder of the bundle; it must not exist yet."""
-    checkpoint: str = "best"
-    """best (on the validation span), latest, or a step."""
-    seed_index: Annotated[int | None, auto("the seed that did best on validation")] = None
-    """Which of the run's seeds, from 0."""
-    data: tuple[str, ...] = ()
-    """Where the run's candles are now, if they moved."""
-    gcs: str | None = None
-    """Also write it to gs://BUCKET/PREFIX, the manifest last; nothing may be there yet."""
-    bucket_name: str | None = None
-    """With --model-dir: --gcs gs://BUCKET_NAME/MODEL_DIR/bundle in other words."""
-    model_dir: str | None = None
-    """With --bucket-name: the folder in the bucket, such as that of the run."""
-    name: Annotated[str | None, auto("that of the run folder")] = None
-    """Name of the model."""
-    debug: bool = False
-    """Show the traceback of an error."""
-
-    def __post_init__(self):
-        named = self.checkpoint in ("best", "latest") or self.checkpoint.isdigit()
-        require(named, "--checkpoint", self.checkpoint, "best, latest or a step")
-        require(self.seed_index is None or self.seed_index >= 0, "--seed-index", self.seed_index, "0 or more")
-        require(self.name != "", "--name", "''", "the name of a model")
-        both = self.gcs is not None and (self.bucket_name is not None or self.model_dir is not None)
-        require(not both, "--gcs and --bucket-name", f"{self.gcs}, {self.bucket_name}", "one of the two")
-        if self.target is not None:
-            split_address(self.target)
-
-    @property
-    def target(self) -> str | None:
-        """Where in a bucket it is written as well."""
-        folder = named_address(self.bucket_name, self.model_dir)
-        return self.gcs if folder is None else f"{folder}/bundle"
 
 
 def main(args: Sequence[str]) -> int:
@@ -66,7 +20,7 @@ def main(args: Sequence[str]) -> int:
     exit_at_signals("stopped; nothing was written")
     choose_device("cpu")
     # Everything heavy is imported here, after the flags are known to be good.
-    from export.bundling import write_bundle
+    from export.bundling.exporter import write_bundle
 
     if config.target is not None and (found := list_files(config.target)):
         raise InputError(f"{config.target}: {next(iter(found))} is there already; choose another prefix")

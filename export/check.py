@@ -7,7 +7,7 @@ from pathlib import Path
 
 import tyro
 
-from train.cli import parse, run_command
+from himari_jax.command import parse, run_command
 
 PROG = "python -m export.check"
 
@@ -29,7 +29,7 @@ def main(args: Sequence[str]) -> int:
     config = parse(CheckConfig, args, PROG)
     import numpy as np
 
-    from export.runtime import compare, load
+    from export.loading import compare, load
 
     model = load(config.bundle)
     if config.probe is not None:

@@ -3,11 +3,6 @@
 A bundle that does not reproduce its own golden numbers is not served.
 """
 
-import hashlib
-import io
-import json
-import zipfile
-import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,23 +10,16 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import onnxruntime
 
-from export.observation import Account as Account
-from export.observation import account_state as account_state
-from export.observation import assemble
-from export.observation import observe as observe
-from himari_jax.candles import COLUMNS, Candles, RawCandles, check_candles
+from himari_jax.candles import COLUMNS, Candles, RawCandles
+from himari_jax.checking import check_candles
 from himari_jax.errors import InputError
-from himari_jax.features import market_features, observation_names, observation_width, windows
+from himari_jax.features import observation_width
 from himari_jax.sizing import SizingRules, base_positions, cap_targets
 
 SCHEMA = 1
 FILES = ("policy.onnx", "golden.npz")
-TOLERANCE = 1e-5  # of outputs and observations against the golden ones
 MOST_ACCOUNT, MOST_MARKET = 1e3, 1e6  # beyond which an input is no observation of this policy
-DAMAGE = (OSError, EOFError, RuntimeError, ValueError, LookupError, TypeError, zipfile.BadZipFile, zlib.error)
-OVERSIZE = 64 * 2**20  # bytes of a file, beyond which it is no bundle of ours
 
 
 class Prediction(NamedTuple):
@@ -133,186 +121,6 @@ class Model:
         feeds = {"observation": observation} | {f"carry_{i}": x for i, x in enumerate(given)}
         multiplier, value, *after = self.session.run(None, feeds)
         return Prediction(multiplier, value, tuple(after))
-
-
-def features_hash(symbols: Sequence[str], bar_ms: int) -> str:
-    """SHA-256 of the names of an observation's numbers and the bar, as hex; symbols by their place."""
-    places = tuple(f"asset{n}" for n in range(len(symbols)))
-    text = json.dumps([observation_names(places), bar_ms, windows(bar_ms)._asdict()])
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def load(folder: Path) -> Model:
-    """A bundle, verified: hashes, signature, and its golden numbers.
-
-    Raises:
-        InputError: it is not complete, was altered, or does not reproduce its own numbers; one line.
-    """
-    manifest, digest = read_manifest(folder)
-    contents = {name: read_file(folder / name) for name in FILES}
-    for name, data in contents.items():
-        if hashlib.sha256(data).hexdigest() != manifest["files"].get(name):
-            raise InputError(f"{folder / name}: its SHA-256 is not the one in manifest.json; export the bundle again")
-    model = Model(folder, manifest, digest, open_session(contents["policy.onnx"], folder / "policy.onnx"))
-    check_signature(model)
-    check_golden(model, contents["golden.npz"], contents["policy.onnx"])
-    return model
-
-
-def read_file(path: Path) -> bytes:
-    """A file of a bundle.
-
-    Raises:
-        InputError: it is missing or far too large.
-    """
-    try:
-        if path.stat().st_size > OVERSIZE:
-            raise InputError(f"{path}: {path.stat().st_size} bytes; allowed are up to {OVERSIZE}")
-        return path.read_bytes()
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror}; a bundle has manifest.json, {', '.join(FILES)}") from error
-
-
-def read_manifest(folder: Path) -> tuple[dict[str, Any], str]:
-    """manifest.json and its SHA-256.
-
-    Raises:
-        InputError: it is missing, no JSON, of another schema, or lacks a key.
-    """
-    data = read_file(folder / "manifest.json")
-    try:
-        manifest = dict(json.loads(data))
-        needed = ("name", "version", "symbols", "bar_ms", "calendar", "min_candles", "features_hash", "carry_shapes")
-        missing = [key for key in (*needed, "sizing", "files") if key not in manifest]
-        if manifest.get("schema") != SCHEMA:
-            raise InputError(f"{folder}/manifest.json: schema {manifest.get('schema')}; this server reads {SCHEMA}")
-        if missing:
-            raise InputError(f"{folder}/manifest.json: {missing[0]} is missing; export the bundle again")
-        check_kinds(manifest)
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        raise InputError(f"{folder}/manifest.json: damaged ({error}); export the bundle again") from error
-    return manifest, hashlib.sha256(data).hexdigest()
-
-
-def check_kinds(manifest: Mapping[str, Any]) -> None:
-    """Raises where a value of the manifest is not of its kind."""
-    for key in ("name", "version", "calendar", "features_hash"):
-        if not isinstance(manifest[key], str):
-            raise TypeError(f"{key} is no text")
-    for key in ("bar_ms", "min_candles"):
-        if type(manifest[key]) is not int or manifest[key] < 1:
-            raise ValueError(f"{key} is no number above 0")
-    symbols, shapes, sizing = manifest["symbols"], manifest["carry_shapes"], manifest["sizing"]
-    if not isinstance(symbols, list) or not symbols or not all(isinstance(x, str) for x in symbols):
-        raise TypeError("symbols is no list of names")
-    if not isinstance(shapes, list) or not all(isinstance(x, list) and all(type(n) is int for n in x) for x in shapes):
-        raise TypeError("carry_shapes is no list of shapes")
-    if not isinstance(manifest["files"], dict):
-        raise TypeError("files is no table")
-    if not isinstance(sizing, dict) or not isinstance(sizing["base_sizing"], str):
-        raise TypeError("sizing is no table with a base_sizing")
-    if not all(type(x) in (int, float) and x > 0 for x in sizing["rules"].values()):
-        raise ValueError("sizing.rules are not all numbers above 0")
-    SizingRules(**sizing["rules"])
-
-
-def open_session(data: bytes, where: Path) -> Any:
-    """An onnxruntime session of one thread: requests run side by side, not parts of one.
-
-    Raises:
-        InputError: it is no ONNX graph that can run.
-    """
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.log_severity_level = 4
-    try:
-        return onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime has its own kinds
-        first = (str(error).splitlines() or [type(error).__name__])[0][:200]
-        raise InputError(f"{where}: cannot be run ({first}); export the bundle again") from error
-
-
-def check_signature(model: Model) -> None:
-    """Refuses a graph whose inputs and outputs are not those of the manifest.
-
-    Raises:
-        InputError: names the first that differs.
-    """
-    assets, shapes = len(model.symbols), model.carry_shapes
-    wanted = {"observation": (model.width,), **{f"carry_{i}": shape for i, shape in enumerate(shapes)}}
-    outputs = {"multiplier": (assets,), "value": (), **{f"next_carry_{i}": shape for i, shape in enumerate(shapes)}}
-    for found, expected in ((model.session.get_inputs(), wanted), (model.session.get_outputs(), outputs)):
-        given = {node.name: tuple(node.shape[1:]) for node in found}
-        if given != expected:
-            raise InputError(f"{model.folder}/policy.onnx: its tensors are {given}; the manifest asks for {expected}")
-    if model.features_hash != features_hash(model.symbols, model.bar_ms):
-        raise InputError(f"{model.folder}/manifest.json: features_hash is of other features than this server builds")
-
-
-def check_golden(model: Model, data: bytes, graph: bytes) -> None:
-    """Goes the whole way of the golden rows again: candles -> observation -> outputs.
-
-    Args:
-        model: to be verified.
-        data: golden.npz, the very bytes whose hash was compared.
-        graph: policy.onnx.
-
-    Raises:
-        InputError: the graph is not the one that was exported, or a number differs by more than the tolerance.
-    """
-    where = model.folder / "golden.npz"
-    try:
-        with np.load(io.BytesIO(data), allow_pickle=False) as stored:
-            golden = {name: stored[name] for name in stored.files}
-        if str(golden["policy_sha256"]) != hashlib.sha256(graph).hexdigest():
-            raise InputError(f"{model.folder}/policy.onnx: not the graph that the golden numbers were made with")
-        replay(model, golden, where)
-    except DAMAGE as error:
-        raise InputError(f"{where}: damaged ({error}); export the bundle again") from error
-
-
-def replay(model: Model, golden: Mapping[str, np.ndarray], where: Path) -> None:
-    """Builds golden observations and answers all of them.
-
-    Raises:
-        InputError: a number differs by more than the tolerance.
-    """
-    candles, rows, steps = golden_candles(model, golden), golden["row"], len(golden["observation"])
-    own_base(model, candles)  # a sizing that this server does not have is found here
-    features, corr = market_features(candles)
-    for k in (0, steps // 2, steps - 1):
-        built = assemble(features[rows[k]], corr[rows[k]], golden["weights"][k], golden["entry_ratio"][k])
-        compare(where, "observation", built, golden["observation"][k])
-    carry = model.initial_carry(1)
-    for k in range(steps):
-        found = model.predict(golden["observation"][k : k + 1], carry)
-        compare(where, "multiplier", found.multiplier[0], golden["multiplier"][k])
-        compare(where, "value", found.value[0], golden["value"][k])
-        carry = found.carry
-    for i, leaf in enumerate(carry):
-        compare(where, f"carry_{i}", leaf[0], golden[f"carry_{i}"])
-
-
-def compare(where: Path, name: str, ours: np.ndarray, theirs: np.ndarray) -> None:
-    """Raises where numbers differ by more than the tolerance, absolute up to 1 and relative beyond."""
-    scale = np.maximum(1.0, np.abs(theirs))
-    if np.shape(ours) != np.shape(theirs) or not np.all(np.abs(ours - theirs) <= TOLERANCE * scale):
-        gap = np.max(np.abs(ours - theirs)) if np.shape(ours) == np.shape(theirs) else np.inf
-        raise InputError(f"{where}: {name} is not reproduced (off by {gap:.1e}); this bundle must not be served")
-
-
-def golden_candles(model: Model, golden: Mapping[str, np.ndarray]) -> Candles:
-    """The candles of the golden rows."""
-    columns: dict[str, Any] = {name: golden[name].astype(np.float64) for name in COLUMNS}
-    return Candles(
-        symbols=model.symbols,
-        bar_ms=model.bar_ms,
-        calendar=str(model.manifest["calendar"]),
-        time=golden["time"].astype(np.int64),
-        **columns,
-        tradable=np.ones(columns["close"].shape, bool),
-        segment=np.zeros(len(golden["time"]), np.int32),
-    )
 
 
 def check_request_candles(model: Model, columns: Mapping[str, Mapping[str, Sequence[float]]], now_ms: int) -> Candles:

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
+from himari_jax.command import parse, run_command
 from himari_jax.errors import InputError, StorageError
-from train.cli import parse, run_command
 
 if TYPE_CHECKING:
-    from export.app import Settings
-    from export.telemetry import Log, Metrics
+    from export.serving.app import Settings
+    from export.serving.telemetry import Log, Metrics
 
 PROG = "python -m export.server"
 POLL_SECONDS = 1.0
@@ -124,15 +124,15 @@ def settings_of(config: ServerConfig, environment: dict[str, str], log: "Log") -
     """What the application needs to know of flags and environment."""
     import secrets
 
-    from export.app import Settings
-    from export.predict import Terms
+    from export.serving.app import Settings
+    from export.serving.predict import PredictSettings
 
     token_key = read_key(config.token_key_file, "--token-key-file", 16)
     if token_key is None:
         token_key = secrets.token_bytes(32)
         log("NOTICE", "token_key", message="random: recurrent tokens hold for this process alone; --token-key-file")
     return Settings(
-        terms=Terms(token_key, config.max_age_bars, config.max_rows),
+        terms=PredictSettings(token_key, config.max_age_bars, config.max_rows),
         api_key=read_key(config.api_key_file, "--api-key-file", 8),
         predict_route=chosen_route("AIP_PREDICT_ROUTE", "/predict", environment),
         health_route=chosen_route("AIP_HEALTH_ROUTE", "/health/ready", environment),
@@ -144,9 +144,9 @@ def settings_of(config: ServerConfig, environment: dict[str, str], log: "Log") -
 
 def work(config: ServerConfig, sock, settings: "Settings", log: "Log") -> int:
     """One process: the model, the watch for another, the requests."""
-    from export.app import Application
-    from export.listener import GuardedProtocol, serve
-    from export.telemetry import Metrics
+    from export.serving.app import Application
+    from export.serving.telemetry import Metrics
+    from export.serving.uvicorn_server import GuardedProtocol, serve
 
     for number in (signal.SIGTERM, signal.SIGINT):  # until the loop takes over, there is nothing to finish
         signal.signal(number, lambda *_: os._exit(0))
@@ -173,19 +173,19 @@ def settle() -> None:
 
 def make_shelf(path: Path, metrics: "Metrics", log: "Log"):
     """A shelf that counts and logs what happens on it."""
-    from export.swap import Served, Shelf
+    from export.serving.model_store import ModelStore, ServedModel
 
-    def on_load(served: Served) -> None:
+    def on_load(served: ServedModel) -> None:
         metrics.on_duty(served)
-        told = served.told
+        info = served.info
         symbols = list(served.symbols)
-        log("NOTICE", "model", name=told.name, version=told.version, model=told.hash[:12], symbols=symbols)
+        log("NOTICE", "model", name=info.name, version=info.version, model=info.hash[:12], symbols=symbols)
 
     def on_refuse(folder: Path, reason: str) -> None:
         metrics.rejected.inc()
         log("ERROR", "bundle_refused", folder=str(folder), reason=reason)
 
-    return Shelf(path, on_load, on_refuse)
+    return ModelStore(path, on_load, on_refuse)
 
 
 def main(args: Sequence[str]) -> int:
@@ -210,7 +210,7 @@ def find_bundle(given: str, environment: dict[str, str], stack: ExitStack) -> Pa
     """
     address = given or environment.get("AIP_STORAGE_URI", "")
     if address.startswith("gs://"):
-        from export.runtime import OVERSIZE
+        from export.loading import OVERSIZE
         from himari_jax.storage import download_folder
 
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="himari-bundle-")))
@@ -226,8 +226,8 @@ def find_bundle(given: str, environment: dict[str, str], stack: ExitStack) -> Pa
 def serve_on(config: ServerConfig, port: int, environment: dict[str, str]) -> int:
     """Listens and works, alone or as several processes."""
     # The libraries of the server are imported here, after the flags are known to be good.
-    from export.listener import listen
-    from export.telemetry import Log
+    from export.serving.telemetry import Log
+    from export.serving.uvicorn_server import listen
 
     log = Log()
     settings = settings_of(config, environment, log)
@@ -239,7 +239,7 @@ def serve_on(config: ServerConfig, port: int, environment: dict[str, str]) -> in
     log("NOTICE", "listening", host=address[0], port=address[1], predict=settings.predict_route)
     if config.workers == 1:
         return work(config, sock, settings, log)
-    from export.workers import supervise
+    from export.serving.workers import supervise
 
     return supervise(config.workers, lambda: work(config, sock, settings, log), log)
 

@@ -7,35 +7,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from himari_jax.errors import InputError
+from himari_jax.times import HOUR_MS, first_times, iso_minute
 
 if TYPE_CHECKING:
     from himari_jax.candles import DataReport, RawCandles
 
+
 MAX_FILL = 3  # a longer gap splits the series
 FLAT_RUN = 6  # so many equal bars without volume are no market
 JUMP = 0.5  # a bar that leaves the previous close by more is listed
-HOUR_MS = 3_600_000
-
-
-def iso(time: int | np.integer | np.ndarray) -> str:
-    """Epoch milliseconds as ISO 8601 in UTC, as short as it stays exact to the second."""
-    moment = np.datetime64(int(time), "ms")
-    text = str(moment)
-    return (text[:16] if text.endswith(":00.000") else text) + "Z"
-
-
-def first_times(times: np.ndarray, shown: int = 3) -> str:
-    """The first few of (K,) epoch milliseconds as a list in words."""
-    more = f" and {len(times) - shown} more" if len(times) > shown else ""
-    return ", ".join(iso(time) for time in times[:shown]) + more
-
-
-def span(milliseconds: int) -> str:
-    """A duration in its largest whole unit."""
-    for unit, length in (("day", 24 * HOUR_MS), ("h", HOUR_MS), ("min", 60_000), ("s", 1000)):
-        if milliseconds % length == 0 and milliseconds:
-            return f"{milliseconds // length} {unit}"
-    return f"{milliseconds} ms"
 
 
 def common_difference(time: np.ndarray) -> int:
@@ -59,7 +39,7 @@ def off_grid(times: Sequence[np.ndarray], bar_ms: int, calendar: str) -> list[np
 
 
 def grid_positions(times: Sequence[np.ndarray], bar_ms: int, calendar: str) -> tuple[np.ndarray, list[np.ndarray]]:
-    """Numbers the bars: origin and, for each asset, the position (T,) int64 of each row; neighbours differ by one.
+    """Numbers the bars: origin and, for each asset, the position (T,) int64 of each row; neighbors differ by one.
 
     Returns also what turns positions into times: for `continuous` the first time (1,), for `sessions` all times (K,).
     """
@@ -142,7 +122,7 @@ def align(series: Sequence["RawCandles"], bar_ms: int, calendar: str, report: "D
     table, positions = grid_positions([raw.time for raw in series], bar_ms, calendar)
     grid = common_positions(positions)
     if len(grid) == 0:
-        spans = "; ".join(f"{raw.symbol} {iso(raw.time[0])} to {iso(raw.time[-1])}" for raw in series)
+        spans = "; ".join(f"{raw.symbol} {iso_minute(raw.time[0])} to {iso_minute(raw.time[-1])}" for raw in series)
         raise InputError(f"the symbols have no bar in common outside gaps of more than {MAX_FILL} bars: {spans}")
     segment, time = segments(grid), position_times(table, grid, bar_ms, calendar)
     columns = []
@@ -172,7 +152,9 @@ def _report_losses(
     gap = np.diff(own) - 1
     long = np.flatnonzero((gap > MAX_FILL) & (own[1:] > first) & (own[:-1] < last))
     if len(long):
-        where = ", ".join(f"{iso(raw.time[k])} to {iso(raw.time[k + 1])} ({gap[k]} bars)" for k in long[:3])
+        where = ", ".join(
+            f"{iso_minute(raw.time[k])} to {iso_minute(raw.time[k + 1])} ({gap[k]} bars)" for k in long[:3]
+        )
         more = f" and {len(long) - 3} more" if len(long) > 3 else ""
         report.add("split", raw.symbol, len(long), f"gaps of more than {MAX_FILL} bars split all: {where}{more}")
     lost = ~outside & ~np.isin(own, grid)

@@ -2,7 +2,7 @@
 
 SPA, StepM and the model confidence set compare mean returns; hand in returns over their deviation to compare Sharpe
 ratios. Resamples are those of `himari_jax.statistics`. The tests hold them against `arch` on the same draws; `arch` 8.0
-itself does not studentise its SPA, and fails where every model is superior (StepM) or two are equal (confidence set).
+itself does not studentize its SPA, and fails where every model is superior (StepM) or two are equal (confidence set).
 """
 
 import math
@@ -12,7 +12,7 @@ import numpy as np
 from scipy.stats import trim_mean
 
 from himari_jax import metrics, statistics
-from himari_jax.statistics import block_length, interval, resample_counts
+from himari_jax.bootstrap import block_length, interval, resample_counts, stationary_bootstrap_sharpe
 
 STILL = 1e-9  # a deviation below this share of the returns' own is rounding
 SCORES_AT_ONCE = 2**20  # numbers that are resampled together, 8 MB
@@ -67,7 +67,7 @@ def spa_pvalue(
 
     Source: Hansen, "A Test for Superior Predictive Ability", Journal of Business and Economic Statistics, 2005.
     """
-    t, z = _studentised(benchmark, models, num_samples, seed, which)
+    t, z = _studentized(benchmark, models, num_samples, seed, which)
     if not np.isfinite(t).any():
         return math.nan
     return _share(np.nanmax(z, axis=1) >= np.nanmax(t))
@@ -88,7 +88,7 @@ def stepm_superior(
 
     Source: Romano and Wolf, "Stepwise Multiple Testing as Formalized Data Snooping", Econometrica, 2005.
     """
-    t, z = _studentised(benchmark, models, num_samples, seed, which)
+    t, z = _studentized(benchmark, models, num_samples, seed, which)
     left = np.isfinite(t)
     named: list[int] = []
     while left.any():
@@ -148,7 +148,7 @@ def paired_difference(
         return Difference(math.nan, (math.nan, math.nan), math.nan, math.nan)
     sharpes = [metrics.sharpe(column, bars_per_year) for column in r.T]
     a, b = (0.0 if math.isnan(x) else x for x in sharpes)
-    samples = statistics.stationary_bootstrap_sharpe(r, bars_per_year, num_samples, seed)
+    samples = stationary_bootstrap_sharpe(r, bars_per_year, num_samples, seed)
     d = samples[:, 0] - samples[:, 1]
     p = min(1.0, 2 * min(_share(d <= 0), _share(d >= 0)))
     return Difference(a - b, interval(d, level), p, float(np.mean(d > 0) + np.mean(d == 0) / 2))
@@ -190,7 +190,7 @@ def probability_of_improvement(x: np.ndarray, y: np.ndarray) -> float:
     return float(np.mean((x[:, None] > y) + (x[:, None] == y) / 2))
 
 
-def _studentised(
+def _studentized(
     benchmark: np.ndarray, models: np.ndarray, num_samples: int, seed: int, which: Centring
 ) -> tuple[np.ndarray, np.ndarray]:
     """t (K,) of the models' mean differences and their resamples under the null, (S, K); nan for who has no say."""
@@ -210,7 +210,7 @@ def _studentised(
 
 
 def _pairs(r: np.ndarray, means: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """t (K, K) of how much worse i is than j and its centred resamples (S, K, K); 0 where the two differ by nothing."""
+    """t (K, K) of how much worse i is than j and its centerd resamples (S, K, K); 0 where the two differ by nothing."""
     worse = r.mean(axis=0) - r.mean(axis=0)[:, None]
     resampled = means[:, None, :] - means[:, :, None] - worse
     error = np.sqrt(np.mean(resampled**2, axis=0))

@@ -6,7 +6,8 @@ from typing import NamedTuple
 import numpy as np
 import talib
 
-from himari_jax.candles import HOUR_MS, Candles
+from himari_jax.candles import Candles
+from himari_jax.times import HOUR_MS
 
 MARKET_FEATURES = (
     "price",
@@ -26,7 +27,7 @@ ACCOUNT_FEATURES = ("position", "entry_distance", "unrealized_pnl", "allocation"
 ASSET_WIDTH = len(MARKET_FEATURES) + len(ACCOUNT_FEATURES)
 
 
-class Windows(NamedTuple):
+class Lookbacks(NamedTuple):
     """How many bars the windows of the features hold."""
 
     one_hour: int
@@ -36,7 +37,7 @@ class Windows(NamedTuple):
     lookback: int  # rows that a feature may depend on; also the fewest candles the server takes
 
 
-def windows(bar_ms: int) -> Windows:
+def lookbacks(bar_ms: int) -> Lookbacks:
     """Windows scaled by time for bars of up to an hour; longer bars use 1, 4, 24 and 168 bars.
 
     Raises:
@@ -45,7 +46,7 @@ def windows(bar_ms: int) -> Windows:
     if bar_ms < HOUR_MS and HOUR_MS % bar_ms:
         raise ValueError(f"bars of {bar_ms} ms do not divide an hour")
     per_hour = max(1, HOUR_MS // bar_ms)
-    return Windows(per_hour, 4 * per_hour, 24 * per_hour, 168 * per_hour, 400 * per_hour)
+    return Lookbacks(per_hour, 4 * per_hour, 24 * per_hour, 168 * per_hour, 400 * per_hour)
 
 
 def observation_width(num_assets: int) -> int:
@@ -74,7 +75,7 @@ def market_features(candles: Candles) -> tuple[np.ndarray, np.ndarray]:
     rows, assets = candles.close.shape
     features = np.zeros((rows, assets, len(MARKET_FEATURES)))
     correlations = np.zeros((rows, assets * (assets - 1) // 2))
-    span = windows(candles.bar_ms)
+    span = lookbacks(candles.bar_ms)
     for start, stop in segments(candles):
         part = slice(start, stop)
         for n in range(assets):
@@ -91,7 +92,7 @@ def segments(candles: Candles) -> list[tuple[int, int]]:
     return list(pairwise(edges))
 
 
-def asset_features(candles: np.ndarray, span: Windows) -> np.ndarray:
+def asset_features(candles: np.ndarray, span: Lookbacks) -> np.ndarray:
     """The 12 features of one asset over one segment, (T, 12); 0 where undefined.
 
     Args:
@@ -104,8 +105,8 @@ def asset_features(candles: np.ndarray, span: Windows) -> np.ndarray:
     macd, signal, histogram = talib.MACD(close, 12, 26, 9)
     columns = [
         log_close - np.log(talib.SMA(close, span.week)),
-        *(change(log_close, k) for k in (span.one_hour, span.four_hours, span.day)),
-        *(np.sqrt(windowed_mean(volatility, k)) for k in (span.one_hour, span.four_hours, span.day)),
+        *(difference(log_close, k) for k in (span.one_hour, span.four_hours, span.day)),
+        *(np.sqrt(rolling_mean(volatility, k)) for k in (span.one_hour, span.four_hours, span.day)),
         relative_strength(close, span),
         macd / close,
         signal / close,
@@ -115,14 +116,14 @@ def asset_features(candles: np.ndarray, span: Windows) -> np.ndarray:
     return np.nan_to_num(np.stack(columns, axis=-1), nan=0.0, posinf=0.0, neginf=0.0)
 
 
-def change(log_price: np.ndarray, k: int) -> np.ndarray:
+def difference(log_price: np.ndarray, k: int) -> np.ndarray:
     """`x[t] - x[t-k]`, NaN in the first k rows."""
     out = np.full_like(log_price, np.nan)
     out[k:] = log_price[k:] - log_price[:-k]
     return out
 
 
-def windowed_mean(x: np.ndarray, k: int) -> np.ndarray:
+def rolling_mean(x: np.ndarray, k: int) -> np.ndarray:
     """Mean of the last k rows, NaN in the first k - 1.
 
     A window is summed anew at each row: a running sum never returns to exactly 0 after zeros.
@@ -133,7 +134,7 @@ def windowed_mean(x: np.ndarray, k: int) -> np.ndarray:
     return out
 
 
-def relative_strength(close: np.ndarray, span: Windows) -> np.ndarray:
+def relative_strength(close: np.ndarray, span: Lookbacks) -> np.ndarray:
     """Wilder RSI(14) / 100; 0.5 where nothing moved for a quarter of the look-back (TA-Lib says 0).
 
     Gains and losses fade alike in a calm, so their ratio would remember moves of any age.
@@ -147,25 +148,25 @@ def relative_strength(close: np.ndarray, span: Windows) -> np.ndarray:
     return np.where((row - last_move >= span.lookback // 4) & (row >= 14), 0.5, rsi)
 
 
-def volume_ratio(volume: np.ndarray, span: Windows) -> np.ndarray:
+def volume_ratio(volume: np.ndarray, span: Lookbacks) -> np.ndarray:
     """`log((0.05 + volume / mean_24(volume)) / 1.05)`, 0 where the mean is 0."""
-    mean = windowed_mean(volume, span.day)
+    mean = rolling_mean(volume, span.day)
     ratio = np.divide(volume, mean, out=np.ones_like(volume), where=mean > 0)
     return np.where(mean > 0, np.log((0.05 + ratio) / 1.05), 0.0)
 
 
-def pair_correlations(close: np.ndarray, span: Windows) -> np.ndarray:
+def pair_correlations(close: np.ndarray, span: Lookbacks) -> np.ndarray:
     """Rolling 24 h correlation of 1 h log returns of each pair, (T, N) -> (T, P); 0 where a window is flat."""
     rows, assets = close.shape
     out = np.zeros((rows, assets * (assets - 1) // 2))
     if rows < span.day + span.one_hour:
         return out
-    returns = [change(np.log(close[:, n]), span.one_hour)[span.one_hour :] for n in range(assets)]
-    mean = [windowed_mean(r, span.day) for r in returns]
-    square = [windowed_mean(r * r, span.day) for r in returns]
+    returns = [difference(np.log(close[:, n]), span.one_hour)[span.one_hour :] for n in range(assets)]
+    mean = [rolling_mean(r, span.day) for r in returns]
+    square = [rolling_mean(r * r, span.day) for r in returns]
     variance = [s - m * m for m, s in zip(mean, square, strict=True)]
     for p, (i, j) in enumerate(pair_indices(assets)):
-        covariance = windowed_mean(returns[i] * returns[j], span.day) - mean[i] * mean[j]
+        covariance = rolling_mean(returns[i] * returns[j], span.day) - mean[i] * mean[j]
         # What remains of a constant return after the subtraction is rounding, not variance.
         moves = (variance[i] > 1e-10 * square[i]) & (variance[j] > 1e-10 * square[j])
         scale = np.sqrt(np.where(moves, variance[i] * variance[j], 1.0))

@@ -199,3 +199,8 @@ def _ratio(numerator: float, denominator: float) -> float:
 def _finite(x: float) -> float:
     """The number, nan where it is infinite."""
     return float(x) if math.isfinite(x) else math.nan
+
+
+def zero_if_nan(x: float) -> float:
+    """A Sharpe ratio without deviation (cash) counts as 0."""
+    return 0.0 if math.isnan(x) else x

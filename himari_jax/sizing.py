@@ -4,8 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from himari_jax.candles import HOUR_MS, Candles
-from himari_jax.features import segments, windows
+from himari_jax.candles import Candles
+from himari_jax.features import lookbacks, segments
+from himari_jax.times import HOUR_MS
 
 TARGET_VOLATILITY = 0.20  # annual, of the whole portfolio
 
@@ -80,7 +81,7 @@ def ewma_volatility(candles: Candles) -> np.ndarray:
 
     Exactly the last `lookback` rows count, so that a server with that many candles finds the same number.
     """
-    span = windows(candles.bar_ms)
+    span = lookbacks(candles.bar_ms)
     alpha = 2 / (span.week + 1)
     weights = (1 - alpha) ** np.arange(span.lookback - 1)
     out = np.zeros_like(candles.close)
@@ -99,7 +100,7 @@ def bars_per_year(candles: Candles) -> np.ndarray:
     if candles.calendar == "continuous":
         return np.full((len(candles.time), 1), candles.bars_per_year)
     row = np.arange(len(candles.time))
-    first = np.maximum(row - windows(candles.bar_ms).lookback + 1, 0)
+    first = np.maximum(row - lookbacks(candles.bar_ms).lookback + 1, 0)
     years = (candles.time - candles.time[first] + candles.bar_ms) / (365.25 * 24 * HOUR_MS)
     return ((row - first + 1) / years)[:, None]
 
@@ -128,9 +129,9 @@ def kelly(candles: Candles, rules: SizingRules) -> np.ndarray:
     year = bars_per_year(candles)
     bars_per_day = year / 365
     decay = 0.5 ** (1 / (rules.kelly_half_life_days * bars_per_day))
-    count = forget(known[:, None], decay) + rules.kelly_prior_bars
-    total = forget(returns, decay)
-    square = forget(returns**2, decay)
+    count = exponential_sum(known[:, None], decay) + rules.kelly_prior_bars
+    total = exponential_sum(returns, decay)
+    square = exponential_sum(returns**2, decay)
     prior = rules.kelly_prior_volatility**2 / year * rules.kelly_prior_bars
     mean = total / count
     variance = np.maximum(prior + square - total * mean, 1e-18) / 2 / (count / 2 - 1)
@@ -138,7 +139,7 @@ def kelly(candles: Candles, rules: SizingRules) -> np.ndarray:
     return np.clip(fraction, 0.0, rules.max_position_pct)
 
 
-def forget(x: np.ndarray, decay: np.ndarray) -> np.ndarray:
+def exponential_sum(x: np.ndarray, decay: np.ndarray) -> np.ndarray:
     """`s[t] = decay s[t-1] + x[t]` down the rows of (T, N)."""
     out = np.empty_like(x)
     state = np.zeros(x.shape[1])

@@ -6,7 +6,7 @@ import numpy as np
 
 from himari_jax.candles import Candles
 from himari_jax.errors import InputError
-from himari_jax.features import segments, windows
+from himari_jax.features import lookbacks, segments
 
 Stretches = tuple[tuple[int, int], ...]  # (start, stop) rows at which decisions are made
 
@@ -27,7 +27,7 @@ def split_rows(candles: Candles, fractions: tuple[float, float] = (0.6, 0.8)) ->
     Raises:
         InputError: a span keeps no row to decide at; names both numbers.
     """
-    rows, warm_up = len(candles.time), windows(candles.bar_ms).lookback
+    rows, warm_up = len(candles.time), lookbacks(candles.bar_ms).lookback
     first, second = (int(np.floor(fraction * rows)) for fraction in fractions)
     edges = {"train": (0, first), "val": (first, second), "test": (second, rows)}
     spans = {name: stretches(candles, start, stop, warm_up) for name, (start, stop) in edges.items()}

@@ -228,7 +228,7 @@ def _one_line(address: str) -> Iterator[None]:
 
 def _told(error: BaseException) -> str:
     """What an error of the library says, on one short line."""
-    told = " ".join(str(getattr(error, "message", "") or error or type(error).__name__).split())
-    if pool := re.search(r"host='([^']+)'.*Caused by \w+\((.*)\)\)$", told):  # the chain of a connection that failed
+    info = " ".join(str(getattr(error, "message", "") or error or type(error).__name__).split())
+    if pool := re.search(r"host='([^']+)'.*Caused by \w+\((.*)\)\)$", info):  # the chain of a connection that failed
         return f"{pool[1]}: {pool[2].rsplit('): ', 1)[-1]}".strip("\"'")[:300]
-    return told[:300]
+    return info[:300]

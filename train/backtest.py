@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from train.cli import parse, run_command, stop_at_signals
-from train.judge_config import BacktestConfig
-from train.mirror import local_run
-from train.ppo import choose_device
+from himari_jax.command import parse, run_command, stop_at_signals
+from train.artifacts.downloads import local_run
+from train.config.backtest import BacktestConfig
+from train.distributed.devices import choose_device
 
 PROG = "python -m train.backtest"
 
@@ -19,7 +19,7 @@ def main(args: Sequence[str]) -> int:
     stop_at_signals("stopped; no result was written")
     choose_device(config.device)
     # Everything heavy is imported here, after the flags are known to be good.
-    from train.backtesting import backtest
+    from train.backtesting.backtest import backtest
 
     config = replace(config, entrants=tuple(str(local_run(name)) for name in config.entrants))
     return backtest(config, output_folder(config))

@@ -7,10 +7,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from train.cli import parse, run_command
-from train.config import Config, PolicyConfig, PPOConfig
-from train.market_config import DataConfig
-from train.ppo import choose_device
+from himari_jax.command import parse, run_command
+from train.config.market import DataConfig
+from train.config.ppo import Config, PolicyConfig, PPOConfig
+from train.distributed.devices import choose_device
 
 PROG = "python -m train.bench"
 MODELS = {"base": ("mlp", 1), "lstm": ("lstm", 1), "multi": ("mlp", 3)}
@@ -47,7 +47,7 @@ def main(args: Sequence[str]) -> int:
         for num_envs in bench.num_envs:
             print(measure(model, num_envs, bench), flush=True)
     if bench.backtest:
-        from train.bench_backtest import bench_backtest
+        from train.benchmarks.backtest import bench_backtest
 
         bench_backtest(bench.repeats)
     return 0
@@ -58,7 +58,8 @@ def measure(model: str, num_envs: int, bench: BenchConfig) -> str:
     import jax
     import numpy as np
 
-    from train.session import build_session, compile_chunk, first_state
+    from train.learning.setup import compile_chunk, first_state
+    from train.training.candles_task import build_session
 
     policy, assets = MODELS[model]
     session = build_session(bench_config(policy, assets, num_envs, bench.rollout_steps))
@@ -72,8 +73,8 @@ def measure(model: str, num_envs: int, bench: BenchConfig) -> str:
 
     def train() -> Any:
         nonlocal runner
-        runner, told = chunk(runner, session.params, np.int32(1))
-        return told
+        runner, info = chunk(runner, session.params, np.int32(1))
+        return info
 
     training = median_speed(train, steps, bench.repeats)
     yardstick = EPISODES[0] * EPISODES[1] / training
@@ -96,7 +97,7 @@ def environment_alone(session: Any, runner: Any) -> Callable[[], Any]:
     import jax.numpy as jnp
 
     from himari_jax.policies.policy import squash
-    from train.rollout import draw
+    from train.learning.rollout import draw
 
     env, params, steps = session.learner.env, session.params, session.config.ppo.rollout_steps
     players = jax.tree.map(lambda x: x[0], runner.players)

@@ -19,9 +19,10 @@ import numpy as np
 from scipy.signal import lfilter
 from scipy.special import ndtr, ndtri
 
+from himari_jax.bootstrap import interval, stationary_bootstrap_sharpe
+from himari_jax.command import parse, run_command
 from himari_jax.errors import InputError
-from himari_jax.statistics import deflated_sharpe, interval, probabilistic_sharpe, stationary_bootstrap_sharpe
-from train.cli import parse, run_command
+from himari_jax.statistics import deflated_sharpe, probabilistic_sharpe
 
 PROG = "python -m train.calibrate"
 BARS_PER_YEAR = 8760
@@ -115,8 +116,8 @@ def figures(config: CalibrateConfig) -> Iterator[Figure]:
         for kind in KINDS:
             held = run_trials(every, intervals_hold, kind, config.trials, config)
             for name, column in zip(("Sharpe", "paired difference"), held.T, strict=True):
-                told = f"95 % interval of the {name} holds it: {KINDS[kind]}"
-                yield Figure(told, *share(column, 0.95), "95 % +- 2", 0.93, 0.97)
+                info = f"95 % interval of the {name} holds it: {KINDS[kind]}"
+                yield Figure(info, *share(column, 0.95), "95 % +- 2", 0.93, 0.97)
 
 
 def psr_figure(kind: str, passes: np.ndarray) -> Figure:

@@ -4,11 +4,11 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 
-from train.cli import parse, run_command, stop_at_signals
-from train.gates import find_gates
-from train.judge_config import CompareConfig
-from train.mirror import local_run
-from train.ppo import choose_device
+from himari_jax.command import parse, run_command, stop_at_signals
+from train.artifacts.downloads import local_run
+from train.config.backtest import CompareConfig
+from train.distributed.devices import choose_device
+from train.evaluation.gates import find_gates
 
 PROG = "python -m train.compare"
 
@@ -20,7 +20,7 @@ def main(args: Sequence[str]) -> int:
     stop_at_signals("stopped; no result was written")
     choose_device(config.device)
     # Everything heavy is imported here, after the flags are known to be good.
-    from train.comparing import compare
+    from train.backtesting.comparison import compare
 
     config = replace(config, runs=tuple(str(local_run(name)) for name in config.runs))
     return compare(config, gates)

@@ -11,10 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from himari_jax.command import parse, require, run_command
 from himari_jax.errors import InputError
-from train.cli import parse, run_command
-from train.flags import require
-from train.prove_plot import write_plot
+from train.oracles.plot import write_plot
 
 PROG = "python -m train.prove"
 Block = dict[str, Any]
@@ -200,10 +199,10 @@ def prove(row: Row, algorithm: str, steps: int, config: ProveConfig) -> Block:
     folder = Path(config.out) / name
     flags = f"{row.flags} --algorithm {algorithm} --total-steps {steps} --num-seeds {seeds} --device {config.device}"
     command = [sys.executable, "-m", "train.ppo", *shlex.split(flags), "--run-dir", str(folder)]
-    told = subprocess.run(command, capture_output=True, text=True, env=os.environ)
-    if told.returncode:
-        last = (told.stderr.strip().splitlines() or ["no word"])[-1]
-        raise InputError(f"{row.name}: python -m train.ppo {flags} ended with {told.returncode}: {last}")
+    info = subprocess.run(command, capture_output=True, text=True, env=os.environ)
+    if info.returncode:
+        last = (info.stderr.strip().splitlines() or ["no word"])[-1]
+        raise InputError(f"{row.name}: python -m train.ppo {flags} ended with {info.returncode}: {last}")
     result = json.loads((folder / "result.json").read_text())
     block = medians(result, folder)
     goal = row.goal

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from envs.oracles.numerics import maximise, normal_nodes
+from envs.oracles.numerics import maximize, normal_nodes
 from envs.oracles.oracle import Memory, Optimum, Oracle, require
 
 GRID = np.linspace(-1, 1, 401)  # of weights
@@ -73,7 +73,7 @@ class MeanReversion(Oracle):
     @cached_property
     def solution(self) -> tuple[np.ndarray, np.ndarray]:
         """Best weights and their growth at the `STATES`."""
-        return maximise(self.growth(np.broadcast_to(GRID, (len(STATES), len(GRID)))), GRID)
+        return maximize(self.growth(np.broadcast_to(GRID, (len(STATES), len(GRID)))), GRID)
 
     @cached_property
     def optimum(self) -> Optimum:

@@ -9,8 +9,8 @@ def normal_nodes(count: int = 40) -> tuple[np.ndarray, np.ndarray]:
     return nodes, weights / weights.sum()
 
 
-def maximise(values: np.ndarray, grid: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Place and size of the largest value of each row by the parabola through its grid neighbours.
+def maximize(values: np.ndarray, grid: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Place and size of the largest value of each row by the parabola through its grid neighbors.
 
     Args:
         values: (..., G) of concave functions.
@@ -31,7 +31,7 @@ def maximise(values: np.ndarray, grid: np.ndarray) -> tuple[np.ndarray, np.ndarr
 
 
 def interpolation(points: np.ndarray, grid: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Left neighbours (int) and shares of the right ones, so that `f(x) = (1 - s) f[i] + s f[i + 1]`; ends are held."""
+    """Left neighbors (int) and shares of the right ones, so that `f(x) = (1 - s) f[i] + s f[i + 1]`; ends are held."""
     place = np.clip((points - grid[0]) / (grid[1] - grid[0]), 0, len(grid) - 1)
     left = np.minimum(place.astype(np.int64), len(grid) - 2)
     return left, place - left

@@ -1,4 +1,4 @@
-"""Policies: normaliser -> core -> actor and critic heads. One file per core; its name is its command-line name."""
+"""Policies: normalizer -> core -> actor and critic heads. One file per core; its name is its command-line name."""
 
 import importlib
 import pkgutil

@@ -8,7 +8,7 @@ from himari_jax.policies.core import Carry, Core
 
 
 class MLPCore(Core):
-    """`tanh` layers with orthogonal initialisation; remembers nothing."""
+    """`tanh` layers with orthogonal initialization; remembers nothing."""
 
     widths: tuple[int, ...] = (128, 128)
 

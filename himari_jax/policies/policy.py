@@ -31,8 +31,8 @@ class Scaling(NamedTuple):
     limit: np.ndarray  # (D,) inf where an input passes unscaled
 
 
-class Normaliser(nn.Module):
-    """Standardises and cuts by constants; the identity until `with_scaling` sets them."""
+class Normalizer(nn.Module):
+    """Standardizes and cuts by constants; the identity until `with_scaling` sets them."""
 
     @nn.compact
     def __call__(self, obs: jax.Array) -> jax.Array:
@@ -50,7 +50,7 @@ class Head(nn.Module):
 
     hidden: tuple[int, ...]
     outputs: int
-    scale: float  # of the orthogonal initialisation of the output
+    scale: float  # of the orthogonal initialization of the output
     bias: float = 0.0  # of the output, at the start
 
     @nn.compact
@@ -63,9 +63,9 @@ class Head(nn.Module):
 
 
 class Policy(nn.Module):
-    """Normaliser -> core -> heads. The action is `2 sigmoid(u)`, u normal with a free deviation.
+    """Normalizer -> core -> heads. The action is `2 sigmoid(u)`, u normal with a free deviation.
 
-    The normaliser's constants are variables of the collection `constants`: they travel with the parameters.
+    The normalizer's constants are variables of the collection `constants`: they travel with the parameters.
     """
 
     core: Core
@@ -76,7 +76,7 @@ class Policy(nn.Module):
 
     def setup(self) -> None:
         """Submodules and parameters."""
-        self.normaliser = Normaliser()
+        self.normaliser = Normalizer()  # so spelled in the leaf paths of checkpoints
         # The mean action is what starts there: see `mean_action`.
         start = math.log(self.initial_multiplier / (2 - self.initial_multiplier))
         start *= math.sqrt(1 + math.pi / 8 * math.exp(2 * self.initial_log_std))

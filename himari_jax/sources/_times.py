@@ -130,7 +130,7 @@ def _wall_time(text: str) -> tuple[datetime, bool]:
 def refuse_half_clock(cells: Cells, hours: np.ndarray, candles: np.ndarray) -> None:
     """Refuses a 12-hour clock without AM/PM: no hour is 0 or above 12, and a time stands at two candles (T, 5).
 
-    Not at neighbours: such a clock comes back after twelve hours.
+    Not at neighbors: such a clock comes back after twelve hours.
 
     Raises:
         InputError: it is one.

@@ -28,10 +28,10 @@ from itertools import accumulate
 
 import numpy as np
 
-from himari_jax.alignment import HOUR_MS, span
-from himari_jax.candles import YEAR_MS, RawCandles
+from himari_jax.candles import RawCandles
 from himari_jax.errors import InputError
 from himari_jax.sources import SourceRequest
+from himari_jax.times import HOUR_MS, YEAR_MS, span
 
 START_MS = 946_684_800_000  # 2000-01-01 UTC, early enough for 25 years of bars that lie in the past
 START_PRICE = 100.0

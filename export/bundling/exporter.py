@@ -1,0 +1,248 @@
+"""From a run to a bundle: graph, golden numbers of Flax and environment, manifest; verified by another process."""
+
+import contextlib
+import hashlib
+import io
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+import warnings
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from envs.market import to_device
+from envs.trading import TradingEnv, make_params
+from export.bundling.config import BundleConfig
+from export.runtime import SCHEMA
+from himari_jax.candles import COLUMNS
+from himari_jax.errors import InputError, StorageError
+from himari_jax.features import ACCOUNT_FEATURES, MARKET_FEATURES, lookbacks, observation_names
+from himari_jax.observation import assemble, features_hash
+from himari_jax.policies.policy import act, mean_action
+from himari_jax.splits import decision_rows
+from himari_jax.times import bar_name
+from train.artifacts.provenance import tools
+from train.artifacts.run_folder import read_result
+from train.config.backtest import EvaluationDataConfig
+from train.data.evaluation_data import EvaluationData, load_evaluation_data
+from train.data.market import market_of, sizing_rules
+from train.simulation.trained import Agent, cuts_of, load_agent
+
+GOLDEN_STEPS = 256  # decisions of the golden rollout
+PROBES = 2048  # further observations that graph and Flax must agree on; not shipped
+OPSET = 18
+
+
+def write_bundle(config: BundleConfig) -> int:
+    """Exports, verifies in another process, and only then names the folder; 0 when done."""
+    if config.out.exists():
+        raise InputError(f"--out {config.out}: exists already; choose another folder")
+    agent = load_agent(config.run, config.checkpoint)
+    index = agent.chosen if config.seed_index is None else config.seed_index
+    if index >= len(agent.seeds):
+        raise InputError(f"--seed-index {index}: {config.run} has {len(agent.seeds)} seeds, from 0")
+    ground = load_evaluation_data(
+        EvaluationDataConfig(data=config.data), agent.config.data, agent.config.synthetic, cuts_of(agent)
+    )
+    variables = jax.tree.map(lambda x: jnp.asarray(x[index]), agent.variables)
+    graph = export_graph(agent, variables)
+    golden: dict[str, Any] = make_golden(agent, variables, ground) | {"policy_sha256": np.str_(digest(graph))}
+    with tempfile.TemporaryDirectory(prefix="himari-") as scratch:
+        probe = Path(scratch) / "probe.npz"
+        probed: dict[str, Any] = make_probe(agent, variables, ground)
+        np.savez(probe, **probed)
+        part = config.out.with_name(config.out.name + ".part")
+        try:
+            shutil.rmtree(part, ignore_errors=True)
+            part.mkdir(parents=True)
+            (part / "policy.onnx").write_bytes(graph)
+            np.savez_compressed(part / "golden.npz", **golden)
+            files = {name: digest((part / name).read_bytes()) for name in ("policy.onnx", "golden.npz")}
+            manifest = json.dumps(make_manifest(agent, index, config, ground, files), indent=2)
+            (part / "manifest.json").write_text(manifest + "\n")
+            verify(part, probe)
+            part.rename(config.out)
+        except OSError as error:
+            raise StorageError(f"--out {config.out}: {error.strerror}; make room or fix the permission") from error
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
+    size = sum(path.stat().st_size for path in config.out.iterdir()) / 1024
+    print(f"{config.out}: {agent.name}, seed {agent.seeds[index]}, checkpoint {agent.step}, {size:,.0f} KB, verified")
+    print(f"next: python -m export.server {config.out}")
+    return 0
+
+
+def digest(data: bytes) -> str:
+    """SHA-256 as hex."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def export_graph(agent: Agent, variables: Any) -> bytes:
+    """The policy as an ONNX graph: normalizer and squashing inside, the carry as inputs and outputs, any batch.
+
+    Raises:
+        InputError: jax2onnx is not installed.
+    """
+    try:
+        from jax2onnx import to_onnx
+    except ImportError as error:
+        raise InputError("exporting needs the extra: pip install 'himari-jax[export]'") from error
+    policy, width = agent.policy, len(observation_names(agent.symbols))
+    leaves, tree = jax.tree.flatten(policy.initial_carry(1))
+
+    def forward(observation: jax.Array, *carry: jax.Array) -> tuple[jax.Array, ...]:
+        after, output = act(policy, variables, jax.tree.unflatten(tree, carry), observation)
+        return mean_action(output), output.value, *jax.tree.leaves(after)
+
+    shapes = [("B", width), *(("B", *leaf.shape[1:]) for leaf in leaves)]
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore")
+        model = to_onnx(forward, shapes, opset=OPSET, model_name="himari_jax")
+    inputs = ["observation", *(f"carry_{i}" for i in range(len(leaves)))]
+    outputs = ["multiplier", "value", *(f"next_carry_{i}" for i in range(len(leaves)))]
+    rename(model.graph, inputs, outputs)
+    return bytes(model.SerializeToString())
+
+
+def rename(graph: Any, inputs: list[str], outputs: list[str]) -> None:
+    """Gives the tensors at the edge of a graph their names."""
+    names = {node.name: name for node, name in zip(graph.input, inputs, strict=True)}
+    names |= {node.name: name for node, name in zip(graph.output, outputs, strict=True)}
+    for value in (*graph.input, *graph.output, *graph.value_info):
+        value.name = names.get(value.name, value.name)
+    for node in graph.node:
+        node.input[:] = [names.get(name, name) for name in node.input]
+        node.output[:] = [names.get(name, name) for name in node.output]
+
+
+def golden_rows(ground: EvaluationData, steps: int) -> tuple[int, int]:
+    """First and last + 1 decision row of the newest `steps` decisions in one stretch.
+
+    Raises:
+        InputError: no stretch of the test span is so long.
+    """
+    for start, stop in reversed(ground.span):
+        if stop - start >= steps:
+            return stop - steps, stop
+    raise InputError(f"the run's test span has no {steps} decisions in a row for the golden numbers; use more candles")
+
+
+def make_golden(agent: Agent, variables: Any, ground: EvaluationData) -> dict[str, np.ndarray]:
+    """Candles -> observation -> outputs of a rollout in the environment, by Flax."""
+    start, stop = golden_rows(ground, GOLDEN_STEPS)
+    config, candles = agent.config.market, ground.candles
+    market = to_device(market_of(candles, config))
+    params = make_params(
+        market,
+        ((start, stop),),
+        episode_steps=stop - start,
+        commission_rate=config.commission_rate,
+        slippage_bps=config.slippage_bps,
+        max_position_pct=config.max_position_pct,
+        max_gross=config.max_gross,
+        min_trade=config.min_trade,
+        ruin=0.0,
+    )
+    env, policy = TradingEnv(len(agent.symbols)), agent.policy
+
+    @jax.jit
+    def rollout(variables: Any) -> Any:
+        def step(state: Any, _: Any) -> Any:
+            env_state, carry = state
+            obs = env.observation(env_state, params)
+            carry, output = act(policy, variables, carry, obs[None])
+            multiplier = mean_action(output)[0]
+            account = env_state.account
+            _, env_state, *_ = env.step_env(jax.random.key(0), env_state, multiplier, params)
+            info = obs, multiplier, output.value[0], account.weights, account.entry_ratio
+            return (env_state, carry), info
+
+        begin = env.state_at(jnp.int32(start)), policy.initial_carry(1)
+        return jax.lax.scan(step, begin, length=stop - start)
+
+    (_, carry), info = rollout(variables)
+    names = ("observation", "multiplier", "value", "weights", "entry_ratio")
+    lookback = lookbacks(candles.bar_ms).lookback
+    window = slice(start - lookback + 1, stop)
+    return {
+        **{name: np.asarray(x) for name, x in zip(names, info, strict=True)},
+        **{f"carry_{i}": np.asarray(leaf[0]) for i, leaf in enumerate(jax.tree.leaves(carry))},
+        **{name: getattr(candles, name)[window] for name in COLUMNS},
+        "time": candles.time[window],
+        "row": np.arange(start, stop) - window.start,
+    }
+
+
+def make_probe(agent: Agent, variables: Any, ground: EvaluationData) -> dict[str, np.ndarray]:
+    """Observations of the run's candles with accounts and memories of chance, and what Flax says of them."""
+    rng, assets = np.random.default_rng(0), len(agent.symbols)
+    market = market_of(ground.candles, agent.config.market)
+    rows = rng.choice(decision_rows(ground.span), PROBES)
+    weights = rng.dirichlet(np.ones(assets + 1), PROBES)[:, :assets] * (rng.random((PROBES, assets)) < 0.8)
+    ratio = np.exp(rng.normal(0, 0.1, (PROBES, assets)))
+    obs = assemble(market.features[rows], market.corr[rows], weights, ratio).astype(np.float32)
+    leaves, tree = jax.tree.flatten(agent.policy.initial_carry(PROBES))
+    carry = [rng.uniform(-1, 1, leaf.shape).astype(np.float32) for leaf in leaves]
+    after, output = jax.jit(act, static_argnums=0)(agent.policy, variables, jax.tree.unflatten(tree, carry), obs)
+    return {
+        "observation": obs,
+        "multiplier": np.asarray(mean_action(output)),
+        "value": np.asarray(output.value),
+        **{f"carry_{i}": leaf for i, leaf in enumerate(carry)},
+        **{f"next_carry_{i}": np.asarray(leaf) for i, leaf in enumerate(jax.tree.leaves(after))},
+    }
+
+
+def make_manifest(
+    agent: Agent, index: int, config: BundleConfig, ground: EvaluationData, files: dict[str, str]
+) -> dict[str, Any]:
+    """What the server must know, and what made it."""
+    candles, market = ground.candles, agent.config.market
+    result = read_result(config.run) or {}
+    rules = sizing_rules(market)
+    return {
+        "schema": SCHEMA,
+        "name": config.name or config.run.resolve().name,
+        "version": f"{agent.step}-{files['policy.onnx'][:8]}",
+        "policy": agent.config.policy.policy,
+        "symbols": list(agent.symbols),
+        "synthetic": candles.synthetic,
+        "bar": bar_name(candles.bar_ms),
+        "bar_ms": candles.bar_ms,
+        "calendar": candles.calendar,
+        "min_candles": lookbacks(candles.bar_ms).lookback,
+        "features": {"market": list(MARKET_FEATURES), "account": list(ACCOUNT_FEATURES)},
+        "observation": list(observation_names(agent.symbols)),
+        "features_hash": features_hash(agent.symbols, candles.bar_ms),
+        "action": {"low": 0.0, "high": 2.0, "meaning": "multiplier of each asset's base position"},
+        "carry_shapes": [list(leaf.shape[1:]) for leaf in jax.tree.leaves(agent.policy.initial_carry(1))],
+        "sizing": {
+            "base_sizing": market.base_sizing,
+            "rules": {k: getattr(rules, k) for k in rules.__dataclass_fields__},
+        },
+        "files": files,
+        "checkpoint": {"step": agent.step, "which": agent.checkpoint, "seed": agent.seeds[index]},
+        "data": agent.stored["data"] | {"spans": result.get("spans")},
+        "config": agent.stored["flags"],
+        "backtest": {k: result.get(k) for k in ("verdict", "agent", "minimum_detectable_sharpe")},
+        "made_by": tools(),
+    }
+
+
+def verify(part: Path, probe: Path) -> None:
+    """Loads the bundle in another process, as a server would.
+
+    Raises:
+        InputError: it does not reproduce what Flax and the environment said.
+    """
+    command = [sys.executable, "-m", "export.check", str(part), "--probe", str(probe)]
+    found = subprocess.run(command, capture_output=True, text=True)
+    if found.returncode:
+        info = (found.stderr.strip().splitlines() or [f"exit {found.returncode}"])[-1].removeprefix("error: ")
+        raise InputError(f"the graph is not the policy: {info}")

@@ -1,0 +1,216 @@
+"""The ASGI application: routes, key, limits, one log line and one count for each request."""
+
+import hmac
+import re
+import secrets
+import time
+from collections.abc import Awaitable, Callable, MutableMapping
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+from starlette.routing import Route, Router
+
+from export.serving.body import ClientDisconnect, Receive, read_body
+from export.serving.errors import ApiError, not_ready
+from export.serving.http import Call, Handler, Reply, Row
+from export.serving.model_store import ModelStore, ServedModel, now_ms
+from export.serving.open_inference import routes
+from export.serving.openapi import docs, openapi
+from export.serving.predict import NonFinite, PredictSettings, answer, count_rows
+from export.serving.schemas import RESPONSES, decode_request
+from export.serving.telemetry import Log, Metrics
+
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+Scope = MutableMapping[str, Any]
+REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the operator decides."""
+
+    terms: PredictSettings
+    api_key: bytes | None = None
+    predict_route: str = "/predict"
+    health_route: str = "/health/ready"
+    max_body: int = 2**20
+    read_seconds: float = 10.0
+    log_requests: bool = True
+    clock: Callable[[], int] = now_ms
+
+
+class Application:
+    """Everything that answers; `shelf` holds the model, `draining` is set when the process is told to end."""
+
+    def __init__(self, shelf: ModelStore, settings: Settings, metrics: Metrics, log: Log):
+        self.shelf, self.settings, self.metrics, self.log = shelf, settings, metrics, log
+        self.draining = False
+        routes = self.routes()
+        self.router = Router(routes, redirect_slashes=False, default=Endpoint(self, "other", "*", nowhere))
+        # A plain path needs no search through patterns.
+        self.plain = {route.path: route.endpoint for route in routes if not route.param_convertors}
+
+    def routes(self) -> list[Route]:
+        """Every path; `open` ones need no key."""
+        settings = self.settings
+        table: list[Row] = [
+            ("/predict", "POST", self.predict, False),
+            ("/health/live", "GET", lambda call: Reply(b'{"status":"live"}'), True),
+            ("/health/ready", "GET", self.ready, True),
+            ("/metrics", "GET", lambda call: Reply(self.metrics.page(), b"text/plain; version=0.0.4"), True),
+            ("/manifest", "GET", self.manifest, False),
+            ("/openapi.json", "GET", lambda call: Reply(openapi(settings.predict_route)), True),
+            ("/docs", "GET", lambda call: Reply(docs(settings.predict_route), b"text/html; charset=utf-8"), True),
+            *routes(self),
+        ]
+        known = {path for path, *_ in table}
+        extra = ((settings.predict_route, table[0]), (settings.health_route, table[2]))
+        table += [(path, *rest) for path, (_, *rest) in extra if path not in known]  # type: ignore[misc]
+        return [Route(path, Endpoint(self, path, method, run, is_open)) for path, method, run, is_open in table]
+
+    def served(self) -> ServedModel:
+        """The model on duty; a request takes it once, so that one model answers all of it."""
+        if (served := self.shelf.current) is None:
+            raise not_ready()
+        return served
+
+    def is_ready(self) -> bool:
+        """Whether requests should be sent here."""
+        return self.shelf.current is not None and not self.draining
+
+    def predict(self, call: Call) -> Reply:
+        """`POST /predict`."""
+        served = self.served()
+        call.note["model"] = served.info.hash[:12]
+        request = decode_request(call.body)
+        response = answer(served, request, self.settings.terms, self.settings.clock())
+        call.note["rows"] = count_rows(request)
+        self.metrics.predictions.inc(len(response.predictions))
+        for prediction in response.predictions:
+            for symbol, asset in prediction.symbols.items():
+                self.metrics.answered(symbol, asset.multiplier)
+        return Reply(RESPONSES.encode(response))
+
+    def ready(self, call: Call) -> Reply:
+        """`GET /health/ready`."""
+        if self.is_ready():
+            return Reply(b'{"status":"ready"}')
+        return Reply(b'{"status":"%s"}' % (b"draining" if self.draining else b"no model"), status=503)
+
+    def manifest(self, call: Call) -> Reply:
+        """`GET /manifest`: what made the model, and its hash."""
+        served = self.served()
+        return Reply(
+            msgspec.json.encode(served.model.manifest), headers=((b"x-model-hash", served.info.hash.encode()),)
+        )
+
+    def drain(self) -> None:
+        """No longer ready; what still comes is answered, and told to connect elsewhere."""
+        self.draining = True
+        self.metrics.ready.set(0)
+
+    def allow(self, headers: dict[bytes, bytes]) -> None:
+        """Refuses a request without the key, where there is one; takes the same time for every wrong one."""
+        if self.settings.api_key is None:
+            return
+        bearer = headers.get(b"authorization", b"")
+        given = headers.get(b"x-api-key") or (bearer[7:].strip() if bearer[:7].lower() == b"bearer " else b"")
+        if not hmac.compare_digest(given, self.settings.api_key):
+            raise ApiError(401, "unauthorized", "x-api-key", "missing or wrong; X-API-Key or Authorization: Bearer")
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        await self.plain.get(scope.get("path", ""), self.router)(scope, receive, send)
+
+
+def nowhere(call: Call) -> Reply:
+    """Any path that is none of ours."""
+    raise ApiError(404, "not_found", "path", "no such route; /docs lists them")
+
+
+class Endpoint:
+    """One route: key, method, body, handler, answer, count and log line."""
+
+    def __init__(self, app: Application, route: str, method: str, handler: Handler, is_open: bool = True):
+        self.app, self.route, self.method, self.handler, self.is_open = app, route, method, handler, is_open
+        self.plain_errors = route.startswith("/v2")
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI; the only place where faults become answers."""
+        if scope["type"] != "http":
+            return
+        start, headers = time.perf_counter(), dict(scope["headers"])
+        given = headers.get(b"x-request-id", b"")
+        request_id = given if REQUEST_ID.fullmatch(given) else secrets.token_hex(8).encode()
+        note: dict[str, Any] = {}
+        try:
+            reply = await self.reply(scope, headers, receive, note)
+        except ApiError as refusal:
+            reply = self.refuse(refusal, note)
+        except ClientDisconnect:
+            return
+        except Exception as error:
+            reply = self.fail(error, note)
+        await self.send(send, reply, request_id)
+        self.tell(scope, reply, request_id, time.perf_counter() - start, note)
+
+    async def reply(self, scope: Scope, headers: dict[bytes, bytes], receive: Receive, note: dict[str, Any]) -> Reply:
+        """The answer of the handler to a request that may be asked."""
+        if not self.is_open:
+            self.app.allow(headers)
+        method = scope["method"]
+        if self.method not in (method, "*") and not (method == "HEAD" and self.method == "GET"):
+            raise ApiError(405, "method", "method", f"{method[:16]}; allowed: {self.method}")
+        body = b""
+        if self.method == "POST":
+            body = await read_body(receive, headers, self.app.settings.max_body, self.app.settings.read_seconds)
+        return self.handler(Call(scope.get("path_params", {}), headers, body, note))
+
+    def refuse(self, refusal: ApiError, note: dict[str, Any]) -> Reply:
+        """A refusal as an answer; connections whose body was not read to its end are closed."""
+        self.app.metrics.refusals.labels(refusal.code).inc()
+        if isinstance(refusal, NonFinite):
+            self.app.metrics.nonfinite.inc()
+        # The field's key may be of the caller's making, so the log has the code alone.
+        note["code"] = refusal.code
+        headers: tuple[tuple[bytes, bytes], ...] = ()
+        if refusal.status == 405:
+            headers = ((b"allow", self.method.encode()),)
+        if refusal.status in (401, 405, 408, 413, 415):
+            headers += ((b"connection", b"close"),)
+        body = refusal.encode_plain() if self.plain_errors else refusal.encode()
+        return Reply(body, status=refusal.status, headers=headers)
+
+    def fail(self, error: Exception, note: dict[str, Any]) -> Reply:
+        """A fault of the server: counted, its kind and place logged, nothing of it told."""
+        self.app.metrics.errors.inc()
+        trace = error.__traceback__
+        while trace is not None and trace.tb_next is not None:
+            trace = trace.tb_next
+        where = f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}" if trace else "?"
+        note.update(code="internal", exception=type(error).__name__, where=where)
+        refusal = ApiError(500, "internal", "server", "an unexpected fault; the log has the request id")
+        return Reply(refusal.encode_plain() if self.plain_errors else refusal.encode(), status=500)
+
+    async def send(self, send: Send, reply: Reply, request_id: bytes) -> None:
+        """Writes an answer."""
+        headers = [
+            (b"content-type", reply.kind),
+            (b"content-length", b"%d" % len(reply.body)),
+            (b"x-request-id", request_id),
+            *reply.headers,
+        ]
+        if self.app.draining and not any(name == b"connection" for name, _ in reply.headers):
+            headers.append((b"connection", b"close"))
+        await send({"type": "http.response.start", "status": reply.status, "headers": headers})
+        await send({"type": "http.response.body", "body": reply.body})
+
+    def tell(self, scope: Scope, reply: Reply, request_id: bytes, seconds: float, note: dict[str, Any]) -> None:
+        """Counts and logs an answered request; probes are not logged while they succeed."""
+        self.app.metrics.request(self.route, reply.status, seconds)
+        quiet = self.is_open and reply.status < 500
+        if self.app.settings.log_requests and not quiet:
+            level = "ERROR" if reply.status >= 500 else "WARNING" if reply.status >= 400 else "INFO"
+            info = {"request_id": request_id.decode(), "method": scope["method"], "route": self.route}
+            self.app.log(level, "request", **info, status=reply.status, ms=round(seconds * 1e3, 3), **note)

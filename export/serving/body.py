@@ -1,0 +1,71 @@
+"""The body of a request, bounded in bytes and in time, compressed or not."""
+
+import asyncio
+import zlib
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+from export.serving.errors import ApiError, invalid, too_large
+
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+WBITS = {b"gzip": 31, b"deflate": 15}
+
+
+class ClientDisconnect(Exception):
+    """The caller closed the connection before the request was whole."""
+
+
+async def gather(receive: Receive, limit: int) -> bytes:
+    """The parts of a body, counted as they come: a chunked one tells no length."""
+    message = await receive()
+    if message["type"] == "http.request" and not message.get("more_body"):
+        parts = [message.get("body", b"")]
+        if len(parts[0]) > limit:
+            raise too_large("body", f"more than {limit} bytes")
+        return bytes(parts[0])
+    parts, size = [], 0
+    while True:
+        if message["type"] != "http.request":
+            raise ClientDisconnect
+        parts.append(message.get("body", b""))
+        size += len(parts[-1])
+        if size > limit:
+            raise too_large("body", f"more than {limit} bytes")
+        if not message.get("more_body"):
+            return b"".join(parts)
+        message = await receive()
+
+
+def inflate(data: bytes, wbits: int, limit: int) -> bytes:
+    """Decompresses no further than the limit, whatever the compressed bytes promise."""
+    machine = zlib.decompressobj(wbits)
+    try:
+        out = machine.decompress(data, limit + 1)
+    except zlib.error:
+        raise invalid("body", "not compressed as content-encoding says", "malformed") from None
+    if len(out) > limit:
+        raise too_large("body", f"more than {limit} bytes when decompressed")
+    if not machine.eof or machine.unused_data:
+        raise invalid("body", "the compressed body is cut off or followed by more", "malformed")
+    return out
+
+
+async def read_body(receive: Receive, headers: dict[bytes, bytes], limit: int, seconds: float) -> bytes:
+    """The whole body, decompressed.
+
+    Raises:
+        Refusal: 413 beyond `limit` bytes before or after decompression, 408 when it is not here in time, 400 or 415.
+        Gone: the caller left.
+    """
+    info = headers.get(b"content-length", b"0")
+    if info.isdigit() and int(info) > limit:
+        raise too_large("body", f"{info.decode()[:20]} bytes; allowed: {limit}")
+    coding = headers.get(b"content-encoding", b"identity").strip().lower()
+    if coding not in (*WBITS, b"identity"):
+        raise ApiError(415, "encoding", "content-encoding", "allowed: gzip, deflate or none")
+    try:
+        async with asyncio.timeout(seconds):
+            data = await gather(receive, limit)
+    except TimeoutError:
+        raise ApiError(408, "too_slow", "body", f"not here within {seconds:g} s") from None
+    return data if coding == b"identity" else inflate(data, WBITS[coding], limit)

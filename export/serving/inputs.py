@@ -1,0 +1,268 @@
+"""An instance of `/predict` into what the policy sees: every number checked, nothing made up."""
+
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+import numpy as np
+from msgspec import UNSET
+
+from export.runtime import check_request_candles, own_base
+from export.serving.errors import ApiError, conflict, invalid
+from export.serving.model_store import ServedModel
+from export.serving.schemas import AccountIn, Columns, Instance
+from himari_jax.candles import COLUMNS, Candles
+from himari_jax.errors import InputError
+from himari_jax.features import market_features
+from himari_jax.observation import Holdings, account_state, assemble
+from himari_jax.times import iso_minute
+
+MOST = float(np.finfo(np.float32).max)
+MOST_RANGE = 1e6  # of prices: beyond it the running sums of the features lose their digits
+LEAST = float(np.finfo(np.float32).tiny)  # a smaller price vanishes in float32
+
+
+class PolicyInput(NamedTuple):
+    """One row for the policy and what its answer is sized with."""
+
+    past: np.ndarray  # (K, D) float32, observations to replay, oldest first
+    observation: np.ndarray  # (D,) float32
+    base: np.ndarray  # (N,) base position, share of equity
+    equity: float | None
+    time: int  # open time of the newest candle, epoch ms; 0 where none is known
+    before: int  # the same of the bar before
+
+
+def read_instance(served: ServedModel, instance: Instance, field: str, now_ms: int, max_age: float) -> PolicyInput:
+    """What the policy is asked.
+
+    Args:
+        served: the model.
+        instance: as it was sent.
+        field: its place in the request, for messages.
+        now_ms: the clock, epoch milliseconds.
+        max_age: bars since the end of the newest candle that are allowed; 0: any.
+
+    Raises:
+        Refusal: 400 or 409; names the field.
+    """
+    if (instance.candles is UNSET) == (instance.observation is UNSET):
+        raise invalid(field, "give either candles and account, or observation and features_hash")
+    if instance.carry is not UNSET and instance.history is not UNSET:
+        raise invalid(f"{field}.carry", "give carry or history, not both")
+    if instance.observation is UNSET:
+        return from_candles(served, instance, field, now_ms, max_age)
+    return from_observation(served, instance, field)
+
+
+def from_candles(served: ServedModel, instance: Instance, field: str, now_ms: int, max_age: float) -> PolicyInput:
+    """The observation that the environment would build at the newest candle."""
+    if instance.features_hash is not UNSET and instance.features_hash != served.model.features_hash:
+        raise wrong_hash(served, field)
+    if instance.account is UNSET:
+        raise invalid(f"{field}.account", "missing; flat is an equity and positions {}")
+    assert not isinstance(instance.candles, type(UNSET))
+    candles = read_candles(served, instance.candles, field, now_ms, max_age)
+    accounts = [*past_accounts(served, instance, candles, field), (instance.account, f"{field}.account")]
+    features, corr = features_of(candles, field)
+    seen = []
+    for row, (account, where) in enumerate(accounts, len(candles.time) - len(accounts)):
+        holdings = read_account(served, account, where)
+        with np.errstate(all="ignore"):  # what overflows is refused below
+            weights, ratio = account_state(holdings, candles.close[row])
+            seen.append(assemble(features[row], corr[row], weights, ratio).astype(np.float32))
+        check_built(served, seen[-1], field, where)
+    equity, base = instance.account.equity, given_base(served, instance, field)
+    if base is None:
+        base = own_base(served.model, candles)
+    time, before = int(candles.time[-1]), int(candles.time[-2])
+    return PolicyInput(np.stack(seen)[:-1], seen[-1], base, equity, time, before)
+
+
+def features_of(candles: Candles, field: str) -> tuple[np.ndarray, np.ndarray]:
+    """Market features and correlations of training; it puts 0 where one is undefined, so that is refused here."""
+    try:
+        with np.errstate(over="raise", invalid="raise", divide="raise"):
+            return market_features(candles)
+    except FloatingPointError as error:
+        raise invalid(f"{field}.candles", f"the features are not defined for such candles ({error})") from None
+
+
+def past_accounts(served: ServedModel, instance: Instance, candles: Candles, field: str) -> list[tuple[AccountIn, str]]:
+    """The accounts of `history`, one for each bar before the newest, with their places."""
+    if isinstance(instance.history, type(UNSET)):
+        return []
+    found, bars = [], int(np.sum(candles.segment == candles.segment[-1]))
+    for k, item in enumerate(instance.history):
+        if not isinstance(item, AccountIn):
+            raise invalid(f"{field}.history[{k}]", "a list of numbers; beside candles, history is of accounts")
+        found.append((item, f"{field}.history[{k}]"))
+    if bars < served.model.min_candles + len(found):
+        allowed = f"allowed: at least {served.model.min_candles} and one more for each account of history"
+        raise invalid(f"{field}.history", f"{len(found)} accounts before the newest of {bars} bars in a row; {allowed}")
+    return found
+
+
+def read_candles(served: ServedModel, given: dict[str, Columns], field: str, now_ms: int, max_age: float) -> Candles:
+    """Candles of all symbols, checked like those of training, up to the same fresh bar."""
+    check_symbols(served, given, f"{field}.candles", whole=True)
+    columns: dict[str, Any] = {
+        symbol: read_columns(given[symbol], f"{field}.candles.{symbol}") for symbol in served.symbols
+    }
+    try:
+        candles = check_request_candles(served.model, columns, now_ms)
+    except InputError as error:
+        raise unfit(served, str(error), field) from None
+    bar, end = served.model.bar_ms, int(candles.time[-1])
+    for symbol in served.symbols:
+        times = columns[symbol]["time"]
+        last = int(times[times + bar <= now_ms][-1])
+        if last != end:
+            what = f"the newest finished candle opens at {iso_minute(last)}, another symbol's at {iso_minute(end)}"
+            raise invalid(f"{field}.candles.{symbol}", f"{what}; allowed: all symbols up to the same bar", "stale")
+    age = (now_ms - end - bar) / bar
+    if max_age and age > max_age:
+        what = f"the newest candle ended {age:.1f} bars ago, at {iso_minute(end + bar)}; allowed: {max_age:g} bars"
+        raise invalid(f"{field}.candles", what, "stale")
+    return candles
+
+
+def read_columns(columns: Columns, field: str) -> dict[str, np.ndarray]:
+    """The lists of one symbol as arrays of one length and of numbers that float32 can hold."""
+    rows = len(columns.time)
+    for name in COLUMNS:
+        if len(getattr(columns, name)) != rows:
+            raise invalid(f"{field}.{name}", f"{len(getattr(columns, name))} numbers for {rows} times")
+    values = np.array([getattr(columns, name) for name in COLUMNS], np.float64)
+    if rows and not (values.max() <= MOST and values[:4].min() >= LEAST and values[4].min() >= 0):
+        bad = ~(np.abs(values) <= MOST)
+        bad[:4] |= values[:4] < LEAST
+        bad[4] |= values[4] < 0
+        line, row = (int(x) for x in np.argwhere(bad.T)[0][::-1])
+        what = f"above 0, from {LEAST:.2g}" if line < 4 else "0"
+        raise invalid(f"{field}.{COLUMNS[line]}[{row}]", f"{values[line, row]:g}; allowed: {what} to {MOST:.4g}")
+    if rows and values[:4].max() > MOST_RANGE * values[:4].min():
+        what = f"prices from {values[:4].min():g} to {values[:4].max():g}"
+        raise invalid(field, f"{what}; allowed: the highest up to {MOST_RANGE:g} times the lowest")
+    return {"time": np.array(columns.time, np.int64), **dict(zip(COLUMNS, values, strict=True))}
+
+
+def unfit(served: ServedModel, text: str, field: str) -> ApiError:
+    """The refusal of candles that the check of training refuses, with its words."""
+    named = [symbol for symbol in served.symbols if text.startswith((f"candles.{symbol}:", f"candles.{symbol}."))]
+    place = f"candles.{max(named, key=len)}" if named else "candles"
+    # A server repairs nothing, so it does not offer to.
+    message = text.removeprefix(f"{place}: ").replace(", or --repair sort", "")
+    return invalid(f"{field}.{place}", message, "candles")
+
+
+def check_symbols(served: ServedModel, given: Iterable[str], field: str, whole: bool) -> None:
+    """Refuses a symbol that the model does not know and, where all are needed, one that is missing."""
+    names = set(given)
+    allowed = f"this model knows {', '.join(served.symbols)}"
+    if unknown := sorted(names - set(served.symbols)):
+        raise invalid(f"{field}.{unknown[0][:64]}", f"unknown symbol; {allowed}", "unknown_symbol")
+    if whole and len(names) < len(served.symbols):
+        missing = next(symbol for symbol in served.symbols if symbol not in names)
+        raise invalid(f"{field}.{missing}", f"missing symbol; {allowed}", "missing_symbol")
+
+
+def read_account(served: ServedModel, account: AccountIn, field: str) -> Holdings:
+    """The account as arrays in the order of the model's symbols."""
+    in_range(account.equity, f"{field}.equity", LEAST)
+    check_symbols(served, account.positions, f"{field}.positions", whole=False)
+    units, entry = np.zeros(len(served.symbols)), np.ones(len(served.symbols))
+    for n, symbol in enumerate(served.symbols):
+        held = account.positions.get(symbol)
+        if held is None:
+            continue
+        where = f"{field}.positions.{symbol}"
+        units[n] = in_range(held.units, f"{where}.units", 0.0)
+        entry[n] = in_range(held.entry_price, f"{where}.entry_price", LEAST if held.units else 0.0)
+    return Holdings(account.equity, units, entry)
+
+
+def in_range(value: float, field: str, least: float) -> float:
+    """A number from `least` to what float32 can hold."""
+    if not least <= value <= MOST:
+        raise invalid(field, f"{value:g}; allowed: {'above 0' if least else '0'} to {MOST:.4g}")
+    return value
+
+
+def given_base(served: ServedModel, instance: Instance, field: str) -> np.ndarray | None:
+    """The caller's own base positions, share of equity; None where the model's sizing is to be used."""
+    if isinstance(instance.base_position, type(UNSET)):
+        sizing = served.model.base_sizing
+        if sizing == "kelly" or (sizing != "constant" and instance.candles is UNSET):
+            why = (
+                "the sizing of training remembers more than these candles" if sizing == "kelly" else "it needs candles"
+            )
+            raise invalid(f"{field}.base_position", f"missing; the model sizes by {sizing}: {why}", "base_position")
+        return None
+    where = f"{field}.base_position"
+    check_symbols(served, instance.base_position, where, whole=True)
+    if instance.account is UNSET:
+        raise invalid(f"{field}.account", "missing; base_position is money, its caps are shares of equity")
+    assert not isinstance(instance.account, type(UNSET))
+    money = [in_range(instance.base_position[symbol], f"{where}.{symbol}", 0.0) for symbol in served.symbols]
+    return np.array(money) / instance.account.equity
+
+
+def from_observation(served: ServedModel, instance: Instance, field: str) -> PolicyInput:
+    """An observation that the caller built."""
+    if instance.features_hash is UNSET:
+        raise invalid(f"{field}.features_hash", "missing; it stands in /manifest and says what an observation holds")
+    if instance.features_hash != served.model.features_hash:
+        raise wrong_hash(served, field)
+    equity = None
+    if not isinstance(instance.account, type(UNSET)):
+        if instance.account.positions:
+            raise invalid(f"{field}.account.positions", "the observation says what is held; allowed: {}")
+        equity = in_range(instance.account.equity, f"{field}.account.equity", LEAST)
+    assert not isinstance(instance.observation, type(UNSET))
+    observation = read_observation(served, instance.observation, f"{field}.observation")
+    base = given_base(served, instance, field)
+    if base is None:  # constant sizing
+        rules = served.model.rules
+        base = np.full(len(served.symbols), min(rules.max_position_pct / 2, rules.max_gross / len(served.symbols)))
+    history = [] if isinstance(instance.history, type(UNSET)) else instance.history
+    past = []
+    for k, item in enumerate(history):
+        if isinstance(item, AccountIn):
+            raise invalid(f"{field}.history[{k}]", "an account; beside an observation, history is of observations")
+        past.append(read_observation(served, item, f"{field}.history[{k}]"))
+    stacked = np.stack(past) if past else np.zeros((0, served.model.width), np.float32)
+    return PolicyInput(stacked, observation, base, equity, 0, 0)
+
+
+def read_observation(served: ServedModel, numbers: list[float], field: str) -> np.ndarray:
+    """(D,) float32, every number within what this policy can have seen."""
+    if len(numbers) != len(served.names):
+        raise invalid(field, f"{len(numbers)} numbers; allowed: {len(served.names)}, named in /manifest")
+    values = np.array(numbers, np.float64)
+    if (place := out_of_bounds(served, values)) is not None:
+        raise invalid(f"{field}[{place}]", beyond(served, values, place))
+    return values.astype(np.float32)
+
+
+def check_built(served: ServedModel, observation: np.ndarray, field: str, account: str) -> None:
+    """Refuses candles or an account that lead to numbers no policy was trained on."""
+    if (place := out_of_bounds(served, observation)) is not None:
+        of_account = served.limits[place] < served.limits.max()
+        raise invalid(account if of_account else f"{field}.candles", beyond(served, observation, place))
+
+
+def out_of_bounds(served: ServedModel, values: np.ndarray) -> int | None:
+    """Index of the first number beyond its limit, NaN included."""
+    good = np.abs(values) <= served.limits
+    return None if good.all() else int(np.argmin(good))
+
+
+def beyond(served: ServedModel, values: np.ndarray, place: int) -> str:
+    """Says which number of an observation is too large."""
+    return f"{served.names[place]} = {values[place]:g}; allowed: -{served.limits[place]:g} to {served.limits[place]:g}"
+
+
+def wrong_hash(served: ServedModel, field: str) -> ApiError:
+    """The refusal of an observation built for other features."""
+    what = f"not the features of this model ({served.model.features_hash[:12]}...); read /manifest again"
+    return conflict(f"{field}.features_hash", what, "features_hash")

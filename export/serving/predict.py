@@ -1,0 +1,104 @@
+"""Answers to instances: replay or token, one run of the graph, caps, money."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from msgspec import UNSET, UnsetType
+
+from export.runtime import Prediction, size
+from export.serving.errors import ApiError, conflict, invalid, too_large
+from export.serving.inputs import PolicyInput, read_instance
+from export.serving.model_store import ServedModel
+from export.serving.schemas import Answer, AssetOut, Instance, Request, Response
+from export.serving.tokens import REPLAY, open_token, seal
+
+
+@dataclass(frozen=True)
+class PredictSettings:
+    """What a prediction depends on besides model and request."""
+
+    token_key: bytes
+    max_age_bars: float = 2.0
+    max_rows: int = 1024
+
+
+class NonFinite(ApiError):
+    """The policy said something that is no number: 500, and no answer instead."""
+
+    def __init__(self) -> None:
+        super().__init__(500, "nonfinite_output", "model", "the policy's output is not finite; no prediction is given")
+
+
+def count_rows(request: Request) -> int:
+    """Rows that a request has the policy look at."""
+    histories = [item.history for item in request.instances if not isinstance(item.history, UnsetType)]
+    return len(request.instances) + sum(map(len, histories))
+
+
+def answer(served: ServedModel, request: Request, terms: PredictSettings, now_ms: int) -> Response:
+    """Predictions for all instances of a request, all by one model.
+
+    Raises:
+        Refusal: the first instance that cannot be answered refuses the whole request.
+    """
+    if not request.instances:
+        raise invalid("instances", "empty; allowed: at least one")
+    if (rows := count_rows(request)) > terms.max_rows:
+        raise too_large("instances", f"{rows} rows with their history; allowed: {terms.max_rows}")
+    questions, carries = [], []
+    for i, instance in enumerate(request.instances):
+        question = read_instance(served, instance, f"instances[{i}]", now_ms, terms.max_age_bars)
+        questions.append(question)
+        carries.append(restore_carry(served, instance, question, f"instances[{i}].carry", terms.token_key))
+    if len(questions) == 1:  # the usual request: nothing to be stacked
+        found = run(served, questions[0].observation[None], carries[0])
+    else:
+        carry = tuple(np.concatenate(leaves) for leaves in zip(*carries, strict=True))
+        found = run(served, np.stack([question.observation for question in questions]), carry)
+    pairs = zip(request.instances, questions, strict=True)
+    return Response([make_answer(served, found, i, *pair, terms.token_key) for i, pair in enumerate(pairs)])
+
+
+def restore_carry(
+    served: ServedModel, instance: Instance, question: PolicyInput, field: str, key: bytes
+) -> tuple[np.ndarray, ...]:
+    """The recurrent state before the newest bar: out of the token, out of the history, or the start of an episode."""
+    model = served.model
+    if not isinstance(instance.carry, UnsetType):
+        if not model.carry_shapes:
+            what = f"{model.name} {model.version} has no memory, so this is another model's token; {REPLAY}"
+            raise conflict(field, what, "token_model")
+        carry, time = open_token(instance.carry, model, instance.stream, key, field)
+        # A token of the same bar would be stepped twice, one of an older bar would have missed some.
+        if time and question.time and time != question.before:
+            raise conflict(field, f"not the token of the bar before the newest candle; {REPLAY}", "token_bar")
+        return carry
+    carry = model.initial_carry(1)
+    if model.carry_shapes:
+        for row in question.past:
+            carry = run(served, row[None], carry).carry
+    return carry
+
+
+def run(served: ServedModel, observation: np.ndarray, carry: tuple[np.ndarray, ...]) -> Prediction:
+    """The policy, once; its output is finite or there is none."""
+    found = served.model.predict(observation, carry)
+    if not all(np.isfinite(x).all() for x in (found.multiplier, found.value, *found.carry)):
+        raise NonFinite
+    return found
+
+
+def make_answer(
+    served: ServedModel, found: Prediction, row: int, instance: Instance, question: PolicyInput, key: bytes
+) -> Answer:
+    """One row of the policy's output as the answer to its instance."""
+    sized = size(served.model, found.multiplier[row], question.base)
+    columns = found.multiplier[row].tolist(), sized.weight.tolist(), sized.capped.tolist()
+    symbols = {
+        symbol: AssetOut(m, w, None if question.equity is None else w * question.equity, c)
+        for symbol, m, w, c in zip(served.symbols, *columns, strict=True)
+    }
+    carry: str | UnsetType = UNSET
+    if found.carry:
+        carry = seal(served.model, instance.stream, question.time, tuple(leaf[row] for leaf in found.carry), key)
+    return Answer(symbols, float(found.value[row]), served.info, carry)

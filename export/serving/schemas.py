@@ -1,0 +1,147 @@
+"""JSON of `/predict`: what is taken, strictly, and what is answered."""
+
+import re
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+from export.serving.errors import ApiError, invalid
+
+LATEST = 253_402_300_799_999  # 9999-12-31, epoch milliseconds
+Time = Annotated[int, Meta(ge=0, le=LATEST)]
+Name = Annotated[str, Meta(max_length=128)]
+Token = Annotated[str, Meta(max_length=262_144)]
+
+
+class Columns(Struct, forbid_unknown_fields=True, gc=False):
+    """Candles of one symbol, oldest first."""
+
+    time: list[Time]  # open, epoch milliseconds UTC
+    open: list[float]
+    high: list[float]
+    low: list[float]
+    close: list[float]
+    volume: list[float]
+
+
+class Holding(Struct, forbid_unknown_fields=True):
+    """What is held of one symbol."""
+
+    units: float
+    entry_price: float  # average, fees excluded
+
+
+class AccountIn(Struct, forbid_unknown_fields=True):
+    """The caller's account."""
+
+    equity: float
+    positions: dict[str, Holding]  # flat: {}
+
+
+class Instance(Struct, forbid_unknown_fields=True):
+    """One question: candles and account, or a finished observation."""
+
+    candles: dict[str, Columns] | UnsetType = UNSET
+    account: AccountIn | UnsetType = UNSET
+    observation: list[float] | UnsetType = UNSET
+    features_hash: Name | UnsetType = UNSET
+    base_position: dict[str, float] | UnsetType = UNSET  # money
+    carry: Token | UnsetType = UNSET
+    stream: Name = ""
+    # Oldest first, before the newest bar: accounts beside candles, observations beside an observation.
+    history: list[AccountIn | list[float]] | UnsetType = UNSET
+
+
+class Empty(Struct, forbid_unknown_fields=True):
+    """Vertex AI's `parameters`, of which this server has none."""
+
+
+class Request(Struct, forbid_unknown_fields=True):
+    """Body of `/predict`."""
+
+    instances: list[Instance]
+    parameters: Empty | None = None
+
+
+class AssetOut(Struct):
+    """The answer for one symbol."""
+
+    multiplier: float  # of the base position, in [0, 2]
+    weight: float  # share of equity, after the caps
+    position: float | None  # money; null where no equity was given
+    capped: bool  # whether a cap took something away
+
+
+class ModelOut(Struct):
+    """Which model answered."""
+
+    name: str
+    version: str
+    hash: str
+
+
+class Answer(Struct, omit_defaults=True):
+    """One prediction."""
+
+    symbols: dict[str, AssetOut]
+    value: float
+    model: ModelOut
+    carry: str | UnsetType = UNSET  # of recurrent models; goes into the next request
+
+
+class Response(Struct):
+    """Body of an answer of `/predict`."""
+
+    predictions: list[Answer]
+
+
+REQUESTS = msgspec.json.Decoder(Request)
+RESPONSES = msgspec.json.Encoder()
+
+
+def decode_request(body: bytes) -> Request:
+    """The body of `/predict`.
+
+    Raises:
+        Refusal: 400; names the field that is malformed, unknown, missing or of another type.
+    """
+    try:
+        return REQUESTS.decode(body)
+    except msgspec.ValidationError as error:
+        raise explain(str(error), body) from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise invalid("body", f"no JSON: {error}", "malformed") from None
+
+
+def explain(text: str, body: bytes) -> ApiError:
+    """Field and message of a validation error; keys of objects, which msgspec leaves out, are looked up."""
+    message, _, path = text.partition(" - at `$")
+    path = path.rstrip("`").lstrip(".")
+    if "[...]" in path:
+        path = name_key(path, body)
+    unknown = re.fullmatch(r"Object contains unknown field `(.*)`", message)
+    missing = re.fullmatch(r"Object missing required field `(.*)`", message)
+    if found := unknown or missing:
+        path = f"{path}.{found[1][:64]}".lstrip(".")
+        message = "unknown field" if unknown else "missing"
+    return invalid(path or "body", message)
+
+
+def name_key(path: str, body: bytes) -> str:
+    """Puts the key for the first `[...]` of a path: the first whose value is not as it should be."""
+    before, _, after = path.partition("[...]")
+    kinds: dict[str, Any] = {"candles": Columns, "positions": Holding, "base_position": float}
+    kind = kinds.get(before.rsplit(".", 1)[-1])
+    try:
+        value = msgspec.json.decode(body)
+        for step in re.findall(r"\w+", before):
+            value = value[int(step)] if step.isdigit() and isinstance(value, list) else value[step]
+        for key, inner in value.items():
+            try:
+                msgspec.convert(inner, kind)
+            except msgspec.ValidationError:
+                return f"{before}.{key[:64]}{after}"
+    except (msgspec.DecodeError, LookupError, TypeError, AttributeError, ValueError, RecursionError):
+        pass
+    return path

@@ -1,0 +1,111 @@
+"""Counters for Prometheus and one JSON line for each thing that happened; never candles, keys or tokens."""
+
+import logging
+import os
+import sys
+import threading
+import time
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector
+
+from export.serving.model_store import ServedModel
+
+SECONDS = (0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 2.0)
+MULTIPLIERS = (0.0, 0.25, 0.5, 0.75, 0.9, 1.0, 1.1, 1.25, 1.5, 1.75, 2.0)
+
+
+class Metrics:
+    """What `/metrics` shows."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        made: dict[str, Any] = {"registry": self.registry}
+        self.shared = os.environ.get("PROMETHEUS_MULTIPROC_DIR")  # where workers add up their numbers
+        if self.shared is None:
+            ProcessCollector(registry=self.registry)
+        live: Any = "livemin", "livemax"
+        self.requests = Counter("himari_requests", "Answered requests.", ("route", "status"), **made)
+        self.seconds = Histogram("himari_request_seconds", "Server time.", ("route",), buckets=SECONDS, **made)
+        self.predictions = Counter("himari_predictions", "Rows answered.", **made)
+        self.refusals = Counter("himari_refusals", "Refused requests by code.", ("code",), **made)
+        self.nonfinite = Counter("himari_nonfinite_outputs", "Outputs that were no numbers.", **made)
+        self.errors = Counter("himari_unexpected_errors", "Faults of the server.", **made)
+        self.swaps = Counter("himari_model_loads", "Verified models put on duty.", **made)
+        self.rejected = Counter("himari_rejected_bundles", "Candidates that were not served.", **made)
+        self.ready = Gauge(
+            "himari_ready", "1 with a verified model and not draining.", multiprocess_mode=live[0], **made
+        )
+        names = ("name", "version", "hash")
+        self.model = Gauge("himari_model_info", "1: on duty.", names, multiprocess_mode=live[1], **made)
+        self.last: Any = None
+        self.multiplier = Histogram("himari_multiplier", "Answers.", ("symbol",), buckets=MULTIPLIERS, **made)
+        self.bound: dict[tuple[str, int], tuple[Any, Any]] = {}  # labels take longer to look up than to count
+        self.bound_symbols: dict[str, Any] = {}
+
+    def request(self, route: str, status: int, seconds: float) -> None:
+        """Counts one answered request."""
+        found = self.bound.get((route, status))
+        if found is None:
+            found = self.requests.labels(route, str(status)), self.seconds.labels(route)
+            self.bound[route, status] = found
+        found[0].inc()
+        found[1].observe(seconds)
+
+    def answered(self, symbol: str, multiplier: float) -> None:
+        """Counts one answer for one symbol."""
+        found = self.bound_symbols.get(symbol)
+        if found is None:
+            found = self.bound_symbols[symbol] = self.multiplier.labels(symbol)
+        found.observe(multiplier)
+
+    def on_duty(self, served: ServedModel) -> None:
+        """Notes the model that answers from now on."""
+        self.swaps.inc()
+        if self.last is not None:
+            self.last.set(0)
+        self.last = self.model.labels(served.info.name, served.info.version, served.info.hash)
+        self.last.set(1)
+        self.ready.set(1)
+
+    def page(self) -> bytes:
+        """The text of `/metrics`; of all workers together where there are several."""
+        if self.shared is None:
+            return generate_latest(self.registry)
+        registry = CollectorRegistry()
+        MultiProcessCollector(registry)
+        return generate_latest(registry)
+
+
+class Log:
+    """JSON lines on a stream."""
+
+    def __init__(self, stream: Any = None):
+        self.stream = sys.stdout if stream is None else stream
+        self.encode = msgspec.json.Encoder().encode
+        self.lock = threading.Lock()
+
+    def __call__(self, severity: str, event: str, **more: object) -> None:
+        """Writes one line; `severity` and `time` are the names that Cloud Logging reads."""
+        now = datetime.fromtimestamp(time.time(), UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        line = self.encode({"time": now, "severity": severity, "event": event, **more}).decode()
+        with self.lock:
+            self.stream.write(line + "\n")
+            self.stream.flush()
+
+
+class Bridge(logging.Handler):
+    """What libraries log, as our JSON lines: the message, without arguments that could hold a request."""
+
+    def __init__(self, log: Log):
+        super().__init__(logging.WARNING)
+        self.log = log
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Writes the record's template and the kind of its exception."""
+        kind = record.exc_info[0].__name__ if record.exc_info and record.exc_info[0] else None
+        more = {} if kind is None else {"exception": kind}
+        self.log(record.levelname, "library", logger=record.name, message=str(record.msg).strip(), **more)

@@ -1,0 +1,216 @@
+"""Where the metrics of one account would lie with other luck: intervals by stationary bootstrap over its bars."""
+
+import math
+from collections.abc import Iterator
+from itertools import islice
+from typing import Any
+
+import numpy as np
+
+from himari_jax import metrics
+from himari_jax.metrics import deviation
+
+Interval = tuple[float, float]
+Columns = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]  # returns, held, traded, cost
+CHUNK = 128  # resamples that are counted before one matrix product; 128 x 17,520 bars are 18 MB
+
+
+def metric_intervals(
+    returns: np.ndarray,
+    held: np.ndarray,
+    traded: np.ndarray,
+    cost: np.ndarray,
+    bars_per_year: float,
+    num_samples: int = 500,
+    seed: int = 0,
+) -> dict[str, Interval]:
+    """95 % intervals by the metric's name; what needs whole trips has none.
+
+    The bars are drawn as they were: returns with the weights held over them. A resample is a history like this one in
+    another order, so what the order decides (drawdown) is drawn as well. Nan where the metric is undefined.
+
+    Args:
+        returns: simple returns per bar, (T,).
+        held: weights after the trade, (T, N).
+        traded: sum |delta| per bar, (T,).
+        cost: share of equity per bar, (T,).
+        bars_per_year: A.
+        num_samples: resamples.
+        seed: of the draws.
+
+    Source: Politis and Romano, "The Stationary Bootstrap", JASA, 1994.
+    """
+    history = History(returns, held, traded, cost)
+    if not history.usable:
+        return {}
+    length = block_length(history.returns[:, None])
+    draws = resampled_bars(len(history.returns), length, num_samples, seed)
+    samples = [history.measure(bars, bars_per_year) for bars in draws]
+    return {name: interval(np.array([sample[name] for sample in samples])) for name in samples[0]}
+
+
+def paired_metric_differences(
+    a: Columns, b: Columns, bars_per_year: float, num_samples: int = 500, seed: int = 0
+) -> dict[str, tuple[float, Interval]]:
+    """Value and 95 % interval of a's metrics minus b's, both on the same resampled bars.
+
+    Args:
+        a: returns, held, traded, cost, as in `metric_intervals`.
+        b: the same of the other, over the same bars.
+        bars_per_year: A.
+        num_samples: resamples.
+        seed: of the draws.
+    """
+    one, other = History(*a), History(*b)
+    if not (one.usable and other.usable):
+        return {}
+    bars = np.arange(len(one.returns))
+    now, then = one.measure(bars, bars_per_year), other.measure(bars, bars_per_year)
+    length = block_length(np.stack([one.returns, other.returns], 1))
+    samples = [
+        {name: value - theirs[name] for name, value in one.measure(drawn, bars_per_year).items()}
+        for drawn in resampled_bars(len(bars), length, num_samples, seed)
+        for theirs in [other.measure(drawn, bars_per_year)]
+    ]
+    found = {name: interval(np.array([sample[name] for sample in samples])) for name in now}
+    return {name: (now[name] - then[name], ends) for name, ends in found.items()}
+
+
+class History:
+    """What an account did, ready to be lived again in another order.
+
+    Args:
+        returns: (T,).
+        held: (T, N).
+        traded: (T,).
+        cost: (T,).
+    """
+
+    def __init__(self, returns: np.ndarray, held: np.ndarray, traded: np.ndarray, cost: np.ndarray):
+        self.returns, self.traded, self.cost = (np.asarray(x, float) for x in (returns, traded, cost))
+        self.shares = metrics.concentration(held)  # (T,), nan while flat
+        self.total = np.asarray(held, float) @ np.ones(np.shape(held)[1])
+
+    @property
+    def usable(self) -> bool:
+        """Whether there is anything to resample."""
+        return len(self.returns) > 1 and bool(np.isfinite(self.returns).all())
+
+    def measure(self, bars: np.ndarray, bars_per_year: float) -> dict[str, float]:
+        """Metrics of the bars in that order."""
+        drawn = self.returns[bars]
+        fall, growth = metrics.max_drawdown(drawn), metrics.cagr(drawn, bars_per_year)
+        wins, shares = drawn[self.total[bars] > metrics.FLAT] > 0, self.shares[bars]
+        mixed = shares[np.isfinite(shares)]
+        concentration = float(mixed.mean()) if len(mixed) else np.nan
+        return {
+            "sortino": metrics.sortino(drawn, bars_per_year),
+            "cagr": growth,
+            "calmar": metrics.calmar_of(growth, fall),
+            "max_drawdown": fall,
+            "cvar_5": metrics.cvar_5(drawn),
+            "win_rate_bar": float(wins.mean()) if len(wins) else np.nan,
+            "turnover": metrics.turnover(self.traded[bars], bars_per_year),
+            "cost_drag": metrics.turnover(self.cost[bars], bars_per_year),
+            "exposure": float(self.total[bars].mean()),
+            "herfindahl": concentration,
+            "diversification": 1 - concentration,
+        }
+
+
+def stationary_bootstrap_sharpe(
+    returns: np.ndarray, bars_per_year: float, num_samples: int = 1000, seed: int = 0
+) -> np.ndarray:
+    """Annual Sharpe ratios of resampled histories; one draw of bars serves all columns, so differences are paired.
+
+    Blocks have geometric lengths with the mean of `block_length`. Where a column does not move its Sharpe counts as 0.
+    Nominal 95 % intervals held the truth in 94 of 100 series of 1,500 and 8,760 bars, in 92 of 100 of 400 bars.
+
+    Args:
+        returns: simple returns per bar, (T, K); the policy in column 0, baselines after it.
+
+    Returns:
+        (num_samples, K); nan where T < 2 or a return is not finite.
+
+    Source: Politis and Romano, "The Stationary Bootstrap", JASA, 1994.
+    """
+    r = _columns(returns)
+    if len(r) < 2 or not np.isfinite(r).all():
+        return np.full((num_samples, r.shape[1]), np.nan)
+    chunks = resample_counts(len(r), block_length(r), num_samples, seed)
+    return np.concatenate([_counted_sharpes(counts, r) for counts in chunks]) * math.sqrt(bars_per_year)
+
+
+def resample_counts(num_bars: int, length: float, num_samples: int, seed: int) -> Iterator[np.ndarray]:
+    """How often each resample of the stationary bootstrap holds each bar, in chunks of (up to CHUNK, num_bars).
+
+    Args:
+        num_bars: T.
+        length: mean of the blocks' geometric lengths, in bars.
+        num_samples: resamples in all.
+        seed: of the draws.
+
+    Source: Politis and Romano, "The Stationary Bootstrap", JASA, 1994.
+    """
+    draws = resampled_bars(num_bars, length, num_samples, seed)
+    while chunk := list(islice(draws, CHUNK)):
+        yield np.stack([np.bincount(bars, minlength=num_bars) for bars in chunk]).astype(float)
+
+
+def resampled_bars(num_bars: int, length: float, num_samples: int, seed: int) -> Iterator[np.ndarray]:
+    """The bars of each resample in their order, (num_bars,); arguments as in `resample_counts`."""
+    from arch.bootstrap import StationaryBootstrap
+
+    mean_length: Any = length  # declared int there, though any mean length serves
+    resampler = StationaryBootstrap(mean_length, np.arange(num_bars), seed=np.random.default_rng(seed))
+    return (positional[0] for positional, _ in resampler.bootstrap(num_samples))
+
+
+def block_length(returns: np.ndarray) -> float:
+    """Mean block length in bars by Politis and White: the largest over columns and over column 0 minus each other one.
+
+    At least 1; series that do not move have no say.
+
+    Args:
+        returns: (T, K).
+
+    Source: Politis and White, Econometric Reviews, 2004, as corrected by Patton, Politis and White, 2009.
+    """
+    from arch.bootstrap import optimal_block_length
+
+    r = _columns(returns)
+    series = np.concatenate([r, r[:, :1] - r[:, 1:]], axis=1)
+    series = series[:, [deviation(column) > 0 for column in series.T]]
+    if len(r) < 8 or not series.shape[1]:  # fewer bars than the lags that the rule looks at
+        return 1.0
+    with np.errstate(divide="ignore", invalid="ignore"):  # lags that leave too few bars
+        lengths = optimal_block_length(series / series.std(axis=0))["stationary"].to_numpy()
+    return max(1.0, float(np.max(lengths, initial=1.0, where=np.isfinite(lengths))))
+
+
+def interval(samples: np.ndarray, level: float = 0.95) -> tuple[float, float]:
+    """The central `level` of the samples, (S,), as (low, high)."""
+    x = np.asarray(samples, float)
+    if not x.size or not np.isfinite(x).all():
+        return math.nan, math.nan
+    low, high = np.quantile(x, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+def _counted_sharpes(counts: np.ndarray, r: np.ndarray) -> np.ndarray:
+    """Sharpe ratios per bar, (S, K), of resamples that hold bar t `counts[s, t]` times, (S, T); r (T, K)."""
+    n = len(r)
+    middle = r.mean(axis=0)
+    x = r - middle  # centerd, so that the sum of squares cancels nothing
+    mean = counts @ x / n
+    variance = np.maximum(counts @ x**2 / n - mean**2, 0) * n / (n - 1)
+    still = (r.min(axis=0) == r.max(axis=0)) | (variance <= 1e-12 * (x**2).mean(axis=0))
+    return np.where(still, 0.0, (mean + middle) / np.sqrt(np.where(still, 1.0, variance)))
+
+
+def _columns(returns: np.ndarray) -> np.ndarray:
+    """Returns as float64, (T, K)."""
+    r = np.asarray(returns, float)
+    if r.ndim != 2:
+        raise ValueError(f"returns of K policies have two axes, bars and policies, this array has shape {r.shape}")
+    return r

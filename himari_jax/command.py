@@ -1,0 +1,169 @@
+"""The shell around every command: flags by tyro, errors as one line, exit codes."""
+
+import contextlib
+import io
+import math
+import os
+import re
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import tyro
+
+from himari_jax.errors import HimariError, InputError, Preempted
+
+T = TypeVar("T")
+
+
+def parse(kind: type[T], args: Sequence[str], prog: str, default: T | None = None) -> T:
+    """Flags into a configuration; `--help` prints and exits 0.
+
+    Raises:
+        InputError: one line that names the flag and, where there is one, the flag that was meant.
+    """
+    complaint, printed = io.StringIO(), io.StringIO()
+    markers = (tyro.conf.FlagCreatePairsOff, tyro.conf.DisallowNone)
+    start = tyro.MISSING_NONPROP if default is None else default
+    try:
+        with contextlib.redirect_stderr(complaint), contextlib.redirect_stdout(printed):
+            return tyro.cli(kind, args=list(args), prog=prog, config=markers, default=start)
+    except SystemExit as stop:
+        if stop.code in (0, None):
+            print(printed.getvalue(), end="")
+            raise
+        raise InputError(summarize(complaint.getvalue(), prog)) from None
+
+
+def summarize(box: str, prog: str) -> str:
+    """The parser's box of an error as one line with its suggestion."""
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", box)
+    lines = [re.sub(r"[│╭╮╰╯─]+|-{4,}", " ", line).strip() for line in plain.splitlines()]
+    lines = [re.sub(r"\s+", " ", line) for line in lines if line.strip()]
+    end = next((i for i, x in enumerate(lines) if x.startswith(("Argument helptext", "For full helptext"))), len(lines))
+    body = lines[1:end] or lines
+    meant = [i for i, line in enumerate(body) if line.startswith("Perhaps you meant")]
+    text = " ".join(body[: meant[0]] if meant else body)
+    if meant:
+        options = [line.split()[0] for line in body[meant[0] + 1 :] if line.startswith("--")]
+        text += f"; did you mean {' or '.join(options)}?"
+    return f"{text.rstrip('.')}; see {prog} --help"
+
+
+def run_command(command: Callable[[Sequence[str]], int | None], args: Sequence[str] | None = None) -> int:
+    """Runs a command and turns errors into one line on stderr and an exit code.
+
+    `--debug` shows the traceback as well.
+    """
+    args = list(sys.argv[1:] if args is None else args)
+    if not isinstance(sys.stdout, RobustOutput):
+        sys.stdout = RobustOutput(sys.stdout)
+    try:
+        return command(args) or 0
+    except Exception as error:
+        code, line = code_of(error)
+    if "--debug" in args:
+        traceback.print_exc()
+    line = " ".join(line.split())
+    print(line if code == 75 else f"error: {line}", file=sys.stderr)
+    return code
+
+
+def code_of(error: Exception) -> tuple[int, str]:
+    """Exit code and line of an error."""
+    if isinstance(error, HimariError):
+        return error.exit_code, str(error)
+    if isinstance(error, MemoryError):
+        return 2, f"out of memory ({error}); use fewer environments or smaller layers"
+    if isinstance(error, OSError):
+        return 5, f"{error.filename or 'storage'}: {error.strerror or error}"
+    return unexpected(error)
+
+
+def unexpected(error: Exception) -> tuple[int, str]:
+    """Exit code and line of an error that nobody foresaw."""
+    first = (str(error).strip().splitlines() or [""])[0][:300]
+    if "RESOURCE_EXHAUSTED" in str(error) or "out of memory" in str(error).lower():
+        return 2, f"the device has too little memory ({first}); use fewer environments or smaller layers"
+    return 1, f"unexpected {type(error).__name__}: {first}; --debug shows where, please report it"
+
+
+class RobustOutput(io.TextIOBase):
+    """Standard output that a closed pipe, a full disk or an odd encoding cannot turn into a lost run."""
+
+    def __init__(self, stream: Any):
+        self.stream = stream
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.stream, name)
+
+    def isatty(self) -> bool:
+        """Whether it is a terminal."""
+        return self.stream is not None and self.stream.isatty()
+
+    def write(self, text: str) -> int:
+        """Writes what can be written."""
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            self.stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Flushes what can be flushed."""
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            self.stream.flush()
+
+
+def stop_at_signals(line: str) -> None:
+    """SIGINT and SIGTERM end the command with a line and 75, after it has cleaned up; a second one exits at once."""
+
+    def leave(number: int, frame: Any) -> None:
+        for again in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(again, lambda *_: os._exit(75))
+        raise Preempted(line)
+
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, leave)
+
+
+def exit_at_signals(line: str) -> None:
+    """Until somebody else takes over, SIGINT and SIGTERM print a line and exit 75."""
+
+    def leave(number: int, frame: Any) -> None:
+        os.write(2, f"{line}\n".encode())
+        os._exit(75)
+
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, leave)
+
+
+def auto(hint: str) -> Any:
+    """Marks a flag whose default depends on others; the help says on what."""
+    return tyro.conf.arg(help_behavior_hint=f"(default: {hint})")
+
+
+def require(holds: bool, flag: str, value: object, allowed: str) -> None:
+    """Raises one line that names flag, value and what is allowed."""
+    if not holds:
+        raise InputError(f"{flag} {value}: allowed is {allowed}")
+
+
+def flag(name: str) -> str:
+    """The flag of a field."""
+    return "--" + name.replace("_", "-")
+
+
+def parse_number(where: str, text: str, number: str) -> float:
+    """A finite float out of a flag's value."""
+    try:
+        value = float(number)
+    except ValueError:
+        value = math.nan
+    require(math.isfinite(value), where, text, "NAME or NAME=WEIGHT with a finite weight")
+    return value

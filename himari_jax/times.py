@@ -1,0 +1,58 @@
+"""Times, spans and lengths of bars, as text and as epoch milliseconds."""
+
+import re
+
+import numpy as np
+
+from himari_jax.command import require
+
+HOUR_MS = 3_600_000
+YEAR_MS = 365 * 24 * HOUR_MS
+BAR_UNITS = {"m": 60_000, "h": 3_600_000, "d": 86_400_000}
+
+
+def iso_minute(time: int | np.integer | np.ndarray) -> str:
+    """Epoch milliseconds as ISO 8601 in UTC, as short as it stays exact to the second."""
+    moment = np.datetime64(int(time), "ms")
+    text = str(moment)
+    return (text[:16] if text.endswith(":00.000") else text) + "Z"
+
+
+def first_times(times: np.ndarray, shown: int = 3) -> str:
+    """The first few of (K,) epoch milliseconds as a list in words."""
+    more = f" and {len(times) - shown} more" if len(times) > shown else ""
+    return ", ".join(iso_minute(time) for time in times[:shown]) + more
+
+
+def span(milliseconds: int) -> str:
+    """A duration in its largest whole unit."""
+    for unit, length in (("day", 24 * HOUR_MS), ("h", HOUR_MS), ("min", 60_000), ("s", 1000)):
+        if milliseconds % length == 0 and milliseconds:
+            return f"{milliseconds // length} {unit}"
+    return f"{milliseconds} ms"
+
+
+def parse_bar(text: str) -> int:
+    """Milliseconds of a bar such as 1h, 15m or 1d."""
+    found = re.fullmatch(r"(\d{1,6})([mhd])", text)
+    length = int(found[1]) * BAR_UNITS[found[2]] if found else 0
+    require(length > 0, "--bar", text, "a number and m, h or d, such as 15m, 1h, 1d")
+    return length
+
+
+def bar_name(bar_ms: int) -> str:
+    """Length of a bar as a flag writes it."""
+    for unit, length in reversed(BAR_UNITS.items()):
+        if bar_ms % length == 0:
+            return f"{bar_ms // length}{unit}"
+    return f"{bar_ms} ms"
+
+
+def iso_second(time_ms: int) -> str:
+    """A time in ISO 8601, UTC."""
+    return str(np.datetime64(int(time_ms), "ms").astype("datetime64[s]")) + "Z"
+
+
+def parse_iso(text: str) -> int:
+    """Epoch milliseconds of a time that `iso_second` wrote."""
+    return int(np.datetime64(text.removesuffix("Z"), "ms").astype(np.int64))

@@ -1,0 +1,180 @@
+"""`python -m train.compare`: paired differences that obey their laws, gates that decide the exit code."""
+
+import json
+
+import numpy as np
+import pytest
+
+from himari_jax import metrics
+from himari_jax.bootstrap import metric_intervals, paired_metric_differences
+from himari_jax.command import run_command
+from train.backtest import main as backtest
+from train.compare import main
+
+HOLD = "import numpy as np\ndef weights(market):\n    return np.full(market.base.shape, {})\n"
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path, monkeypatch):
+    """Strategies leave their trials in runs/ of the folder in which a command is started."""
+    monkeypatch.chdir(tmp_path)
+
+
+def compare(*args):
+    """The exit code."""
+    return run_command(main, [*map(str, args), "--device", "cpu"])
+
+
+def written(folder, *args):
+    """The comparison as JSON."""
+    assert compare(*args, "--out", folder / "found.json") == 0
+    return json.loads((folder / "found.json").read_text())
+
+
+def holding(folder, weight):
+    """A strategy that holds a share of equity in each asset."""
+    path = folder / f"hold{weight}.py"
+    path.write_text(HOLD.format(weight))
+    return path
+
+
+def test_two_runs_swapped_give_the_difference_with_the_other_sign(runs, tmp_path):
+    ours = written(tmp_path, runs / "mlp", runs / "lstm")
+    theirs = written(tmp_path, runs / "lstm", runs / "mlp")
+    assert len(ours["cells"]) == 4 * 3
+    for a, b in zip(ours["cells"], theirs["cells"], strict=True):
+        assert (a["cost"], a["delay"], a["bars"]) == (b["cost"], b["delay"], b["bars"])
+        assert a["difference"]["value"] == pytest.approx(-b["difference"]["value"], abs=1e-12)
+        assert a["difference"]["interval"] == pytest.approx([-x for x in b["difference"]["interval"][::-1]], abs=1e-9)
+        assert a["difference"]["p"] == pytest.approx(b["difference"]["p"])
+        assert a["seeds_better"] == pytest.approx(1 - b["seeds_better"])
+
+
+def test_what_a_comparison_says_is_what_the_backtest_says(runs, tmp_path):
+    assert run_command(backtest, [str(runs / "mlp"), "--out", str(tmp_path / "out"), "--device", "cpu"]) == 0
+    result = json.loads((tmp_path / "out" / "result.json").read_text())
+    best = result["agent"]["sharpe_difference"]["baseline"]
+    found = written(tmp_path, runs / "mlp", "--against", best)
+    own = next(c for c in found["cells"] if (c["cost"], c["delay"]) == (10, 0))
+    # Float32 products round otherwise in batches of another size.
+    assert own["a"] == pytest.approx(result["agent"]["sharpe"], abs=1e-3)
+    assert own["difference"]["value"] == pytest.approx(result["agent"]["sharpe_difference"]["value"], abs=1e-3)
+
+
+def test_the_same_strategy_at_twice_the_size_has_the_same_sharpe_without_costs(tmp_path):
+    pair = holding(tmp_path, 0.2), holding(tmp_path, 0.4)
+    found = written(tmp_path, *pair, "--source", "synthetic", "--costs", 0, "--delays", 0)
+    free = next(c for c in found["cells"] if c["cost"] == 0 and c["delay"] == 0)
+    # Drift between the fill and the next fill bends returns a little.
+    assert free["difference"]["value"] == pytest.approx(0, abs=0.05)
+    assert free["difference"]["interval"][0] <= 0.02
+
+
+GATE = '[[gate]]\nmetric = "{}"\ncomparison = "{}"\nthreshold = {}\n{}\n'
+
+
+@pytest.mark.parametrize(
+    ("metric", "comparison", "threshold", "code", "says"),
+    [
+        ("exposure", "<", 0.5, 0, "PASS exposure"),
+        ("exposure", ">", 0.5, 1, "FAIL exposure"),
+        ("sharpe", ">", -1000, 0, "PASS sharpe"),
+        ("sharpe", ">", 1000, 1, "FAIL sharpe"),
+        ("max_drawdown", "<", 1.0, 0, "PASS max_drawdown"),
+    ],
+)
+def test_a_gate_decides_the_exit_code(tmp_path, capsys, metric, comparison, threshold, code, says):
+    (tmp_path / "gate.toml").write_text(GATE.format(metric, comparison, threshold, ""))
+    args = holding(tmp_path, 0.2), "--source", "synthetic", "--costs", 10, "--delays", 0
+    assert compare(*args, "--gate", tmp_path / "gate.toml") == code
+    line = capsys.readouterr().out.strip().splitlines()[-1]
+    assert line.startswith(says)
+    assert "95 % interval" in line
+
+
+def test_a_pass_inside_the_noise_is_said_to_be_so(tmp_path, capsys):
+    found = written(tmp_path, holding(tmp_path, 0.2), "--source", "synthetic", "--costs", 10, "--delays", 0)
+    sharpe = found["cells"][0]["a"]
+    (tmp_path / "gate.toml").write_text(GATE.format("sharpe", ">", sharpe - 0.01, ""))
+    args = holding(tmp_path, 0.2), "--source", "synthetic", "--costs", 10, "--delays", 0
+    assert compare(*args, "--gate", tmp_path / "gate.toml") == 0
+    assert "inside the noise" in capsys.readouterr().out
+
+
+def test_a_gate_against_another_run_is_paired(runs, tmp_path, capsys):
+    (tmp_path / "gate.toml").write_text(GATE.format("sharpe", ">", -100, 'relative_to = "other"'))
+    assert compare(runs / "mlp", runs / "lstm", "--gate", tmp_path / "gate.toml") == 0
+    assert "sharpe minus the other run's" in capsys.readouterr().out
+    assert compare(runs / "mlp", "--gate", tmp_path / "gate.toml") == 2  # no other run
+
+
+@pytest.mark.parametrize(
+    ("args", "says"),
+    [
+        (["--against", "magic"], "--against magic: allowed is one of cash, buy_and_hold"),
+        (["--gate", "gold"], "--gate gold: one of base, lstm, multi"),
+        (["--gate", "nowhere.toml"], "nowhere.toml: No such file"),
+        (["--against", "kelly", "--agianst", "kelly"], "did you mean --against"),
+        (["--span", "2031-01-01:2032-01-01"], "no two decisions lie there"),
+    ],
+)
+def test_bad_input_is_one_line(runs, capfd, args, says):
+    assert compare(runs / "mlp", *args) == 2
+    lines = capfd.readouterr().err.strip().splitlines()
+    assert len(lines) == 1, lines
+    assert says in lines[0]
+
+
+def test_two_runs_and_a_baseline_are_too_many(runs, capfd):
+    assert compare(runs / "mlp", runs / "lstm", "--against", "cash") == 2
+    assert "--against cash" in capfd.readouterr().err
+
+
+def history(seed, rows=1500):
+    """Returns, held, traded, cost of an account of noise."""
+    rng = np.random.default_rng(seed)
+    held = rng.uniform(0, 0.5, (rows, 2))
+    return rng.normal(1e-4, 0.01, rows), held, rng.uniform(0, 0.1, rows), rng.uniform(0, 1e-4, rows)
+
+
+def test_intervals_hold_what_was_measured():
+    r, held, traded, cost = history(0)
+    found = metric_intervals(r, held, traded, cost, 8760.0)
+    measured = {
+        "sortino": metrics.sortino(r, 8760.0),
+        "cagr": metrics.cagr(r, 8760.0),
+        "cvar_5": metrics.cvar_5(r),
+        "win_rate_bar": metrics.win_rate_bar(r, held),
+        "turnover": metrics.turnover(traded, 8760.0),
+        "cost_drag": metrics.cost_drag(cost, 8760.0),
+        "exposure": metrics.exposure(held),
+        "herfindahl": metrics.herfindahl(held),
+        "diversification": metrics.diversification(held),
+    }
+    for name, value in measured.items():
+        low, high = found[name]
+        assert low < value < high, name
+    assert found["max_drawdown"][0] < found["max_drawdown"][1] < 0
+    assert found["herfindahl"] == pytest.approx([1 - x for x in found["diversification"][::-1]])
+
+
+def test_an_interval_of_the_win_rate_holds_the_truth_in_95_of_100_worlds():
+    held = np.ones((400, 1))
+    inside = 0
+    for seed in range(100):
+        r = np.random.default_rng(seed).normal(0, 0.01, 400)
+        low, high = metric_intervals(r, held, held[:, 0], held[:, 0], 8760.0, num_samples=200)["win_rate_bar"]
+        inside += low <= 0.5 <= high
+    assert inside >= 88  # 3 deviations below 95
+
+
+def test_differences_are_paired():
+    r, held, traded, cost = history(0)
+    _, others, more, fees = history(1)
+    same = paired_metric_differences((r, held, traded, cost), (r, held, traded, cost), 8760.0, 50)
+    assert all(value == 0 and ends == (0, 0) for value, ends in same.values())
+    ahead = paired_metric_differences((r + 1e-4, held, traded, cost), (r, others, more, fees), 8760.0, 200)
+    value, (low, high) = ahead["sortino"]
+    assert 0 < low < value < high
+    own = metric_intervals(r, held, traded, cost, 8760.0, 200)["sortino"]
+    assert high - low < (own[1] - own[0]) / 4  # because the bars are the same

@@ -1,0 +1,210 @@
+"""From a bucket to the mirror of a run: what is fetched, what counts, what is refused. Light: no jax."""
+
+import contextlib
+import json
+import os
+import shutil
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from himari_jax.errors import CheckpointError, InputError, StorageError
+from himari_jax.storage import SCHEME, Entry, RemoteFolder
+from train.artifacts.run_folder import lock, stored_config, stored_json
+from train.artifacts.uploads import (
+    OWNER,
+    STEPS,
+    Marker,
+    described,
+    lacking,
+    local_steps,
+    made_marker,
+    mirror_of,
+    read_markers,
+    steps_of,
+)
+from train.config.serialize import differences, from_json
+
+FETCHED = 3  # newest complete checkpoints; older ones are for those whose newest is damaged
+SCRATCH = ".fetched"
+PATIENCE = 60.0  # seconds for another process to fetch what is needed first
+
+
+def fetch(address: str, fresh: bool = False, reading: bool = False) -> Path:
+    """Brings the mirror up to what the bucket holds: the mirror.
+
+    A mirror that got further than the bucket, because an upload failed, stays as it is.
+
+    Args:
+        address: gs://BUCKET/PREFIX.
+        fresh: refuse an address at which a run is.
+        reading: a mirror in which another process trains right now is good as it is.
+
+    Raises:
+        InputError: no run is there, or another than in the mirror.
+        CheckpointError: a run is there and no checkpoint of it can be used; nothing is begun anew in silence.
+        StorageError: the bucket cannot be read or the mirror cannot be written.
+    """
+    remote, mirror = RemoteFolder(address), mirror_of(address)
+    listed = remote.list()
+    there = any(is_file_of_run(name) for name in listed) or bool(steps_of(listed))
+    if fresh and there:
+        raise InputError(f"--fresh: {address} is not empty; choose another --run-dir")
+    if there and "config.json" not in listed:
+        kind = CheckpointError if steps_of(listed) else InputError
+        raise kind(f"--run-dir {address}: not empty and no run (config.json is missing); choose another address")
+    if not there:
+        if local_steps(mirror):
+            print(f"{address} is empty; going on from its mirror {mirror}")
+        return mirror
+    refuse_another_run(remote, mirror)
+    try:
+        mirror.mkdir(parents=True, exist_ok=True)
+        with contextlib.ExitStack() as held:
+            try:
+                held.enter_context(lock(mirror))
+            except InputError:
+                if not reading:
+                    raise
+                return await_config(mirror)
+            fetch_run(remote, listed, mirror)
+    except OSError as error:
+        raise StorageError(f"{mirror}: {error.strerror}; make room or fix the permission") from error
+    return mirror
+
+
+def await_config(mirror: Path) -> Path:
+    """A mirror that another process fetches or trains in, as soon as it is known what runs there."""
+    begun = time.monotonic()
+    while not (mirror / "config.json").exists() and time.monotonic() - begun < PATIENCE:
+        time.sleep(0.2)
+    return mirror
+
+
+def fetch_run(remote: RemoteFolder, listed: Mapping[str, Entry], mirror: Path) -> None:
+    """Files first, checkpoints after them: one that is cut off is done again as a whole."""
+    shutil.rmtree(mirror / SCRATCH, ignore_errors=True)
+    markers, mine = read_markers(remote, listed), local_steps(mirror)
+    sizes = {name: entry.size for name, entry in listed.items()}
+    faults = {step: lacking(marker, step, sizes) for step, marker in markers.items()}
+    faults |= {step: "its upload broke off" for step in steps_of(listed) - markers.keys()}
+    usable = [step for step, fault in faults.items() if fault is None]
+    if not usable and not mine and never_saved(listed, markers):
+        print(f"{remote.address}: a run was begun there and its first checkpoint never arrived whole")
+        return
+    newer = max(usable, default=-1) > max(mine, default=-1)
+    for name in listed:
+        if is_file_of_run(name) and (newer or not (mirror / name).exists()):
+            take(remote, name, mirror / name, mirror / SCRATCH)
+    got = fetch_steps(remote, mirror, markers, faults)
+    shutil.rmtree(mirror / SCRATCH, ignore_errors=True)
+    if not got and not mine:
+        raise CheckpointError(f"{remote.address}: no usable checkpoint is there; start anew with another --run-dir")
+    if mine and mine[-1] > max(got, default=-1):
+        print(f"{remote.address} is behind its mirror: going on from {mirror}, checkpoint {mine[-1]}")
+
+
+def is_file_of_run(name: str) -> bool:
+    """Whether an object is a file of the run folder, beside the checkpoints."""
+    return "/" not in name and not name.startswith(".") and name != OWNER
+
+
+def never_saved(listed: Mapping[str, Entry], markers: Mapping[int, Marker]) -> bool:
+    """Whether a run was cut off before its very first checkpoint, of a policy that had not learned, was complete."""
+    return not markers and steps_of(listed) <= {0} and "result.json" not in listed
+
+
+def fetch_steps(
+    remote: RemoteFolder, mirror: Path, markers: Mapping[int, Marker], faults: dict[int, str | None]
+) -> list[int]:
+    """Fetches the newest checkpoints that are whole and tells of those that are not: the steps."""
+    got: list[int] = []
+    for step in sorted(faults, reverse=True):
+        if len(got) == FETCHED:
+            break
+        fault = faults[step]
+        if fault is None and made_marker(mirror, step) != markers[step]:
+            fault = fetch_step(remote, mirror, step, markers[step])
+        if fault is None:
+            got.append(step)
+        elif not (mirror / STEPS / str(step)).exists():
+            print(f"warning: {remote.address}: checkpoint {step} does not count ({fault})", file=sys.stderr)
+    return got
+
+
+def fetch_step(remote: RemoteFolder, mirror: Path, step: int, marker: Marker) -> str | None:
+    """Fetches a checkpoint, which gets its name when every digest is right; what is wrong, or None."""
+    scratch = mirror / SCRATCH / str(step)
+    for name, expected in marker.items():
+        if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
+            return f"{name!r} leads out of its folder"
+        remote.download(f"{STEPS}/{step}/{name}", scratch / name)
+        if described((scratch / name).read_bytes()) != expected:
+            return f"{name} has another SHA-256"
+    place = mirror / STEPS / str(step)
+    if place.exists():
+        print(f"warning: {place} is not as in the bucket; it was fetched again", file=sys.stderr)
+        shutil.rmtree(place)
+    place.parent.mkdir(exist_ok=True)
+    os.replace(scratch, place)
+    return None
+
+
+def take(remote: RemoteFolder, name: str, path: Path, scratch: Path) -> None:
+    """Fetches a file at once or not at all."""
+    remote.download(name, scratch / name)
+    os.replace(scratch / name, path)
+
+
+def refuse_another_run(remote: RemoteFolder, mirror: Path) -> None:
+    """Raises where the mirror holds a run of other flags or candles than the bucket.
+
+    Raises:
+        InputError: then; nothing is changed on either side.
+    """
+    if not (mirror / "config.json").exists():
+        return
+    here = stored_json(mirror)
+    try:
+        there: dict[str, Any] = json.loads(remote.read("config.json"))
+        changed = differences(from_json(here["flags"]), from_json(there["flags"]))
+        if here["data"]["fingerprint"] != there["data"]["fingerprint"]:
+            changed.append("the candles")
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{remote.address}/config.json: damaged ({error}); use another --run-dir") from error
+    if changed:
+        raise InputError(
+            f"--run-dir {remote.address}: the run there is not the one in its mirror {mirror} ({'; '.join(changed)}); "
+            "move the mirror away or use another --run-dir"
+        )
+
+
+def refuse_mirror(folder: Path, address: str | None) -> None:
+    """Raises where a run of a bucket would go on in its mirror alone, and nothing would be uploaded.
+
+    Raises:
+        InputError: then.
+    """
+    if address is None and folder.name.startswith("gs+") and (folder / "config.json").exists():
+        home = stored_config(folder).run.address
+        if home is not None and mirror_of(home).name == folder.name:
+            raise InputError(f"--run-dir {folder}: the mirror of {home}; name that address, or copy the folder")
+
+
+def local_run(name: str | Path) -> Path:
+    """A run folder that is there already: one of this machine as it is, one of a bucket fetched to its mirror.
+
+    Raises:
+        InputError: no run is there.
+        StorageError: the bucket cannot be read.
+    """
+    text = str(name)
+    if not text.startswith("gs:/"):
+        return Path(name)
+    address = SCHEME + text.removeprefix("gs:").strip("/")  # a path has lost a slash
+    mirror = fetch(address, reading=True)
+    if not (mirror / "config.json").exists():
+        raise InputError(f"{address}: no run is there")
+    return mirror

@@ -1,0 +1,180 @@
+"""The run folder: claiming it, what it remembers, what it ends with. Light: no jax."""
+
+import fcntl
+import json
+import re
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO, Any
+
+from himari_jax.errors import CheckpointError, InputError, StorageError
+from train.config.ppo import Config
+from train.config.serialize import differences, from_json, to_json
+
+
+def default_folder(config: Config, symbols: tuple[str, ...]) -> Path:
+    """`runs/<UTC time>-<policy>-<symbols>`."""
+    now = datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
+    name = re.sub(r"[^A-Za-z0-9+_.-]", "_", "+".join(symbols))[:60]
+    return Path("runs") / f"{now}-{config.policy.policy}-{name}"
+
+
+def stored_config(folder: Path) -> Config:
+    """The flags that a run was started with.
+
+    Raises:
+        InputError: no run is there.
+    """
+    return from_json(stored_json(folder)["flags"])
+
+
+def stored_json(folder: Path) -> dict[str, Any]:
+    """`config.json` of a run, with its `flags` and `data`.
+
+    Raises:
+        InputError: no run is there, or the file is damaged.
+    """
+    path = folder / "config.json"
+    try:
+        stored = json.loads(path.read_text())
+        stored["flags"], stored["data"]["fingerprint"], stored["data"]["symbols"], stored["data"]["bar"]
+        return stored
+    except FileNotFoundError as error:
+        raise InputError(f"--run-dir {folder}: no run is there (config.json is missing)") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path}: damaged ({type(error).__name__}: {error}); use another --run-dir") from error
+    except OSError as error:
+        raise StorageError(f"{path}: {error.strerror}") from error
+
+
+def newest_unfinished(root: Path) -> Path:
+    """The run folder under `root` that was started last and has no result.
+
+    Raises:
+        InputError: there is none.
+    """
+    found = [path.parent for path in root.glob("*/config.json") if not finished(path.parent)]
+    if not found:
+        raise InputError(f"--resume: no unfinished run under {root}/; name one with --run-dir")
+    return max(found, key=lambda folder: (folder / "config.json").stat().st_mtime)
+
+
+def finished(folder: Path) -> bool:
+    """Whether a run has gone as far as its flags ask."""
+    result = read_result(folder)
+    return result is not None and result["timings"]["updates"] >= stored_config(folder).total_updates
+
+
+def read_result(folder: Path) -> dict[str, Any] | None:
+    """`result.json` of a run; None where there is none, or none that can be read (it is made anew)."""
+    path = folder / "result.json"
+    try:
+        result = json.loads(path.read_text())
+        result["timings"]["updates"]
+        result["oracle"]["ratio"] if "env" in result else (
+            result["verdict"]["word"],
+            result["agent"]["sharpe_difference"],
+        )
+        return result
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        print(f"warning: {path} cannot be read ({type(error).__name__}); it is made anew", file=sys.stderr)
+        return None
+
+
+def has_checkpoints(folder: Path) -> bool:
+    """Whether a run was begun here and can be continued."""
+    return any(path.name.isdigit() for path in (folder / "checkpoints").glob("*"))
+
+
+def claim(folder: Path, config: Config, fingerprint: str) -> None:
+    """Makes the folder, or checks that the run inside may be continued with these flags and candles.
+
+    Args:
+        folder: of the run.
+        config: flags.
+        fingerprint: of the candles.
+
+    Raises:
+        InputError: other flags, candles or files, or `--fresh` on a folder that is not empty; nothing is changed.
+        StorageError: it cannot be written.
+    """
+    try:
+        filled = folder.exists() and any(folder.iterdir())
+    except OSError as error:
+        raise StorageError(f"--run-dir {folder}: {error.strerror}; choose another folder") from error
+    if filled and config.run.fresh:
+        raise InputError(f"--fresh: {folder} is not empty; choose another --run-dir")
+    if filled and not (folder / "config.json").exists() and {x.name for x in folder.iterdir()} - {".lock"}:
+        raise InputError(f"--run-dir {folder}: not empty and no run; choose another folder")
+    if (folder / "config.json").exists():
+        refuse_differences(folder, config, fingerprint)
+        refuse_lost_checkpoints(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / ".probe"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise StorageError(f"--run-dir {folder}: {error.strerror}; choose a folder that can be written") from error
+
+
+def refuse_lost_checkpoints(folder: Path) -> None:
+    """Raises where a run got somewhere and its checkpoints are gone: it is never begun anew in silence.
+
+    Raises:
+        CheckpointError: always then.
+    """
+    traces = [name for name in ("result.json", "quarantine") if (folder / name).exists()]
+    if not (folder / "checkpoints").exists() and (folder / "metrics.jsonl").exists():
+        traces.append("metrics.jsonl")  # beside an empty folder it only says that the first save was never reached
+    if traces and not has_checkpoints(folder):
+        found = ", ".join(traces)
+        raise CheckpointError(
+            f"{folder}: a run was here ({found}) and no checkpoint is left; start anew with another --run-dir"
+        )
+
+
+def lock(folder: Path) -> IO[str]:
+    """Holds the folder against other processes until the returned file is closed or the process ends.
+
+    Raises:
+        InputError: another process trains there.
+        StorageError: the lock cannot be written.
+    """
+    try:
+        file = (folder / ".lock").open("a+")
+    except OSError as error:
+        raise StorageError(f"{folder}: {error.strerror}; choose a folder that can be written") from error
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        file.close()
+        raise InputError(f"--run-dir {folder}: another process is training there; choose another folder") from error
+    return file
+
+
+def refuse_differences(folder: Path, config: Config, fingerprint: str) -> None:
+    """Raises where a run would be continued with other flags or candles."""
+    stored = stored_config(folder)
+    if changed := differences(stored, config):
+        raise InputError(
+            f"--run-dir {folder}: the run there was started with other flags ({'; '.join(changed)}); "
+            "use those or another --run-dir"
+        )
+    if config.total_updates < stored.total_updates:
+        raise InputError(
+            f"--run-dir {folder}: the run there goes to {stored.wanted_steps} steps; it can be made longer, not shorter"
+        )
+    if (begun_on := stored_json(folder)["data"]["fingerprint"]) != fingerprint:
+        raise InputError(
+            f"--run-dir {folder}: the candles are not those that the run there was started on (fingerprint "
+            f"{fingerprint[:12]}, then {begun_on[:12]}); use those or another --run-dir"
+        )
+
+
+def describe(config: Config, made_by: dict[str, Any]) -> dict[str, Any]:
+    """What `config.json` holds: the flags as given and what made the run."""
+    return {"flags": to_json(config), **made_by}

@@ -1,0 +1,1 @@
+"""Backtests and comparisons over windows, costs, delays and seeds."""

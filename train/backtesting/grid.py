@@ -1,0 +1,235 @@
+"""The grid of a backtest: every policy and baseline over windows, delays and costs, as rows of two Parquet files."""
+
+import math
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from himari_jax import metrics
+from himari_jax.errors import InputError, StorageError
+from himari_jax.metrics import zero_if_nan
+from himari_jax.times import iso_second
+from train.backtesting.entries import Entrant
+from train.evaluation.summary import account_metrics
+from train.simulation.engine import AccountHistory
+from train.simulation.frames import equity_frame
+from train.simulation.simulator import Cell, constant_returns, liquidated, play_baselines
+
+ROWS_AT_ONCE = 2**20  # of equity.parquet, kept before they are written
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Parts of a span."""
+
+    starts: tuple[int, ...]  # positions on the tape
+    steps: int
+
+
+def cut_windows(rows: int, windows: int | None, steps: int | None) -> Windows:
+    """Windows of equal length, spread evenly over a span of `rows` decisions; the first and the last touch its ends.
+
+    Raises:
+        InputError: a window is longer than the span, or has no bar.
+    """
+    if steps is not None and steps > rows:
+        raise InputError(f"--window-steps {steps}: the span has {rows} decisions; allowed is up to that")
+    if windows is not None and steps is not None and windows > rows - steps + 1:
+        raise InputError(f"--windows {windows}: only {rows - steps + 1} of {steps} bars begin in {rows} decisions")
+    if windows is not None and steps is None and windows > rows // 2:
+        raise InputError(f"--windows {windows}: the span has {rows} decisions; at least 2 go into a window")
+    number = windows or (rows // steps if steps else 1)
+    length = steps or rows // number
+    starts = np.linspace(0, rows - length, number).astype(int) if number > 1 else np.zeros(1, int)
+    return Windows(tuple(starts.tolist()), length)
+
+
+def play_grid(
+    entrant: Entrant,
+    windows: Windows,
+    delays: Sequence[int],
+    costs: Sequence[float],
+    baselines: Sequence[str],
+    equity: "EquityFile | None",
+    own_only: bool = False,
+) -> list[dict[str, Any]]:
+    """Rows of backtest.parquet: one for each policy, window, cost and delay, and for each baseline beside them.
+
+    Args:
+        entrant: who plays.
+        windows: parts of the span.
+        delays: bars.
+        costs: shares of the traded value.
+        baselines: names that get rows.
+        equity: takes a row for each decision; None: none.
+        own_only: write the equity of the entrant's own cost and delay alone.
+    """
+    cells = [Cell(start, delay, rate) for start in windows.starts for delay in delays for rate in costs]
+    rows: list[dict[str, Any]] = []
+    curves: dict[Cell, dict[str, np.ndarray]] = {}
+    for k, played in entrant.play(cells, windows.steps):
+        curves = {} if k == entrant.chosen else curves  # the first of every part of the cells
+        for group in by_place(cells, played):
+            window = windows.starts.index(group[0][0].start)
+            if k == entrant.chosen:
+                beside = play_baselines(entrant.stage, *group[0][0][:2], {cell.rate: course for cell, course in group})
+                rows += baseline_rows(entrant, window, group, beside, baselines)
+                if equity is not None:
+                    kept = {cell: beside[cell.rate] for cell, _ in group}
+                    curves |= {cell: {name: found[name].equity for name in baselines} for cell, found in kept.items()}
+            rows += agent_rows(entrant, k, window, group)
+            if equity is None:
+                continue
+            for cell, course in group:
+                if not own_only or (cell.rate, cell.delay) == (entrant.cost, entrant.delay):
+                    write_equity(entrant, k, window, cell, course, curves[cell], equity)
+    return rows
+
+
+def by_place(
+    cells: Sequence[Cell], played: Sequence[tuple[int, AccountHistory]]
+) -> list[list[tuple[Cell, AccountHistory]]]:
+    """Cells with their courses, those of one window and delay together."""
+    groups: dict[tuple[int, int], list[tuple[Cell, AccountHistory]]] = {}
+    for index, course in played:
+        cell = cells[index]
+        groups.setdefault((cell.start, cell.delay), []).append((cell, course))
+    return list(groups.values())
+
+
+def place_of(entrant: Entrant, window: int, cell: Cell, steps: int) -> dict[str, Any]:
+    """Window, its ends, cost and delay, as columns."""
+    stage = entrant.stage
+    closes = stage.candles.time[stage.rows] + stage.candles.bar_ms
+    ends = {"from": iso_second(closes[cell.start]), "to": iso_second(closes[cell.start + steps - 1])}
+    return {"window": window, **ends, **price(cell.rate, cell.delay)}
+
+
+def agent_rows(
+    entrant: Entrant, k: int, window: int, group: Sequence[tuple[Cell, AccountHistory]]
+) -> list[dict[str, Any]]:
+    """Rows of one policy in one window at one delay."""
+    stage, year = entrant.stage, entrant.stage.bars_per_year
+    start = group[0][0].start
+    still = constant_returns(stage, start, [(cell.rate, course) for cell, course in group])
+    end = liquidated(stage, start, len(still))
+    rows = []
+    for (cell, course), constant in zip(group, still.T, strict=True):
+        found = account_metrics(course, end, year)
+        timing = zero_if_nan(found["sharpe"]) - zero_if_nan(metrics.sharpe(constant, year))
+        who = {"policy": entrant.name, "seed": entrant.seeds[k], **place_of(entrant, window, cell, len(still))}
+        rows.append({**who, **found, "timing_value": timing})
+    return rows
+
+
+def baseline_rows(
+    entrant: Entrant,
+    window: int,
+    group: Sequence[tuple[Cell, AccountHistory]],
+    beside: Mapping[float, Mapping[str, AccountHistory]],
+    baselines: Sequence[str],
+) -> list[dict[str, Any]]:
+    """Rows of the baselines in one window at one delay."""
+    rows = []
+    for cell, agent in group:
+        steps = len(agent.returns)
+        end = liquidated(entrant.stage, cell.start, steps)
+        for name in baselines:
+            found = account_metrics(beside[cell.rate][name], end, entrant.stage.bars_per_year)
+            rows.append({"policy": name, "seed": None, **place_of(entrant, window, cell, steps), **found})
+    return rows
+
+
+def price(rate: float, delay: int) -> dict[str, Any]:
+    """Cost in basis points and delay in bars, as columns."""
+    return {"cost": round(1e4 * rate, 6), "delay": delay}
+
+
+def write_equity(
+    entrant: Entrant,
+    k: int,
+    window: int,
+    cell: Cell,
+    course: AccountHistory,
+    curves: Mapping[str, np.ndarray],
+    equity: "EquityFile",
+) -> None:
+    """Rows of equity.parquet for one policy in one cell."""
+    import polars as pl
+
+    frame = equity_frame(entrant.stage, cell.start, course, curves)
+    what = {"policy": entrant.name, "seed": entrant.seeds[k], "window": window, **price(cell.rate, cell.delay)}
+    kinds = {"policy": pl.String, "seed": pl.Int64, "window": pl.Int32, "cost": pl.Float64, "delay": pl.Int32}
+    keys = [pl.lit(what[name], dtype=kind).alias(name) for name, kind in kinds.items()]
+    equity.add(frame.select(*keys, pl.all()))
+
+
+class EquityFile:
+    """equity.parquet, written in parts so that memory stays bounded, put in place at once by `close`.
+
+    Args:
+        path: of the file.
+    """
+
+    def __init__(self, path: Path):
+        self.path, self.parts = path, path.with_name(path.name + ".parts")
+        self.waiting: list[Any] = []
+        self.rows = self.number = 0
+        shutil.rmtree(self.parts, ignore_errors=True)
+        self.guard(lambda: self.parts.mkdir(parents=True))
+
+    def add(self, frame: Any) -> None:
+        """Takes rows."""
+        self.waiting.append(frame)
+        self.rows += len(frame)
+        if self.rows >= ROWS_AT_ONCE:
+            self.flush()
+
+    def flush(self) -> None:
+        """Writes what waits as one part."""
+        import polars as pl
+
+        if self.waiting:
+            frame = pl.concat(self.waiting)
+            self.guard(lambda: frame.write_parquet(self.parts / f"{self.number:06d}.parquet", compression="zstd"))
+            self.waiting, self.rows, self.number = [], 0, self.number + 1
+
+    def close(self) -> None:
+        """Joins the parts into the file."""
+        import polars as pl
+
+        self.flush()
+        whole = self.path.with_name(self.path.name + ".part")
+        joined = pl.scan_parquet(self.parts / "*.parquet")
+        self.guard(lambda: joined.sink_parquet(whole, compression="zstd"))
+        self.guard(lambda: whole.replace(self.path))
+        shutil.rmtree(self.parts, ignore_errors=True)
+
+    def discard(self) -> None:
+        """Leaves nothing behind."""
+        shutil.rmtree(self.parts, ignore_errors=True)
+
+    def guard(self, act: Any) -> None:
+        """Turns a full disk or a missing permission into one line."""
+        try:
+            act()
+        except OSError as error:
+            raise StorageError(f"{self.path}: {error}; make room or fix the permission") from error
+
+
+def grid_frame(rows: Sequence[Mapping[str, Any]]) -> Any:
+    """Rows of `play_grid` as backtest.parquet holds them; undefined metrics are null."""
+    import polars as pl
+
+    def clean(value: Any) -> Any:
+        return None if isinstance(value, float) and not math.isfinite(value) else value
+
+    texts = {"policy": pl.String, "from": pl.String, "to": pl.String}
+    whole = {"seed": pl.Int64, "window": pl.Int32, "delay": pl.Int32}
+    names = dict.fromkeys(name for row in rows for name in row)
+    schema = {name: texts.get(name) or whole.get(name) or pl.Float64 for name in names}
+    return pl.DataFrame([{name: clean(row.get(name)) for name in names} for row in rows], schema=schema)

@@ -1,0 +1,75 @@
+"""Many policies on the same bars: SPA, StepM and the model confidence set of a backtest."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from himari_jax import metrics
+from himari_jax.comparison import model_confidence_set, spa_pvalue, stepm_superior
+from train.backtesting.entries import Member
+from train.evaluation.summary import BY_CHANCE
+from train.simulation.simulator import SpanHistories
+
+MOST_IN_SET = 64  # policies of a model confidence set: it compares all pairs
+
+
+class Evaluation(NamedTuple):
+    """A member, what was played, and the result."""
+
+    member: Member
+    played: SpanHistories
+    result: dict[str, Any]
+    samples: np.ndarray  # of the difference to the best baseline
+    whole: list[dict[str, Any]]  # rows of the grid on the whole span
+
+
+def compare_all(judged: Sequence[Evaluation]) -> dict[str, Any] | None:
+    """All policies at once, on the same bars: SPA, StepM and the model confidence set; None for a single policy.
+
+    Returns over their deviation are compared, so that a mean is a Sharpe ratio.
+    """
+    columns: dict[str, np.ndarray] = {}
+    for j in judged:
+        e = j.member.entrant
+        for seed, course in zip(e.seeds, j.played.agents, strict=True):
+            columns[e.name if seed is None else f"{e.name} seed {seed}"] = course.returns
+    lead = judged[0]
+    grounds = {(j.member.stage.candles.fingerprint, j.member.stage.span) for j in judged}
+    if len(columns) < 2 or len(grounds) > 1:
+        return None
+    benchmark = lead.result["agent"]["sharpe_difference"]["baseline"]
+    models = np.stack([scaled(r) for r in columns.values()], 1)
+    against = scaled(lead.played.baselines[benchmark].returns)
+    names = list(columns)
+    found: dict[str, Any] = {
+        "policies": len(names),
+        "benchmark": benchmark,
+        "spa_pvalue": spa_pvalue(against, models),
+        "superior": [names[k] for k in stepm_superior(against, models)],
+    }
+    others = {k: scaled(v.returns) for k, v in lead.played.baselines.items() if k not in BY_CHANCE and k != "cash"}
+    if len(names) + len(others) <= MOST_IN_SET:
+        both = np.concatenate([models, np.stack(list(others.values()), 1)], 1)
+        kept = model_confidence_set(both).included
+        found["confidence_set"] = [(names + list(others))[k] for k in kept]
+    return found
+
+
+def scaled(returns: np.ndarray) -> np.ndarray:
+    """Returns over their deviation; 0 where they do not move."""
+    sd = metrics.deviation(returns)
+    return returns / sd if sd > 0 else np.zeros_like(returns)
+
+
+def print_many(many: dict[str, Any] | None) -> None:
+    """What can be said of all policies together."""
+    if many is None:
+        return
+    best = ", ".join(many["superior"]) or "none"
+    print(
+        f"{many['policies']} policies against {many['benchmark']}: SPA p {many['spa_pvalue']:.3f}; "
+        f"superior (StepM): {best}"
+    )
+    if "confidence_set" in many:
+        print(f"the best one is, at 95 %, among: {', '.join(many['confidence_set'])} (model confidence set)")

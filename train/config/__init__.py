@@ -1,0 +1,1 @@
+"""Flags as frozen dataclasses, checked before anything heavy is imported."""

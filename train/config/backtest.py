@@ -1,0 +1,167 @@
+"""Flags of the commands that judge: on what, at which costs and delays; light: no jax."""
+
+import math
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Annotated, Literal
+
+import numpy as np
+import tyro
+
+from himari_jax.command import auto, require
+from himari_jax.errors import InputError
+from himari_jax.times import BAR_UNITS, parse_bar
+
+NAMED = ("train", "val", "test", "all")
+# Named here and not taken from train.baselines, so that flags are read before anything heavy; a test compares.
+BASELINES = ("cash", "buy_and_hold", "equal_weight", "base", "vol_target", "kelly", "momentum", "random", "constant")
+
+
+@dataclass(frozen=True)
+class EvaluationDataConfig:
+    """Candles and span; what is not given is as the run had it."""
+
+    data: tuple[str, ...] = ()
+    """A folder or files of candles, such as another exchange or a later period."""
+    symbols: Annotated[tuple[str, ...], auto("those of the run")] = ()
+    """Symbols, as many as the policy has, in the order of its observation."""
+    source: Annotated[str | None, auto("files with --data, else that of the run")] = None
+    """files, sample or synthetic."""
+    bar: Annotated[str | None, auto("as the data show")] = None
+    """Length of a bar: 15m, 1h, 1d."""
+    calendar: Annotated[Literal["continuous", "sessions"] | None, auto("that of the run")] = None
+    """continuous never closes; sessions has nights, weekends and holidays."""
+    assume_utc: bool = False
+    """Take times without a zone for UTC."""
+    repair: tuple[Literal["sort"], ...] = ()
+    """Faults to mend instead of refusing: sort (rows not in time order)."""
+    span: str = "test"
+    """train, val, test (by the times at which the run was cut), all, or FROM:TO in UTC, such as 2024-01-01:2024-06-30
+    (either end may be left out)."""
+
+    def __post_init__(self):
+        if self.bar is not None:
+            parse_bar(self.bar)
+        if self.span not in NAMED:
+            parse_span(self.span)
+
+
+def parse_span(text: str) -> tuple[float, float]:
+    """Epoch milliseconds of FROM:TO; a date without a time as TO is its whole day.
+
+    Raises:
+        InputError: it is none of the names and no pair of times.
+    """
+    for at in [i for i, letter in enumerate(text) if letter == ":"]:
+        try:
+            begin = moment(text[:at], False) if text[:at] else -np.inf
+            end = moment(text[at + 1 :], True) if text[at + 1 :] else np.inf
+        except ValueError:
+            continue
+        if begin < end and len(text) > 1:
+            return begin, end
+    raise InputError(
+        f"--span {text}: allowed are {', '.join(NAMED)}, or FROM:TO with FROM before TO, such as 2024-01-01:2024-06-30"
+    )
+
+
+def moment(text: str, whole_day: bool) -> float:
+    """A time in ISO 8601 as epoch milliseconds; without a zone it is UTC."""
+    when = datetime.fromisoformat(text)
+    when = when.replace(tzinfo=UTC) if when.tzinfo is None else when
+    # The decision at midnight earns the next day's first bar: it belongs to that day.
+    return when.timestamp() * 1000 + (BAR_UNITS["d"] - 1 if whole_day and len(text) == 10 else 0)
+
+
+@dataclass(frozen=True)
+class GridConfig:
+    """Costs, delays and which parameters."""
+
+    costs: tuple[float, ...] = (0.0, 5.0, 10.0, 20.0)
+    """Costs of trading, basis points of the traded value; that of the run is added."""
+    delays: tuple[int, ...] = (0, 1, 2)
+    """Bars by which decisions are late; the run's own and one more are added."""
+    checkpoint: str = "best"
+    """best (of each seed on the validation span), latest, or a step."""
+
+    def __post_init__(self):
+        for cost in self.costs:
+            require(0 <= cost < 5_000 and math.isfinite(cost), "--costs", cost, "0 up to 5000 basis points")
+        for delay in self.delays:
+            require(0 <= delay <= 100, "--delays", delay, "0 to 100 bars")
+        require(bool(self.costs), "--costs", "", "at least one cost")
+        require(bool(self.delays), "--delays", "", "at least one delay")
+        named = self.checkpoint in ("best", "latest") or self.checkpoint.isdigit()
+        require(named, "--checkpoint", self.checkpoint, "best, latest or a step")
+
+
+@dataclass(frozen=True)
+class BacktestConfig:
+    """Play runs, strategies and baselines over windows, costs and delays, and judge them on a span."""
+
+    entrants: tyro.conf.Positional[tuple[str, ...]] = field()
+    """Run folders or their gs:// addresses; FILE.py with weights(market) or weights(market, candles); FILE.parquet with
+    time and weight_SYMBOL."""
+    ground: tyro.conf.OmitArgPrefixes[EvaluationDataConfig] = field(default_factory=EvaluationDataConfig)
+    grid: tyro.conf.OmitArgPrefixes[GridConfig] = field(default_factory=GridConfig)
+    windows: Annotated[int | None, auto("1, or as many as fit side by side with --window-steps")] = None
+    """Windows, spread evenly over the span; each begins and ends in cash. The verdict is on the whole span."""
+    window_steps: Annotated[int | None, auto("the span divided by --windows")] = None
+    """Bars of a window."""
+    baselines: tuple[str, ...] = ("all",)
+    """Baselines in the table and the files: all, none, or names. The verdict looks at all of them."""
+    equity: Literal["all", "own", "none"] = "all"
+    """Rows of equity.parquet: every cell, those at the run's own cost and delay, or no file."""
+    out: Annotated[str | None, auto("RUN/backtest")] = None
+    """Folder of the results."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where to compute; auto takes a GPU when there is one."""
+    debug: bool = False
+    """Show the traceback of an error."""
+
+    def __post_init__(self):
+        require(bool(self.entrants), "RUN", "", "at least one run folder or strategy file")
+        twice = [x for x in self.entrants if self.entrants.count(x) > 1]
+        require(not twice, "RUN", " ".join(twice[:1]), "each once")
+        for name in ("windows", "window_steps"):
+            value = getattr(self, name)
+            require(value is None or value >= 1, f"--{name.replace('_', '-')}", value, "a whole number above 0")
+        require(self.out != "", "--out", "''", "the name of a folder")
+        known = self.baselines in (("all",), ("none",)) or all(name in BASELINES for name in self.baselines)
+        require(known, "--baselines", " ".join(self.baselines), f"all, none, or some of {', '.join(BASELINES)}")
+
+    @property
+    def shown_baselines(self) -> tuple[str, ...]:
+        """Names, after the rule for all and none."""
+        if self.baselines == ("all",):
+            return BASELINES
+        return () if self.baselines == ("none",) else self.baselines
+
+
+@dataclass(frozen=True)
+class CompareConfig:
+    """Compare a run with another, or with a baseline, on the same bars, and apply gates."""
+
+    runs: tyro.conf.Positional[tuple[str, ...]] = field()
+    """One or two run folders (or strategy files): the first is measured, the second is what it is compared with."""
+    against: Annotated[str | None, auto("base, where no second run is given")] = None
+    """The baseline to compare with."""
+    gate: str | None = None
+    """Gates that the first must pass: base, lstm, multi, or FILE.toml; exit code 1 where one fails."""
+    ground: tyro.conf.OmitArgPrefixes[EvaluationDataConfig] = field(default_factory=EvaluationDataConfig)
+    grid: tyro.conf.OmitArgPrefixes[GridConfig] = field(default_factory=GridConfig)
+    out: Annotated[str | None, auto("nothing is written")] = None
+    """File of the comparison, JSON."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where to compute; auto takes a GPU when there is one."""
+    debug: bool = False
+    """Show the traceback of an error."""
+
+    def __post_init__(self):
+        require(len(self.runs) in (1, 2), "RUN", " ".join(self.runs), "one run and --against, or two runs")
+        require(len(set(self.runs)) == len(self.runs), "RUN", " ".join(self.runs), "two different runs")
+        both = len(self.runs) == 2 and self.against is not None
+        require(not both, "--against", self.against, "one run; with two runs the second is what it is compared with")
+        known = self.against is None or self.against in BASELINES
+        require(known, "--against", self.against, f"one of {', '.join(BASELINES)}")
+        require(self.out != "", "--out", "''", "the name of a file")

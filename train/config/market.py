@@ -1,0 +1,167 @@
+"""Flags of the candles, of markets with a known optimum, of the account."""
+
+import math
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from envs.oracles import available
+from himari_jax.command import auto, flag, parse_number, require
+from himari_jax.times import parse_bar
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Which candles, and how they are cut in time."""
+
+    env: Annotated[str | None, auto("candles")] = None
+    """A market with a known optimum instead of candles: garleanu-pedersen, hidden-drift, leak, mean-reversion,
+    merton, no-trade-band, nothing-to-find, three-assets."""
+    symbols: Annotated[tuple[str, ...], auto("BTC-USD; SYN1 for synthetic; the only file of --data")] = ()
+    """Symbols, in the order of the observation."""
+    source: Annotated[str | None, auto("files with --data, else sample")] = None
+    """files, sample (embedded BTC-USD, hourly, 2017-07 to 2019-10) or synthetic."""
+    data: tuple[str, ...] = ()
+    """A folder or files of Parquet or CSV, one per symbol; the file's stem is the symbol."""
+    bar: Annotated[str | None, auto("as the data show; 1h for synthetic")] = None
+    """Length of a bar: 15m, 1h, 1d."""
+    split: tuple[float, float] = (0.6, 0.8)
+    """Where validation and test begin, as shares of the rows."""
+    calendar: Literal["continuous", "sessions"] = "continuous"
+    """continuous never closes; sessions has nights, weekends and holidays."""
+    assume_utc: bool = False
+    """Take times without a zone for UTC."""
+    repair: tuple[Literal["sort"], ...] = ()
+    """Faults to mend instead of refusing: sort (rows not in time order)."""
+
+    def __post_init__(self):
+        known = available()
+        require(self.env is None or self.env in known, "--env", self.env, ", ".join(known))
+        low, high = self.split
+        require(0 < low < high < 1, "--split", f"{low} {high}", "two rising shares between 0 and 1")
+        require(len(set(self.symbols)) == len(self.symbols), "--symbols", " ".join(self.symbols), "each symbol once")
+        if self.bar is not None:
+            parse_bar(self.bar)
+
+    @property
+    def bar_ms(self) -> int | None:
+        """Milliseconds of a bar, None where the data decide."""
+        return None if self.bar is None else parse_bar(self.bar)
+
+    @property
+    def chosen_source(self) -> str:
+        """The source, after the rule for its default."""
+        return self.source or ("files" if self.data else "sample")
+
+
+@dataclass(frozen=True)
+class OracleOptions:
+    """Parameters of the market of --env, per bar; each market has some of them."""
+
+    sigma: Annotated[tuple[float, ...] | None, auto("of the market")] = None
+    """Deviation of the return; three for three-assets."""
+    mu: Annotated[tuple[float, ...] | None, auto("of the market")] = None
+    """Mean of the return (merton, no-trade-band, three-assets: three), size of the hidden drift."""
+    corr: Annotated[tuple[float, ...] | None, auto("0.8 0.7 0.75")] = None
+    """three-assets: correlations of the pairs 1-2, 1-3, 2-3."""
+    gross: Annotated[float | None, auto("1")] = None
+    """three-assets: largest sum of weights."""
+    risk_aversion: Annotated[float | None, auto("of the market")] = None
+    """three-assets, hidden-drift, garleanu-pedersen."""
+    p: Annotated[float | None, auto("0.02")] = None
+    """hidden-drift: probability that the drift changes its sign before a return."""
+    fee_bps: Annotated[float | None, auto("0; 10 for no-trade-band")] = None
+    """hidden-drift, no-trade-band: fee, basis points of what is traded."""
+    phi: Annotated[float | None, auto("0.95; 0.98 for mean-reversion")] = None
+    """garleanu-pedersen, mean-reversion: what a bar leaves of the signal."""
+    signal: Annotated[float | None, auto("0.001")] = None
+    """garleanu-pedersen: deviation of the predictable part of the return."""
+    cost: Annotated[float | None, auto("50")] = None
+    """garleanu-pedersen: weight of the quadratic cost of trading."""
+
+    def given(self) -> dict[str, Any]:
+        """What was said, by name."""
+        return {name: value for name, value in vars(self).items() if value is not None}
+
+
+# Named here and not taken from envs.rewards, so that flags are read before jax is imported; a test compares.
+REWARD_TERMS = (
+    "log_return",
+    "drawdown",
+    "volatility",
+    "turnover",
+    "concentration",
+    "diversity",
+    "differential_sharpe",
+    "relative",
+)
+
+
+@dataclass(frozen=True)
+class MarketConfig:
+    """What trading costs, what may be held, what is rewarded."""
+
+    commission_rate: float = 0.001
+    """Commission, share of the traded value."""
+    slippage_bps: float = 0.0
+    """Slippage, basis points of the traded value."""
+    max_position_pct: float = 0.5
+    """Largest weight of one asset, share of equity."""
+    max_gross: float = 1.0
+    """Largest sum of weights, share of equity."""
+    min_trade: float = 0.0
+    """Smallest change of weight that is traded."""
+    ruin: float = 0.5
+    """An episode ends when equity falls below this share of its start."""
+    base_sizing: Literal["constant", "vol-target", "kelly"] = "constant"
+    """The position that the policy multiplies by 0 to 2."""
+    kelly_fraction: float = 0.25
+    """Share of the full Kelly position."""
+    kelly_prior_bars: float = 720.0
+    """Bars of evidence that Kelly's prior (mean 0) is worth."""
+    kelly_half_life_days: float = 180.0
+    """Half-life of Kelly's evidence, days; inf never forgets."""
+    reward: tuple[str, ...] = ("log_return",)
+    """Reward terms, NAME or NAME=WEIGHT: log_return, drawdown, volatility, turnover, concentration, diversity,
+    differential_sharpe, relative."""
+    fill: Literal["next-open", "same-close"] = "next-open"
+    """Price of the trade after a decision at the close."""
+    delay: int = 0
+    """Bars by which the policy's view of the market is late."""
+    initial_capital: float = 100_000.0
+    """For the money shown; nothing else depends on it."""
+
+    def __post_init__(self):
+        shares = ("commission_rate", "min_trade", "ruin")
+        for name in shares:
+            value = getattr(self, name)
+            require(0 <= value < 1, flag(name), value, "0 up to, not including, 1")
+        require(0 <= self.slippage_bps < 5_000, "--slippage-bps", self.slippage_bps, "0 up to 5000 basis points")
+        require(0 < self.max_position_pct <= 1, "--max-position-pct", self.max_position_pct, "above 0, up to 1")
+        require(0 < self.max_gross <= 1, "--max-gross", self.max_gross, "above 0, up to 1 (no leverage)")
+        require(0 <= self.delay <= 100, "--delay", self.delay, "0 to 100 bars")
+        require(0 < self.kelly_fraction <= 10, "--kelly-fraction", self.kelly_fraction, "above 0, up to 10")
+        positive = ("kelly_prior_bars", "kelly_half_life_days", "initial_capital")
+        for name in positive:
+            value = getattr(self, name)
+            finite = math.isfinite(value) or name == "kelly_half_life_days"
+            require(value > 0 and finite, flag(name), value, "a number above 0")
+        require(self.kelly_prior_bars > 2, "--kelly-prior-bars", self.kelly_prior_bars, "above 2")
+        require(bool(self.reward_terms), "--reward", "", "at least one term")
+
+    @property
+    def cost(self) -> float:
+        """Share of the traded value that a trade costs."""
+        return self.commission_rate + self.slippage_bps / 1e4
+
+    @property
+    def reward_terms(self) -> dict[str, float]:
+        """Weights of the reward terms by name."""
+        terms: dict[str, float] = {}
+        for text in self.reward:
+            name, _, weight = text.partition("=")
+            name = name.replace("-", "_")
+            require(
+                name in REWARD_TERMS and name not in terms, "--reward", text, f"each once of {', '.join(REWARD_TERMS)}"
+            )
+            terms[name] = parse_number("--reward", text, weight if "=" in text else "1")
+        return terms

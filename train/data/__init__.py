@@ -1,0 +1,1 @@
+"""From flags to checked candles, spans and markets."""

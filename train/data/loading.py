@@ -1,0 +1,44 @@
+"""From flags to candles that everything else can rely on."""
+
+from collections.abc import Sequence
+
+from himari_jax.candles import Candles, DataReport, RawCandles
+from himari_jax.checking import check_candles
+from himari_jax.errors import InputError
+from himari_jax.features import lookbacks
+from himari_jax.sources import SourceRequest, load
+from himari_jax.sources.synthetic import SyntheticOptions
+from train.config.market import DataConfig
+
+
+def load_raw(data: DataConfig, options: SyntheticOptions | None) -> list[RawCandles]:
+    """Candles of the chosen source, as it has them.
+
+    Args:
+        data: flags.
+        options: of a synthetic source.
+
+    Raises:
+        InputError: flags do not fit each other, or the source does not have what they ask for.
+    """
+    source = data.chosen_source
+    if source == "files" and not data.data:
+        raise InputError("--source files: name a folder or files with --data")
+    if source != "files" and data.data:
+        raise InputError(f"--data is read by --source files, not by --source {source}; give one of them")
+    options = options if source == "synthetic" else None
+    return load(source, SourceRequest(data.symbols, data.data, data.bar_ms, data.assume_utc, options))
+
+
+def checked(raws: Sequence[RawCandles], data: DataConfig) -> tuple[Candles, DataReport]:
+    """Candles and what was found in them.
+
+    Raises:
+        InputError: they break a rule of the boundary, or features have no windows for bars of that length.
+    """
+    candles, report = check_candles(raws, bar_ms=data.bar_ms, calendar=data.calendar, repair=data.repair)
+    try:
+        lookbacks(candles.bar_ms)
+    except ValueError as error:
+        raise InputError(f"{', '.join(candles.symbols)}: {error}; allowed bars divide an hour or are longer") from error
+    return candles, report

@@ -1,0 +1,45 @@
+"""Tells jax where to compute."""
+
+import os
+from pathlib import Path
+
+from himari_jax.errors import InputError
+from train.distributed.processes import ProcessPlace, join
+
+DETERMINISTIC = "--xla_gpu_deterministic_ops=true --xla_gpu_autotune_level=0"
+
+
+def choose_device(device: str, deterministic: bool = False, place: ProcessPlace | None = None) -> None:
+    """Tells jax, before it is imported, where to compute, and whether a GPU may sum in any order.
+
+    Args:
+        device: `auto`, `cpu` or `cuda`.
+        deterministic: whether sums come out the same every time.
+        place: among other processes, which are met before jax looks for devices.
+
+    Raises:
+        InputError: a GPU was asked for and there is none, or the other processes were not met.
+    """
+    if deterministic:
+        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {DETERMINISTIC}".strip()
+    if device != "auto":
+        os.environ["JAX_PLATFORMS"] = device
+    import jax
+
+    if place is not None:
+        join(place)
+    try:
+        jax.devices()
+    except (RuntimeError, AssertionError) as error:  # jax asserts where a platform was named and none came up
+        raise InputError(
+            f"--device {device}: jax finds no such device; install 'himari-jax[cuda]' on a machine with a GPU, "
+            "or use --device cpu"
+        ) from error
+    folder = Path(os.environ.get("JAX_COMPILATION_CACHE_DIR", Path.home() / ".cache" / "himari-jax"))
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return  # it only saves time: without it every start compiles anew
+    if os.access(folder, os.W_OK):
+        jax.config.update("jax_compilation_cache_dir", str(folder))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)

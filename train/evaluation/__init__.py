@@ -1,0 +1,1 @@
+"""From accounts on a span to metrics, gates, audits and a verdict."""

@@ -1,0 +1,204 @@
+"""Audits that run by themselves in every backtest: causality, lag, null market, collapse, timing value.
+
+The audit of causality runs the whole way again, from raw candles to equity, with another future after some bar: what
+was known, decided or earned before it has to stay, bit for bit.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from envs.market import Market, build_market, delayed, to_device
+from himari_jax.candles import Candles, RawCandles
+from himari_jax.policies.policy import CLIP, Policy, fit_scaling
+from himari_jax.splits import Stretches, decision_rows
+from train.config.market import DataConfig, MarketConfig
+from train.data.evaluation_data import EvaluationData
+from train.data.loading import checked
+from train.data.market import market_of, sizing_rules
+from train.evaluation.futures import another_future, between, no_future
+from train.evaluation.result import AuditResult
+from train.simulation.engine import AccountHistory, Limits, courses, make_lanes, make_tape, run_policy
+from train.simulation.rules import Strategy
+from train.simulation.trained import Agent
+
+TRAIL = 1000  # decisions that a policy plays up to the bar after which the future changes
+NEAR = 1e-6  # relative; what the missing of later rows may change by rounding
+FITTED_NEAR = 1e-4  # relative; the same constants, fitted by other versions of the libraries
+Known = tuple[np.ndarray, int]  # values with time first; rows that may not change, counted from the changed row t
+Derive = Callable[[Candles, int], Mapping[str, Known]]
+
+
+class Audited(NamedTuple):
+    """What the audit of causality found."""
+
+    leaks: set[str]  # names of what knows later candles
+    reacted: bool  # whether any later row followed the candles that changed
+
+
+def audit_causality(
+    raws: Sequence[RawCandles],
+    config: DataConfig,
+    derive: Derive,
+    rows: Sequence[int],
+    tolerance: float = 0.0,
+    around: tuple[int, int] | None = None,
+) -> Audited:
+    """What knows later candles; no leak if nothing does.
+
+    At each of the rows t the candles after t go up, go down, or are missing. `derive(candles, t)` says what follows
+    from candles: values whose first `t + known` rows may not change; where candles are missing, but by rounding.
+
+    Args:
+        raws: as the source read them.
+        config: how they are checked.
+        derive: the way that is audited.
+        rows: t, with real candles at t + 1.
+        tolerance: relative, of numbers that have to be the same; 0: to the bit.
+        around: bars before and after t that are looked at; None: all.
+    """
+    candles, _ = checked(raws, config)
+    found, reacted = set[str](), False
+    for t in rows:
+        part, now = raws, int(candles.time[t])
+        if around is not None:
+            ends = candles.time[[max(0, t - around[0]), min(len(candles.time) - 1, t + around[1])]]
+            part = between(raws, *(int(x) for x in ends))
+        own, _ = checked(part, config)
+        at = int(np.searchsorted(own.time, now))
+        ours = derive(own, at)
+        # The bar after t stays where candles go missing: it fills and marks what was decided at t.
+        others = [another_future(part, now, sign, seed=t) for sign in (1, -1)]
+        others.append(no_future(part, int(own.time[at + 1])))
+        for other, near in zip(others, (tolerance, tolerance, max(tolerance, NEAR)), strict=True):
+            theirs = derive(checked(other, config)[0], at)
+            found |= {name for name, known in ours.items() if not same(known, theirs[name], at, near)}
+            reacted |= any(differs_later(known, theirs[name], at) for name, known in ours.items())
+    return Audited(found, reacted)
+
+
+def differs_later(ours: Known, theirs: Known, t: int) -> bool:
+    """Whether rows that may change did."""
+    a, b = (values[t + known :] for values, known in (ours, theirs))
+    return a.shape == b.shape and not np.array_equal(a, b, equal_nan=True)
+
+
+def same(ours: Known, theirs: Known, t: int, tolerance: float) -> bool:
+    """Whether the rows that may not change are equal."""
+    a, b = (values[: t + known] for values, known in (ours, theirs))
+    if a.shape != b.shape:
+        return False
+    if tolerance == 0:
+        return bool(np.array_equal(a, b, equal_nan=True))
+    return bool(np.allclose(a, b, rtol=tolerance, atol=tolerance, equal_nan=True))
+
+
+@dataclass(frozen=True)
+class AgentWay:
+    """From candles to the equity of a policy, as a run goes it; `build` and `fit` can be replaced by faulty ones."""
+
+    policy: Policy
+    variables: dict  # of one seed, without a leading axis
+    market: MarketConfig
+    train: Stretches | None  # training span, where the candles are those of the run
+    rate: float
+    build: Callable[..., Market] = build_market
+    fit: Callable[..., Any] = fit_scaling
+
+    def __call__(self, candles: Candles, t: int) -> dict[str, Known]:
+        """Everything that follows from the candles, played over the last decisions up to t."""
+        config = self.market
+        market = self.build(candles, config.base_sizing, sizing_rules(config), config.fill, config.delay)
+        course, begin = self.play(market, candles, t)
+        lead = np.zeros((begin, len(candles.symbols)))
+        known: dict[str, Known] = {
+            "candles": (np.stack([candles.open, candles.high, candles.low, candles.close, candles.volume], 1), 1),
+            "features": (market.features, 1),
+            "correlations": (market.corr, 1),
+            "base positions": (market.base, 1),
+            "actions": (np.concatenate([lead, course.multiplier]), 1),
+            "equity": (np.concatenate([lead[:, 0], course.equity[:-1]]), 0),
+        }
+        if self.train is not None and t >= self.train[-1][1] - 1:
+            scaling = self.fit(market.features, market.corr, decision_rows(self.train))
+            known["normalizer"] = (np.concatenate(scaling)[None], 1)
+        return known
+
+    def play(self, market: Market, candles: Candles, t: int) -> tuple[AccountHistory, int]:
+        """The policy over the decisions up to t in t's segment; its course and first row."""
+        first = int(np.argmax(candles.segment == candles.segment[t]))
+        begin = max(first, t + 1 - TRAIL)
+        tape = make_tape(to_device(market), ((begin, t + 1),))
+        limits = Limits.of(self.market)
+        lanes = make_lanes([0], [0], [self.rate])
+        variables = jax.tree.map(lambda x: x[None], self.variables)
+        path = run_policy(self.policy, t + 1 - begin, variables, tape, lanes, limits)
+        one = jax.tree.map(lambda x: np.asarray(x[0]), path)
+        return next(courses(one, tape, np.zeros(1, int), np.asarray([self.rate]))), begin
+
+
+def agent_way(agent: Agent, train: Stretches | None) -> AgentWay:
+    """The way of a run's chosen seed."""
+    variables = jax.tree.map(lambda x: x[agent.chosen], agent.variables)
+    config = agent.config.market
+    return AgentWay(agent.policy, variables, config, train, config.cost)
+
+
+def strategy_way(strategy: Strategy, config: MarketConfig, delay: int) -> Derive:
+    """What a strategy wants, `delay` rows late."""
+
+    def derive(candles: Candles, t: int) -> dict[str, Known]:
+        weights = strategy.weights(candles, market_of(candles, config))
+        return {"weights": (delayed(weights, candles, delay), 1)}
+
+    return derive
+
+
+def fitted_elsewhere(way: AgentWay, candles: Candles) -> bool:
+    """Whether the constants inside the policy are not those of the training span."""
+    if way.train is None:
+        return False
+    config = way.market
+    market = build_market(candles, config.base_sizing, sizing_rules(config), config.fill, config.delay)
+    wanted = fit_scaling(market.features, market.corr, decision_rows(way.train))
+    stored = way.variables["constants"]["normaliser"]
+    scale = np.where(np.isfinite(wanted.limit), wanted.std, 1.0)
+    drift = np.abs(np.asarray(stored["mean"]) - wanted.mean) / scale
+    return bool((drift > FITTED_NEAR * CLIP).any() or not np.allclose(stored["std"], wanted.std, rtol=10 * FITTED_NEAR))
+
+
+def causality_result(found: set[str], rows: int) -> AuditResult:
+    """The finding of `audit_causality`."""
+    if found:
+        return AuditResult("causality", False, f"knows later candles: {', '.join(sorted(found))}")
+    detail = f"another future after {rows} bars (up, down, none) changed nothing that was known or done before"
+    return AuditResult("causality", True, detail)
+
+
+def audit_rows(ground: EvaluationData, train: Stretches | None, number: int) -> list[int]:
+    """Rows after which the future changes, the whole way each: some inside the span, its last, the end of training."""
+    rows = decision_rows(ground.span)
+    inside = [int(rows[len(rows) * (k + 1) // (number + 1)]) for k in range(number)]
+    ends = [train[-1][1] - 1] if train else []
+    return real_rows(ground, [*inside, int(rows[-1]), *ends])
+
+
+def close_rows(ground: EvaluationData, weights: np.ndarray, number: int) -> list[int]:
+    """Rows for a closer look at a rule: evenly spread over the span and the hours, and where its weights change."""
+    rows, rng = decision_rows(ground.span), np.random.default_rng(0)
+    even = [int(rows[min(len(rows) - 1, len(rows) * k // number + k % 24)]) for k in range(number)]
+    changes = rows[1:][np.any(weights[rows[1:]] != weights[rows[1:] - 1], axis=1)]
+    picked = rng.choice(changes, min(number, len(changes)), replace=False).tolist() if len(changes) else []
+    return real_rows(ground, even + [int(row) for row in picked])
+
+
+def real_rows(ground: EvaluationData, rows: Sequence[int]) -> list[int]:
+    """The rows, moved back to where every symbol has a candle at t and at t + 1."""
+    time = ground.candles.time
+    real = np.all([np.isin(time, raw.time) for raw in ground.raws], axis=0)
+    usable = np.flatnonzero(real[:-1] & real[1:])
+    at = np.searchsorted(usable, rows, side="right") - 1
+    return sorted({int(usable[k]) for k in at if k >= 0})

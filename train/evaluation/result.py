@@ -1,0 +1,17 @@
+"""The result of an audit."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class AuditResult:
+    """What an audit found."""
+
+    name: str
+    passed: bool | None  # None: for information, not judged
+    detail: str
+
+    def to_json(self) -> dict[str, Any]:
+        """As result.json holds it."""
+        return asdict(self)

@@ -1,0 +1,1 @@
+"""PPO and the pathwise gradient, traced end to end."""

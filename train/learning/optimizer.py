@@ -1,0 +1,53 @@
+"""One step of the optimizer, the schedules of the learning rate and of exploration."""
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from train.learning.guard import check_step, select_tree
+from train.learning.state import Hyperparameters, LearnerState
+
+
+def apply_gradients(
+    learned: tuple, grads: dict, loss: jax.Array, runner: LearnerState
+) -> tuple[tuple, jax.Array, jax.Array]:
+    """One step of the optimizer, unless its numbers are bad.
+
+    Args:
+        learned: variables, state of the optimizer, guard.
+        grads: of the parameters.
+        loss: ().
+        runner: of the update.
+
+    Returns:
+        learned; whether the step was taken, () bool; norm of the gradient, ().
+    """
+    variables, opt_state, guard = learned
+    norm = optax.tree.norm(grads)
+    guard, good = check_step(guard, loss, norm, runner.update)
+    steps, after = make_optimizer(runner.hyper).update(grads, opt_state)
+    rate = learning_rate_at(runner.hyper, runner.update)
+    weights = jax.tree.map(lambda w, s: w - rate * s, variables["params"], steps)
+    weights, opt_state = select_tree(good, (weights, after), (variables["params"], opt_state))
+    return ({**variables, "params": weights}, opt_state, guard), good, norm
+
+
+def make_optimizer(hyper: Hyperparameters) -> optax.GradientTransformation:
+    """Clipping by global norm, then Adam; the learning rate is applied outside."""
+    return optax.chain(optax.clip_by_global_norm(hyper.max_grad_norm), optax.scale_by_adam(eps=1e-5))
+
+
+def learning_rate_at(hyper: Hyperparameters, update: jax.Array) -> jax.Array:
+    """Linear from the learning rate to its final share over `total_updates`."""
+    done = jnp.clip(update / hyper.total_updates, 0, 1)
+    return hyper.learning_rate * (1 - done * (1 - hyper.final_learning_rate))
+
+
+def anneal_log_std(variables: dict, hyper: Hyperparameters) -> dict:
+    """Variables with the deviation of the exploration lowered by one update's share of its annealing.
+
+    Noise that the squash bends biases what is learned; what is found with much of it is finished with little.
+    """
+    params = variables["params"]
+    step = jnp.log(hyper.final_std) / hyper.total_updates
+    return {**variables, "params": {**params, "log_std": params["log_std"] + step}}

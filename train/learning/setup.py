@@ -1,0 +1,135 @@
+"""From flags to a learner and its first state."""
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from himari_jax.policies import make_core
+from himari_jax.policies.policy import Policy
+from train.config.ppo import Config
+from train.learning.pathwise import PathwiseLearner
+from train.learning.ppo import Learner, train_chunk
+from train.learning.sharding import Sharding, device_count
+from train.learning.state import Hyperparameters, LearnerState, Sizes
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What learning needs, whatever the market."""
+
+    config: Config
+    params: Any  # of the environment, on the device
+    learner: Learner
+    constants: dict | None  # of the normalizer; None: the identity
+
+    @property
+    def seeds(self) -> list[int]:
+        """Seeds of the policies that train side by side."""
+        return [self.config.run.seed + k for k in range(self.config.run.num_seeds)]
+
+    @property
+    def width(self) -> int:
+        """D."""
+        return int(self.learner.env.observation_space(self.params).shape[0])
+
+
+class Best(NamedTuple):
+    """The best parameters of each seed at the evaluations."""
+
+    variables: dict  # leaves (K, ...)
+    sharpe: jax.Array  # (K,) the score: annual Sharpe ratio on the validation span, or share of a known optimum
+    update: jax.Array  # (K,) int32
+
+
+class TrainState(NamedTuple):
+    """What a checkpoint holds; leaves of the runner have a leading seed axis (K,)."""
+
+    runner: LearnerState
+    best: Best
+
+
+def make_learner(config: Config, env: Any, costly: bool, start: float) -> Learner:
+    """The learner with the policy that the flags name.
+
+    Args:
+        config: flags.
+        env: a gymnax environment with `num_assets`.
+        costly: whether trading costs something there.
+        start: multiplier at the start, unless the flags say one.
+    """
+    policy = config.policy
+    core, heads = make_core(
+        policy.policy,
+        hidden_dim=config.hidden_dim(env.num_assets),
+        num_layers=policy.num_layers,
+        lstm_hidden_dim=policy.lstm_hidden_dim,
+        lstm_num_layers=policy.lstm_num_layers,
+    )
+    ppo = config.ppo
+    sizes = Sizes(
+        num_envs=config.num_envs,
+        rollout_steps=ppo.rollout_steps,
+        update_epochs=ppo.update_epochs,
+        num_minibatches=ppo.num_minibatches,
+        episode_steps=ppo.episode_steps,
+        clip_value=ppo.clip_value,
+        lookahead=config.lookahead,
+        num_devices=device_count(config.run.devices),
+    )
+    first = policy.initial_multiplier or start
+    kind = PathwiseLearner if ppo.algorithm == "pathwise" else Learner
+    return kind(env, Policy(core, env.num_assets, heads, config.initial_log_std(costly), first), sizes)
+
+
+def hyperparameters(config: Config) -> Hyperparameters:
+    """The traced scalars."""
+    ppo = config.ppo
+    values = {name: getattr(ppo, name) for name in Hyperparameters._fields if name != "total_updates"}
+    return Hyperparameters(total_updates=jnp.float32(config.total_updates), **jax.tree.map(jnp.float32, values))
+
+
+def first_state(session: Setup) -> Any:
+    """A function without arguments that makes the state before the first update (traceable)."""
+    learner, config = session.learner, session.config
+    init_policy = jax.jit(partial(learner.init_policy, width=session.width, constants=session.constants))
+    init = jax.jit(jax.vmap(learner.init, in_axes=(0, None, None, 0)))
+
+    def make() -> TrainState:
+        keys = jnp.stack([jax.random.split(jax.random.key(seed)) for seed in session.seeds])  # (K, 2)
+        policies = [init_policy(key) for key in keys[:, 0]]
+        variables = jax.tree.map(lambda *leaves: jnp.stack(leaves), *policies)
+        runner = init(keys[:, 1], session.params, hyperparameters(config), variables)
+        return TrainState(runner, no_best(runner))
+
+    return make
+
+
+def no_best(runner: LearnerState) -> Best:
+    """Nothing evaluated yet."""
+    seeds = runner.update.shape[0]
+    copies = jax.tree.map(jnp.array, runner.variables)
+    return Best(copies, jnp.full(seeds, -jnp.inf), jnp.zeros(seeds, jnp.int32))
+
+
+def compile_chunk(session: Setup, runner: LearnerState, params: Any, sharding: Sharding | None = None) -> Any:
+    """The jitted chunk of updates for all seeds, compiled: (runner, params, count) -> (runner, metrics).
+
+    Args:
+        session: of the run.
+        runner: as it lies on the devices.
+        params: of the environment, likewise.
+        sharding: None on a single device.
+    """
+    chunk = jax.vmap(partial(train_chunk, session.learner), in_axes=(0, None, None))
+    pinned: dict[str, Any] = {}
+    if sharding is not None:  # left to itself, the compiler would lay out what comes back as it likes
+        lies = sharding.of_state(runner)
+        pinned = {
+            "in_shardings": (lies, sharding.replicated, sharding.replicated),
+            "out_shardings": (lies, sharding.replicated),
+        }
+    return jax.jit(chunk, donate_argnums=0, **pinned).lower(runner, params, np.int32(1)).compile()

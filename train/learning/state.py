@@ -1,0 +1,86 @@
+"""What learning carries from update to update, and what shapes it."""
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+
+from train.learning.guard import Guard
+from train.learning.losses import LossTerms
+from train.learning.rollout import RolloutState
+
+BLOCKS = 8  # the shuffle stays inside this many blocks of environments, so that devices need not exchange them
+
+
+class Hyperparameters(NamedTuple):
+    """What a sweep may vary: traced scalars, () each."""
+
+    learning_rate: jax.Array
+    final_learning_rate: jax.Array  # share of the learning rate that is left at the end
+    total_updates: jax.Array  # over which the learning rate is annealed
+    gamma: jax.Array
+    gae_lambda: jax.Array
+    clip_eps: jax.Array
+    ent_coef: jax.Array
+    vf_coef: jax.Array
+    max_grad_norm: jax.Array
+    final_std: jax.Array  # share of the exploration's deviation that annealing leaves at the end
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """What shapes the program; static."""
+
+    num_envs: int
+    rollout_steps: int
+    update_epochs: int
+    num_minibatches: int
+    episode_steps: int
+    clip_value: bool = False
+    lookahead: int = 0  # bars over which an action is compared with the mean action; 0: with the value
+    num_devices: int = 1
+
+    @property
+    def steps_per_update(self) -> int:
+        """S * B."""
+        return self.num_envs * self.rollout_steps
+
+    @property
+    def slots(self) -> int:
+        """The most time limits an environment can meet in a rollout."""
+        return -(-self.rollout_steps // self.episode_steps)
+
+    @property
+    def blocks(self) -> int:
+        """Blocks of environments inside which minibatches are drawn: on 2, 4 and 8 devices mostly those of one."""
+        per_minibatch = self.num_envs // self.num_minibatches
+        most = min(max(BLOCKS, self.num_devices), per_minibatch)
+        fitting = [n for n in range(most, 0, -1) if per_minibatch % n == 0]
+        return next((n for n in fitting if n % self.num_devices == 0), fitting[0])
+
+
+class LearnerState(NamedTuple):
+    """Everything that training needs to go on: the checkpoint, whole."""
+
+    variables: dict  # params (learned) and constants (the normalizer's)
+    opt_state: Any
+    players: RolloutState
+    key: jax.Array  # () shuffles
+    update: jax.Array  # () int32, updates done
+    reward_scale: jax.Array  # () 1 / root mean square of the rewards of the first rollout
+    hyper: Hyperparameters
+    guard: Guard  # steps of the optimizer that were not taken
+
+
+class Metrics(NamedTuple):
+    """What a chunk tells the host, () each, means over its updates."""
+
+    reward: jax.Array  # mean reward of a step, unscaled
+    episodes: jax.Array  # episodes that ended
+    terminated: jax.Array  # share of them that ended in ruin
+    explained_variance: jax.Array  # of the returns by the value
+    log_std: jax.Array  # mean over assets
+    grad_norm: jax.Array  # before clipping
+    first_ratio_error: jax.Array  # largest |ratio - 1| in the first minibatch of an update: 0 up to rounding
+    skipped: jax.Array  # steps of the optimizer that were not taken
+    terms: LossTerms  # means over minibatches

@@ -1,0 +1,1 @@
+"""Training on markets with a known optimum, and how near it comes."""

@@ -1,0 +1,45 @@
+"""The verdict on a market with nothing to find: the same words, on a year of its bars."""
+
+from typing import Any
+
+import numpy as np
+
+from himari_jax import metrics
+from himari_jax.metrics import zero_if_nan
+from train.evaluation.summary import summarize
+from train.oracles.scoring import OraclePath as OraclePath
+from train.simulation.engine import AccountHistory
+from train.simulation.simulator import SpanHistories
+
+BARS_PER_YEAR = 8760.0
+NUM_SAMPLES = 400  # of the bootstrap
+
+
+def null_verdict(course: OraclePath) -> dict[str, Any]:
+    """Verdict, Sharpe ratio and spread of a policy against cash, buy_and_hold and constant; no costs.
+
+    Args:
+        course: of the policy, one asset.
+    """
+    weights, market = course.weights.astype(np.float64), course.returns.astype(np.float64)
+    agent = account(weights, course.multiplier, market)
+    late = account(np.vstack([weights[:1], weights[:-1]]), course.multiplier, market)
+    rules = {"cash": 0.0, "buy_and_hold": 1.0, "constant": float(weights.mean())}
+    baselines = {name: account(np.full_like(weights, w), None, market) for name, w in rules.items()}
+    liquidated = np.zeros(len(weights), bool)
+    played = SpanHistories([agent], late, baselines, baselines, liquidated, BARS_PER_YEAR)
+    own = np.array([zero_if_nan(metrics.sharpe(agent.returns, 1.0))])
+    result, _ = summarize(played, 0, [0], own, NUM_SAMPLES)
+    return {
+        "verdict": result["verdict"],
+        "sharpe": zero_if_nan(result["agent"]["sharpe"]),
+        "sharpe_difference": result["agent"]["sharpe_difference"],
+    }
+
+
+def account(weights: np.ndarray, multiplier: np.ndarray | None, market: np.ndarray) -> AccountHistory:
+    """What weights (S, 1) earn without costs."""
+    gain = weights * market
+    traded = np.diff(weights, axis=0, prepend=0.0)
+    said = weights if multiplier is None else multiplier
+    return AccountHistory(said, weights, traded, np.zeros(len(weights)), gain, gain[:, 0])

@@ -1,0 +1,171 @@
+"""The report of a run on a market with a known optimum: the learned policy beside the best one."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from envs.oracles.oracle import Oracle
+from train.artifacts.files import write_text
+from train.artifacts.run_folder import stored_json
+from train.oracles.scoring import OraclePath
+from train.reporting.figure import IN_ORDER, SERIES, Figure, axis, figures, line, packed
+from train.reporting.page import pairs, row, table
+from train.reporting.plots import PANELS, small
+from train.reporting.report import document, made_by
+from train.reporting.run_files import read_metrics
+
+DIAGONAL = 2  # points of a straight line
+
+
+def write_oracle_report(folder: Path, env: Oracle, course: OraclePath) -> None:
+    """Writes `report.html` beside a `result.json` with `oracle` in it.
+
+    Args:
+        folder: of the run.
+        env: the market.
+        course: the policy that is shown, on one path.
+
+    Raises:
+        InputError: a file of the run is damaged.
+        StorageError: it could not be written.
+    """
+    result = json.loads((folder / "result.json").read_text())
+    config, metrics = stored_json(folder), read_metrics(folder)
+    sections = [
+        ("Learned and best", figures(policy_figures(result, env, course), "pair")),
+        ("Seeds", seeds(result)),
+        ("Training", figures(training(result, metrics), "grid")),
+        ("Settings", pairs(result["parameters"]) + pairs(config["flags"]["ppo"]) + pairs(result["timings"])),
+    ]
+    title = f"{result['env']}: {headline(result)}"
+    write_text(folder / "report.html", document(title, top(result), sections, made_by(config, folder.name)))
+
+
+def headline(result: Mapping[str, Any]) -> str:
+    """How near it came."""
+    block = result["oracle"]
+    return f"regret {block['regret']:.1e}" if block["ratio"] is None else f"{block['ratio']:.1%} of the optimum"
+
+
+def top(result: Mapping[str, Any]) -> str:
+    """The market and the outcome, in words."""
+    block = result["oracle"]
+    what = f"{result['env']}, policy {result['policy']}, last iterate, seed {result['shown_seed']}"
+    reason = (
+        f"{block['value']:.4e} of utility per bar; the best policy has {block['optimum']:.4e}, "
+        f"{block['naive_name']} {block['naive']:.4e}"
+    )
+    return (
+        f'<p class="what">{escape(what)}</p><h1>{escape(headline(result))}</h1><p class="reason">{escape(reason)}.</p>'
+        f"<p>Turnover per bar {block['turnover']:.4g}, of the best policy {block['optimal_turnover']:.4g}. "
+        "Both play on the same paths; what counts is the mean that the simulator knows, not what a path happened to "
+        "pay.</p>"
+    )
+
+
+def policy_figures(result: Mapping[str, Any], env: Oracle, course: OraclePath) -> Iterator[Figure | None]:
+    """Weights over time, and over what is seen or against the best ones."""
+    bars = np.arange(len(course.weights), dtype=np.float64)
+    lines = []
+    for n in range(course.weights.shape[1]):
+        of = f" {n + 1}" if course.weights.shape[1] > 1 else ""
+        color = SERIES[n % len(SERIES)]
+        lines.append(bar_line(f"best{of}", bars, course.best[:, n], color, dash="dot", width=1.6))
+        lines.append(bar_line(f"learned{of}", bars, course.weights[:, n], color, width=2.2))
+    layout = {"xaxis": axis("bar", type="linear"), "yaxis": axis("weight"), "legend": IN_ORDER}
+    label = f"Weights of the learned and of the best policy over {len(bars)} bars of one path."
+    yield Figure("One path", label, lines, layout, "The best policy on its own course, on the same path.", height=360)
+    yield over_what_is_seen(env, course) if env.plot_axis else None
+    if np.ptp(course.instead) > 0:
+        yield against_the_best(course)
+
+
+def bar_line(name: str, bars: np.ndarray, values: np.ndarray, color: str, **more: Any) -> dict[str, Any]:
+    """A curve over bars."""
+    return {**line(name, bars, values, color, **more), "hovertemplate": "%{y:.4g} at bar %{x:d}"}
+
+
+def over_what_is_seen(env: Oracle, course: OraclePath) -> Figure:
+    """Weights over the first number of the observation."""
+    seen = course.seen[:, 0]
+    marks = [
+        dots("best in its place", seen, course.instead[:, 0], "--b3"),
+        dots("learned", seen, course.weights[:, 0], "--agent"),
+    ]
+    layout = {
+        "xaxis": axis(env.plot_axis, type="linear"),
+        "yaxis": axis("weight"),
+        "legend": IN_ORDER,
+    }
+    label = f"Weights over {env.plot_axis}: learned, and what the best policy would hold there."
+    return Figure("Over what is seen", label, marks, layout, "", height=360)
+
+
+def against_the_best(course: OraclePath) -> Figure:
+    """Learned weights against those that the best policy would take there; on the diagonal they agree."""
+    best, learned = course.instead[:, 0], course.weights[:, 0]
+    ends = np.linspace(min(best.min(), learned.min()), max(best.max(), learned.max()), DIAGONAL)
+    marks = [
+        {**bar_line("equal", ends, ends, "--b0", dash="dash"), "hoverinfo": "skip"},
+        dots("a bar", best, learned, "--agent"),
+    ]
+    layout = {
+        "xaxis": axis("best weight in its place", type="linear"),
+        "yaxis": axis("learned weight"),
+        "legend": IN_ORDER,
+    }
+    share = float(np.corrcoef(best, learned)[0, 1]) if np.ptp(learned) > 0 else float("nan")
+    return Figure(
+        "Against the best", f"Correlation {share:.3f}.", marks, layout, f"Correlation {share:.3f}.", height=360
+    )
+
+
+def dots(name: str, x: np.ndarray, y: np.ndarray, color: str) -> dict[str, Any]:
+    """Points."""
+    return {
+        "type": "scatter",
+        "mode": "markers",
+        "name": escape(name),
+        "x": packed(x),
+        "y": packed(y),
+        "marker": {"color": f"var({color})", "size": 5, "opacity": 0.6},
+        "hovertemplate": "%{y:.4g} at %{x:.4g}",
+    }
+
+
+def training(result: Mapping[str, Any], metrics: Sequence[Mapping[str, Any]]) -> Iterator[Figure | None]:
+    """The score over steps, and what PPO measured."""
+    by_seed = [line.get("ratio_by_seed") or [] for line in metrics]
+    steps = [line.get("steps") for line in metrics]
+    found = {
+        f"seed {block['seed']}": [x[k] if k < len(x) else None for x in by_seed]
+        for k, block in enumerate(result["seeds"])
+    }
+    of = "Share of the optimum" if result["oracle"]["ratio"] is not None else "Utility per bar"
+    yield small(of, steps, found, "")
+    if result["algorithm"] != "ppo":
+        return  # the rest is PPO's own
+    for title, keys in PANELS.items():
+        yield small(title, steps, {label: [line.get(key) for line in metrics] for key, label in keys.items()}, "")
+
+
+def seeds(result: Mapping[str, Any]) -> str:
+    """A row for each seed."""
+    heads = ["", "value", "standard error", "share of the optimum", "regret", "turnover", "mean weights"]
+    rows = [
+        row(
+            f"seed {block['seed']}",
+            f"{block['value']:.4e}",
+            f"{block['error']:.0e}",
+            "-" if block["ratio"] is None else f"{block['ratio']:.4f}",
+            f"{block['regret']:.2e}",
+            f"{block['turnover']:.4g}",
+            " ".join(f"{x:.3f}" for x in block["weights"]),
+        )
+        for block in result["seeds"]
+    ]
+    return table(heads, rows, "Shown above: the median seed.", "numbers")

@@ -1,0 +1,173 @@
+"""What a run prints at its end."""
+
+import math
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from train.config.ppo import Config
+
+COLUMNS = (
+    "Sharpe",
+    "95 % interval",
+    "Sortino",
+    "CAGR",
+    "max DD",
+    "turnover/y",
+    "exposure",
+    "win rate",
+    "Herfindahl",
+    "divers.",
+)
+WIDTH = 118  # of tables where the output is not a terminal
+
+
+def print_result(result: dict[str, Any], config: Config, folder: Path) -> None:
+    """The table, the verdict and what to do next."""
+    out = console()
+    out.print()
+    # A narrow terminal gets two tables: a number cut in half is no number.
+    parts = (COLUMNS,) if out.width >= WIDTH else (COLUMNS[:5], COLUMNS[5:])
+    for part in parts:
+        out.print(table(result, part))
+    for line in summary(result, config):
+        out.print(line, soft_wrap=True, style="bold" if line.startswith(result["verdict"]["word"]) else None)
+    out.print(f"next: open {folder}/report.html; numbers in result.json and equity.parquet", soft_wrap=True)
+
+
+def table(result: dict[str, Any], columns: tuple[str, ...]) -> Table:
+    """The agent and the baselines, a row each, with some of the columns."""
+    name = result.get("span", "test")
+    span = result["spans"][name]
+    kind = "SYNTHETIC " if result["synthetic"] else ""
+    called = f"{name} span" if name.isalpha() else "span"
+    title = f"{kind}{' '.join(result['symbols'])}, {called} {span[0][0][:10]} to {span[-1][1][:10]}, costs included"
+    grid = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    grid.add_column("", no_wrap=True)
+    for name in columns:
+        grid.add_column(name, justify="right", no_wrap=True)
+    rows = {f"agent ({result['policy']})": result["agent"], **result["baselines"]}
+    for name, block in rows.items():
+        texts = dict(zip(COLUMNS, cells(block), strict=True))
+        grid.add_row(name, *(texts[column] for column in columns), style="bold" if block is result["agent"] else None)
+    return grid
+
+
+def cells(block: dict[str, Any]) -> list[str]:
+    """The numbers of a row as text."""
+    low, high = block["sharpe_interval"]
+    return [
+        number(block["sharpe"], "{:.2f}"),
+        "-" if low is None else f"{low:.2f} to {high:.2f}",
+        number(block["sortino"], "{:.2f}"),
+        number(block["cagr"], "{:.1%}"),
+        number(block["max_drawdown"], "{:.1%}"),
+        number(block["turnover"], "{:.1f}"),
+        number(block["exposure"], "{:.2f}"),
+        number(block["win_rate_bar"], "{:.1%}"),
+        number(block["herfindahl"], "{:.2f}"),
+        number(block["diversification"], "{:.2f}"),
+    ]
+
+
+def number(value: float | None, form: str) -> str:
+    """A number as text, a dash where it is undefined."""
+    return "-" if value is None else form.format(value)
+
+
+def summary(result: dict[str, Any], config: Config) -> list[str]:
+    """The lines under the table of a run."""
+    timing = result["timings"]
+    speed = timing["steps_per_second"]
+    pace = f" ({speed:,.0f} steps/s)" if speed else ""
+    return [
+        *judgment(result, config.market.initial_capital),
+        f"trained {timing['steps']:,} steps in {timing['train_seconds']:.1f} s{pace} on {timing['device']}; "
+        f"compiling {timing['compile_seconds']:.1f} s, data {timing['data_seconds']:.1f} s; "
+        f"peak memory {timing['peak_memory_mb']:,.0f} MB",
+    ]
+
+
+def judgment(result: dict[str, Any], capital: float) -> list[str]:
+    """What the numbers mean, and the verdict."""
+    difference = result["agent"]["sharpe_difference"]
+    low, high = (number(x, "{:+.2f}") for x in difference["interval"])
+    lines = [
+        "",
+        f"Sharpe minus {difference['baseline']}'s (the best baseline): {number(difference['value'], '{:+.2f}')}, "
+        f"95 % interval {low} to {high} (paired stationary bootstrap)",
+        f"the smallest Sharpe that this sample could confirm: {number(result['minimum_detectable_sharpe'], '{:.2f}')}",
+        f"one bar later: Sharpe {number(result['delay']['sharpe'], '{:.2f}')}",
+        f"{capital:,.0f} became {capital * result['agent']['final_equity']:,.0f}",
+    ]
+    seeds = result["across_seeds"]
+    if seeds:
+        alarm = "; ALARM: the seeds collapsed into one policy" if seeds["collapsed"] else ""
+        lines.append(
+            f"{len(result['seeds'])} seeds: Sharpe mean {seeds['sharpe_mean']:.2f}, inter-quartile mean "
+            f"{seeds['sharpe_iqm']:.2f}, deviation {seeds['sharpe_std']:.2f}; correlation of positions "
+            f"{seeds['position_correlation']:.2f}{alarm}; shown: seed {result['chosen_seed']}, best on validation"
+        )
+    lines += [f"advice: {text}" for text in result["advice"]]
+    verdict = result["verdict"]
+    return [*lines, "", f"{verdict['word']}: {verdict['reason']}", ""]
+
+
+def print_backtest(result: dict[str, Any], rows: Sequence[dict[str, Any]], capital: float) -> None:
+    """Table, sensitivity to cost and delay, audits and verdict of one policy.
+
+    Args:
+        result: as result.json.
+        rows: of the grid on the whole span.
+        capital: money at the start.
+    """
+    out = console()
+    out.print()
+    out.print(f"{result['name']}", style="bold")
+    parts = (COLUMNS,) if out.width >= WIDTH else (COLUMNS[:5], COLUMNS[5:])
+    for part in parts:
+        out.print(table(result, part))
+    out.print()
+    out.print(sensitivity(result, rows))
+    out.print()
+    for audit in result["audits"]:
+        mark = {True: "passed", False: "FAILED", None: "info"}[audit["passed"]]
+        out.print(f"audit {audit['name']}: {mark}: {audit['detail']}", soft_wrap=True)
+    for line in judgment(result, capital):
+        out.print(line, soft_wrap=True, style="bold" if line.startswith(result["verdict"]["word"]) else None)
+
+
+def sensitivity(result: dict[str, Any], rows: Sequence[dict[str, Any]]) -> Table:
+    """Sharpe at every cost and delay, minus that of the best baseline where it has rows."""
+    best = result["agent"]["sharpe_difference"]["baseline"]
+    own = [r for r in rows if r["policy"] == result["name"] and r["seed"] in (None, result["chosen_seed"])]
+    beside = {(r["cost"], r["delay"]): r["sharpe"] for r in rows if r["policy"] == best and r["seed"] is None}
+    costs, delays = sorted({r["cost"] for r in own}), sorted({r["delay"] for r in own})
+    title = f"Sharpe by cost and delay (in brackets: minus {best}'s)"
+    grid = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    grid.add_column("", no_wrap=True)
+    for cost in costs:
+        grid.add_column(f"{cost:g} bp", justify="right", no_wrap=True)
+    found = {(r["cost"], r["delay"]): r["sharpe"] for r in own}
+    for delay in delays:
+        texts = []
+        for cost in costs:
+            value, other = zero(found[cost, delay]), beside.get((cost, delay))
+            texts.append(f"{value:.2f}" + ("" if other is None else f" ({value - zero(other):+.2f})"))
+        late = f"{delay} bar{'s' if delay > 1 else ''} late"
+        grid.add_row(late if delay else "on time", *texts)
+    return grid
+
+
+def zero(value: float) -> float:
+    """A Sharpe ratio without deviation counts as 0."""
+    return 0.0 if math.isnan(value) else value
+
+
+def console() -> Console:
+    """Standard output; wide enough for tables where it is no terminal."""
+    return Console(width=None if sys.stdout.isatty() else WIDTH, highlight=False, markup=False)

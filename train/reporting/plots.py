@@ -1,0 +1,304 @@
+"""The figures of a report as plain plotly descriptions: thinned, escaped, colors left to the page's theme."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from html import escape
+from itertools import cycle
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from train.reporting.figure import (
+    BASELINES,
+    IN_ORDER,
+    MOST_POINTS,
+    SERIES,
+    Figure,
+    axis,
+    line,
+    packed,
+    style,
+    thin,
+    thinned,
+)
+
+MOST_PRICES = 12  # symbols drawn with their price
+ROLLING_DAYS = 30
+NUM_BINS = 81
+PANELS = {
+    "Return per episode": {"episode_return": "return"},
+    "Approximate KL of an update": {"approx_kl": "KL"},
+    "Entropy and log deviation of the policy": {"entropy": "entropy", "log_std": "log deviation"},
+    "Variance explained by the value head": {"explained_variance": "share"},
+    "Loss of the policy": {"policy_loss": "policy"},
+    "Loss of the value head": {"value_loss": "value"},
+}
+
+
+def curves(frame: pl.DataFrame) -> dict[str, np.ndarray]:
+    """Equity of the agent and of each baseline by name, the agent last so that it is drawn on top."""
+    found = {c.removeprefix("baseline_"): frame[c].to_numpy() for c in frame.columns if c.startswith("baseline_")}
+    return {**found, "agent": frame["equity"].to_numpy()}
+
+
+def epoch(frame: pl.DataFrame) -> np.ndarray:
+    """`time` as epoch ms, (L,)."""
+    return frame["time"].dt.epoch("ms").to_numpy()
+
+
+def returns(equity: np.ndarray) -> np.ndarray:
+    """Simple returns per bar of an equity that starts from 1, (L,)."""
+    return equity / np.concatenate([[1.0], equity[:-1]]) - 1
+
+
+def equity(frame: pl.DataFrame) -> Figure:
+    """What one unit became, agent and baselines."""
+    time, found = epoch(frame), curves(frame)
+    lines = [line(name, time, values, **style(name, i)) for i, (name, values) in enumerate(found.items())]
+    ends = ", ".join(f"{name} {values[-1]:.2f}" for name, values in reversed(found.items()))
+    layout = {"yaxis": axis("equity, 1 at the start", tickformat=".3~g")}
+    label = f"Equity over the test span; one unit became: {ends}."
+    caption = "Costs included, same account for all." + thinned(len(frame))
+    positive = all(values.min() > 0 for values in found.values())
+    return Figure("Equity", label, lines, layout, caption, positive, 440)
+
+
+def drawdown(frame: pl.DataFrame, best: str | None = None) -> Figure:
+    """Loss from the highest equity so far: `E / cummax(E) - 1`, the start included."""
+    time, found = epoch(frame), curves(frame)
+    falls = {name: v / np.maximum(np.maximum.accumulate(v), 1.0) - 1 for name, v in found.items()}
+    lines = [line(name, time, v, form=".1%", **style(name, i)) for i, (name, v) in enumerate(falls.items())]
+    shown = {"agent", best, "base", "buy_and_hold"}
+    for name, trace in zip(falls, lines, strict=True):
+        trace["visible"] = True if name in shown else "legendonly"
+    worst = ", ".join(f"{name} {values.min():.1%}" for name, values in reversed(falls.items()))
+    layout = {"yaxis": axis("below the highest so far", tickformat=".0%")}
+    caption = "" if set(falls) <= shown else "A name in the legend shows or hides its curve; the pale ones are hidden."
+    return Figure("Drawdown", f"Drawdown over the test span; the deepest: {worst}.", lines, layout, caption)
+
+
+def weights(frame: pl.DataFrame) -> Figure | None:
+    """Share of equity in each asset over time, stacked."""
+    names = [c for c in frame.columns if c.startswith("weight_")]
+    if not names:
+        return None
+    time, held = epoch(frame), {c.removeprefix("weight_"): frame[c].to_numpy() for c in names}
+    share = max(MOST_POINTS // len(names), 4)
+    rows = np.unique(np.concatenate([thin(values, share) for values in held.values()]))
+    more = {"stackgroup": "one", "width": 0.8, "form": ".1%"}
+    colors = cycle(SERIES)
+    lines = [line(name, time[rows], v[rows], next(colors), **more) for name, v in held.items()]
+    means = ", ".join(f"{name} {values.mean():.1%}" for name, values in held.items())
+    layout = {"yaxis": axis("share of equity", tickformat=".0%", rangemode="tozero")}
+    caption = f"Mean: {means}; the rest is cash." + thinned(len(frame))
+    label = f"Weights of the agent over time as areas; mean {means}."
+    return Figure("Weights over time", label, lines, layout, caption)
+
+
+def position(frame: pl.DataFrame, prices: pl.DataFrame, symbol: str) -> Figure | None:
+    """Price of an asset above, the agent's weight in it below."""
+    column = f"weight_{symbol}"
+    if symbol not in prices.columns or column not in frame.columns:
+        return None
+    shown = prices.filter(pl.col("time").dt.epoch("ms").is_between(*epoch(frame)[[0, -1]].tolist()))
+    if not len(shown):
+        return None
+    held = frame[column].to_numpy()
+    area = {"yaxis": "y2", "fill": "tozeroy", "form": ".1%", "width": 0.8}
+    lines = [
+        line("price", epoch(shown), shown[symbol].to_numpy(), "--b3", form=",.6~g"),
+        line("weight", epoch(frame), held, "--agent", **area),
+    ]
+    layout = {
+        "yaxis": axis("price", domain=[0.4, 1], tickformat=",~r"),
+        "yaxis2": axis("weight", domain=[0, 0.32], tickformat=".0%", rangemode="tozero"),
+        "xaxis": {"anchor": "y2"},
+        "showlegend": False,
+    }
+    label = f"Close of {symbol} over the test span and the agent's weight in it, mean {held.mean():.1%}."
+    return Figure(f"Position against price: {symbol}", label, lines, layout, height=400)
+
+
+def rolling_sharpe(frame: pl.DataFrame, bars_per_year: float, best: str | None) -> Figure | None:
+    """Annual Sharpe ratio of the last 30 days, agent and best baseline."""
+    window = round(ROLLING_DAYS / 365 * bars_per_year)
+    if window < 2 or len(frame) <= window:
+        return None
+    time, lines, found = epoch(frame)[window - 1 :], [], curves(frame)
+    for name in dict.fromkeys(["agent", best or "agent"]):  # the thin line lies on the thick one
+        r = pl.Series(returns(found[name]))
+        deviation = r.rolling_std(window).to_numpy()[window - 1 :]
+        mean = r.rolling_mean(window).to_numpy()[window - 1 :]
+        ratio = np.divide(mean, deviation, out=np.full(len(mean), np.nan), where=deviation > 1e-12)
+        if np.isfinite(ratio).any():
+            look = {**style(name), "width": 1.6, "form": ".2f"}
+            lines.append(line(name, time, ratio * math.sqrt(bars_per_year), **look))
+    if not lines or lines[0]["name"] != "agent":
+        return None
+    title = f"Rolling Sharpe, {ROLLING_DAYS} days"
+    caption = f"Annual, over {window:,} bars each; one month says little: swings of several units are noise."
+    label = f"Annual Sharpe ratio of the last {ROLLING_DAYS} days: {', '.join(x['name'] for x in lines)}."
+    return Figure(title, label, lines, {"yaxis": axis("Sharpe, annual", zeroline=True), "legend": IN_ORDER}, caption)
+
+
+def distribution(frame: pl.DataFrame, best: str | None) -> Figure | None:
+    """Histogram of the returns per bar, counts on a log scale."""
+    found = {name: returns(values) for name, values in curves(frame).items() if name in ("agent", best)}
+    found = {name: r for name, r in found.items() if r.std() > 0}
+    if "agent" not in found:
+        return None
+    together = np.concatenate(list(found.values()))
+    edges = np.linspace(together.min(), together.max(), NUM_BINS + 1)
+    lines = []
+    for name, r in found.items():
+        count = np.histogram(r, edges)[0].astype(float)
+        count[count == 0] = np.nan
+        look = {"form": ",d", "hovertemplate": "%{y:,d} bars near %{x:.2%}"}
+        trace = line(name, np.zeros(NUM_BINS), count, style(name)["color"], width=1.8, **look)
+        trace["x"] = packed((edges[:-1] + edges[1:]) / 2)
+        trace["line"]["shape"] = "hvh"
+        lines.append(trace)
+    r = found["agent"]
+    z = (r - r.mean()) / r.std()
+    shape = f"skewness {np.mean(z**3):.2f}, kurtosis {np.mean(z**4):.1f} (normal: 3)"
+    facts = f"Agent: deviation {r.std(ddof=1):.3%}, worst bar {r.min():.2%}, best bar {r.max():.2%}, {shape}."
+    layout = {
+        "xaxis": axis("return of a bar", type="linear", tickformat=".1%"),
+        "yaxis": axis("bars (log scale)", type="log", dtick=1, tickformat=",d"),
+    }
+    return Figure("Distribution of returns", f"Histogram of returns per bar. {facts}", lines, layout, facts)
+
+
+def histogram_of_samples(samples: np.ndarray, baseline: str, interval: Sequence[float]) -> Figure | None:
+    """Bootstrap distribution of the paired Sharpe difference, with 0 and the interval."""
+    values = np.asarray(samples, np.float64).ravel()
+    values = values[np.isfinite(values)]
+    if len(values) < 2:
+        return None
+    count, edges = np.histogram(values, 60)
+    middle = packed((edges[:-1] + edges[1:]) / 2, "f8")
+    bars = {"type": "bar", "x": middle, "y": packed(count, "i4"), "marker": {"color": "var(--agent)"}}
+    bars["hovertemplate"] = "%{y:,d} resamples near %{x:+.2f}<extra></extra>"
+    marks = [rule(x, "--soft", "dash") for x in interval] + [rule(0.0, "--ink", "solid")]
+    layout = {
+        "xaxis": axis(f"Sharpe of the agent minus that of {baseline}", type="linear", tickformat=".2~f"),
+        "yaxis": axis("resamples"),
+        "shapes": marks,
+        "bargap": 0,
+        "showlegend": False,
+    }
+    above = f"{np.mean(values > 0):.1%} of {len(values):,} resamples lie above 0"
+    caption = f"{above}. Dashed: the 95 % interval, {interval[0]:+.2f} to {interval[1]:+.2f}; solid: no difference."
+    title = "Bootstrap of the difference"
+    return Figure(title, f"Histogram of the paired Sharpe difference to {baseline}; {caption}", [bars], layout, caption)
+
+
+def rule(x: float, color: str, dash: str) -> dict[str, Any]:
+    """A vertical line through a plot."""
+    stroke = {"color": f"var({color})", "width": 1.5, "dash": dash}
+    return {"type": "line", "x0": x, "x1": x, "y0": 0, "y1": 1, "yref": "paper", "line": stroke}
+
+
+def forest(title: str, blocks: Mapping[str, Mapping[str, Any]], caption: str = "") -> Figure | None:
+    """Sharpe ratio and its 95 % interval, a row for each name; the first is marked.
+
+    Args:
+        title: of the plot.
+        blocks: by name, with `sharpe` and `sharpe_interval`; undefined is drawn at 0.
+        caption: under it.
+    """
+    known = {name: b.get("sharpe_interval") or [None] for name, b in blocks.items()}
+    rows = {name: (b.get("sharpe") or 0.0, *known[name]) for name, b in blocks.items() if None not in known[name]}
+    if not rows:
+        return None
+    names, (value, low, high) = [escape(name) for name in rows], np.array(list(rows.values())).T
+    colors = ["var(--agent)"] + ["var(--soft)"] * (len(rows) - 1)
+    hover = "%{y}: %{x:.2f}<extra></extra>"
+    points = []
+    for i, (name, color) in enumerate(zip(names, colors, strict=True)):
+        ends = {"array": [high[i] - value[i]], "arrayminus": [value[i] - low[i]], "color": color}
+        marker = {"color": color, "size": 11, "symbol": "diamond" if i else "circle"}
+        trace = {"type": "scatter", "mode": "markers", "x": [value[i]], "y": [name], "hovertemplate": hover}
+        points.append({**trace, "marker": marker, "error_x": ends})
+    layout = {
+        "xaxis": axis("annual Sharpe, 95 % interval", type="linear", tickformat=".2~f"),
+        "yaxis": {"type": "category", "autorange": "reversed", "automargin": True, "fixedrange": True},
+        "shapes": [rule(0.0, "--ink", "solid")],
+        "showlegend": False,
+    }
+    spoken = "; ".join(f"{name} {v:.2f} ({a:.2f} to {b:.2f})" for name, (v, a, b) in rows.items())
+    return Figure(title, f"Sharpe and interval: {spoken}.", points, layout, caption, height=90 + 30 * len(rows))
+
+
+def sensitivity(backtest: pl.DataFrame, by: str, other: float, agent: str | None) -> Figure | None:
+    """Sharpe against cost (at a delay) or delay (at a cost), mean of seeds and windows; bars show their spread.
+
+    Args:
+        backtest: with `policy`, `cost` (bps), `delay` (bars), `sharpe`.
+        by: "cost" or "delay".
+        other: value of the one that is held.
+        agent: policy that is marked; None: every one that is no baseline.
+    """
+    held = {"cost": "delay", "delay": "cost"}[by]
+    rows = backtest.filter((pl.col(held) == other) & pl.col("sharpe").is_not_null() & pl.col("sharpe").is_not_nan())
+    if rows[by].n_unique() < 2:
+        return None
+    s = pl.col("sharpe")
+    points = rows.group_by("policy", by).agg(s.mean(), low=s.min(), high=s.max()).sort("policy", by)
+    own = {agent} if agent else set(points["policy"]) - set(BASELINES)
+    parts = {str(name): part for (name,), part in points.group_by("policy", maintain_order=True)}
+    order = sorted(parts, key=lambda name: name in own)
+    lines = [against(name, parts[name], by, i, name in own) for i, name in enumerate(order)]
+    unit = {"cost": "bps of the traded value", "delay": "bars"}
+    at = f"at a {held} of {other:g} {unit[held]}"
+    layout = {
+        "xaxis": axis(f"{by}, {unit[by]}", type="linear", tickvals=sorted(rows[by].unique().to_list())),
+        "yaxis": axis("Sharpe, annual"),
+    }
+    title = {"cost": "Sharpe against cost", "delay": "Sharpe against delay"}[by]
+    caption = f"Mean of seeds and windows, {at}; vertical bars: lowest and highest."
+    return Figure(title, f"{title}, {at}, for {len(lines)} policies.", lines, layout, caption)
+
+
+def against(name: str, part: pl.DataFrame, by: str, index: int, own: bool) -> dict[str, Any]:
+    """A policy's curve over cost or delay; the spread is drawn for the run's own."""
+    mean, low, high = (part[column].to_numpy() for column in ("sharpe", "low", "high"))
+    trace = line(name, np.zeros(len(part)), mean, **style("agent" if own else name, index))
+    trace |= {"x": part[by].to_list(), "mode": "lines+markers", "hovertemplate": f"%{{y:.2f}} at {by} %{{x}}"}
+    if own and (high > low).any():
+        ends = {"array": (high - mean).tolist(), "arrayminus": (mean - low).tolist()}
+        trace["error_y"] = {**ends, "color": "var(--agent)", "thickness": 1}
+    return trace
+
+
+def training(metrics: Sequence[Mapping[str, Any]], seeds: Sequence[int]) -> list[Figure]:
+    """Curves of training, one small plot for each thing that was measured."""
+    by_seed = [row.get("validation_sharpe_by_seed") or [] for row in metrics]
+    found = {f"seed {s}": [x[k] if k < len(x) else None for x in by_seed] for k, s in enumerate(seeds)}
+    panels = {"Validation Sharpe": found}
+    for title, keys in PANELS.items():
+        panels[title] = {label: [row.get(key) for row in metrics] for key, label in keys.items()}
+    steps = [row.get("steps") for row in metrics]
+    captions = {"Validation Sharpe": "The other plots are means over the seeds."} if len(seeds) > 1 else {}
+    drawn = [small(title, steps, columns, captions.get(title, "")) for title, columns in panels.items()]
+    return [figure for figure in drawn if figure]
+
+
+def small(title: str, steps: list[Any], columns: Mapping[str, Iterable[Any]], caption: str) -> Figure | None:
+    """A small plot over environment steps; None where nothing was measured."""
+    lines, last = [], []
+    for i, (name, column) in enumerate(columns.items()):
+        x, y = np.array([steps, list(column)], np.float64)  # None becomes nan
+        x, y = np.stack([x, y])[:, np.isfinite(x + y)]
+        if not len(x):
+            continue
+        trace = line(name, x, y, SERIES[i % len(SERIES)], width=1.8, form=".3~g")
+        trace |= {"mode": "lines+markers" if len(x) < 40 else "lines", "hovertemplate": "%{y:.3~g} at %{x:,d} steps"}
+        trace["marker"] = {"size": 4}
+        lines.append(trace)
+        last.append(f"{name} {y[-1]:.3g}")
+    if not lines:
+        return None
+    layout = {"xaxis": axis("steps", type="linear", tickformat="~s"), "showlegend": len(lines) > 1, "legend": IN_ORDER}
+    return Figure(title, f"{title} over training; at the end: {', '.join(last)}.", lines, layout, caption, height=260)

@@ -1,0 +1,147 @@
+"""The report of a run: one HTML file."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from train.artifacts.files import write_text
+from train.reporting.page import SCRIPT, STYLE
+from train.reporting.run_files import Extra, Run, read_run
+from train.reporting.sections import all_sections, symbols_of
+
+MEANING = {
+    "EDGE": "costs included, the policy did better than the best simple rule, "
+    "by more than chance explains, and it still does when it sees the market one bar later.",
+    "NO EDGE": "costs included, nothing here is worth more than a simple rule.",
+    "INCONCLUSIVE": "costs included, this sample can neither confirm nor exclude an edge.",
+}
+
+
+def write_report(folder: Path, extra: Extra | None = None) -> Path:
+    """Writes `report.html` of a finished run, at once or not at all.
+
+    Args:
+        folder: with result.json; config.json, data_report.json, metrics.jsonl, equity.parquet where present.
+        extra: what else is shown.
+
+    Raises:
+        InputError: no result is there, or a file is damaged.
+        StorageError: it could not be read or written.
+    """
+    path = folder / "report.html"
+    write_text(path, page(read_run(folder), extra or Extra()))
+    return path
+
+
+def write_page(
+    path: Path,
+    result: dict[str, Any],
+    config: dict[str, Any],
+    data: dict[str, Any],
+    metrics: list[dict[str, Any]],
+    frame: pl.DataFrame,
+    extra: Extra,
+) -> None:
+    """Writes the report of something that is no run folder, from what such a folder would hold.
+
+    Args:
+        path: of the page.
+        result: as result.json.
+        config: as config.json.
+        data: as data_report.json.
+        metrics: as metrics.jsonl.
+        frame: as equity.parquet.
+        extra: what else is shown.
+
+    Raises:
+        StorageError: it could not be written.
+    """
+    run = Run(str(result.get("name", path.parent.name)), result, config, data, metrics, frame)
+    write_text(path, page(run, extra))
+
+
+def page(run: Run, extra: Extra) -> str:
+    """The whole page."""
+    title = f"{run.result['verdict'].get('word', '-')}: {' '.join(symbols_of(run))}, {run.name}"
+    return document(title, top(run), all_sections(run, extra), made_by(run.config, run.name))
+
+
+def made_by(config: Mapping[str, Any], name: str) -> str:
+    """What made a page, in words."""
+    commit = str(config.get("commit") or "-")[:12]
+    return f"HIMARI JAX {config.get('himari_jax', '-')}, commit {commit}, run {name}"
+
+
+def document(title: str, header: str, found: Iterable[tuple[str, str]], footer: str) -> str:
+    """A page that needs nothing from elsewhere.
+
+    Args:
+        title: of the window.
+        header: HTML.
+        found: heading and HTML of each section; those without HTML are left out.
+        footer: what made it, text.
+    """
+    from plotly.offline import get_plotlyjs
+
+    sections = [(name, body) for name, body in found if body]
+    links = "".join(f'<a href="#s{i}">{escape(name)}</a>' for i, (name, _) in enumerate(sections))
+    parts = [f'<section id="s{i}"><h2>{escape(k)}</h2>{text}</section>' for i, (k, text) in enumerate(sections)]
+    library = get_plotlyjs().replace("</script", "<\\/script")
+    return (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; script-src 'unsafe-inline'; "
+        "style-src 'unsafe-inline'; img-src data: blob:\">"
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        '<meta name="color-scheme" content="light dark">'
+        f"<title>{escape(title)}</title><style>{STYLE}</style></head><body>"
+        f"<header>{header}</header><nav aria-label='sections'>{links}</nav><main>{''.join(parts)}</main>"
+        f"<footer>{escape(footer)}. Nothing here is investment advice.</footer>"
+        "<noscript><p>The plots need JavaScript; nothing is fetched.</p></noscript>"
+        f"<script>{library}</script><script>{SCRIPT}</script></body></html>\n"
+    )
+
+
+def top(run: Run) -> str:
+    """The verdict and why, in words."""
+    verdict, result = run.result["verdict"], run.result
+    word = str(verdict.get("word", "-"))
+    kind = word.lower().replace(" ", "-") if word in MEANING else "other"
+    synthetic = '<p class="synthetic"><strong>SYNTHETIC</strong> These candles were made by chance.</p>'
+    name = str(result.get("span", "test"))
+    test = (result.get("spans") or {}).get(name)
+    called = f"{name} span" if name.isalpha() else "span"
+    when = f", {called} {test[0][0][:10]} to {test[-1][1][:10]}" if test else ""
+    what = f"{' '.join(symbols_of(run))}, policy {result.get('policy', '-')}{when}"
+    reason = str(verdict.get("reason", ""))
+    where = "On these candles" if result.get("doubts") else "On candles it never saw"
+    meaning = f"{where}, {MEANING[word]}" if word in MEANING else ""
+    points = "".join(f"<li>{escape(sentence)}</li>" for sentence in notes(run))
+    return (
+        f'<p class="what">{escape(what)}</p><h1 class="{kind}">{escape(word)}</h1>'
+        f'<p class="reason">{escape(reason[:1].upper() + reason[1:])}.</p><p>{escape(meaning)}</p>'
+        f"{synthetic if run.result.get('synthetic') else ''}<ul>{points}</ul>"
+    )
+
+
+def notes(run: Run) -> Iterator[str]:
+    """Sentences under the verdict."""
+    result = run.result
+    difference = result["agent"].get("sharpe_difference")
+    info = str(result["verdict"].get("reason", ""))
+    if difference and None not in difference["interval"] and f"{difference['value']:+.2f}" not in info:
+        low, high = difference["interval"]
+        yield (
+            f"Sharpe minus that of {difference['baseline']}, the best baseline: {difference['value']:+.2f}, "
+            f"95 % interval {low:+.2f} to {high:+.2f} (paired stationary bootstrap)."
+        )
+    smallest = result.get("minimum_detectable_sharpe")
+    if smallest is not None and "could confirm" not in info:
+        yield f"The smallest Sharpe that this sample could confirm: {smallest:.2f}."
+    if (value := result.get("deflated_sharpe")) is not None:
+        yield f"The probability that its true Sharpe is above what the best of all trials owes to chance: {value:.3f}."
+    elif (value := result.get("probabilistic_sharpe")) is not None:
+        yield f"The probability that its true Sharpe is above 0: {value:.3f}."
+    yield from (f"Advice: {text}." for text in result.get("advice") or ())

@@ -1,0 +1,1 @@
+"""Plays policies, rules and baselines on a span through the account."""

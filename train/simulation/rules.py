@@ -1,0 +1,193 @@
+"""Who is backtested: trained runs, a user's own strategies, weights from a file."""
+
+import contextlib
+import hashlib
+import importlib.util
+import inspect
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from dataclasses import fields as fields_of
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+
+from envs.market import Market
+from himari_jax.candles import Candles
+from himari_jax.errors import HimariError, InputError
+from himari_jax.times import iso_second
+from train.simulation.baselines import entrant_name
+
+LARGEST_SUM = 1 + 1e-6  # of target weights; rounding is no leverage
+
+
+@dataclass(frozen=True)
+class Strategy:
+    """Target weights by rule: a function of a market, or a file of weights."""
+
+    name: str
+    path: Path
+    digest: str
+    function: Callable[..., Any] | None = None  # instead of the file's; tests
+
+    @property
+    def is_file(self) -> bool:
+        """Whether its weights stand in a Parquet file."""
+        return self.path.suffix == ".parquet" and self.function is None
+
+    def weights(self, candles: Candles, market: Market) -> np.ndarray:
+        """Target weights at every row, (T, N) float64; checked where `check_weights` looks.
+
+        The file is run anew for every call, on copies that it cannot write to: what a rule remembers or alters cannot
+        reach the candles that judge it.
+
+        Raises:
+            InputError: the function fails or returns another shape; the file lacks columns.
+        """
+        if self.is_file:
+            return read_weights(self.path, candles)
+        with quiet():
+            function = self.function or find_function(self.path)
+            try:
+                given = (sealed(market), sealed(candles))[: num_arguments(function)]
+                found = np.asarray(function(*given))
+                if np.iscomplexobj(found):
+                    raise TypeError("complex weights")
+                found = np.asarray(found, np.float64)
+            except HimariError:
+                raise
+            except BaseException as error:  # a rule may leave by sys.exit, too
+                raise InputError(f"{self.path}: weights() failed: {type(error).__name__}: {error}") from error
+        if found.shape != candles.close.shape:
+            raise InputError(f"{self.path}: weights() gave the shape {found.shape}; allowed: {candles.close.shape}")
+        return found
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Warnings of a user's code are not ours to print."""
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore")
+        yield
+
+
+def sealed(given: Any) -> Any:
+    """Copies of the arrays of a market or of candles that cannot be written to."""
+    names = given._fields if isinstance(given, Market) else [field.name for field in fields_of(given)]
+    copies = {name: np.array(x) for name in names if isinstance(x := getattr(given, name), np.ndarray)}
+    for copy in copies.values():
+        copy.setflags(write=False)
+    return given._replace(**copies) if isinstance(given, Market) else replace(given, **copies)
+
+
+def num_arguments(function: Callable[..., Any]) -> int:
+    """1 for weights(market), 2 for weights(market, candles); what has a default is the rule's own.
+
+    Raises:
+        TypeError: it asks for something else.
+    """
+    found = list(inspect.signature(function).parameters.values())
+    places = [p for p in found if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    asked = [p for k, p in enumerate(places) if p.default is p.empty or (k == 1 and p.name == "candles")]
+    lone = [p.name for p in found if p.kind == p.KEYWORD_ONLY and p.default is p.empty]
+    if len(asked) not in (1, 2) or lone:
+        raise TypeError("needs a function weights(market) or weights(market, candles)")
+    return len(asked)
+
+
+def find_function(path: Path) -> Callable[..., Any]:
+    """The function `weights` of a file, which is run for it.
+
+    Raises:
+        InputError: the file cannot be run or has no such function.
+    """
+    name = f"strategy_{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None  # a path that ends in .py has a loader
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    before = sys.modules.get(name)
+    sys.modules[name] = module  # dataclasses look themselves up there
+    try:
+        spec.loader.exec_module(module)
+    except BaseException as error:  # a file may leave by sys.exit, too
+        raise InputError(f"{path}: cannot be run: {type(error).__name__}: {error}") from error
+    finally:
+        sys.modules.pop(name, None)
+        if before is not None:
+            sys.modules[name] = before
+    function = getattr(module, "weights", None)
+    try:
+        num_arguments(cast(Any, function))
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{path}: needs a function weights(market) or weights(market, candles)") from error
+    return cast(Callable[..., Any], function)
+
+
+def load_strategy(path: Path) -> Strategy:
+    """A Python file with a function `weights`, or a Parquet file of weights.
+
+    Raises:
+        InputError: no such file, it cannot be run, or has no such function.
+    """
+    try:
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}") from error
+    strategy = Strategy(entrant_name(path.stem), path, digest)
+    if not strategy.is_file:
+        with quiet():
+            find_function(path)
+    return strategy
+
+
+def read_weights(path: Path, candles: Candles) -> np.ndarray:
+    """Weights of a Parquet file with `time`, the close of the bar, and `weight_SYMBOL`, as in equity.parquet.
+
+    Rows without a line are nan: `check_weights` refuses them where decisions are made.
+    """
+    import polars as pl
+
+    try:
+        frame = pl.read_parquet(path, glob=False)
+        columns = [f"weight_{symbol}" for symbol in candles.symbols]
+        if missing := [name for name in ("time", *columns) if name not in frame.columns]:
+            raise InputError(f"{path}: no column {missing[0]}; needed: time, {', '.join(columns)}")
+        if not isinstance(frame["time"].dtype, pl.Datetime) or frame["time"].dtype.time_zone is None:
+            raise InputError(f"{path}: time is {frame['time'].dtype}; allowed: a datetime with a time zone")
+        time = frame["time"].dt.epoch("ms").to_numpy()
+        values = frame.select(pl.col(columns).cast(pl.Float64).fill_null(np.nan)).to_numpy()
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise InputError(f"{path}: cannot be read ({' '.join(str(error).split())[:200]})") from error
+    if len(np.unique(time)) < len(time):
+        raise InputError(f"{path}: a time stands there twice")
+    found = np.full(candles.close.shape, np.nan)
+    closes = candles.time + candles.bar_ms
+    at = np.searchsorted(closes, time)
+    inside = (at < len(closes)) & (closes[np.minimum(at, len(closes) - 1)] == time)
+    found[at[inside]] = values[inside]
+    return found
+
+
+def check_weights(weights: np.ndarray, rows: np.ndarray, candles: Candles, where: str) -> None:
+    """Refuses weights that are not finite, negative, or sum to more than 1 at a decision.
+
+    Raises:
+        InputError: names the time, the symbol, the value and what is allowed.
+    """
+    shown = weights[rows]
+    bad = ~np.isfinite(shown) | (shown < -1e-9)
+    if bad.any():
+        row, asset = (int(x[0]) for x in np.nonzero(bad))
+        when, value = iso_second(candles.time[rows[row]] + candles.bar_ms), shown[row, asset]
+        raise InputError(
+            f"{where}: the weight of {candles.symbols[asset]} at {when} is {value:g}, one of {int(bad.sum())}; "
+            "allowed: finite numbers >= 0 (long only) at every decision"
+        )
+    over = shown.sum(1) > LARGEST_SUM
+    if over.any():
+        row = int(np.argmax(over))
+        when, value = iso_second(candles.time[rows[row]] + candles.bar_ms), shown[row].sum()
+        raise InputError(f"{where}: the weights at {when} sum to {value:g}; allowed: at most 1 (no leverage)")

@@ -1,0 +1,47 @@
+"""Writes the rollout whose update could not be taken."""
+
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from himari_jax.errors import StorageError
+from train.learning.setup import Setup
+from train.learning.state import LearnerState
+
+
+def first_bad(updates: np.ndarray) -> tuple[int, int]:
+    """The seed whose step was the first that was not taken, and its update.
+
+    Args:
+        updates: (K,) of each seed; -1 where all steps were taken.
+    """
+    seed = int(np.where(updates < 0, np.iinfo(np.int32).max, updates).argmin())
+    return seed, int(updates[seed])
+
+
+def dump_rollout(setup: Setup, runner: LearnerState, seed: int, folder: Path) -> Path:
+    """Writes the rollout that a seed plays next, and what learning makes of it, as `bad_rollout.npz`.
+
+    Args:
+        setup: of the run.
+        runner: leaves (K, ...).
+        seed: index of the seed.
+        folder: of the run.
+
+    Raises:
+        StorageError: it could not be written.
+    """
+    one = jax.tree.map(lambda x: x[seed], runner)
+    _, played = jax.jit(setup.learner.collect_rollout)(setup.params, one.variables, one.players)
+    batch = setup.learner.compute_advantages(played, one)
+    path = folder / "bad_rollout.npz"
+    try:
+        branches = {f"branch_{name}": value for name, value in played.branches._asdict().items()}
+        info = played._replace(branches=None)._asdict() | branches | batch._asdict()
+        arrays: dict[str, Any] = {name: np.asarray(x) for name, x in info.items() if x is not None}
+        np.savez_compressed(path, **arrays)
+    except OSError as error:
+        raise StorageError(f"{path}: {error.strerror}; make room or fix the permission") from error
+    return path

@@ -1,0 +1,108 @@
+"""What a run tells while it goes on: JSON lines, TensorBoard events, progress."""
+
+import json
+import sys
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
+
+from train.reporting.console import console
+
+
+class MetricsLog:
+    """`metrics.jsonl` (the source of truth) and TensorBoard events; a logger that fails never stops training.
+
+    Args:
+        folder: the run folder.
+        update: updates done; lines beyond it belong to a future that was lost and are cut.
+    """
+
+    def __init__(self, folder: Path, update: int):
+        self.path = folder / "metrics.jsonl"
+        self.failed = False
+        self.events = None
+        from tensorboardX import SummaryWriter
+
+        try:
+            self.cut(update)
+            self.events = SummaryWriter(str(folder), purge_step=update + 1)
+        except OSError as error:
+            self.complain(error)
+
+    def cut(self, update: int) -> None:
+        """Drops the lines of updates that are not in the checkpoint."""
+        if not self.path.exists():
+            return
+        lines = self.path.read_text(errors="replace").splitlines()
+        part = self.path.with_name("metrics.jsonl.part")
+        part.write_text("".join(line + "\n" for line in lines if starts_by(line, update)))
+        part.replace(self.path)
+
+    def write(self, record: dict[str, Any]) -> None:
+        """Appends one line and its scalars."""
+        try:
+            with self.path.open("a") as file:
+                file.write(json.dumps(record) + "\n")
+            if self.events is None:
+                return
+            for name, value in record.items():
+                if isinstance(value, int | float) and name != "update":
+                    self.events.add_scalar(name, value, record["update"])
+            self.events.flush()
+        except OSError as error:
+            self.complain(error)
+
+    def complain(self, error: OSError) -> None:
+        """Says once that logging failed."""
+        if not self.failed:
+            print(f"warning: {self.path} cannot be written ({error}); training goes on", file=sys.stderr)
+        self.failed = True
+
+    def close(self) -> None:
+        """Ends the event file."""
+        if self.events is not None:
+            self.events.close()
+
+
+def starts_by(line: str, update: int) -> bool:
+    """Whether a line was written by an update up to `update`; a torn line was not."""
+    try:
+        return json.loads(line)["update"] <= update
+    except (ValueError, KeyError, TypeError):
+        return False
+
+
+class Bar:
+    """A live bar on a terminal; elsewhere one line for each evaluation."""
+
+    def __init__(self, total: int, done: int):
+        self.console = console()
+        self.live = self.console.is_terminal
+        self.progress = Progress(
+            SpinnerColumn(),
+            MofNCompleteColumn(),
+            BarColumn(bar_width=24),
+            TextColumn("{task.fields[text]}"),
+            TimeRemainingColumn(),
+            console=self.console,
+            transient=True,
+            disable=not self.live,
+        )
+        self.task = self.progress.add_task("updates", total=total, completed=done, text="")
+
+    def __enter__(self) -> "Bar":
+        self.progress.start()
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.progress.stop()
+
+    def update(self, done: int, text: str) -> None:
+        """Moves the bar."""
+        self.progress.update(self.task, completed=done, text=text)
+
+    def line(self, text: str) -> None:
+        """A line that stays."""
+        self.console.print(text)

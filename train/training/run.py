@@ -1,0 +1,107 @@
+"""A run from its flags to its last line: on candles, or on a market with a known optimum."""
+
+import contextlib
+import hashlib
+import time
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from himari_jax.errors import InputError
+from train.artifacts.downloads import refuse_mirror
+from train.artifacts.run_folder import claim, default_folder, lock, read_result
+from train.artifacts.uploads import NoUploads, Uploads, finish_upload, uploads
+from train.config.ppo import Config
+from train.config.run import RunConfig
+from train.config.serialize import config_hash
+from train.distributed.processes import all_gather, broadcast_text, is_first, on_first_process
+from train.learning.sharding import device_count
+from train.oracles.console import print_oracle
+from train.oracles.task import OracleTask, build_setup
+from train.reporting.console import print_result
+from train.training.candles_task import CandlesTask, build_session
+from train.training.task import Task
+from train.training.trainer import Trainer
+
+
+def train(config: Config, resumed: Path | None = None) -> int:
+    """Trains, judges, prints; 0 when done.
+
+    Args:
+        config: flags.
+        resumed: the folder that `--resume` found, or the mirror of a run in a bucket.
+    """
+    begun = time.perf_counter()
+    task = CandlesTask(build_session(config)) if config.data.env is None else OracleTask(build_setup(config))
+    check_processes_agree(task)
+    folder = Path(broadcast_text(str(resumed or config.run.run_dir or default_folder(config, task.names))))
+    earlier = on_first_process(lambda: open_folder(folder, config, task.fingerprint))
+    tell = print_result if config.data.env is None else print_oracle
+    if all_gather((earlier is not None,))[0][0]:
+        if earlier is not None:
+            tell(earlier, config, folder)
+            finish_upload(config.run.address, folder, config.run.keep)
+        return 0
+    with contextlib.ExitStack() as held:
+        sending = on_first_process(lambda: hold(held, folder, config.run)) or NoUploads()
+        announce(task, folder)
+        course = Trainer(task, folder, time.perf_counter() - begun, sending)
+        course.run()
+        if is_first():
+            result = task.evaluate(course.state, folder, course.timings())
+            tell(result, config, folder)
+    return 0
+
+
+def open_folder(folder: Path, config: Config, fingerprint: str) -> dict[str, Any] | None:
+    """Claims the run folder; the result of a run there that is finished."""
+    refuse_mirror(folder, config.run.address)
+    claim(folder, config, fingerprint)
+    earlier = read_result(folder)
+    return earlier if earlier is not None and earlier["timings"]["updates"] >= config.total_updates else None
+
+
+def hold(held: contextlib.ExitStack, folder: Path, run: RunConfig) -> Uploads | NoUploads:
+    """Locks the run folder and takes over the one in a bucket, until `held` closes."""
+    held.enter_context(lock(folder))
+    sending = uploads(run.address, folder, run.keep)
+    held.enter_context(sending)
+    return sending
+
+
+def check_processes_agree(task: Task) -> None:
+    """Makes sure that all processes were given the same.
+
+    Raises:
+        InputError: another process has other flags or data.
+    """
+    config = task.setup.config
+    run = config.run
+    loop = (run.seed, run.num_seeds, run.eval_interval, run.save_interval, run.devices, run.deterministic)
+    texts = (config_hash(config), hashlib.sha256(repr(loop).encode()).hexdigest(), task.fingerprint)
+    marks = all_gather((*(int(text[:7], 16) for text in texts), config.total_updates))
+    names = ("flags", "--seed, --num-seeds, intervals, --devices or --deterministic", "data", "--total-steps")
+    for k, marked in enumerate(marks):
+        for what, mine, other in zip(names, marks[0], marked, strict=True):
+            if mine != other:
+                raise InputError(f"process {k} has other {what} than process 0; give all of them the same")
+
+
+def announce(task: Task, folder: Path) -> None:
+    """Says what will run: market, sizes, rounding, device."""
+    setup, config = task.setup, task.setup.config
+    for line in task.headline():
+        print(line)
+    steps = config.total_updates * config.steps_per_update
+    rounding = f", rounded up from {config.wanted_steps:,}" if steps != config.wanted_steps else ""
+    count = device_count(config.run.devices)
+    where = f"{count} x {jax.devices()[0].device_kind}" if count > 1 else jax.devices()[0].device_kind
+    together = f", {jax.process_count()} processes" if jax.process_count() > 1 else ""
+    print(
+        f"{config.policy.policy}, {setup.width} numbers in, {setup.learner.env.num_assets} out; {steps:,} steps = "
+        f"{config.total_updates} updates of {config.num_envs} environments x {config.ppo.rollout_steps} bars"
+        f"{rounding}; on {where}{together}"
+    )
+    place = config.run.address
+    print(f"run folder: {folder}" if place is None else f"run folder: {place} (mirror: {folder})")

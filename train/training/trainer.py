@@ -1,0 +1,291 @@
+"""The course of a run: chunks of updates, scores, checkpoints; what it trains for is an task's."""
+
+import os
+import resource
+import shlex
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from himari_jax.errors import NumericalError, Preempted
+from train.artifacts.checkpoint import Checkpoints, host_shape, to_device, to_host
+from train.artifacts.files import null_if_nan, write_json
+from train.artifacts.run_folder import describe, has_checkpoints
+from train.artifacts.uploads import NoUploads, Uploads
+from train.distributed.processes import all_gather, broadcast, is_first, on_first_process
+from train.learning.guard import should_abort
+from train.learning.setup import Best, TrainState, compile_chunk, first_state
+from train.learning.sharding import make_sharding
+from train.learning.state import LearnerState, Metrics
+from train.training.bad_rollout import dump_rollout, first_bad
+from train.training.progress import Bar, MetricsLog
+from train.training.task import Task
+
+COLLAPSED = -3.0  # fall of the log deviation of the exploration: a twentieth is left
+CHUNK_SECONDS = 1.0  # a signal waits for the end of a chunk
+
+
+class Trainer:
+    """A run under way: its state, clock and files."""
+
+    def __init__(self, task: Task, folder: Path, data_seconds: float, uploads: Uploads | NoUploads | None = None):
+        self.task, self.setup, self.config, self.folder = task, task.setup, task.setup.config, folder
+        self.data_seconds, self.uploads = data_seconds, uploads or NoUploads()
+        self.compile_seconds = self.train_seconds = self.evaluate_seconds = 0.0
+        self.signal: int | None = None
+        self.info = ""  # the newest evaluation
+        self.origin = task.origin()  # once: it asks git
+        self.sums: Metrics | None = None  # since the newest evaluation
+        self.summed = 0
+        self.healthy, self.warned_of_collapse = True, False
+        self.sharding = make_sharding(self.config.run.devices, self.setup.learner.sizes)
+        continued = bool(all_gather((is_first() and has_checkpoints(folder),))[0][0])
+        if not continued:  # first of all: a folder without it is nobody's
+            on_first_process(self.write_headers)
+        self.checkpoints: Any = on_first_process(lambda: Checkpoints(folder / "checkpoints", self.config.run.keep))
+        make = first_state(self.setup)
+        print("compiling ...", flush=True)
+        started = time.perf_counter()
+        if continued:
+            self.done, self.state, self.train_seconds = self.restore(jax.eval_shape(make))
+            print(f"continuing at update {self.done}")
+            on_first_process(self.write_headers)
+        else:
+            self.done, self.state = 0, jax.block_until_ready(make())
+        self.saved, self.params = self.done, self.setup.params
+        self.warned = bool(np.any(jax.device_get(self.state.runner.guard.skipped)))  # in an earlier part of the run
+        if self.sharding is not None:
+            self.params = self.sharding.replicate(self.params)
+            self.state = self.state._replace(runner=self.sharding.shard(self.state.runner))
+        self.chunk = compile_chunk(self.setup, self.state.runner, self.params, self.sharding)
+        self.compile_seconds = time.perf_counter() - started
+        self.first_log_std = float(np.mean(self.setup.learner.policy.initial_log_std))
+        self.log: Any = on_first_process(lambda: MetricsLog(folder, self.done))
+        if not continued:
+            self.save()  # the last good step of a run that goes wrong at once
+
+    def write_headers(self) -> None:
+        """config.json and data_report.json."""
+        write_json(self.folder / "config.json", describe(self.config, self.origin))
+        write_json(self.folder / "data_report.json", self.task.findings())
+
+    def restore(self, like: TrainState) -> tuple[int, TrainState, float]:
+        """Updates done, state and seconds of training of the newest usable checkpoint, in every process."""
+        found: Any = on_first_process(lambda: self.checkpoints.restore(like))
+        if jax.process_count() == 1:
+            return found[0], found[1], float(found[2]["train_seconds"])
+        blank = (np.int32(0), jax.tree.map(host_shape, like), np.float64(0))
+        info = (
+            blank if found is None else (np.int32(found[0]), to_host(found[1]), np.float64(found[2]["train_seconds"]))
+        )
+        done, host, seconds = broadcast(info)
+        return int(done), to_device(host, like), float(seconds)
+
+    def run(self) -> None:
+        """Chunks of updates until the end or a signal."""
+        total = self.config.total_updates
+        every_eval = self.config.interval_updates(self.config.run.eval_interval, 20)
+        every_save = self.config.interval_updates(self.config.run.save_interval, 10)
+        handlers = {s: signal.signal(s, self.catch) for s in (signal.SIGINT, signal.SIGTERM)}
+        size, clock = 1, time.monotonic()
+        try:
+            with Bar(total, self.done) as bar:
+                while self.done < total:
+                    stops = (total, *(self.done - self.done % n + n for n in (every_eval, every_save)))
+                    seconds = self.advance(min(size, min(stops) - self.done))
+                    size = max(1, min(2 * size, int(size * CHUNK_SECONDS / max(seconds, 1e-3)), total))
+                    if self.done % every_eval == 0 or self.done == total:
+                        self.validate(bar)
+                    bar.update(self.done, self.pace())
+                    due = time.monotonic() - clock >= self.config.run.save_seconds
+                    size, due, stopped = self.agree(size, due)
+                    if ((self.done % every_save == 0 or due) and self.healthy) or self.done == total or stopped:
+                        self.save()
+                        clock = time.monotonic()
+                    if stopped and self.done < total:
+                        on_first_process(self.uploads.finish)
+                        place = self.config.run.address or str(self.folder)
+                        raise Preempted(
+                            f"stopped at update {self.saved} of {total}, saved in {place}; go on with: "
+                            f"python -m train.ppo --resume --run-dir {shlex.quote(place)}"
+                        )
+            self.state = self.whole()
+        finally:
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
+            if is_first():
+                self.log.close()
+                self.checkpoints.close()
+
+    def agree(self, size: int, due: bool) -> tuple[int, bool, bool]:
+        """Size of the next chunk and whether to save, as the first process says; whether any was told to stop."""
+        info = all_gather((size, due, self.signal is not None))
+        return info[0][0], bool(info[0][1]), any(row[2] for row in info)
+
+    def whole(self) -> TrainState:
+        """The state as ordinary arrays."""
+        state = self.state
+        return state if self.sharding is None else state._replace(runner=self.sharding.fetch(state.runner))
+
+    def catch(self, number: int, frame: Any) -> None:
+        """Asks the loop to stop after the chunk; a second signal exits at once."""
+        if self.signal is not None:
+            os._exit(75)
+        self.signal = number
+        print("\nstopping after this chunk; once more to exit at once", file=sys.stderr)
+
+    def advance(self, updates: int) -> float:
+        """Runs a chunk, checks that its numbers are finite, and returns its seconds."""
+        started = time.perf_counter()
+        runner, info = self.chunk(self.state.runner, self.params, np.int32(updates))
+        info = jax.device_get(info)
+        seconds = time.perf_counter() - started
+        self.state = self.state._replace(runner=runner)
+        self.done += updates
+        self.train_seconds += seconds
+        self.check_numbers()
+        weighted = jax.tree.map(lambda x: x * updates, info)
+        self.sums = weighted if self.sums is None else jax.tree.map(np.add, self.sums, weighted)
+        self.summed += updates
+        return seconds
+
+    def check_numbers(self) -> None:
+        """Warns of the first steps that the guard did not take, and gives up where there are too many.
+
+        Raises:
+            NumericalError: then; the last good checkpoint is kept.
+        """
+        guard = jax.device_get(self.state.runner.guard)
+        self.healthy = not guard.in_a_row.any()
+        if guard.skipped.any() and not self.warned:
+            self.warned = True
+            seed, update = first_bad(guard.first)
+            runner = self.back_at(update)
+            where = on_first_process(lambda: dump_rollout(self.setup, runner, seed, self.folder))
+            warn(
+                f"{guard.skipped.sum()} steps of the optimizer were not taken: their numbers were not finite or "
+                f"exploded; the first is of update {update}, whose rollout is in {where}"
+            )
+        if np.any(should_abort(guard)):
+            raise NumericalError(
+                f"the numbers went bad before update {self.done} ({guard.skipped.sum()} of {guard.steps.sum()} steps "
+                f"of the optimizer could not be taken); {self.folder} keeps its checkpoint of update "
+                f"{self.saved}: try --learning-rate 1e-4, a lower --max-grad-norm or "
+                "--lstm-num-layers 1, and look for the cause in bad_rollout.npz"
+            )
+
+    def back_at(self, update: int) -> LearnerState:
+        """The runner before an update, played again from the newest checkpoint: a course repeats itself exactly."""
+        done, state, _ = self.restore(jax.eval_shape(first_state(self.setup)))
+        runner = state.runner if self.sharding is None else self.sharding.shard(state.runner)
+        runner, _ = self.chunk(runner, self.params, np.int32(update - done))
+        return runner if self.sharding is None else self.sharding.fetch(runner)
+
+    def warn_of_collapse(self, log_std: float) -> None:
+        """Once, where exploration has all but gone although nobody annealed it."""
+        fallen = log_std - self.first_log_std
+        if fallen < COLLAPSED and self.config.ppo.final_std == 1 and not self.warned_of_collapse:
+            self.warned_of_collapse = True
+            warn(
+                f"the exploration collapsed, its log deviation fell by {-fallen:.1f} to {log_std:.1f}: try "
+                "--ent-coef 0.01 or --learning-rate 1e-4"
+            )
+
+    def take_means(self) -> Metrics:
+        """Means over the updates since the newest evaluation, however they were cut into chunks."""
+        means = jax.tree.map(lambda x: x / self.summed, self.sums)
+        self.sums, self.summed = None, 0
+        return means
+
+    def validate(self, bar: Bar) -> None:
+        """Scores the policies and keeps the best parameters of each seed."""
+        started, info = time.perf_counter(), self.take_means()
+        variables = self.state.runner.variables
+        if self.sharding is not None:  # every process scores on its own first device
+            variables = self.sharding.fetch(variables)
+        scores = self.task.score(variables)
+        self.state = self.state._replace(best=better(self.state.best, variables, scores, self.done))
+        self.evaluate_seconds += time.perf_counter() - started
+        episode_return = float(np.mean(info.reward)) * self.config.ppo.episode_steps
+        record = {
+            "update": self.done,
+            "steps": self.done * self.config.steps_per_update,
+            "episodes": self.done * self.config.steps_per_update / self.config.ppo.episode_steps,
+            "seconds": round(self.train_seconds, 3),
+            "steps_per_second": round(self.speed(), 1),
+            "episode_return": episode_return,
+            **self.task.record(scores),
+            **{name: float(np.mean(x)) for name, x in info._asdict().items() if name != "terms"},
+            **{name: float(np.mean(x)) for name, x in info.terms._asdict().items()},
+        }
+        if is_first():
+            self.log.write(null_if_nan(record))
+        self.warn_of_collapse(float(np.mean(info.log_std)))
+        best = float(np.max(np.asarray(self.state.best.sharpe)))
+        text = f"return/episode {episode_return:+.4f}  {self.task.text(scores, best)}"
+        if bar.live:
+            self.info = text
+        else:
+            bar.line(f"update {self.done:>5} of {self.config.total_updates}  {self.pace()}  {text}")
+
+    def pace(self) -> str:
+        """Speed and the newest evaluation."""
+        return f"{self.speed():,.0f} steps/s  {self.info}"
+
+    def speed(self) -> float:
+        """Steps per second of training, compilation and evaluation excluded."""
+        played = self.done * self.config.steps_per_update * self.config.run.num_seeds
+        return played / max(self.train_seconds, 1e-9)
+
+    def save(self) -> None:
+        """Writes a checkpoint."""
+        meta = {"fingerprint": self.task.fingerprint, "train_seconds": self.train_seconds}
+        state = self.whole()
+
+        def write() -> None:
+            self.uploads.wait()  # old checkpoints go with each save; an upload may be reading them
+            self.checkpoints.save(self.done, state, meta | self.origin)
+            self.uploads.push()
+
+        on_first_process(write)
+        self.saved = self.done
+
+    def timings(self) -> dict[str, Any]:
+        """Seconds by part, speed and memory."""
+        return {
+            "device": jax.devices()[0].device_kind,
+            "data_seconds": self.data_seconds,
+            "compile_seconds": self.compile_seconds,
+            "train_seconds": self.train_seconds,
+            "evaluate_seconds": self.evaluate_seconds,
+            "updates": self.done,
+            "steps": self.done * self.config.steps_per_update,
+            "steps_per_second": self.speed() if self.train_seconds else None,
+            "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        }
+
+
+def warn(text: str) -> None:
+    """A line on stderr, once however many processes train."""
+    if is_first():
+        print(f"warning: {text}", file=sys.stderr)
+
+
+def better(best: Best, variables: dict, scores: np.ndarray, update: int) -> Best:
+    """Takes over the parameters of the seeds that did better than ever."""
+    won = jnp.asarray(scores, jnp.float32) > best.sharpe
+
+    def choose(new: jax.Array, old: jax.Array) -> jax.Array:
+        return jnp.where(won.reshape(-1, *(1,) * (new.ndim - 1)), new, old)
+
+    return Best(
+        variables=jax.tree.map(choose, variables, best.variables),
+        sharpe=choose(jnp.asarray(scores, jnp.float32), best.sharpe),
+        update=choose(jnp.full_like(best.update, update), best.update),
+    )
