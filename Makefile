@@ -5,7 +5,11 @@ PIP := $(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check
 INSTALLED := $(VENV)/.installed
 TESTABLE := $(VENV)/.testable
 
-.PHONY: train test test-slow lint format prove bench bench-peers bench-serve clean
+.DEFAULT_GOAL := help
+.PHONY: help train test test-slow lint format prove bench bench-peers bench-serve docs docs-output clean
+
+help: ## lists the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 train: $(INSTALLED) ## trains the base policy on the embedded BTC-USD sample
 	$(BIN)/python -m train.ppo
@@ -21,7 +25,7 @@ lint: $(TESTABLE) ## style and types
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 
-format: $(TESTABLE)
+format: $(TESTABLE) ## mends the style
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
@@ -44,7 +48,17 @@ bench-serve: $(INSTALLED) ## latency, rate, start, memory and size of the server
 	@build/serve/bin/pip install -q -q --disable-pip-version-check --no-warn-conflicts -r export/deploy/requirements.txt
 	$(BIN)/python -m export.bench --venv build/serve
 
-clean:
+docs: $(INSTALLED) ## builds the pages of docs/ as a web site in build/docs
+	@$(PIP) -e '.[docs]'
+	$(BIN)/mkdocs build --strict
+
+PAGES ?= README.md $(wildcard docs/*.md)
+LONG ?=
+docs-output: $(INSTALLED) ## writes the console blocks anew from real runs; PAGES=README.md LONG="bench prove" picks
+	@$(PIP) -e '.[docs,test]' $(if $(filter bench bench-peers,$(LONG)),-e '.[bench]')
+	LONG="$(LONG)" $(BIN)/cog -c -P -r -I docs -p 'import console' $(PAGES)
+
+clean: ## removes the environment and what was built
 	rm -rf $(VENV) build *.egg-info
 
 $(INSTALLED): pyproject.toml

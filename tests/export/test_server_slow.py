@@ -34,14 +34,16 @@ TRAINING = {
 }
 
 
-def test_the_two_commands_of_the_readme_make_an_environment_that_serves_without_jax_polars_or_pandas(bundles, tmp_path):
+def test_the_two_commands_of_the_docs_make_an_environment_that_serves_without_jax_polars_or_pandas(bundles, tmp_path):
     source, venv = tmp_path / "source", tmp_path / "venv"
     source.mkdir()
     for name in ("himari_jax", "envs", "train", "export"):
         shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source)
-    commands = re.search(r"`(pip install --no-deps \. && pip install -r \S+)`", (ROOT / "README.md").read_text())[1]
+    commands = re.search(
+        r"`(pip install --no-deps \. && pip install -r \S+)`", (ROOT / "docs" / "serving.md").read_text()
+    )[1]
     subprocess.run([sys.executable, "-m", "venv", venv], check=True)
     clean = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     activated = clean | {"PATH": f"{venv / 'bin'}:{os.environ['PATH']}"}
