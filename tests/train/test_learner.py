@@ -62,7 +62,7 @@ def test_replay_over_time_equals_step_by_step_across_resets(worlds, kind):
 def test_next_value_is_the_value_of_what_followed_by_a_plain_loop(worlds, kind):
     world = worlds[kind]
     runner = world.start()
-    _, played = jax.jit(world.learner.play)(world.params, runner.variables, runner.players)
+    _, played = jax.jit(world.learner.collect_rollout)(world.params, runner.variables, runner.players)
     state, obs, carry, reset = runner.players.env_state, runner.players.obs, runner.players.carry, runner.players.reset
     cut = 0
     step = jax.jit(jax.vmap(world.env.step, (0, 0, 0, None)))
@@ -159,8 +159,8 @@ def test_seeds_side_by_side_learn_what_each_learns_alone():
 class Untaught(Learner):
     """The same learner with every advantage set to 0."""
 
-    def judge(self, played, runner):
-        batch = super().judge(played, runner)
+    def compute_advantages(self, played, runner):
+        batch = super().compute_advantages(played, runner)
         return batch._replace(advantage=jnp.zeros_like(batch.advantage))
 
 

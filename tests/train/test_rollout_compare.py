@@ -33,7 +33,7 @@ def world(kind, log_std=-0.5, cost=0.001, learner=Learner, seed=0):
 
 def played_by(one):
     runner = one.start()
-    _, played = jax.jit(one.learner.play)(one.params, runner.variables, runner.players)
+    _, played = jax.jit(one.learner.collect_rollout)(one.params, runner.variables, runner.players)
     return jax.tree.map(np.asarray, played)
 
 
@@ -75,7 +75,7 @@ def test_a_branch_follows_the_mean_action_from_where_it_left():
     # Replayed one by one: from the state before a step, by the mean action, on the keys of the path.
     one = world(("mlp", 1), log_std=0.0, cost=0.001)
     runner = one.start()
-    _, played = jax.jit(one.learner.play)(one.params, runner.variables, runner.players)
+    _, played = jax.jit(one.learner.collect_rollout)(one.params, runner.variables, runner.players)
     env, policy, players = one.learner.env, one.learner.policy, runner.players
     _, noise, keys = draw(players.keys, SMALL.rollout_steps, 1)
     state, obs = players.env_state, players.obs
@@ -178,7 +178,7 @@ def test_the_pathwise_gradient_is_the_slope_of_the_reward(kind):
         head = params[path[0]]
         bent = {**head, path[1]: {**head[path[1]], path[2]: head[path[1]][path[2]] + shift}}
         now = {**variables, "params": {**params, "actor": bent}}
-        play = partial(one.learner.play_one, one.params, now)
+        play = partial(one.learner.step_group, one.params, now)
         return 1e3 * jax.lax.scan(play, runner.players, keys)[1][0].mean()
 
     step = 0.02
