@@ -12,7 +12,8 @@ from envs.market import align_prices
 from himari_jax.account import Account, Costs, liquidated_gain, open_account, step_account
 from himari_jax.checking import check_candles
 from himari_jax.observation import account_features
-from himari_jax.sources import SourceRequest, load
+from himari_jax.sources.registry import load_candles
+from himari_jax.sources.request import SourceRequest
 
 LAW = settings(max_examples=60, derandomize=True, deadline=None)
 HOUR_MS = 3_600_000
@@ -304,7 +305,7 @@ def test_account_features_by_hand():
 def real(data_folder):
     """The last 17,520 hours of three coins as `check_candles` lays them out, without the gaps."""
     symbols = ("BTCUSDT", "ETHUSDT", "BNBUSDT")
-    raws = load("files", SourceRequest(symbols, (str(data_folder / "spot"),), HOUR_MS, False, None))
+    raws = load_candles("files", SourceRequest(symbols, (str(data_folder / "spot"),), HOUR_MS, False, None))
     return check_candles(raws)[0].close[-17_520:]
 
 

@@ -10,8 +10,8 @@ import pytest
 from accounts import make_candles
 
 from envs.market import build_market, to_device
-from envs.oracles import make_oracle
 from envs.oracles.oracle import OracleParams
+from envs.oracles.registry import make_oracle
 from envs.trading import TradingEnv, make_params
 from himari_jax.policies.policy import Output
 from train.benchmarks.peers import Trial, Values, read_trial
