@@ -1,7 +1,7 @@
 """Flags of `python -m train.ppo`, grouped; checked on the host before anything heavy is imported."""
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Annotated, Any, Literal
 
 import tyro
@@ -137,7 +137,7 @@ COUNTS = (
 )
 
 
-def source_options() -> dict[str, Any]:
+def default_options() -> dict[str, Any]:
     """The options of every source that has some, at their defaults, by the name of the source."""
     return {name: kind() for name, kind in option_kinds().items()}
 
@@ -149,7 +149,7 @@ class Config:
     policy: tyro.conf.OmitArgPrefixes[PolicyConfig] = field(default_factory=PolicyConfig)
     data: tyro.conf.OmitArgPrefixes[DataConfig] = field(default_factory=DataConfig)
     # A group of flags for each source: --NAME.OPTION.
-    source_options: Annotated[dict[str, Any], tyro.conf.arg(name="")] = field(default_factory=source_options)
+    source_options: Annotated[dict[str, Any], tyro.conf.arg(name="")] = field(default_factory=default_options)
     oracle: OracleOptions = field(default_factory=OracleOptions)
     market: tyro.conf.OmitArgPrefixes[MarketConfig] = field(default_factory=MarketConfig)
     ppo: tyro.conf.OmitArgPrefixes[PPOConfig] = field(default_factory=PPOConfig)
@@ -158,6 +158,8 @@ class Config:
     def __post_init__(self):
         envs, parts = self.num_envs, self.ppo.num_minibatches
         require(envs % parts == 0, "--num-envs", envs, f"a multiple of --num-minibatches {parts}")
+        for name in {other.name for other in fields(self)} & set(self.source_options):
+            raise InputError(f"--source {name}: rename the source; config.json has another group of that name")
         self.refuse_mixture()
 
     def refuse_mixture(self) -> None:

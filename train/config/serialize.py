@@ -3,12 +3,13 @@
 import dataclasses
 import hashlib
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from himari_jax.command import flag
 from himari_jax.errors import InputError
 from himari_jax.sources.registry import option_kinds
-from train.config.ppo import Config
+from train.config.ppo import Config, default_options
 
 MAY_CHANGE = {
     "ppo.total_steps",
@@ -43,17 +44,10 @@ def path_flag(path: str) -> str:
 
 
 def to_json(config: Config) -> dict[str, Any]:
-    """The flags as nested dictionaries; the options of a source are a group of its name.
-
-    Raises:
-        InputError: a source has the name of another group.
-    """
+    """The flags as nested dictionaries; the options of a source are a group of its name."""
     groups: dict[str, Any] = {}
     for name, group in json.loads(json.dumps(dataclasses.asdict(config))).items():
-        for key, values in group.items() if name == "source_options" else ((name, group),):
-            if key in groups:
-                raise InputError(f"--source {key}: rename the source; config.json has another group of that name")
-            groups[key] = values
+        groups |= group if name == "source_options" else {name: group}
     return groups
 
 
@@ -63,16 +57,27 @@ def from_json(values: dict) -> Config:
     Raises:
         InputError: a key or value that this version does not know.
     """
-    kinds: dict[str, Any] = {f.name: f.default_factory for f in dataclasses.fields(Config)}
-    del kinds["source_options"]
     try:
-        groups = {name: read_group(kind, values[name]) for name, kind in kinds.items()}
-        options = {
-            name: read_group(kind, values[name]) if name in values else kind() for name, kind in option_kinds().items()
-        }
-        return Config(**groups, source_options=options)
+        kinds = {name: kind for name, kind in group_kinds().items() if name in values or name not in option_kinds()}
+        return Config(**config_fields({name: read_group(kind, values[name]) for name, kind in kinds.items()}))
     except (KeyError, TypeError, AttributeError) as error:
         raise InputError(f"config.json was written by another version: {error}") from error
+
+
+def group_kinds() -> dict[str, Any]:
+    """The dataclass of each group of flags by the group's name in config.json."""
+    kinds: dict[str, Any] = {}
+    for field in dataclasses.fields(Config):
+        kinds |= option_kinds() if field.name == "source_options" else {field.name: field.default_factory}
+    return kinds
+
+
+def config_fields(groups: Mapping[str, Any]) -> dict[str, Any]:
+    """Groups of flags by their names in config.json as fields of `Config`; a source that is left out has defaults."""
+    options = {name: group for name, group in groups.items() if name in option_kinds()}
+    return {name: group for name, group in groups.items() if name not in options} | {
+        "source_options": default_options() | options
+    }
 
 
 def read_group(kind: Any, values: dict) -> Any:
