@@ -11,7 +11,8 @@ from gymnax.environments import environment, spaces
 
 from envs import rewards
 from envs.market import Market
-from envs.state import EnvParams, EnvState
+from envs.plugins import REWARD_TERMS
+from envs.state import EnvParams, EnvState, update_moments
 from himari_jax.account import open_account, step_account
 from himari_jax.errors import InputError
 from himari_jax.features import observation_width
@@ -33,7 +34,7 @@ class TradingEnv(environment.Environment[EnvState, EnvParams]):
 
     def __init__(self, num_assets: int, terms: tuple[str, ...] = ("log_return",)):
         self.num_assets = num_assets
-        self.terms = tuple(rewards.TERMS[name] for name in terms)
+        self.terms = tuple(REWARD_TERMS.load(name) for name in terms)
 
     def __hash__(self) -> int:
         return hash((self.num_assets, self.terms))
@@ -57,7 +58,7 @@ class TradingEnv(environment.Environment[EnvState, EnvParams]):
             t=t + 1,
             account=account,
             peak=jnp.maximum(state.peak, account.log_equity),
-            return_moments=rewards.update_moments(state.return_moments, trade.log_return),
+            return_moments=update_moments(state.return_moments, trade.log_return),
         )
         neutral = (cap_targets(jnp.ones_like(base), base, *caps) * ((1 + to_fill) * (1 + to_mark) - 1)).sum(-1)
         outcome = rewards.StepOutcome(state, after, trade, jnp.log1p(neutral))

@@ -9,7 +9,7 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import tyro
@@ -146,6 +146,18 @@ def exit_at_signals(line: str) -> None:
 def auto(hint: str) -> Any:
     """Marks a flag whose default depends on others; the help says on what."""
     return tyro.conf.arg(help_behavior_hint=f"(default: {hint})")
+
+
+def choice(intro: str, summaries: Mapping[str, str], hint: str | None = None) -> Any:
+    """Marks a flag that takes names of a table: the help lists each with its summary.
+
+    Args:
+        intro: what the flag is for.
+        summaries: of what may be chosen, by name.
+        hint: on what the default depends, where it does.
+    """
+    lines = [intro, *(f"{name}: {summary}" for name, summary in summaries.items()), ""]
+    return tyro.conf.arg(help="\n".join(lines), help_behavior_hint=None if hint is None else f"(default: {hint})")
 
 
 def require(holds: bool, flag: str, value: object, allowed: str) -> None:

@@ -48,7 +48,7 @@ def write_bundle(config: BundleConfig) -> int:
     if index >= len(agent.seeds):
         raise InputError(f"--seed-index {index}: {config.run} has {len(agent.seeds)} seeds, from 0")
     ground = load_evaluation_data(
-        EvaluationDataConfig(data=config.data), agent.config.data, agent.config.synthetic, cuts_of(agent)
+        EvaluationDataConfig(data=config.data), agent.config.data, agent.config.source_options, cuts_of(agent)
     )
     variables = jax.tree.map(lambda x: jnp.asarray(x[index]), agent.variables)
     graph = export_graph(agent, variables)

@@ -8,7 +8,6 @@ import numpy as np
 
 from himari_jax.candles import COLUMNS, RawCandles
 from himari_jax.errors import InputError
-from himari_jax.sources import SourceRequest
 from himari_jax.sources._columns import (
     Cells,
     choose_columns,
@@ -21,6 +20,7 @@ from himari_jax.sources._columns import (
 from himari_jax.sources._parquet import read_parquet
 from himari_jax.sources._text import read_text, unzip
 from himari_jax.sources._times import read_times, refuse_half_clock
+from himari_jax.sources.request import SourceRequest
 
 SUFFIXES = (".parquet", ".csv.gz", ".csv", ".txt")
 

@@ -10,7 +10,8 @@ import pytest
 
 from envs import rewards
 from envs.market import build_market, to_device
-from envs.state import EnvState
+from envs.plugins import REWARD_TERMS
+from envs.state import EnvState, update_moments
 from envs.trading import TradingEnv, make_params
 from himari_jax.account import Account, Trade, open_account
 from himari_jax.errors import InputError
@@ -165,7 +166,7 @@ def rollout(env, params, actions, start):
     return jax.jit(lambda actions: jax.lax.scan(step, env.state_at(start), actions))(actions)
 
 
-TERMS = tuple(name for name in rewards.TERMS if name != "relative")  # it looks at what could be held
+TERMS = tuple(name for name in REWARD_TERMS.names if name != "relative")  # it looks at what could be held
 
 
 def test_one_asset_equals_three_of_which_two_cannot_be_held(worlds):
@@ -222,18 +223,18 @@ def outcome(log_return=0.0, delta=(0.0,), held=(0.0,), log_equity=0.0, peak=0.0,
     ],
 )
 def test_reward_terms_by_hand(name, seen, expected):
-    assert float(rewards.TERMS[name](outcome(**seen), None)) == pytest.approx(expected, rel=1e-4, abs=1e-9)
+    assert float(REWARD_TERMS.load(name)(outcome(**seen), None)) == pytest.approx(expected, rel=1e-4, abs=1e-9)
 
 
 def test_moments_move_a_hundredth_of_the_way():
-    moments = rewards.update_moments(jnp.array([0.01, 0.0005]), jnp.float32(0.03))
+    moments = update_moments(jnp.array([0.01, 0.0005]), jnp.float32(0.03))
     np.testing.assert_allclose(moments, [0.0102, 0.000504], rtol=1e-5)
 
 
 def test_the_reward_is_the_weighted_sum_of_its_terms_and_a_weight_of_zero_is_off(worlds):
     _, train, market, _ = worlds[3]
     actions = jnp.asarray(np.random.default_rng(1).uniform(0, 2, (40, 3)), jnp.float32)
-    env, weights = TradingEnv(3, tuple(rewards.TERMS)), np.arange(1.0, 1 + len(rewards.TERMS))
+    env, weights = TradingEnv(3, REWARD_TERMS.names), np.arange(1.0, 1 + len(REWARD_TERMS.names))
 
     def total(weights):
         params = make_params(to_device(market), train, episode_steps=EPISODE, reward_weights=tuple(weights))
@@ -318,8 +319,8 @@ def test_slippage_is_a_commission(worlds):
 
 @pytest.mark.parametrize("assets", [1, 3])
 def test_a_step_is_the_same_with_and_without_jit(worlds, assets):
-    env, params = TradingEnv(assets, tuple(rewards.TERMS)), worlds[assets][3]
-    params = params.replace(reward_weights=jnp.ones(len(rewards.TERMS)))
+    env, params = TradingEnv(assets, REWARD_TERMS.names), worlds[assets][3]
+    params = params.replace(reward_weights=jnp.ones(len(REWARD_TERMS.names)))
     state = env.state_at(500).replace(
         account=Account(jnp.full(assets, 0.2), jnp.full(assets, 1.1), jnp.float32(0.05)),
         return_moments=jnp.array([1e-4, 1e-3]),

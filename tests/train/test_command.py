@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from himari_jax.command import parse, run_command
 from himari_jax.errors import HimariError
-from himari_jax.sources.synthetic import SyntheticOptions
+from himari_jax.sources.synthetic import Options
 from train.config.ppo import Config
 from train.config.serialize import differences, flatten, from_json, path_flag, to_json
 from train.ppo import main
@@ -109,9 +109,10 @@ def test_equity_parquet_has_the_agreed_columns(finished):
 
 
 def test_candles_and_weights_alone_reproduce_the_equity(finished):
-    from himari_jax.sources import SourceRequest, synthetic
+    from himari_jax.sources import synthetic
+    from himari_jax.sources.request import SourceRequest
 
-    raws = synthetic.load(SourceRequest(("SYN1", "SYN2"), options=SyntheticOptions(num_bars=3000)))
+    raws = synthetic.load(SourceRequest(("SYN1", "SYN2"), options=Options(num_bars=3000)))
     frame = pl.read_parquet(finished / "equity.parquet")
     start = np.searchsorted(raws[0].time + 3_600_000, frame["time"].dt.epoch("ms").to_numpy()[0])
     opens, closes = (np.stack([getattr(raw, name)[start:] for raw in raws], 1) for name in ("open", "close"))
@@ -231,10 +232,11 @@ def test_lost_checkpoints_are_exit_4_again_and_again(finished, tmp_path, capsys)
 
 
 def test_other_candles_are_refused_on_continuing(tmp_path, capsys):
-    from himari_jax.sources import SourceRequest, synthetic
+    from himari_jax.sources import synthetic
+    from himari_jax.sources.request import SourceRequest
 
     def write(seed):
-        raw = synthetic.load(SourceRequest(("SYN1",), options=SyntheticOptions(num_bars=3000, seed=seed)))[0]
+        raw = synthetic.load(SourceRequest(("SYN1",), options=Options(num_bars=3000, seed=seed)))[0]
         columns = {name: getattr(raw, name) for name in ("open", "high", "low", "close", "volume")}
         time = pl.Series(raw.time.astype("datetime64[ms]")).dt.replace_time_zone("UTC")
         pl.DataFrame({"timestamp": time, **columns}).write_parquet(tmp_path / "S.parquet")
@@ -299,7 +301,9 @@ def test_a_run_can_be_made_longer_and_keeps_its_schedule(tmp_path):
 WRONG = {
     "--num-env 64": "did you mean --num-envs",
     "--lerning-rate 3": "--lerning-rate",
-    "--policy gru": "'gru'",
+    "--policy gru": "--policy gru: allowed are lstm, mlp",
+    "--base-sizing martingale": "--base-sizing martingale: allowed are constant, vol-target, kelly",
+    "--preset none": "--preset none: allowed is common, fees, quick",
     "--num-envs 15": "--num-minibatches",
     "--num-envs x": "--num-envs",
     "--gamma 1.5": "--gamma 1.5: allowed is 0 to 1",
@@ -308,7 +312,7 @@ WRONG = {
     "--reward profit": "--reward profit",
     "--bar 1x": "--bar 1x",
     "--max-gross 2": "no leverage",
-    "--source nowhere": "available are",
+    "--source nowhere": "allowed are files, sample, synthetic",
     "--source sample --symbols ETH-USD": "--source synthetic",
     "--source files": "--data",
     "--source files --data nowhere_at_all": "nowhere_at_all",

@@ -24,7 +24,7 @@ from train.reporting import figure, plots
 from train.reporting.report import write_report
 from train.reporting.run_files import Extra
 
-BASELINES = figure.BASELINES
+BASELINES = figure.BASELINES.names
 EVIL = "<script>alert(1)</script>"
 YEAR = 8760  # bars of an hour
 START_MS = 1_577_836_800_000

@@ -175,7 +175,7 @@ def enter(names: Sequence[str], wanted: EvaluationDataConfig, grid: GridConfig) 
     for source in sources:
         config = source.config if isinstance(source, Agent) else lead
         cuts = cuts_of(source if isinstance(source, Agent) else (agents[0] if agents else None))
-        ground = load_evaluation_data(wanted, config.data, config.synthetic, cuts)
+        ground = load_evaluation_data(wanted, config.data, config.source_options, cuts)
         if isinstance(source, Agent):
             check_fits(ground, source.symbols, source.stored["data"]["bar"], str(source.folder))
             members.append(enter_agent(source, ground, grid))

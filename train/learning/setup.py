@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from himari_jax.policies import make_core
 from himari_jax.policies.policy import Policy
+from himari_jax.policies.registry import make_core
 from train.config.ppo import Config
 from train.learning.pathwise import PathwiseLearner
 from train.learning.ppo import Learner, train_chunk

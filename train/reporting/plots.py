@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from himari_jax.plugins import BASELINES
 from train.reporting.figure import (
-    BASELINES,
     IN_ORDER,
     MOST_POINTS,
     SERIES,
@@ -246,7 +246,7 @@ def sensitivity(backtest: pl.DataFrame, by: str, other: float, agent: str | None
         return None
     s = pl.col("sharpe")
     points = rows.group_by("policy", by).agg(s.mean(), low=s.min(), high=s.max()).sort("policy", by)
-    own = {agent} if agent else set(points["policy"]) - set(BASELINES)
+    own = {agent} if agent else set(points["policy"]) - set(BASELINES.names)
     parts = {str(name): part for (name,), part in points.group_by("policy", maintain_order=True)}
     order = sorted(parts, key=lambda name: name in own)
     lines = [against(name, parts[name], by, i, name in own) for i, name in enumerate(order)]

@@ -164,7 +164,7 @@ def build_session(config: Config) -> Session:
     Raises:
         InputError: flags or data do not fit; one line.
     """
-    candles, report = checked(load_raw(config.data, config.synthetic), config.data)
+    candles, report = checked(load_raw(config.data, config.source_options), config.data)
     split = split_rows(candles, config.data.split)
     market = build_market(
         candles, config.market.base_sizing, sizing_rules(config.market), config.market.fill, config.market.delay
