@@ -84,7 +84,7 @@ def make(
     """
     check_settings({"episode_steps": episode_steps, "delay": delay}, params)
     terms, weights = reward_terms(reward)
-    reading = {"symbols": symbols, "bar": bar, "calendar": calendar, "assume_utc": assume_utc, "repair": repair}
+    reading: dict[str, Any] = dict(symbols=symbols, bar=bar, calendar=calendar, assume_utc=assume_utc, repair=repair)
     checked = given_candles(candles, reading) if isinstance(candles, Candles) else read_candles(candles, **reading)
     rows = decision_span(checked, span, split)
     rules = SizingRules(**{name: params[name] for name in SIZING if name in params})

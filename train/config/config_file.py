@@ -49,8 +49,8 @@ def read_config_file(path: Path) -> dict[str, Any]:
 def new_start(run: RunConfig) -> RunConfig:
     """A run's flags without what concerned its start: folder, processes, --resume, --fresh, --debug."""
     forgotten = ("run_dir", "bucket_name", "model_dir", "devices", "coordinator", "num_processes", "process_id")
-    run = dataclasses.replace(run, **dict.fromkeys(forgotten))
-    return dataclasses.replace(run, resume=False, fresh=False, debug=False)
+    nothing: dict[str, Any] = dict.fromkeys(forgotten)
+    return dataclasses.replace(run, **nothing, resume=False, fresh=False, debug=False)
 
 
 def read_object(path: Path) -> dict[str, Any]:
