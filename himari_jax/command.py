@@ -65,8 +65,8 @@ def run_command(command: Callable[[Sequence[str]], int | None], args: Sequence[s
         return command(args) or 0
     except Exception as error:
         code, line = code_of(error)
-    if "--debug" in args:
-        traceback.print_exc()
+        if "--debug" in args:
+            traceback.print_exception(error)
     line = " ".join(line.split())
     print(line if code == 75 else f"error: {line}", file=sys.stderr)
     return code

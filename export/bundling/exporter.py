@@ -155,7 +155,7 @@ def make_golden(agent: Agent, variables: Any, ground: EvaluationData) -> dict[st
     def rollout(variables: Any) -> Any:
         def step(state: Any, _: Any) -> Any:
             env_state, carry = state
-            obs = env.observation(env_state, params)
+            obs = env.get_obs(env_state, params)
             carry, output = act(policy, variables, carry, obs[None])
             multiplier = mean_action(output)[0]
             account = env_state.account

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from envs.oracles.registry import make_oracle
-from train.benchmarks.peers import Trial, Values, read_trial
 from train.benchmarks.peers.clock import pace, race
+from train.benchmarks.peers.trial import Trial, Values, read_trial
 
 HYPER = Values(512, 64, 4, 4, 0.95, 0.5, 0.2, 0.0, 0.5, 0.5, -2.0, 100, 100.0)
 

@@ -1,12 +1,12 @@
 """Flags of the candles, of markets with a known optimum, of the account."""
 
-import math
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from envs.plugins import MARKETS, REWARD_TERMS
 from himari_jax.command import auto, choice, flag, parse_number, require
 from himari_jax.plugins import BASE_SIZINGS, SOURCES
+from himari_jax.ranges import check_ranges
 from himari_jax.times import parse_bar
 
 
@@ -123,21 +123,7 @@ class MarketConfig:
     """For the money shown; nothing else depends on it."""
 
     def __post_init__(self):
-        shares = ("commission_rate", "min_trade", "ruin")
-        for name in shares:
-            value = getattr(self, name)
-            require(0 <= value < 1, flag(name), value, "0 up to, not including, 1")
-        require(0 <= self.slippage_bps < 5_000, "--slippage-bps", self.slippage_bps, "0 up to 5000 basis points")
-        require(0 < self.max_position_pct <= 1, "--max-position-pct", self.max_position_pct, "above 0, up to 1")
-        require(0 < self.max_gross <= 1, "--max-gross", self.max_gross, "above 0, up to 1 (no leverage)")
-        require(0 <= self.delay <= 100, "--delay", self.delay, "0 to 100 bars")
-        require(0 < self.kelly_fraction <= 10, "--kelly-fraction", self.kelly_fraction, "above 0, up to 10")
-        positive = ("kelly_prior_bars", "kelly_half_life_days", "initial_capital")
-        for name in positive:
-            value = getattr(self, name)
-            finite = math.isfinite(value) or name == "kelly_half_life_days"
-            require(value > 0 and finite, flag(name), value, "a number above 0")
-        require(self.kelly_prior_bars > 2, "--kelly-prior-bars", self.kelly_prior_bars, "above 2")
+        check_ranges(vars(self), flag)
         BASE_SIZINGS.check(self.base_sizing)
         require(bool(self.reward_terms), "--reward", "", "at least one term")
 

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from train.benchmarks.peers import OURS
 from train.benchmarks.peers.config import PeersConfig
+from train.benchmarks.peers.trial import OURS
 
 OURS_COLOR, PEER_COLOR, MISSED_COLOR = "#2a7f62", "#8a8f98", "#d8dade"
 WIDTH, LEFT, BAR = 860, 250, 22  # pixels of the drawing

@@ -12,11 +12,11 @@ from typing import Any
 
 import jax
 
-from train.benchmarks.peers import OURS, RECURRENT_PEERS, Contestant, Trial, Values
 from train.benchmarks.peers.config import PeersConfig
 from train.benchmarks.peers.describe import describe
 from train.benchmarks.peers.himari import build, flags_of
 from train.benchmarks.peers.table import Measured, best_speed, race_rows, race_tables, speed_table, told_line
+from train.benchmarks.peers.trial import OURS, RECURRENT_PEERS, Contestant, Trial, Values
 from train.config.ppo import Config
 from train.config.serialize import config_hash
 from train.learning.setup import first_state
