@@ -23,6 +23,7 @@ from himari_jax.policies.core import reset_carry
 from himari_jax.policies.policy import Policy, act, mean_action
 from himari_jax.sizing import cap_targets
 from himari_jax.splits import Stretches, decision_rows
+from himari_jax.trees import select_tree
 
 BATCH_BYTES = 2**26  # of the paths that are on the device at once
 AXES: Any = cast(Any, Account)(-1, -1, -1)  # lanes are the last axis of every leaf of an account, and of a bar
@@ -137,8 +138,7 @@ play_lanes = jax.vmap(play_bar, (AXES, -1, cast(Any, Costs)(0, None)), (AXES, -1
 
 def fresh_where(first: jax.Array, account: Account) -> Account:
     """Cash at the first row of a stretch."""
-    cash = open_account(jnp.zeros_like(account.weights))
-    return jax.tree.map(lambda new, old: jnp.where(first, new, old), cash, account)
+    return select_tree(first, open_account(jnp.zeros_like(account.weights)), account)
 
 
 @partial(jax.jit, static_argnums=(0, 1))
