@@ -206,7 +206,8 @@ def write_all(
         )
         suffix = "" if k == 0 else f"-{j.member.entrant.name}"
         write_json(out / f"result{suffix}.json", result)
-        course = equity_frame(stage, 0, played.agents[j.member.entrant.chosen], curves)
+        entrant = j.member.entrant
+        course = equity_frame(stage, 0, entrant.delay, played.agents[entrant.chosen], curves)
         data = findings_of(stage.candles, j.member.ground.report)
         settings, source = settings_of(j.member, config), j.member.source
         training = read_metrics(source.folder) if isinstance(source, Agent) else []

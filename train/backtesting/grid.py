@@ -162,11 +162,11 @@ def write_equity(
     """Rows of equity.parquet for one policy in one cell."""
     import polars as pl
 
-    frame = equity_frame(entrant.stage, cell.start, course, curves)
+    frame = equity_frame(entrant.stage, cell.start, cell.delay, course, curves)
     what = {"policy": entrant.name, "seed": entrant.seeds[k], "window": window, **price(cell.rate, cell.delay)}
     kinds = {"policy": pl.String, "seed": pl.Int64, "window": pl.Int32, "cost": pl.Float64, "delay": pl.Int32}
     keys = [pl.lit(what[name], dtype=kind).alias(name) for name, kind in kinds.items()]
-    equity.add(frame.select(*keys, pl.all()))
+    equity.add(frame.select("time", *keys, pl.exclude("time")))
 
 
 class EquityFile:
