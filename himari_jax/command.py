@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 import tyro
 
-from himari_jax.errors import HimariError, InputError, Preempted
+from himari_jax.errors import HimariError, InputError, Preempted, first_line
 
 T = TypeVar("T")
 
@@ -85,7 +85,7 @@ def code_of(error: Exception) -> tuple[int, str]:
 
 def unexpected(error: Exception) -> tuple[int, str]:
     """Exit code and line of an error that nobody foresaw."""
-    first = (str(error).strip().splitlines() or [""])[0][:300]
+    first = first_line(error, most=300)
     if "RESOURCE_EXHAUSTED" in str(error) or "out of memory" in str(error).lower():
         return 2, f"the device has too little memory ({first}); use fewer environments or smaller layers"
     return 1, f"unexpected {type(error).__name__}: {first}; --debug shows where, please report it"

@@ -8,11 +8,10 @@ from unittest.mock import patch
 import numpy as np
 import polars as pl
 import pytest
-from candle_files import START, read, with_times
+from candle_files import START, outcome, read, with_times
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from himari_jax.errors import InputError
 from himari_jax.sources import _wall
 from himari_jax.sources._columns import SPACE, Cells
 from himari_jax.sources._numbers import MISSING, NUMBER, join_numbers, parse_numbers
@@ -46,14 +45,6 @@ def in_parts(texts, cuts):
 
 def cells_of(texts):
     return Cells("x.csv", "c", np.arange(len(texts)), lambda: pl.Series(texts, dtype=pl.String))
-
-
-def outcome(call):
-    """What a call returns, or the line that it refuses with."""
-    try:
-        return call()
-    except InputError as error:
-        return str(error)
 
 
 def same(found, wanted):

@@ -6,10 +6,9 @@ from unittest.mock import patch
 
 import numpy as np
 import pytest
-from candle_files import HOUR, PLAIN, START, read, refused
+from candle_files import HOUR, PLAIN, START, outcome, read, refused
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_columns import outcome
 
 from himari_jax.sources import _rows
 from himari_jax.sources._rows import TextTable

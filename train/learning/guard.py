@@ -1,6 +1,6 @@
 """Numbers that go bad inside jit: a step of the optimizer that is not finite, or explodes, is not taken."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -43,11 +43,6 @@ def check_step(guard: Guard, loss: jax.Array, norm: jax.Array, update: jax.Array
     norms = jnp.where(good, jnp.concatenate([guard.norms[1:], norm[None]]), guard.norms)
     first = jnp.where((guard.first < 0) & ~good, update, guard.first)
     return Guard((guard.in_a_row + 1) * bad, guard.skipped + bad, guard.steps + 1, first, norms), good
-
-
-def select_tree(good: jax.Array, new: Any, old: Any) -> Any:
-    """`new` where the step is taken, else `old`."""
-    return jax.tree.map(lambda a, b: jnp.where(good, a, b), new, old)
 
 
 def should_abort(guard: Guard) -> jax.Array:

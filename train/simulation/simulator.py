@@ -187,7 +187,8 @@ def play_orders(stage: Simulator, start: int, orders: Sequence[Orders], rates: S
     trade = jnp.asarray(np.stack([order.trade for order in orders], -1))
     costs = Costs(jnp.asarray(rates, jnp.float32), stage.limits.min_trade)
     path = run_weights(targets, trade, stage.tape, jnp.int32(start), costs)
-    return list(courses(path, stage.tape, np.full(len(orders), start), np.asarray(rates)))
+    played = courses(path, stage.tape, np.full(len(orders), start), np.asarray(rates))
+    return [course._replace(given=order.target) for course, order in zip(played, orders, strict=True)]
 
 
 def constant_returns(stage: Simulator, start: int, agents: Sequence[tuple[float, AccountHistory]]) -> np.ndarray:

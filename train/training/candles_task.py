@@ -76,7 +76,8 @@ def evaluate_test_span(session: Session, best: Best, folder: Path, timings: dict
         "timings": timings,
     }
     result = null_if_nan(result)
-    frame = equity_frame(stage, 0, played.agents[chosen], {k: v.equity for k, v in played.baselines.items()})
+    curves = {name: history.equity for name, history in played.baselines.items()}
+    frame = equity_frame(stage, 0, market.delay, played.agents[chosen], curves)
     write_frame(folder / "equity.parquet", frame)
     write_json(folder / "result.json", result)
     write_report(folder, Extra(prices=closing_prices(stage), samples=samples))

@@ -12,6 +12,7 @@ from typing import Any
 
 import jax
 
+from train.artifacts.files import write_text
 from train.benchmarks.peers.config import PeersConfig
 from train.benchmarks.peers.describe import describe
 from train.benchmarks.peers.himari import build, flags_of
@@ -242,7 +243,7 @@ def print_tables(measured: Measured, bench: PeersConfig, folder: Path) -> None:
     """All tables; also table.txt and the plot."""
     lines = [*speed_table(measured, bench), *race_tables(measured, bench)]
     print("\n".join(lines))
-    (folder / "table.txt").write_text("\n".join(lines) + "\n")
+    write_text(folder / "table.txt", "\n".join(lines) + "\n")
     if len(lines) == 0:
         return
     from train.benchmarks.peers.plot import write_plots
