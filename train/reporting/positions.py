@@ -46,7 +46,8 @@ def multiplier(frame: pl.DataFrame) -> Figure | None:
         return None
     shown, time = names[:MOST_PANELS], epoch(frame)
     pixels = 290 if len(shown) == 1 else 150 * len(shown)
-    traces, shapes, headings, texts, layout = [], [], [], [], {}
+    layout: dict[str, Any] = {}
+    traces, shapes, headings, texts = [], [], [], []
     for k, (name, color) in enumerate(zip(shown, cycle(SERIES), strict=False)):
         values, number = frame[name].to_numpy(), str(k + 1 if k else "")
         y = f"y{number}"
