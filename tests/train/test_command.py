@@ -69,7 +69,8 @@ def test_validation_picks_the_seed_and_the_test_span_has_no_say(finished):
 def test_equity_parquet_has_the_agreed_columns(finished):
     frame = pl.read_parquet(finished / "equity.parquet")
     assert frame.columns == [
-        "time", "weight_SYN1", "weight_SYN2", "equity", *(f"baseline_{name}" for name in BASELINES), "liquidated",
+        "time", "weight_SYN1", "weight_SYN2", "multiplier_SYN1", "multiplier_SYN2", "base_SYN1", "base_SYN2", "equity",
+        *(f"baseline_{name}" for name in BASELINES), "liquidated",
     ]  # fmt: skip
     assert frame.schema["time"] == pl.Datetime("ms", "UTC")
     assert frame["liquidated"].to_list() == [False] * (len(frame) - 1) + [True]

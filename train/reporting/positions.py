@@ -46,7 +46,7 @@ def multiplier(frame: pl.DataFrame) -> Figure | None:
         return None
     shown, time = names[:MOST_PANELS], epoch(frame)
     pixels = 290 if len(shown) == 1 else 150 * len(shown)
-    layout: dict[str, Any] = {}
+    layout: dict[str, Any] = {"showlegend": False, "bargap": 0}
     traces, shapes, headings, texts = [], [], [], []
     for k, (name, color) in enumerate(zip(shown, cycle(SERIES), strict=False)):
         values, number = frame[name].to_numpy(), str(k + 1 if k else "")
@@ -61,7 +61,7 @@ def multiplier(frame: pl.DataFrame) -> Figure | None:
     layout["xaxis"] = {"domain": [0, TIME_SHARE], "anchor": y}
     right = {"domain": [TIME_SHARE + 0.03, 1], "anchor": y, "showticklabels": False}
     layout["xaxis2"] = axis("how often", type="linear", **right)
-    layout |= {"showlegend": False, "bargap": 0, "shapes": shapes, "annotations": headings}
+    layout |= {"shapes": shapes, "annotations": headings}
     label = f"Multiplier of the base position over time, from 0 to 2. {'; '.join(texts)}."
     caption = "Dashed: 1, the base position as it is. 0 holds nothing, 2 twice as much, before the caps."
     if len(frame) > MOST_STRETCHES:

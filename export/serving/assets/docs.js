@@ -1,4 +1,4 @@
-// The page at /docs: asks for the manifest, fills in a request, sends it, shows the answer.
+/* The page at /docs: asks for the manifest, fills in a request, sends it, shows the answer. */
 const $ = id => document.getElementById(id);
 const headers = () => $("key").value ? {"X-API-Key": $("key").value} : {};
 let manifest = null;
