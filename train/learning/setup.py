@@ -8,10 +8,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from himari_jax.policies import make_core
-from himari_jax.policies.policy import Policy
 from train.config.ppo import Config
 from train.learning.pathwise import PathwiseLearner
+from train.learning.policy import make_policy
 from train.learning.ppo import Learner, train_chunk
 from train.learning.sharding import Sharding, device_count
 from train.learning.state import Hyperparameters, LearnerState, Sizes
@@ -61,14 +60,6 @@ def make_learner(config: Config, env: Any, costly: bool, start: float) -> Learne
         costly: whether trading costs something there.
         start: multiplier at the start, unless the flags say one.
     """
-    policy = config.policy
-    core, heads = make_core(
-        policy.policy,
-        hidden_dim=config.hidden_dim(env.num_assets),
-        num_layers=policy.num_layers,
-        lstm_hidden_dim=policy.lstm_hidden_dim,
-        lstm_num_layers=policy.lstm_num_layers,
-    )
     ppo = config.ppo
     sizes = Sizes(
         num_envs=config.num_envs,
@@ -80,9 +71,8 @@ def make_learner(config: Config, env: Any, costly: bool, start: float) -> Learne
         lookahead=config.lookahead,
         num_devices=device_count(config.run.devices),
     )
-    first = policy.initial_multiplier or start
     kind = PathwiseLearner if ppo.algorithm == "pathwise" else Learner
-    return kind(env, Policy(core, env.num_assets, heads, config.initial_log_std(costly), first), sizes)
+    return kind(env, make_policy(config, env.num_assets, costly, start), sizes)
 
 
 def hyperparameters(config: Config) -> Hyperparameters:

@@ -143,12 +143,12 @@ def every_bar(target: np.ndarray) -> Orders:
 
 
 def all_orders(rules: Mapping[str, np.ndarray], window: Window) -> dict[str, Orders]:
-    """What every baseline wants in a window, in the order of `BASELINES`; what the rules add stands after them."""
+    """What every baseline wants in a window, in the order of `BASELINES`."""
     orders = {name: every_bar(weights[window.seen]) for name, weights in rules.items()}
     orders |= {strategy.__name__: strategy(window) for strategy in (buy_and_hold, random, constant)}
-    return {name: orders[name] for name in (*BASELINES, *(name for name in rules if name not in BASELINES))}
+    return {name: orders[name] for name in BASELINES}
 
 
-def entrant_name(name: str) -> str:
+def entry_name(name: str) -> str:
     """A name that no baseline has."""
     return f"run {name}" if name in BASELINES else name

@@ -1,14 +1,13 @@
 """Loads a trained run with its policies."""
 
 import hashlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 
-from envs.trading import TradingEnv
 from himari_jax.errors import InputError
 from himari_jax.features import observation_width
 from himari_jax.policies.policy import Policy
@@ -16,15 +15,16 @@ from himari_jax.times import parse_iso
 from train.artifacts.checkpoint import leaves
 from train.artifacts.run_folder import stored_config, stored_json
 from train.artifacts.saved_policies import read_saved
+from train.config.market import MarketConfig
 from train.config.ppo import Config
 from train.config.serialize import config_hash
-from train.learning.setup import make_learner
-from train.simulation.baselines import entrant_name
+from train.learning.policy import make_policy
+from train.simulation.baselines import entry_name
 
 
 @dataclass(frozen=True)
 class Agent:
-    """A trained run."""
+    """A trained run with its policies."""
 
     name: str
     folder: Path
@@ -37,9 +37,15 @@ class Agent:
     checkpoint: str  # best, latest or a step
 
     @property
+    def market(self) -> MarketConfig:
+        """Rules of the market that it was trained on."""
+        return self.config.market
+
+    @property
     def seeds(self) -> list[int]:
         """Numbers of the seeds."""
-        return [self.config.run.seed + k for k in range(self.config.run.num_seeds)]
+        run = self.config.run
+        return [run.seed + k for k in range(run.num_seeds)]
 
     @property
     def symbols(self) -> tuple[str, ...]:
@@ -62,12 +68,10 @@ def load_agent(folder: Path, checkpoint: str = "best") -> Agent:
     """
     config, stored = stored_config(folder), stored_json(folder)
     if config.data.env is not None:
-        raise InputError(f"{folder}: trained on {config.data.env}, not on candles; its report.html has the judgment")
+        raise InputError(f"{folder}: trained on {config.data.env}, not on candles; its report.html has the verdict")
     saved = read_saved(folder, checkpoint)
     assets = len(stored["data"]["symbols"])
-    env = TradingEnv(assets, tuple(config.market.reward_terms))
-    here = replace(config, run=replace(config.run, devices=None))  # it need not be played on as many as it was trained
-    policy = make_learner(here, env, config.market.cost > 0, 1.0).policy
+    policy = make_policy(config, assets, config.market.cost > 0, 1.0)
     wanted = jax.eval_shape(
         lambda: policy.init(
             jax.random.key(0), policy.initial_carry(1), np.zeros((1, observation_width(assets)), np.float32)
@@ -80,7 +84,7 @@ def load_agent(folder: Path, checkpoint: str = "best") -> Agent:
         odd = sorted(k for k in shapes.keys() | found.keys() if shapes.get(k) != found.get(k))[0]
         raise InputError(f"{folder}: {odd} is {found.get(odd)} in the checkpoint, {shapes.get(odd)} by its flags")
     chosen = int(np.argmax(saved.sharpe))
-    name = entrant_name(folder.resolve().name)
+    name = entry_name(folder.resolve().name)
     return Agent(name, folder, config, stored, policy, saved.variables, chosen, saved.step, checkpoint)
 
 
