@@ -1,14 +1,9 @@
-"""Markets as pure functions: `envs.make` for candles, `envs.oracles.make_oracle` for markets with a known optimum."""
+"""Markets as pure functions: `envs.make` for candles, `envs.oracles` for markets with a known optimum."""
 
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from envs.factory import make
-
-__all__ = ["make"]
+__all__ = ["make"]  # noqa: F822  see __getattr__
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     """Imports `make` when it is asked for: `import envs` loads neither jax nor a reader of files."""
     if name == "make":
         from envs.factory import make

@@ -140,7 +140,11 @@ def exposure(held: np.ndarray) -> float:
 
 def herfindahl(held: np.ndarray) -> float:
     """Concentration while invested, `mean(sum(a^2))`, `a = held / sum(held)`: 1/N is even, 1 is a single asset."""
-    shares = concentration(held)
+    return herfindahl_of(concentration(held))
+
+
+def herfindahl_of(shares: np.ndarray) -> float:
+    """The Herfindahl index of concentrations by bar that are known, (T,)."""
     invested = shares[~np.isnan(shares)]
     return float(np.mean(invested)) if len(shares) > 1 and len(invested) and np.isfinite(invested).all() else math.nan
 

@@ -1,4 +1,4 @@
-"""`python -m train.backtest`: runs and strategies over windows, costs and delays, judged on a span."""
+"""`python -m train.backtest`: runs and strategies over windows, costs and delays, with a verdict on a span."""
 
 import sys
 from collections.abc import Sequence
@@ -14,14 +14,14 @@ PROG = "python -m train.backtest"
 
 
 def main(args: Sequence[str]) -> int:
-    """Plays, judges, writes; returns the exit code."""
+    """Plays, evaluates, writes; returns the exit code."""
     config = parse(BacktestConfig, args, PROG)
     stop_at_signals("stopped; no result was written")
     choose_device(config.device)
     # Everything heavy is imported here, after the flags are known to be good.
     from train.backtesting.backtest import backtest
 
-    config = replace(config, entrants=tuple(str(local_run(name)) for name in config.entrants))
+    config = replace(config, entries=tuple(str(local_run(name)) for name in config.entries))
     return backtest(config, output_folder(config))
 
 
@@ -29,7 +29,7 @@ def output_folder(config: BacktestConfig) -> Path:
     """`--out`, or `backtest/` inside the first run; strategies alone write to `backtests/NAME`."""
     if config.out is not None:
         return Path(config.out)
-    first = Path(config.entrants[0])
+    first = Path(config.entries[0])
     return Path("backtests") / first.stem if first.suffix in (".py", ".parquet") else first / "backtest"
 
 

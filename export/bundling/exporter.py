@@ -31,7 +31,7 @@ from train.artifacts.provenance import tools
 from train.artifacts.run_folder import read_result
 from train.config.backtest import EvaluationDataConfig
 from train.data.evaluation_data import EvaluationData, load_evaluation_data
-from train.data.market import market_of, sizing_rules
+from train.data.market import market_from, sizing_rules
 from train.simulation.trained import Agent, cuts_of, load_agent
 
 GOLDEN_STEPS = 256  # decisions of the golden rollout
@@ -130,7 +130,7 @@ def make_golden(agent: Agent, variables: Any, ground: EvaluationData) -> dict[st
     """Candles -> observation -> outputs of a rollout in the environment, by Flax."""
     start, stop = golden_rows(ground, GOLDEN_STEPS)
     config, candles = agent.config.market, ground.candles
-    market = to_device(market_of(candles, config))
+    market = to_device(market_from(candles, config))
     params = make_params(
         market,
         ((start, stop),),
@@ -175,7 +175,7 @@ def make_golden(agent: Agent, variables: Any, ground: EvaluationData) -> dict[st
 def make_probe(agent: Agent, variables: Any, ground: EvaluationData) -> dict[str, np.ndarray]:
     """Observations of the run's candles with accounts and memories of chance, and what Flax says of them."""
     rng, assets = np.random.default_rng(0), len(agent.symbols)
-    market = market_of(ground.candles, agent.config.market)
+    market = market_from(ground.candles, agent.config.market)
     rows = rng.choice(decision_rows(ground.span), PROBES)
     weights = rng.dirichlet(np.ones(assets + 1), PROBES)[:, :assets] * (rng.random((PROBES, assets)) < 0.8)
     ratio = np.exp(rng.normal(0, 0.1, (PROBES, assets)))

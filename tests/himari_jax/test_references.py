@@ -20,13 +20,14 @@ from himari_jax import metrics
 from himari_jax.account import Costs
 from himari_jax.checking import check_candles
 from himari_jax.features import lookbacks
+from himari_jax.metric_table import METRICS
 from himari_jax.sources.registry import load_candles
 from himari_jax.sources.request import SourceRequest
 from himari_jax.splits import stretches
 from train.config.market import MarketConfig
 from train.evaluation.summary import account_metrics
 from train.simulation.baselines import all_orders, every_bar
-from train.simulation.engine import courses, make_tape, run_weights
+from train.simulation.engine import histories, make_tape, run_weights
 from train.simulation.simulator import build_simulator, liquidated, play_baselines, play_orders, window_of
 
 A, FEE, HOUR_MS = 8760, 0.001, 3_600_000
@@ -52,7 +53,7 @@ class Books(NamedTuple):
 
 @pytest.fixture(scope="module", params=SCENES)
 def scene(request, data_folder, ledger):
-    """By account and strategy: the course and the books to compare it with; and the bars that end in a sale."""
+    """By account and strategy: the history and the books to compare it with; and the bars that end in a sale."""
     symbols, rows, fill, count = SCENES[request.param]
     spot = SourceRequest(symbols, (str(data_folder / "spot"),), HOUR_MS, False, None)
     candles, _ = check_candles(load_candles("files", spot))
@@ -60,35 +61,37 @@ def scene(request, data_folder, ledger):
     candles = replace(candles, **{name: getattr(candles, name)[rows] for name in columns})
     span = stretches(candles, 0, len(candles.time), lookbacks(HOUR_MS).lookback)
     assert len(span) == count
-    stage = build_simulator(candles, MarketConfig(fill=fill), span, (0,))
-    agent = play_orders(stage, 0, [every_bar(stage.rules["vol_target"][stage.rows] / 2)], [FEE])[0]
-    single = play_baselines(stage, 0, 0, {FEE: agent}, STRATEGIES)[FEE]
-    orders = {name: all_orders(stage.rules, window_of(stage, 0, 0, agent))[name] for name in STRATEGIES}
+    simulator = build_simulator(candles, MarketConfig(fill=fill), span, (0,))
+    agent = play_orders(simulator, 0, [every_bar(simulator.rules["vol_target"][simulator.rows] / 2)], [FEE])[0]
+    single = play_baselines(simulator, 0, 0, {FEE: agent}, STRATEGIES)[FEE]
+    orders = {name: all_orders(simulator.rules, window_of(simulator, 0, 0, agent))[name] for name in STRATEGIES}
     double = play_double(candles, span, fill, orders)
     kept = {name: keep_books(ledger, candles, span, fill, order) for name, order in orders.items()}
-    ended, to_mark = liquidated(stage, 0, stage.num_rows), stage.market.to_mark[stage.rows]
+    ended, to_mark = liquidated(simulator, 0, simulator.num_rows), simulator.host.to_mark
     recorded = {name: read_books(single[name], to_mark, ended, kept[name].trips) for name in STRATEGIES}
     return {"float32": (single, recorded), "float64": (double, kept)}, ended
 
 
 def play_double(candles, span, fill, orders):
-    """The account's courses in float64, by strategy."""
+    """The account's histories in float64, by strategy."""
     with jax.enable_x64(True):
         tape = make_tape(to_device(build_market(candles, fill=fill, dtype=np.float64)), span)
         target, trade = (jnp.asarray(np.stack(x, -1)) for x in zip(*orders.values(), strict=True))
         rates = np.full(len(orders), FEE)
         path = run_weights(target, trade, tape, jnp.int32(0), Costs(jnp.asarray(rates), jnp.float64(0)))
-        return dict(zip(orders, courses(path, tape, np.zeros(len(orders), int), rates), strict=True))
+        return dict(zip(orders, histories(path, tape, np.zeros(len(orders), int), rates), strict=True))
 
 
-def read_books(course, to_mark, ended, trips):
+def read_books(history, to_mark, ended, trips):
     """Books of what an account recorded."""
     traded, paid = [], []
-    for delta, held, moves, end in zip(*(x.tolist() for x in (course.delta, course.held, to_mark, ended)), strict=True):
+    for delta, held, moves, end in zip(
+        *(x.tolist() for x in (history.delta, history.held, to_mark, ended)), strict=True
+    ):
         traded.append(fsum(abs(d) for d in delta))
         sale = fsum(h * (1 + move) for h, move in zip(held, moves, strict=True)) if end else 0.0
         paid.append(FEE * (traded[-1] + sale))
-    return Books(course.returns, np.asarray(course.held, float), np.array(traded), np.array(paid), trips)
+    return Books(history.returns, np.asarray(history.held, float), np.array(traded), np.array(paid), trips)
 
 
 def keep_books(ledger, candles, span, fill, orders):
@@ -189,9 +192,9 @@ def test_a_metric_alone_equals_its_reference(scene, name, account):
 
 def test_no_metric_is_without_a_reference_and_no_reference_idle(scene):
     public = {name for name, thing in vars(metrics).items() if isfunction(thing) and not name.startswith("_")}
-    assert public - {"calmar_of", "zero_if_nan"} <= {*REFERENCES, *ALONE}
+    assert public - {"calmar_of", "herfindahl_of", "zero_if_nan"} <= {*REFERENCES, *ALONE}
     played, books = scene[0]["float64"]
-    assert {*account_metrics(played["kelly"], scene[1], A)} == {*REFERENCES}
+    assert {*account_metrics(played["kelly"], scene[1], A)} == {*METRICS} == {*REFERENCES}
     assert 5 < (books["momentum"].trips > 0).sum() < len(books["momentum"].trips) - 5
     assert len(concentrations(books["momentum"].held)) < len(scene[1]) - 100  # else flat
     assert (played["kelly"].delta != 0).sum() > 10 * len(books["kelly"].trips)  # resized on the way

@@ -16,7 +16,7 @@ from himari_jax.splits import decision_rows
 from himari_jax.times import HOUR_MS
 from train.learning.ppo import Learner, train_chunk
 from train.learning.state import Hyperparameters, Sizes
-from train.simulation.engine import AccountHistory, Limits, courses, make_tape, run_policy, whole_span
+from train.simulation.engine import AccountHistory, Limits, histories, make_tape, run_policy, whole_span
 
 
 def candles_of(close: np.ndarray) -> Candles:
@@ -129,4 +129,4 @@ def play_span(policy, variables, market, span, params) -> AccountHistory:
     limits = Limits.of(params)
     path = run_policy(policy, steps, jax.tree.map(lambda x: x[None], variables), tape, lanes, limits)
     one = jax.tree.map(lambda x: np.asarray(x[0]), path)
-    return next(courses(one, tape, np.zeros(1, int), np.asarray(lanes.rate)))
+    return next(histories(one, tape, np.zeros(1, int), np.asarray(lanes.rate)))

@@ -21,7 +21,7 @@ from himari_jax.policies.policy import Policy, fit_scaling, with_scaling
 from himari_jax.policies.registry import make_core
 from himari_jax.sizing import SizingRules
 from himari_jax.splits import decision_rows, split_rows
-from train.backtesting.entries import null_of
+from train.backtesting.audits import null_of
 from train.config.market import DataConfig, MarketConfig
 from train.evaluation.causality import AgentWay, audit_causality, fitted_elsewhere, strategy_way
 from train.evaluation.futures import another_future
@@ -67,7 +67,7 @@ def way_of(raws, core="mlp", sizing="vol-target", **faults):
     policy = Policy(module, assets, hidden)
     scaling = fit_scaling(market.features, market.corr, decision_rows(train))
     variables = with_scaling(initialize(policy, observation_width(assets), jax.random.key(0)), scaling)
-    return AgentWay(policy, variables, DARING[sizing], train, 0.001, **faults)
+    return AgentWay(policy, variables, DARING[sizing], train, **faults)
 
 
 # Kelly that dares: with its usual prior a random walk gives it too little to hold.
@@ -92,9 +92,10 @@ def test_nothing_that_was_known_or_decided_changes_with_the_future(candles, core
 def test_the_audit_looks_at_numbers_that_vary(candles):
     raws = raw_candles(candles, 3)
     way = way_of(raws, "lstm", "kelly")
-    seen = way(check_candles(raws)[0], 1700)
+    follow = way(check_candles(raws)[0])
+    seen = follow(1700)
     assert "normalizer" in seen
-    assert set(way(check_candles(raws)[0], END_OF_TRAINING - 1)) == set(seen) - {"normalizer"}
+    assert set(follow(END_OF_TRAINING - 1)) == set(seen) - {"normalizer"}
     for name, (values, _) in seen.items():
         if name != "normalizer":
             assert len(np.unique(values[-1000:])) > 1, name
@@ -117,9 +118,9 @@ def test_another_future_changes_every_later_candle_and_no_earlier_one(candles, s
     check_candles(another_future(raws, now, sign))  # and they are candles
 
 
-def features_one_row_early(candles, sizing, *rest):
+def features_one_row_early(candles, config, delay):
     """A planted fault: row t shows the features of row t + 1."""
-    market = build_market(candles, sizing, RULES)
+    market = build_market(candles, config.base_sizing, RULES)
     return market._replace(features=np.roll(market.features, -1, axis=0), corr=np.roll(market.corr, -1, axis=0))
 
 
@@ -128,9 +129,9 @@ def normalizer_of_all_rows(features, corr, train_rows):
     return fit_scaling(features, corr, np.arange(400, len(features)))
 
 
-def base_of_the_next_close(candles, sizing, *rest):
+def base_of_the_next_close(candles, config, delay):
     """A planted fault: the base position knows close[t+1]."""
-    market = build_market(candles, sizing, RULES)
+    market = build_market(candles, config.base_sizing, RULES)
     ahead = np.roll(candles.close, -1, axis=0) / candles.close - 1
     return market._replace(base=market.base * (1 + ahead).astype(np.float32))
 

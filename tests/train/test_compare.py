@@ -5,11 +5,13 @@ import json
 import numpy as np
 import pytest
 
-from himari_jax import metrics
-from himari_jax.bootstrap import metric_intervals, paired_metric_differences
 from himari_jax.command import run_command
 from train.backtest import main as backtest
+from train.backtesting.comparison import beside, play_sides
+from train.backtesting.entries import enter
 from train.compare import main
+from train.config.backtest import EvaluationDataConfig, GridConfig
+from train.simulation.simulator import Cell
 
 HOLD = "import numpy as np\ndef weights(market):\n    return np.full(market.base.shape, {})\n"
 
@@ -48,6 +50,21 @@ def test_two_runs_swapped_give_the_difference_with_the_other_sign(runs, tmp_path
         assert a["difference"]["interval"] == pytest.approx([-x for x in b["difference"]["interval"][::-1]], abs=1e-9)
         assert a["difference"]["p"] == pytest.approx(b["difference"]["p"])
         assert a["seeds_better"] == pytest.approx(1 - b["seeds_better"])
+
+
+def test_a_batched_comparison_equals_one_cell_at_a_time(runs, tmp_path):
+    grid = GridConfig(costs=(0.0, 10.0), delays=(0, 2))
+    entries = enter([str(runs / "mlp"), str(runs / "lstm"), str(holding(tmp_path, 0.2))], EvaluationDataConfig(), grid)
+    cells = [Cell(0, delay, cost) for delay in (0, 1, 2) for cost in (0.0, 0.001)]
+    for entry in entries:
+        batched = play_sides(entry, cells)
+        assert list(batched) == cells
+        for cell in cells:
+            alone = play_sides(entry, [cell])[cell]
+            np.testing.assert_allclose(batched[cell].returns, alone.returns, rtol=0, atol=1e-6)
+            np.testing.assert_array_equal(batched[cell].history.returns, batched[cell].returns[entry.chosen])
+            ours, theirs = (beside(entry, sides, "momentum")[cell] for sides in (batched, {cell: alone}))
+            np.testing.assert_array_equal(ours.returns, theirs.returns)
 
 
 def test_what_a_comparison_says_is_what_the_backtest_says(runs, tmp_path):
@@ -128,53 +145,3 @@ def test_bad_input_is_one_line(runs, capfd, args, says):
 def test_two_runs_and_a_baseline_are_too_many(runs, capfd):
     assert compare(runs / "mlp", runs / "lstm", "--against", "cash") == 2
     assert "--against cash" in capfd.readouterr().err
-
-
-def history(seed, rows=1500):
-    """Returns, held, traded, cost of an account of noise."""
-    rng = np.random.default_rng(seed)
-    held = rng.uniform(0, 0.5, (rows, 2))
-    return rng.normal(1e-4, 0.01, rows), held, rng.uniform(0, 0.1, rows), rng.uniform(0, 1e-4, rows)
-
-
-def test_intervals_hold_what_was_measured():
-    r, held, traded, cost = history(0)
-    found = metric_intervals(r, held, traded, cost, 8760.0)
-    measured = {
-        "sortino": metrics.sortino(r, 8760.0),
-        "cagr": metrics.cagr(r, 8760.0),
-        "cvar_5": metrics.cvar_5(r),
-        "win_rate_bar": metrics.win_rate_bar(r, held),
-        "turnover": metrics.turnover(traded, 8760.0),
-        "cost_drag": metrics.cost_drag(cost, 8760.0),
-        "exposure": metrics.exposure(held),
-        "herfindahl": metrics.herfindahl(held),
-        "diversification": metrics.diversification(held),
-    }
-    for name, value in measured.items():
-        low, high = found[name]
-        assert low < value < high, name
-    assert found["max_drawdown"][0] < found["max_drawdown"][1] < 0
-    assert found["herfindahl"] == pytest.approx([1 - x for x in found["diversification"][::-1]])
-
-
-def test_an_interval_of_the_win_rate_holds_the_truth_in_95_of_100_worlds():
-    held = np.ones((400, 1))
-    inside = 0
-    for seed in range(100):
-        r = np.random.default_rng(seed).normal(0, 0.01, 400)
-        low, high = metric_intervals(r, held, held[:, 0], held[:, 0], 8760.0, num_samples=200)["win_rate_bar"]
-        inside += low <= 0.5 <= high
-    assert inside >= 88  # 3 deviations below 95
-
-
-def test_differences_are_paired():
-    r, held, traded, cost = history(0)
-    _, others, more, fees = history(1)
-    same = paired_metric_differences((r, held, traded, cost), (r, held, traded, cost), 8760.0, 50)
-    assert all(value == 0 and ends == (0, 0) for value, ends in same.values())
-    ahead = paired_metric_differences((r + 1e-4, held, traded, cost), (r, others, more, fees), 8760.0, 200)
-    value, (low, high) = ahead["sortino"]
-    assert 0 < low < value < high
-    own = metric_intervals(r, held, traded, cost, 8760.0, 200)["sortino"]
-    assert high - low < (own[1] - own[0]) / 4  # because the bars are the same

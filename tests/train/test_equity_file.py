@@ -79,7 +79,7 @@ def rows_of(frame, candles):
 
 def candles_of(run):
     config = stored_config(run)
-    return checked(load_raw(config.data, config.synthetic), config.data)[0]
+    return checked(load_raw(config.data, config.source_options), config.data)[0]
 
 
 def replay(frame, candles, config, rate):

@@ -21,7 +21,7 @@ from himari_jax.policies.registry import make_core
 from himari_jax.sizing import SizingRules
 from himari_jax.splits import decision_rows
 from train.simulation.baselines import all_orders, all_rules
-from train.simulation.engine import courses, make_tape, run_weights
+from train.simulation.engine import histories, make_tape, run_weights
 from train.simulation.returns import run_returns
 
 SPAN = ((400, 600), (1000, 1199))
@@ -48,7 +48,7 @@ def play_weights(history, targets, orders=None, fee=FEE):
         inputs = wanted, given, tape, jnp.int32(0), Costs(jnp.asarray(rates), jnp.float64(0))
         paths = run_weights(*inputs)
         np.testing.assert_array_equal(paths.returns, run_returns(*inputs))
-        return list(courses(paths, tape, np.zeros(len(targets), int), rates))
+        return list(histories(paths, tape, np.zeros(len(targets), int), rates))
 
 
 MEAN, TRADED = np.array([0.1, 0.05, 0.2]), 0.02  # what an agent held on average, and traded per bar
@@ -75,8 +75,8 @@ def window_at(history, delay):
 
 
 @pytest.fixture(scope="module")
-def courses_of(history, setting, window):
-    """The course of each baseline, by name."""
+def histories_of(history, setting, window):
+    """The history of each baseline, by name."""
     orders = all_orders(all_rules(setting), window)
     targets, trade = (np.stack(x) for x in zip(*orders.values(), strict=True))
     return dict(zip(BASELINES.names, play_weights(history, targets, trade), strict=True))
@@ -106,29 +106,29 @@ def test_evaluation_chains_the_equity_of_stretches_that_end_in_cash(history, led
     assert path.held[200].sum() == pytest.approx(path.delta[200].sum(), abs=1e-15)  # a new stretch starts from cash
 
 
-def test_pnl_by_asset_sums_to_the_simple_return_of_the_bar(courses_of, history):
-    for path in (*courses_of.values(), play_weights(history, random_weights(1)[None], fee=0.03)[0]):
+def test_pnl_by_asset_sums_to_the_simple_return_of_the_bar(histories_of, history):
+    for path in (*histories_of.values(), play_weights(history, random_weights(1)[None], fee=0.03)[0]):
         np.testing.assert_allclose(path.pnl.sum(-1), path.returns, rtol=0, atol=1e-13)
 
 
-def test_cash_does_nothing(courses_of):
-    path = courses_of["cash"]
+def test_cash_does_nothing(histories_of):
+    path = histories_of["cash"]
     for leaf in (path.held, path.delta, path.cost, path.returns):
         assert (leaf == 0).all()
 
 
-def test_buy_and_hold_trades_once_per_asset_and_stretch_at_the_first_bar_that_trades(courses_of, window):
-    traded, tradable = courses_of["buy_and_hold"].delta != 0, window.tradable
+def test_buy_and_hold_trades_once_per_asset_and_stretch_at_the_first_bar_that_trades(histories_of, window):
+    traded, tradable = histories_of["buy_and_hold"].delta != 0, window.tradable
     for part in (slice(0, 200), slice(200, 399)):
         np.testing.assert_array_equal(traded[part].sum(0), 1)
         np.testing.assert_array_equal(traded[part].argmax(0), tradable[part].argmax(0))
     # a third each: the first fills take 1/3 of equity, and the third cannot be bought before row 429
-    assert courses_of["buy_and_hold"].delta[0, 0] in (0.0, pytest.approx(1 / 3))
+    assert histories_of["buy_and_hold"].delta[0, 0] in (0.0, pytest.approx(1 / 3))
     assert traded[:200, 2].argmax() >= 29
 
 
-def test_equal_weight_holds_a_third_of_each_after_every_fill(courses_of, window):
-    path, tradable = courses_of["equal_weight"], window.tradable
+def test_equal_weight_holds_a_third_of_each_after_every_fill(histories_of, window):
+    path, tradable = histories_of["equal_weight"], window.tradable
     everything = tradable.all(1)
     held = path.held[everything]
     assert (held <= 1 / 3 + 1e-12).all()

@@ -5,7 +5,7 @@ import polars as pl
 import pytest
 
 from himari_jax.errors import InputError
-from train.backtesting.entries import Member, enter
+from train.backtesting.entries import Entry, enter
 from train.config.backtest import EvaluationDataConfig, GridConfig
 from train.simulation.rules import load_strategy
 
@@ -20,7 +20,7 @@ CHEATS = {
     "tail": f"def weights(market, candles):\n    c = candles.close\n{AHEAD}"
     "    late = (candles.time > candles.time[-1] - 30 * 86400000)[:, None]\n"
     "    return np.where(late, 0.5 * rise, 0.25)\n",
-    # one that remembers what it was shown first
+    # one that reentrys what it was shown first
     "cache": "memo = {}\ndef weights(market, candles):\n    key = candles.symbols\n    c = candles.close\n"
     f"    if key not in memo:\n{AHEAD.replace('    rise', '        rise')}"
     "        memo[key] = dict(zip(candles.time.tolist(), rise))\n"
@@ -30,70 +30,70 @@ CHEATS = {
 
 
 @pytest.fixture(scope="module")
-def ground(tmp_path_factory, candles):
+def folder(tmp_path_factory, candles):
     """A folder of 3,000 real-looking candles, a row of which stands there twice, and its flags."""
-    folder = tmp_path_factory.mktemp("candles")
+    made = tmp_path_factory.mktemp("candles")
     market = candles(1, 3000)
     stamp = pl.Series(market.time).cast(pl.Datetime("ms")).dt.replace_time_zone("UTC")
     columns = {name: getattr(market, name)[:, 0] for name in ("open", "high", "low", "close", "volume")}
     frame = pl.DataFrame({"timestamp": stamp, **columns})
-    pl.concat([frame[:2950], frame[2949:2950], frame[2950:]]).write_parquet(folder / "A.parquet")
-    frame.filter(~pl.arange(0, 3000).is_in([2700, 2701, 2850, 2851, 2852])).write_parquet(folder / "GAPS.parquet")
-    return folder
+    pl.concat([frame[:2950], frame[2949:2950], frame[2950:]]).write_parquet(made / "A.parquet")
+    frame.filter(~pl.arange(0, 3000).is_in([2700, 2701, 2850, 2851, 2852])).write_parquet(made / "GAPS.parquet")
+    return made
 
 
-def entered(ground, tmp_path, code, symbol="A") -> Member:
-    """The rule on its ground, after its audits."""
+def entered(folder, tmp_path, code, symbol="A") -> Entry:
+    """The rule on its data, after its audits."""
     first = "from __future__ import annotations\n"  # which has to stand there
     text = first + HEAD + code.removeprefix(first) if code.startswith(first) else HEAD + code
     (tmp_path / "rule.py").write_text(text)
-    (member,) = enter(
+    (entry,) = enter(
         [str(tmp_path / "rule.py")],
-        EvaluationDataConfig(data=(str(ground),), symbols=(symbol,)),
+        EvaluationDataConfig(data=(str(folder),), symbols=(symbol,)),
         GridConfig(delays=(0, 1)),
     )
-    return member
+    return entry
 
 
 @pytest.mark.parametrize("name", CHEATS)
-def test_a_rule_that_knows_later_candles_is_refused(ground, tmp_path, name):
+def test_a_rule_that_knows_later_candles_is_refused(folder, tmp_path, name):
     with pytest.raises(InputError, match="the audit of causality failed: it knows later candles"):
-        entered(ground, tmp_path, CHEATS[name])
+        entered(folder, tmp_path, CHEATS[name])
 
 
-def test_a_rule_that_reads_its_weights_from_somewhere_can_have_no_edge(ground, tmp_path):
+def test_a_rule_that_reads_its_weights_from_somewhere_can_have_no_edge(folder, tmp_path):
     np.save(tmp_path / "kept.npy", np.random.default_rng(0).uniform(0, 0.5, 3000))
     code = (
         f"kept = np.load({str(tmp_path / 'kept.npy')!r})\n"
         f"def weights(market, candles):\n    at = (candles.time - {1_577_836_800_000}) // 3600000\n"
         "    return np.where((at >= 0) & (at < 3000), kept[np.clip(at, 0, 2999)], 0.2)[:, None]\n"
     )
-    member = entered(ground, tmp_path, code)
-    assert any("do not follow the candles at all" in doubt for doubt in member.doubts)
-    steady = entered(ground, tmp_path, "def weights(market):\n    return np.full(market.base.shape, 0.3)\n")
+    entry = entered(folder, tmp_path, code)
+    assert any("do not follow the candles at all" in doubt for doubt in entry.doubts)
+    steady = entered(folder, tmp_path, "def weights(market):\n    return np.full(market.base.shape, 0.3)\n")
     assert steady.doubts == ()  # a constant has nothing to know
 
 
-def test_a_failed_audit_is_a_doubt(ground, tmp_path):
+def test_a_failed_audit_is_a_doubt(folder, tmp_path):
     from dataclasses import replace
 
     from train.evaluation.result import AuditResult
 
-    member = entered(ground, tmp_path, "def weights(market):\n    return 0.4 * (market.features[..., 3] > 0)\n")
-    assert member.doubts == ()
-    failed = replace(member, findings=(AuditResult("null market", False, ""),))
+    entry = entered(folder, tmp_path, "def weights(market):\n    return 0.4 * (market.features[..., 3] > 0)\n")
+    assert entry.doubts == ()
+    failed = replace(entry, audits=(AuditResult("null market", False, ""),))
     assert failed.doubts == ("the audit of the null market failed",)
 
 
-def test_a_rule_cannot_write_to_the_candles_that_judge_it(ground, tmp_path):
+def test_a_rule_cannot_write_to_the_candles_that_judge_it(folder, tmp_path):
     with pytest.raises(InputError, match="read-only"):
         entered(
-            ground,
+            folder,
             tmp_path,
             "def weights(market, candles):\n    candles.close.sort(axis=0)\n    return 0 * market.base\n",
         )
     with pytest.raises(InputError, match="read-only"):
-        entered(ground, tmp_path, "def weights(market):\n    market.to_mark[:] = 0.1\n    return 0 * market.base\n")
+        entered(folder, tmp_path, "def weights(market):\n    market.to_mark[:] = 0.1\n    return 0 * market.base\n")
 
 
 HONEST = {
@@ -115,10 +115,10 @@ HONEST = {
 
 @pytest.mark.parametrize("name", HONEST)
 @pytest.mark.parametrize("symbol", ["A", "GAPS"])
-def test_an_honest_rule_is_not_refused(ground, tmp_path, name, symbol, capfd):
-    member = entered(ground, tmp_path, HONEST[name], symbol)
-    assert member.findings[0].passed is True
-    assert member.findings[1].passed is not False
+def test_an_honest_rule_is_not_refused(folder, tmp_path, name, symbol, capfd):
+    entry = entered(folder, tmp_path, HONEST[name], symbol)
+    assert entry.audits[0].passed is True
+    assert entry.audits[1].passed is not False
     assert capfd.readouterr().err == ""
 
 
@@ -134,19 +134,19 @@ def test_an_honest_rule_is_not_refused(ground, tmp_path, name, symbol, capfd):
         ("def weights(market):\n    return 1j * market.base\n", "complex weights"),
     ],
 )
-def test_a_rule_that_is_none_is_one_line(ground, tmp_path, code, says):
+def test_a_rule_that_is_none_is_one_line(folder, tmp_path, code, says):
     with pytest.raises(InputError) as caught:
-        entered(ground, tmp_path, code)
+        entered(folder, tmp_path, code)
     assert says in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
 def test_a_rule_is_run_anew_for_every_call(tmp_path, candles):
     from train.config.market import MarketConfig
-    from train.data.market import market_of
+    from train.data.market import market_from
 
     code = "calls = []\ndef weights(market):\n    calls.append(1)\n    return 0 * market.base + 0.1 * len(calls)\n"
     (tmp_path / "rule.py").write_text(HEAD + code)
     strategy, market = load_strategy(tmp_path / "rule.py"), candles(1, 500)
     for _ in range(3):
-        assert strategy.weights(market, market_of(market, MarketConfig())).max() == pytest.approx(0.1)
+        assert strategy.weights(market, market_from(market, MarketConfig())).max() == pytest.approx(0.1)

@@ -1,5 +1,6 @@
-"""What a backtest does: entrants on their ground, a judgment on the whole span, the grid, the files."""
+"""What a backtest does: entries played over their grid, a verdict on the whole span, the files."""
 
+import contextlib
 import dataclasses
 import os
 import time
@@ -10,12 +11,11 @@ from typing import Any
 import jax
 
 from himari_jax.errors import InputError, StorageError
-from himari_jax.times import bar_name
-from train.artifacts.files import null_if_nan, write_json
+from train.artifacts.files import null_if_nan, write_frame, write_json
 from train.artifacts.metrics_file import read_metrics
 from train.artifacts.provenance import findings_of, tools
 from train.backtesting.diagnostics import collapse, lag, timing
-from train.backtesting.entries import Member, costs_of, delays_of, enter, ledger_root
+from train.backtesting.entries import Entry, costs_of, delays_of, enter, ledger_root
 from train.backtesting.grid import EquityFile, Windows, cut_windows, grid_frame, play_grid
 from train.backtesting.multiple_testing import Evaluation, compare_all, print_many
 from train.config.backtest import BacktestConfig
@@ -25,50 +25,48 @@ from train.evaluation.trials import note_trials
 from train.reporting.console import print_backtest
 from train.reporting.report import write_page
 from train.reporting.run_files import Extra
-from train.simulation.frames import closing_prices
-from train.simulation.simulator import ends, play_whole, span_name
+from train.simulation.frames import closing_prices, equity_frame
+from train.simulation.simulator import ends, play_whole
 from train.simulation.trained import Agent
 
 
 def backtest(config: BacktestConfig, out: Path) -> int:
-    """Plays, judges, writes and prints; 0 when done."""
+    """Plays, evaluates, writes and prints; 0 when done."""
     started = time.perf_counter()
-    members = enter(config.entrants, config.ground, config.grid)
-    refuse_mixture(members)
+    entries = enter(config.entries, config.data, config.grid)
+    refuse_mixture(entries)
+    windows = [cut_windows(entry.num_rows, config.windows, config.window_steps) for entry in entries]
     make_folder(out)
-    judged = [evaluate_entry(member, config, ledger_root(members)) for member in members]
-    equity = None if config.equity == "none" else EquityFile(out / "equity.parquet")
-    try:
-        rows, places = play_windows(judged, config, equity)
-        if equity is not None:
-            equity.close()
-    except BaseException:
-        if equity is not None:
-            equity.discard()
-        raise
-    many = compare_all(judged)
+    root = ledger_root(entries)
+    with equity_file(config, out) as equity:
+        evaluations = [
+            evaluate_entry(entry, parts, config, root, equity) for entry, parts in zip(entries, windows, strict=True)
+        ]
+    rows = joined_rows(evaluations)
+    many = compare_all(evaluations)
     seconds = time.perf_counter() - started
-    results = [finish(j, many, rows, place, seconds) for j, place in zip(judged, places, strict=True)]
+    results = [finish(evaluation, many, len(rows), seconds) for evaluation in evaluations]
     remove_stale_results(out, config)
-    write_all(out, config, judged, results, rows)
-    for j, result in zip(judged, results, strict=True):
-        print_backtest(result, j.whole, j.member.config.market.initial_capital)
+    write_all(out, config, evaluations, results, rows)
+    for evaluation, result in zip(evaluations, results, strict=True):
+        market = evaluation.entry.market
+        print_backtest(result, evaluation.rows, market.initial_capital)
     print_many(many)
     print(f"{len(rows):,} cells in {seconds:.1f} s on {jax.devices()[0].device_kind}; next: open {out}/report.html")
     return 0
 
 
-def refuse_mixture(members: Sequence[Member]) -> None:
+def refuse_mixture(entries: Sequence[Entry]) -> None:
     """One backtest has one set of symbols.
 
     Raises:
-        InputError: two members have others.
+        InputError: two entries have others.
     """
-    first = members[0].stage.candles.symbols
-    for member in members[1:]:
-        if (found := member.stage.candles.symbols) != first:
+    first = entries[0]
+    for entry in entries[1:]:
+        if entry.symbols != first.symbols:
             raise InputError(
-                f"{member.entrant.name} plays on {' '.join(found)}, {members[0].entrant.name} on {' '.join(first)}; "
+                f"{entry.name} plays on {' '.join(entry.symbols)}, {first.name} on {' '.join(first.symbols)}; "
                 "backtest them one by one, or name the same --symbols"
             )
 
@@ -94,87 +92,82 @@ def make_folder(out: Path) -> None:
         raise StorageError(f"--out {out}: cannot be written; choose another folder")
 
 
-def evaluate_entry(member: Member, config: BacktestConfig, root: Path) -> Evaluation:
-    """The verdict on the whole span, at the member's own cost and delay."""
-    e, stage = member.entrant, member.stage
-    played = play_whole(stage, e.play, e.chosen, e.delay, e.cost)
-    candles = stage.candles
-    key = member.digest, candles.fingerprint, span_name(stage), bar_name(candles.bar_ms)
-    seeds = [0 if seed is None else seed for seed in e.seeds]
-    trials = note_trials(root, key, seeds, played.agents)
-    result, samples = summarize(played, e.chosen, seeds, trials, doubts=member.doubts)
-    result["advice"] += correlation_advice(candles, stage.span)
-    delays, costs = delays_of(config.grid, e.delay), costs_of(config.grid, e.cost)
-    everything = Windows((0,), stage.num_rows)
-    names = config.shown_baselines
-    whole = play_grid(e, everything, delays, costs, names, None)
-    findings = [*member.findings, lag(result, whole, e.name, e.seeds[e.chosen], e.cost)]
-    findings += [collapse(member, played, result), timing(result)]
-    result["audits"] = [finding.to_json() for finding in findings]
-    return Evaluation(member, played, result, samples, whole)
+def equity_file(config: BacktestConfig, out: Path) -> contextlib.AbstractContextManager[EquityFile | None]:
+    """The file that takes the equity of every cell; None where none is wanted."""
+    return contextlib.nullcontext() if config.equity == "none" else EquityFile(out / "equity.parquet")
 
 
-def play_windows(
-    judged: Sequence[Evaluation], config: BacktestConfig, equity: EquityFile | None
-) -> tuple[list[dict[str, Any]], list[Windows]]:
-    """Rows of backtest.parquet and the windows of every member; equity goes to its file."""
+def evaluate_entry(
+    entry: Entry, windows: Windows, config: BacktestConfig, root: Path, equity: EquityFile | None
+) -> Evaluation:
+    """Plays an entry on the whole span at its own cost and delay, for the verdict, and over its grid.
+
+    Args:
+        entry: who plays.
+        windows: parts of the span.
+        config: flags.
+        root: folder of the trial ledger.
+        equity: takes the equity of the grid.
+    """
+    played = play_whole(entry.simulator, entry.play, entry.chosen, entry.delay, entry.cost)
+    trials = note_trials(root, entry.trial_key, entry.seeds, [history.returns for history in played.agents])
+    result, samples = summarize(played, entry.chosen, [seed or 0 for seed in entry.seeds], trials, doubts=entry.doubts)
+    result["advice"] += correlation_advice(entry.candles, entry.data.span)
+    delays, costs = delays_of(config.grid, entry.delay), costs_of(config.grid, entry.cost)
+    rows = play_grid(entry, windows, delays, costs, config.shown_baselines, equity, config.equity == "own")
+    # Of the whole span the audit of lag needs no more than every delay at the own cost.
+    everything = Windows((0,), entry.num_rows)
+    whole = rows if windows == everything else play_grid(entry, everything, delays, (entry.cost,))
+    audits = [*entry.audits, lag(entry, result, whole), collapse(entry, played, result), timing(result)]
+    result["audits"] = [audit.to_json() for audit in audits]
+    return Evaluation(entry, played, result, samples, windows, rows)
+
+
+def joined_rows(evaluations: Sequence[Evaluation]) -> list[dict[str, Any]]:
+    """Rows of backtest.parquet; baselines that depend on the market alone stand there once."""
     rows: list[dict[str, Any]] = []
-    places: list[Windows] = []
-    for j in judged:
-        e = j.member.entrant
-        windows = cut_windows(j.member.stage.num_rows, config.windows, config.window_steps)
-        delays, costs = delays_of(config.grid, e.delay), costs_of(config.grid, e.cost)
-        found = play_grid(e, windows, delays, costs, config.shown_baselines, equity, config.equity == "own")
-        alike = any(same_baselines(j.member, other.member) for other in judged[: len(places)])
-        rows += [row if not places else renamed(row, e.name) for row in found if not (alike and repeated(row))]
-        places.append(windows)
-    return rows, places
+    for k, evaluation in enumerate(evaluations):
+        entry = evaluation.entry
+        alike = any(same_baselines(entry, other.entry) for other in evaluations[:k])
+        kept = [row for row in evaluation.rows if not (alike and of_the_market(row))]
+        rows += [row if k == 0 else renamed(row, entry.name) for row in kept]
+    return rows
 
 
-def same_baselines(one: Member, other: Member) -> bool:
+def same_baselines(one: Entry, other: Entry) -> bool:
     """Whether the baselines that do not depend on the agent are the same accounts."""
-    ours, theirs = (
-        (
-            m.stage.candles.fingerprint, m.stage.span, dataclasses.replace(m.config.market, delay=0), m.stage.delays,
-            m.entrant.cost,
-        )
-        for m in (one, other)
-    )  # fmt: skip
-    return ours == theirs
+    return one.simulator is other.simulator and one.cost == other.cost
 
 
-def repeated(row: dict[str, Any]) -> bool:
+def of_the_market(row: dict[str, Any]) -> bool:
     """Whether a row is of a baseline that depends on the market alone."""
     return "timing_value" not in row and row["policy"] not in ("random", "constant")
 
 
 def renamed(row: dict[str, Any], name: str) -> dict[str, Any]:
-    """Baselines of a later member say whose they are."""
+    """Baselines of a later entry say whose they are."""
     return row if "timing_value" in row else row | {"policy": f"{row['policy']} of {name}"}
 
 
-def finish(
-    j: Evaluation, many: dict[str, Any] | None, rows: Sequence[Any], place: Windows, seconds: float
-) -> dict[str, Any]:
-    """The result of a member, as result.json holds it."""
-    member, stage = j.member, j.member.stage
-    source = member.source
-    spans = {member.ground.name: ends(stage.candles, stage.span)}
-    result = j.result | {
-        "name": member.entrant.name,
-        "policy": source.config.policy.policy if isinstance(source, Agent) else source.name,
-        "symbols": list(stage.candles.symbols),
-        "synthetic": stage.candles.synthetic,
-        "span": member.ground.name,
-        "spans": spans,
-        "fingerprint": stage.candles.fingerprint,
-        "own_cost": round(1e4 * member.entrant.cost, 6),
-        "own_delay": member.entrant.delay,
+def finish(evaluation: Evaluation, many: dict[str, Any] | None, cells: int, seconds: float) -> dict[str, Any]:
+    """The result of an entry, as result.json holds it."""
+    entry, windows = evaluation.entry, evaluation.windows
+    source, span, flags = entry.source, entry.data.name, entry.config.policy
+    result = evaluation.result | {
+        "name": entry.name,
+        "policy": flags.policy if isinstance(source, Agent) else source.name,
+        "symbols": list(entry.symbols),
+        "synthetic": entry.candles.synthetic,
+        "span": span,
+        "spans": {span: ends(entry.candles, entry.data.span)},
+        "fingerprint": entry.fingerprint,
+        "own_cost": entry.own_cost,
+        "own_delay": entry.delay,
         "checkpoint": {"step": source.step, "which": source.checkpoint} if isinstance(source, Agent) else None,
-        "windows": {"number": len(place.starts), "steps": place.steps},
+        "windows": {"number": len(windows.starts), "steps": windows.steps},
         "many": many,
-        "doubts": list(member.doubts),
-        "timings": {"device": jax.devices()[0].device_kind, "seconds": seconds, "cells": len(rows)},
+        "doubts": list(entry.doubts),
+        "timings": {"device": jax.devices()[0].device_kind, "seconds": seconds, "cells": cells},
     }
     return dict(null_if_nan(result))
 
@@ -182,48 +175,48 @@ def finish(
 def write_all(
     out: Path,
     config: BacktestConfig,
-    judged: Sequence[Evaluation],
+    evaluations: Sequence[Evaluation],
     results: Sequence[dict[str, Any]],
     rows: Sequence[dict[str, Any]],
 ) -> None:
     """backtest.parquet, result.json and the report, the report last: where it stands, everything does."""
-    from train.artifacts.files import write_frame
-    from train.simulation.frames import equity_frame
-
-    frame = grid_frame(rows)
-    write_frame(out / "backtest.parquet", frame)
+    write_frame(out / "backtest.parquet", grid_frame(rows))
     summaries = [summary(result) for result in results]
-    for k, (j, result) in enumerate(zip(judged, results, strict=True)):
+    for k, (evaluation, result) in enumerate(zip(evaluations, results, strict=True)):
+        entry = evaluation.entry
         result["policies"] = summaries if len(summaries) > 1 else None
-        stage, played = j.member.stage, j.played
-        curves = {name: course.equity for name, course in played.baselines.items()}
-        extra = Extra(
-            prices=closing_prices(stage),
-            backtest=grid_frame(j.whole),
-            agent=j.member.entrant.name,
-            samples=j.samples,
-            audits=result["audits"],
-        )
-        suffix = "" if k == 0 else f"-{j.member.entrant.name}"
+        suffix = "" if k == 0 else f"-{entry.name}"
         write_json(out / f"result{suffix}.json", result)
-        entrant = j.member.entrant
-        course = equity_frame(stage, 0, entrant.delay, played.agents[entrant.chosen], curves)
-        data = findings_of(stage.candles, j.member.ground.report)
-        settings, source = settings_of(j.member, config), j.member.source
-        training = read_metrics(source.folder) if isinstance(source, Agent) else []
-        write_page(out / f"report{suffix}.html", result, settings, data, training, course, extra)
+        write_report(out / f"report{suffix}.html", config, evaluation, result)
 
 
-def settings_of(member: Member, config: BacktestConfig) -> dict[str, Any]:
+def write_report(path: Path, config: BacktestConfig, evaluation: Evaluation, result: dict[str, Any]) -> None:
+    """The report of one entry."""
+    entry, played, source = evaluation.entry, evaluation.played, evaluation.entry.source
+    extra = Extra(
+        prices=closing_prices(entry.simulator),
+        backtest=grid_frame(evaluation.rows),
+        agent=entry.name,
+        samples=evaluation.samples,
+        audits=result["audits"],
+    )
+    curves = {name: history.equity for name, history in played.baselines.items()}
+    frame = equity_frame(entry.simulator, 0, entry.delay, played.agents[entry.chosen], curves)
+    training = read_metrics(source.folder) if isinstance(source, Agent) else []
+    data = findings_of(entry.candles, entry.data.report)
+    write_page(path, result, settings_of(entry, config), data, training, frame, extra)
+
+
+def settings_of(entry: Entry, config: BacktestConfig) -> dict[str, Any]:
     """What stands under settings: the run's flags, what made it, and the flags of the backtest."""
-    source = member.source
-    stored = dict(source.stored) if isinstance(source, Agent) else {"flags": to_json(member.config), **tools()}
-    return stored | {"backtest": {"entrants": list(config.entrants), **grouped(config)}}
+    source = entry.source
+    stored = dict(source.stored) if isinstance(source, Agent) else {"flags": to_json(entry.config), **tools()}
+    return stored | {"backtest": {"entries": list(config.entries), **grouped(config)}}
 
 
 def grouped(config: BacktestConfig) -> dict[str, Any]:
     """The flags of a backtest as JSON."""
-    return {k: v for k, v in dataclasses.asdict(config).items() if k not in ("entrants", "debug")}
+    return {k: v for k, v in dataclasses.asdict(config).items() if k not in ("entries", "debug")}
 
 
 def summary(result: dict[str, Any]) -> dict[str, Any]:

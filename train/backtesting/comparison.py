@@ -14,16 +14,16 @@ from himari_jax.comparison import Difference, iqm_interval, paired_difference, p
 from himari_jax.errors import InputError, StorageError
 from himari_jax.metrics import zero_if_nan
 from himari_jax.statistics import minimum_detectable_sharpe
-from himari_jax.times import bar_name, iso_second
+from himari_jax.times import iso_second
 from train.artifacts.files import null_if_nan, write_json
-from train.backtesting.entries import Entrant, Member, costs_of, delays_of, enter, ledger_root
+from train.backtesting.entries import Entry, costs_of, delays_of, enter, ledger_root
 from train.config.backtest import CompareConfig
 from train.evaluation.gates import Gate, GateResult, check_gates, describe
 from train.evaluation.summary import account_metrics, intervals_of, traded
 from train.evaluation.trials import note_trials
 from train.reporting.console import console, number
 from train.simulation.engine import AccountHistory
-from train.simulation.simulator import Cell, liquidated, play_baselines, span_name
+from train.simulation.simulator import Cell, liquidated, play_baselines
 
 FEWEST = 100  # bars that a comparison needs
 
@@ -31,21 +31,24 @@ FEWEST = 100  # bars that a comparison needs
 class Side(NamedTuple):
     """One of the two that are compared, in one cell."""
 
-    course: AccountHistory  # of the policy that counts
+    history: AccountHistory  # of the policy that counts
     returns: np.ndarray  # (K, S) of all its policies
     time: np.ndarray  # (S,) decisions, epoch milliseconds
     end: np.ndarray  # (S,) bool, bars after which everything is sold
 
     def cut(self, rows: np.ndarray) -> "Side":
         """Some of the bars."""
-        course = AccountHistory._make(None if leaf is None else leaf[rows] for leaf in self.course)
+        history = AccountHistory._make(None if leaf is None else leaf[rows] for leaf in self.history)
         end = self.end[rows]
         end[-1] = True
-        return Side(course, self.returns[:, rows], self.time[rows], end)
+        return Side(history, self.returns[:, rows], self.time[rows], end)
 
     def scores(self, bars_per_year: float) -> np.ndarray:
         """Annual Sharpe by seed, (K,)."""
         return np.array([zero_if_nan(metrics.sharpe(r, bars_per_year)) for r in self.returns])
+
+
+Sides = dict[Cell, Side]
 
 
 class Row(NamedTuple):
@@ -62,101 +65,119 @@ class Row(NamedTuple):
 
 def compare(config: CompareConfig, gates: Sequence[Gate]) -> int:
     """Plays, compares, applies the gates, prints; 1 where one fails."""
-    members = enter(config.runs, config.ground, config.grid)
-    first = members[0]
-    second = members[1] if len(members) > 1 else None
+    entries = enter(config.runs, config.data, config.grid)
+    first, second = entries[0], entries[1] if len(entries) > 1 else None
     against = config.against or "base"
-    name = second.entrant.name if second else against
-    own = first.entrant
-    if config.out is not None and Path(config.out).is_dir():
-        raise InputError(f"--out {config.out}: a folder; name a file")
-    if second is None and any(gate.relative_to for gate in gates):
-        lacking = next(gate.name for gate in gates if gate.relative_to)
-        raise InputError(f"--gate {config.gate}: {lacking} compares with another run; name that run as well")
-    delays, costs = delays_of(config.grid, own.delay), costs_of(config.grid, own.cost)
-    rows, kept = [], None
-    for delay in delays:
-        for cost in costs:
-            a, b = play_pair(first, second, against, delay, cost)
-            rows.append(compare_cell(a, b, first.stage.bars_per_year, cost, delay))
-            if (cost, delay) == (own.cost, own.delay):
-                kept = a, b
-    assert kept is not None  # the own cost and delay are always among them
-    for member in members:
-        note(member, ledger_root(members))
+    name = second.name if second else against
+    refuse_flags(config, gates, second)
+    delays, costs = delays_of(config.grid, first.delay), costs_of(config.grid, first.cost)
+    cells = [Cell(0, delay, cost) for delay in delays for cost in costs]
+    played = [play_sides(entry, cells) for entry in entries]
+    note(entries, played)
+    pairs = {cell: on_common_bars(played[0][cell], played[1][cell]) for cell in cells} if second else {}
+    if second is None:
+        baseline = beside(first, played[0], against)
+        pairs = {cell: (played[0][cell], baseline[cell]) for cell in cells}
+    rows = [compare_cell(*pair, first.bars_per_year, cell) for cell, pair in pairs.items()]
+    kept = pairs[own_cell(first)]
     outcomes = apply_gates(gates, first, second is not None, *kept)
     found = to_json(config, first, second, name, rows, kept, gates, outcomes)
     if config.out is not None:
         make_parent(Path(config.out))
         write_json(Path(config.out), found)
-    show(found, first, name, rows)
+    show(found, name, rows)
     for gate, outcome in zip(gates, outcomes, strict=True):
         print(describe(gate, outcome))
     return 0 if all(outcome.passed for outcome in outcomes) else 1
 
 
-def play_pair(first: Member, second: Member | None, against: str, delay: int, cost: float) -> tuple[Side, Side]:
-    """Both sides at one cost and delay, on the bars that both have.
+def refuse_flags(config: CompareConfig, gates: Sequence[Gate], second: Entry | None) -> None:
+    """Looks, before minutes are spent, for what cannot end well.
+
+    Raises:
+        InputError: the output is a folder, or a gate asks for a run that was not named.
+    """
+    if config.out is not None and Path(config.out).is_dir():
+        raise InputError(f"--out {config.out}: a folder; name a file")
+    lacking = [gate.name for gate in gates if gate.relative_to]
+    if second is None and lacking:
+        raise InputError(f"--gate {config.gate}: {lacking[0]} compares with another run; name that run as well")
+
+
+def own_cell(entry: Entry) -> Cell:
+    """The whole span at the entry's own delay and cost."""
+    return Cell(0, entry.delay, entry.cost)
+
+
+def play_sides(entry: Entry, cells: Sequence[Cell]) -> Sides:
+    """An entry's policies on its whole span in every cell, and in its own, all in one call."""
+    cells = list(dict.fromkeys([*cells, own_cell(entry)]))
+    chosen: dict[Cell, AccountHistory] = {}
+    returns: dict[Cell, dict[int, np.ndarray]] = {cell: {} for cell in cells}
+    for k, played in entry.play(cells, entry.num_rows):
+        for index, history in played:
+            returns[cells[index]][k] = history.returns
+            chosen |= {cells[index]: history} if k == entry.chosen else {}
+    simulator = entry.simulator
+    end = liquidated(simulator, 0, entry.num_rows)
+    seeds = range(len(entry.seeds))
+    return {
+        cell: Side(chosen[cell], np.stack([by_seed[k] for k in seeds]), simulator.times, end)
+        for cell, by_seed in returns.items()
+    }
+
+
+def beside(entry: Entry, sides: Sides, name: str) -> Sides:
+    """A baseline in every cell that an entry was played in, all costs of a delay in one call."""
+    found: Sides = {}
+    for delay in {cell.delay for cell in sides}:
+        agents = {cell.rate: side.history for cell, side in sides.items() if cell.delay == delay}
+        for rate, played in play_baselines(entry.simulator, 0, delay, agents, [name]).items():
+            cell, history = Cell(0, delay, rate), played[name]
+            found[cell] = sides[cell]._replace(history=history, returns=history.returns[None])
+    return found
+
+
+def on_common_bars(a: Side, b: Side) -> tuple[Side, Side]:
+    """Both sides on the bars that both have.
 
     Raises:
         InputError: they have fewer than 100 bars in common.
     """
-    a = play_side(first, delay, cost)
-    if second is None:
-        played = play_baselines(first.stage, 0, delay, {cost: a.course}, [against])[cost][against]
-        return a, Side(played, played.returns[None], a.time, a.end)
-    b = play_side(second, delay, cost)
     common, in_a, in_b = np.intersect1d(a.time, b.time, return_indices=True)
     if len(common) < FEWEST:
         raise InputError(f"the two have {len(common)} bars in common; {FEWEST} are needed: choose a common --span")
     return a.cut(in_a), b.cut(in_b)
 
 
-def play_side(member: Member, delay: int, cost: float) -> Side:
-    """A member's policies at one cost and delay, on its whole span."""
-    e, stage = member.entrant, member.stage
-    found = play_cell(e, Cell(0, delay, cost))
-    time = stage.candles.time[stage.rows] + stage.candles.bar_ms
-    returns = np.stack([course.returns for course in found])
-    return Side(found[e.chosen], returns, time, liquidated(stage, 0, stage.num_rows))
-
-
-def play_cell(entrant: Entrant, cell: Cell) -> list[AccountHistory]:
-    """The courses of all policies of an entrant on the whole span, in the order of its seeds."""
-    found = {k: played[0][1] for k, played in entrant.play([cell], entrant.stage.num_rows)}
-    return [found[k] for k in range(len(found))]
-
-
-def compare_cell(a: Side, b: Side, year: float, cost: float, delay: int) -> Row:
+def compare_cell(a: Side, b: Side, year: float, cell: Cell) -> Row:
     """The paired difference of two sides."""
     return Row(
-        cost=round(1e4 * cost, 6),
-        delay=delay,
-        a=zero_if_nan(metrics.sharpe(a.course.returns, year)),
-        b=zero_if_nan(metrics.sharpe(b.course.returns, year)),
-        difference=paired_difference(a.course.returns, b.course.returns, year),
+        cost=round(1e4 * cell.rate, 6),
+        delay=cell.delay,
+        a=zero_if_nan(metrics.sharpe(a.history.returns, year)),
+        b=zero_if_nan(metrics.sharpe(b.history.returns, year)),
+        difference=paired_difference(a.history.returns, b.history.returns, year),
         seeds_better=probability_of_improvement(a.scores(year), b.scores(year)),
         bars=len(a.time),
     )
 
 
-def note(member: Member, root: Path) -> None:
-    """Enters the member's policies in the trial ledger, at their own cost and delay."""
-    e, stage = member.entrant, member.stage
-    found = play_cell(e, Cell(0, e.delay, e.cost))
-    candles = stage.candles
-    key = member.digest, candles.fingerprint, span_name(stage), bar_name(candles.bar_ms)
-    note_trials(root, key, [0 if seed is None else seed for seed in e.seeds], found)
+def note(entries: Sequence[Entry], played: Sequence[Sides]) -> None:
+    """Enters the policies in the trial ledger, at their own cost and delay."""
+    root = ledger_root(entries)
+    for entry, sides in zip(entries, played, strict=True):
+        note_trials(root, entry.trial_key, entry.seeds, list(sides[own_cell(entry)].returns))
 
 
-def apply_gates(gates: Sequence[Gate], first: Member, run: bool, a: Side, b: Side) -> list[GateResult]:
+def apply_gates(gates: Sequence[Gate], first: Entry, run: bool, a: Side, b: Side) -> list[GateResult]:
     """The gates on the first at its own cost and delay, on the bars compared, with the noise they are measured in."""
     if not gates:
         return []
-    year = first.stage.bars_per_year
+    year = first.bars_per_year
     if not run:
         return check_gates(gates, gate_block(a, year))
-    pair = [(c.returns, c.held, traded(c), c.cost) for c in (a.course, b.course)]
+    pair = [(c.returns, c.held, traded(c), c.cost) for c in (a.history, b.history)]
     differences = {"sharpe": sharpe_difference(pair[0][0], pair[1][0], year)}
     differences |= paired_metric_differences(pair[0], pair[1], year)
     return check_gates(gates, gate_block(a, year), gate_block(b, year), differences)
@@ -170,15 +191,15 @@ def sharpe_difference(a: np.ndarray, b: np.ndarray, year: float) -> tuple[float,
 
 def gate_block(side: Side, year: float) -> dict[str, Any]:
     """Metrics of a side with their intervals, as a gate reads them."""
-    found = account_metrics(side.course, side.end, year) | intervals_of(side.course, year)
-    samples = stationary_bootstrap_sharpe(side.course.returns[:, None], year)[:, 0]
+    found = account_metrics(side.history, side.end, year) | intervals_of(side.history, year)
+    samples = stationary_bootstrap_sharpe(side.history.returns[:, None], year)[:, 0]
     return found | {"sharpe_interval": list(ends_of(samples))}
 
 
 def to_json(
     config: CompareConfig,
-    first: Member,
-    second: Member | None,
+    first: Entry,
+    second: Entry | None,
     name: str,
     rows: Sequence[Row],
     kept: tuple[Side, Side],
@@ -187,21 +208,21 @@ def to_json(
 ) -> dict[str, Any]:
     """The comparison as JSON."""
     a, b = kept
-    stage, year = first.stage, first.stage.bars_per_year
-    doubts = [f"{who.entrant.name}: {doubt}" for who in (first, second) if who for doubt in who.doubts]
-    if second is not None and second.stage.candles.fingerprint != stage.candles.fingerprint:
-        doubts.append(f"{name} was played on other candles ({' '.join(second.stage.candles.symbols)})")
+    year, fingerprint = first.bars_per_year, first.fingerprint
+    doubts = [f"{entry.name}: {doubt}" for entry in (first, second) if entry for doubt in entry.doubts]
+    if second is not None and second.fingerprint != fingerprint:
+        doubts.append(f"{name} was played on other candles ({' '.join(second.symbols)})")
     found = {
-        "a": first.entrant.name,
+        "a": first.name,
         "b": name,
-        "symbols": list(stage.candles.symbols),
-        "synthetic": stage.candles.synthetic,
-        "span": first.ground.name,
+        "symbols": list(first.symbols),
+        "synthetic": first.candles.synthetic,
+        "span": first.data.name,
         "from": iso_second(a.time[0]),
         "to": iso_second(a.time[-1]),
-        "fingerprint": stage.candles.fingerprint,
-        "own_cost": round(1e4 * first.entrant.cost, 6),
-        "own_delay": first.entrant.delay,
+        "fingerprint": fingerprint,
+        "own_cost": first.own_cost,
+        "own_delay": first.delay,
         "minimum_detectable_sharpe": minimum_detectable_sharpe(len(a.time), year),
         "iqm": {"a": iqm_interval(a.scores(year))._asdict(), "b": iqm_interval(b.scores(year))._asdict()},
         "seeds": {"a": a.scores(year).tolist(), "b": b.scores(year).tolist()},
@@ -213,7 +234,7 @@ def to_json(
     return dict(null_if_nan(found))
 
 
-def show(found: dict[str, Any], first: Member, name: str, rows: Sequence[Row]) -> None:
+def show(found: dict[str, Any], name: str, rows: Sequence[Row]) -> None:
     """The table, and what it means."""
     out = console()
     kind = "SYNTHETIC " if found["synthetic"] else ""
@@ -237,11 +258,11 @@ def show(found: dict[str, Any], first: Member, name: str, rows: Sequence[Row]) -
         grid.add_row(*cells, style="bold" if own else None)
     out.print(grid)
     out.print()
-    for line in sentences(found, first, name, rows):
+    for line in sentences(found, name, rows):
         out.print(line, soft_wrap=True)
 
 
-def sentences(found: dict[str, Any], first: Member, name: str, rows: Sequence[Row]) -> list[str]:
+def sentences(found: dict[str, Any], name: str, rows: Sequence[Row]) -> list[str]:
     """What the own cell says, in words."""
     own = next(r for r in rows if (r.cost, r.delay) == (found["own_cost"], found["own_delay"]))
     low, high = own.difference.interval

@@ -8,7 +8,7 @@ import numpy as np
 from himari_jax import metrics
 from himari_jax.metrics import zero_if_nan
 from himari_jax.sizing import cap_targets
-from train.backtesting.entries import Member
+from train.backtesting.entries import Entry
 from train.evaluation.result import AuditResult
 from train.evaluation.verdict import CONSTANT_BELOW
 from train.simulation.baselines import every_bar
@@ -18,11 +18,10 @@ from train.simulation.trained import Agent
 MULTIPLIERS = np.arange(1, 9) / 4  # of the base position, among which the best constant policy is sought
 
 
-def lag(
-    result: dict[str, Any], rows: Sequence[dict[str, Any]], name: str, seed: int | None, cost: float
-) -> AuditResult:
-    """Sharpe by delay, and whether it lives on delay 0 alone."""
-    own = [r for r in rows if r["policy"] == name and r["seed"] == seed and abs(r["cost"] - 1e4 * cost) < 1e-6]
+def lag(entry: Entry, result: dict[str, Any], rows: Sequence[dict[str, Any]]) -> AuditResult:
+    """Sharpe by delay on the whole span, and whether it lives on delay 0 alone."""
+    whose = {"policy": entry.name, "seed": entry.chosen_seed, "cost": entry.own_cost}
+    own = [row for row in rows if all(row[key] == value for key, value in whose.items())]
     info = ", ".join(f"{r['sharpe']:.2f} at {r['delay']}" for r in sorted(own, key=lambda r: r["delay"]))
     fails = result["delay"]["depends_on_delay_0"]
     return AuditResult(
@@ -30,13 +29,13 @@ def lag(
     )
 
 
-def collapse(member: Member, played: SpanHistories, result: dict[str, Any]) -> AuditResult:
+def collapse(entry: Entry, played: SpanHistories, result: dict[str, Any]) -> AuditResult:
     """Whether the policy is a constant, or its seeds are one policy."""
-    agent, e = played.agents[member.entrant.chosen], member.entrant
+    agent = played.agents[entry.chosen]
     spread = result["multiplier_deviation"]
     info = f"what it says deviates by {spread:.3f} over the bars"
-    if isinstance(member.source, Agent):
-        best, at = best_constant(member)
+    if isinstance(entry.source, Agent):
+        best, at = best_constant(entry)
         distance = float(np.abs(agent.decision - agent.decision.mean(0)).mean())
         difference = zero_if_nan(result["agent"]["sharpe"]) - best
         info += (
@@ -45,19 +44,19 @@ def collapse(member: Member, played: SpanHistories, result: dict[str, Any]) -> A
         )
     across = result["across_seeds"]
     if across:
-        info += f"; {len(e.seeds)} seeds, correlation of positions {across['position_correlation']:.2f}"
+        info += f"; {len(entry.seeds)} seeds, correlation of positions {across['position_correlation']:.2f}"
     collapsed = bool(across and across["collapsed"])
     return AuditResult("collapse", not (spread < CONSTANT_BELOW or collapsed), info)
 
 
-def best_constant(member: Member) -> tuple[float, float]:
+def best_constant(entry: Entry) -> tuple[float, float]:
     """Sharpe and multiplier of the constant policy that did best on the span, in hindsight."""
-    e, stage, market = member.entrant, member.stage, member.config.market
-    base = np.asarray(stage.market.base, np.float64)[np.asarray(stage.tape.seen[stage.delays.index(e.delay)])]
-    caps = market.max_position_pct, market.max_gross
+    simulator, rules = entry.simulator, entry.market
+    base = np.asarray(simulator.market.base, np.float64)[simulator.seen(entry.delay)]
+    caps = rules.max_position_pct, rules.max_gross
     orders = [every_bar(cap_targets(np.full(base.shape, m), base, *caps)) for m in MULTIPLIERS]
-    played = play_orders(stage, 0, orders, [e.cost] * len(orders))
-    sharpes = [zero_if_nan(metrics.sharpe(course.returns, stage.bars_per_year)) for course in played]
+    played = play_orders(simulator, 0, orders, [entry.cost] * len(orders))
+    sharpes = [zero_if_nan(metrics.sharpe(history.returns, entry.bars_per_year)) for history in played]
     k = int(np.argmax(sharpes))
     return sharpes[k], float(MULTIPLIERS[k])
 

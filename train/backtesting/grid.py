@@ -14,7 +14,7 @@ from himari_jax.errors import InputError
 from himari_jax.metrics import zero_if_nan
 from himari_jax.times import iso_second
 from train.artifacts.files import replacing, storage_errors
-from train.backtesting.entries import Entrant
+from train.backtesting.entries import Entry
 from train.evaluation.summary import account_metrics
 from train.simulation.engine import AccountHistory
 from train.simulation.frames import equity_frame
@@ -50,98 +50,108 @@ def cut_windows(rows: int, windows: int | None, steps: int | None) -> Windows:
 
 
 def play_grid(
-    entrant: Entrant,
+    entry: Entry,
     windows: Windows,
     delays: Sequence[int],
     costs: Sequence[float],
-    baselines: Sequence[str],
-    equity: "EquityFile | None",
+    baselines: Sequence[str] = (),
+    equity: "EquityFile | None" = None,
     own_only: bool = False,
 ) -> list[dict[str, Any]]:
     """Rows of backtest.parquet: one for each policy, window, cost and delay, and for each baseline beside them.
 
     Args:
-        entrant: who plays.
+        entry: who plays.
         windows: parts of the span.
         delays: bars.
         costs: shares of the traded value.
         baselines: names that get rows.
         equity: takes a row for each decision; None: none.
-        own_only: write the equity of the entrant's own cost and delay alone.
+        own_only: write the equity of the entry's own cost and delay alone.
     """
     cells = [Cell(start, delay, rate) for start in windows.starts for delay in delays for rate in costs]
     rows: list[dict[str, Any]] = []
     curves: dict[Cell, dict[str, np.ndarray]] = {}
-    for k, played in entrant.play(cells, windows.steps):
-        curves = {} if k == entrant.chosen else curves  # the first of every part of the cells
+    for k, played in entry.play(cells, windows.steps):
+        curves = {} if k == entry.chosen else curves  # the first of every part of the cells
         for group in by_place(cells, played):
             window = windows.starts.index(group[0][0].start)
-            if k == entrant.chosen:
-                beside = play_baselines(entrant.stage, *group[0][0][:2], {cell.rate: course for cell, course in group})
-                rows += baseline_rows(entrant, window, group, beside, baselines)
-                if equity is not None:
-                    kept = {cell: beside[cell.rate] for cell, _ in group}
-                    curves |= {cell: {name: found[name].equity for name in baselines} for cell, found in kept.items()}
-            rows += agent_rows(entrant, k, window, group)
+            beside = beside_agent(entry, group, baselines) if k == entry.chosen and baselines else {}
+            rows += baseline_rows(entry, window, group, beside) if beside else []
+            curves |= equity_by_name(beside) if equity is not None else {}
+            rows += agent_rows(entry, k, window, group, beside)
             if equity is None:
                 continue
-            for cell, course in group:
-                if not own_only or (cell.rate, cell.delay) == (entrant.cost, entrant.delay):
-                    write_equity(entrant, k, window, cell, course, curves[cell], equity)
+            for cell, history in group:
+                if not own_only or (cell.rate, cell.delay) == (entry.cost, entry.delay):
+                    write_equity(entry, k, window, cell, history, curves.get(cell, {}), equity)
     return rows
 
 
-def by_place(
-    cells: Sequence[Cell], played: Sequence[tuple[int, AccountHistory]]
-) -> list[list[tuple[Cell, AccountHistory]]]:
-    """Cells with their courses, those of one window and delay together."""
-    groups: dict[tuple[int, int], list[tuple[Cell, AccountHistory]]] = {}
-    for index, course in played:
+Group = list[tuple[Cell, AccountHistory]]  # the cells of one window and delay, with the histories of one policy
+Beside = dict[Cell, dict[str, AccountHistory]]  # what the baselines did there
+
+
+def by_place(cells: Sequence[Cell], played: Sequence[tuple[int, AccountHistory]]) -> list[Group]:
+    """Cells with their histories, those of one window and delay together."""
+    groups: dict[tuple[int, int], Group] = {}
+    for index, history in played:
         cell = cells[index]
-        groups.setdefault((cell.start, cell.delay), []).append((cell, course))
+        groups.setdefault((cell.start, cell.delay), []).append((cell, history))
     return list(groups.values())
 
 
-def place_of(entrant: Entrant, window: int, cell: Cell, steps: int) -> dict[str, Any]:
+def beside_agent(entry: Entry, group: Group, names: Sequence[str]) -> Beside:
+    """The baselines in the cells of a group."""
+    start, delay, _ = group[0][0]
+    agents = {cell.rate: history for cell, history in group}
+    found = play_baselines(entry.simulator, start, delay, agents, names)
+    return {cell: found[cell.rate] for cell, _ in group}
+
+
+def equity_by_name(beside: Beside) -> dict[Cell, dict[str, np.ndarray]]:
+    """Equity of the baselines, (S,), by cell."""
+    return {cell: {name: history.equity for name, history in found.items()} for cell, found in beside.items()}
+
+
+def place_of(entry: Entry, window: int, cell: Cell, steps: int) -> dict[str, Any]:
     """Window, its ends, cost and delay, as columns."""
-    stage = entrant.stage
-    closes = stage.candles.time[stage.rows] + stage.candles.bar_ms
+    closes = entry.simulator.times
     ends = {"from": iso_second(closes[cell.start]), "to": iso_second(closes[cell.start + steps - 1])}
     return {"window": window, **ends, **price(cell.rate, cell.delay)}
 
 
-def agent_rows(
-    entrant: Entrant, k: int, window: int, group: Sequence[tuple[Cell, AccountHistory]]
-) -> list[dict[str, Any]]:
+def agent_rows(entry: Entry, k: int, window: int, group: Group, beside: Beside) -> list[dict[str, Any]]:
     """Rows of one policy in one window at one delay."""
-    stage, year = entrant.stage, entrant.stage.bars_per_year
-    start = group[0][0].start
-    still = constant_returns(stage, start, [(cell.rate, course) for cell, course in group])
-    end = liquidated(stage, start, len(still))
+    simulator, year = entry.simulator, entry.bars_per_year
+    start, steps = group[0][0].start, len(group[0][1].returns)
+    end = liquidated(simulator, start, steps)
     rows = []
-    for (cell, course), constant in zip(group, still.T, strict=True):
-        found = account_metrics(course, end, year)
+    for (cell, history), constant in zip(group, constants(entry, group, beside), strict=True):
+        found = account_metrics(history, end, year)
         timing = zero_if_nan(found["sharpe"]) - zero_if_nan(metrics.sharpe(constant, year))
-        who = {"policy": entrant.name, "seed": entrant.seeds[k], **place_of(entrant, window, cell, len(still))}
+        who = {"policy": entry.name, "seed": entry.seeds[k], **place_of(entry, window, cell, steps)}
         rows.append({**who, **found, "timing_value": timing})
     return rows
 
 
-def baseline_rows(
-    entrant: Entrant,
-    window: int,
-    group: Sequence[tuple[Cell, AccountHistory]],
-    beside: Mapping[float, Mapping[str, AccountHistory]],
-    baselines: Sequence[str],
-) -> list[dict[str, Any]]:
+def constants(entry: Entry, group: Group, beside: Beside) -> list[np.ndarray]:
+    """Returns (S,) of holding the policy's mean weights, by cell; played already where that baseline stands beside."""
+    if beside and all("constant" in found for found in beside.values()):
+        return [beside[cell]["constant"].returns for cell, _ in group]
+    agents = [(cell.rate, history) for cell, history in group]
+    return list(constant_returns(entry.simulator, group[0][0].start, agents).T)
+
+
+def baseline_rows(entry: Entry, window: int, group: Group, beside: Beside) -> list[dict[str, Any]]:
     """Rows of the baselines in one window at one delay."""
     rows = []
     for cell, agent in group:
         steps = len(agent.returns)
-        end = liquidated(entrant.stage, cell.start, steps)
-        for name in baselines:
-            found = account_metrics(beside[cell.rate][name], end, entrant.stage.bars_per_year)
-            rows.append({"policy": name, "seed": None, **place_of(entrant, window, cell, steps), **found})
+        end = liquidated(entry.simulator, cell.start, steps)
+        for name, history in beside[cell].items():
+            found = account_metrics(history, end, entry.bars_per_year)
+            rows.append({"policy": name, "seed": None, **place_of(entry, window, cell, steps), **found})
     return rows
 
 
@@ -151,26 +161,28 @@ def price(rate: float, delay: int) -> dict[str, Any]:
 
 
 def write_equity(
-    entrant: Entrant,
+    entry: Entry,
     k: int,
     window: int,
     cell: Cell,
-    course: AccountHistory,
+    history: AccountHistory,
     curves: Mapping[str, np.ndarray],
     equity: "EquityFile",
 ) -> None:
     """Rows of equity.parquet for one policy in one cell."""
     import polars as pl
 
-    frame = equity_frame(entrant.stage, cell.start, cell.delay, course, curves)
-    what = {"policy": entrant.name, "seed": entrant.seeds[k], "window": window, **price(cell.rate, cell.delay)}
+    frame = equity_frame(entry.simulator, cell.start, cell.delay, history, curves)
+    what = {"policy": entry.name, "seed": entry.seeds[k], "window": window, **price(cell.rate, cell.delay)}
     kinds = {"policy": pl.String, "seed": pl.Int64, "window": pl.Int32, "cost": pl.Float64, "delay": pl.Int32}
     keys = [pl.lit(what[name], dtype=kind).alias(name) for name, kind in kinds.items()]
     equity.add(frame.select("time", *keys, pl.exclude("time")))
 
 
 class EquityFile:
-    """equity.parquet, written in parts so that memory stays bounded, put in place at once by `close`.
+    """equity.parquet, written in parts so that memory stays bounded, and put in place at once.
+
+    As a context it is put in place at the end, and leaves nothing behind where something fails.
 
     Args:
         path: of the file.
@@ -183,6 +195,16 @@ class EquityFile:
         shutil.rmtree(self.parts, ignore_errors=True)
         with storage_errors(self.path):
             self.parts.mkdir(parents=True)
+
+    def __enter__(self) -> "EquityFile":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        try:
+            if kind is None:
+                self.close()
+        finally:
+            shutil.rmtree(self.parts, ignore_errors=True)
 
     def add(self, frame: Any) -> None:
         """Takes rows."""

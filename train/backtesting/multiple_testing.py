@@ -7,7 +7,8 @@ import numpy as np
 
 from himari_jax import metrics
 from himari_jax.comparison import model_confidence_set, spa_pvalue, stepm_superior
-from train.backtesting.entries import Member
+from train.backtesting.entries import Entry
+from train.backtesting.grid import Windows
 from train.evaluation.summary import BY_CHANCE
 from train.simulation.simulator import SpanHistories
 
@@ -15,32 +16,33 @@ MOST_IN_SET = 64  # policies of a model confidence set: it compares all pairs
 
 
 class Evaluation(NamedTuple):
-    """A member, what was played, and the result."""
+    """What came of an entry."""
 
-    member: Member
-    played: SpanHistories
-    result: dict[str, Any]
+    entry: Entry
+    played: SpanHistories  # on the whole span, at its own cost and delay
+    result: dict[str, Any]  # as result.json holds it
     samples: np.ndarray  # of the difference to the best baseline
-    whole: list[dict[str, Any]]  # rows of the grid on the whole span
+    windows: Windows
+    rows: list[dict[str, Any]]  # of backtest.parquet, before those of several entries are joined
 
 
-def compare_all(judged: Sequence[Evaluation]) -> dict[str, Any] | None:
+def compare_all(evaluations: Sequence[Evaluation]) -> dict[str, Any] | None:
     """All policies at once, on the same bars: SPA, StepM and the model confidence set; None for a single policy.
 
     Returns over their deviation are compared, so that a mean is a Sharpe ratio.
     """
     columns: dict[str, np.ndarray] = {}
-    for j in judged:
-        e = j.member.entrant
-        for seed, course in zip(e.seeds, j.played.agents, strict=True):
-            columns[e.name if seed is None else f"{e.name} seed {seed}"] = course.returns
-    lead = judged[0]
-    grounds = {(j.member.stage.candles.fingerprint, j.member.stage.span) for j in judged}
-    if len(columns) < 2 or len(grounds) > 1:
+    for entry, played, *_ in evaluations:
+        for seed, history in zip(entry.seeds, played.agents, strict=True):
+            columns[entry.name if seed is None else f"{entry.name} seed {seed}"] = history.returns
+    lead = evaluations[0]
+    spans = {(entry.fingerprint, entry.data.span) for entry, *_ in evaluations}
+    if len(columns) < 2 or len(spans) > 1:
         return None
     benchmark = lead.result["agent"]["sharpe_difference"]["baseline"]
     models = np.stack([scaled(r) for r in columns.values()], 1)
-    against = scaled(lead.played.baselines[benchmark].returns)
+    baselines = lead.played.baselines
+    against = scaled(baselines[benchmark].returns)
     names = list(columns)
     found: dict[str, Any] = {
         "policies": len(names),
@@ -48,7 +50,7 @@ def compare_all(judged: Sequence[Evaluation]) -> dict[str, Any] | None:
         "spa_pvalue": spa_pvalue(against, models),
         "superior": [names[k] for k in stepm_superior(against, models)],
     }
-    others = {k: scaled(v.returns) for k, v in lead.played.baselines.items() if k not in BY_CHANCE and k != "cash"}
+    others = {k: scaled(v.returns) for k, v in baselines.items() if k not in BY_CHANCE and k != "cash"}
     if len(names) + len(others) <= MOST_IN_SET:
         both = np.concatenate([models, np.stack(list(others.values()), 1)], 1)
         kept = model_confidence_set(both).included

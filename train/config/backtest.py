@@ -1,4 +1,4 @@
-"""Flags of the commands that judge: on what, at which costs and delays; light: no jax."""
+"""Flags of the commands that evaluate: on what, at which costs and delays; light: no jax."""
 
 import math
 from dataclasses import dataclass, field
@@ -101,10 +101,10 @@ class GridConfig:
 class BacktestConfig:
     """Play runs, strategies and baselines over windows, costs and delays, and judge them on a span."""
 
-    entrants: tyro.conf.Positional[tuple[str, ...]] = field()
+    entries: tyro.conf.Positional[tuple[str, ...]] = field()
     """Run folders or their gs:// addresses; FILE.py with weights(market) or weights(market, candles); FILE.parquet with
     time and weight_SYMBOL."""
-    ground: tyro.conf.OmitArgPrefixes[EvaluationDataConfig] = field(default_factory=EvaluationDataConfig)
+    data: tyro.conf.OmitArgPrefixes[EvaluationDataConfig] = field(default_factory=EvaluationDataConfig)
     grid: tyro.conf.OmitArgPrefixes[GridConfig] = field(default_factory=GridConfig)
     windows: Annotated[int | None, auto("1, or as many as fit side by side with --window-steps")] = None
     """Windows, spread evenly over the span; each begins and ends in cash. The verdict is on the whole span."""
@@ -127,8 +127,8 @@ class BacktestConfig:
     """Show the traceback of an error."""
 
     def __post_init__(self):
-        require(bool(self.entrants), "RUN", "", "at least one run folder or strategy file")
-        twice = [x for x in self.entrants if self.entrants.count(x) > 1]
+        require(bool(self.entries), "RUN", "", "at least one run folder or strategy file")
+        twice = [x for x in self.entries if self.entries.count(x) > 1]
         require(not twice, "RUN", " ".join(twice[:1]), "each once")
         for name in ("windows", "window_steps"):
             value = getattr(self, name)
@@ -158,7 +158,7 @@ class CompareConfig:
     ] = None
     gate: str | None = None
     """Gates that the first must pass: base, lstm, multi, or FILE.toml; exit code 1 where one fails."""
-    ground: tyro.conf.OmitArgPrefixes[EvaluationDataConfig] = field(default_factory=EvaluationDataConfig)
+    data: tyro.conf.OmitArgPrefixes[EvaluationDataConfig] = field(default_factory=EvaluationDataConfig)
     grid: tyro.conf.OmitArgPrefixes[GridConfig] = field(default_factory=GridConfig)
     out: Annotated[str | None, auto("nothing is written")] = None
     """File of the comparison, JSON."""

@@ -1,6 +1,6 @@
-"""On which candles and over which span policies are judged."""
+"""On which candles and over which span policies are evaluated."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,7 +18,7 @@ from train.data.loading import checked, load_raw
 
 @dataclass(frozen=True)
 class EvaluationData:
-    """Candles with the span that is judged."""
+    """Candles with the span that policies are evaluated on."""
 
     raws: list[RawCandles]  # as the source read them: the audit begins there
     config: DataConfig
@@ -37,8 +37,29 @@ class EvaluationData:
         return int((rows < self.cuts[1]).sum())
 
 
+Loaded = tuple[list[RawCandles], Candles, DataReport]
+
+
+def load_candles(config: DataConfig, options: Any = None) -> Loaded:
+    """Candles as the source read them, checked, and what was found in them.
+
+    Args:
+        config: flags.
+        options: of the chosen source, where it has some.
+
+    Raises:
+        InputError: flags or candles do not fit.
+    """
+    raws = load_raw(config, {config.chosen_source: options})
+    return raws, *checked(raws, config)
+
+
 def load_evaluation_data(
-    wanted: EvaluationDataConfig, own: DataConfig, options: Mapping[str, Any], cuts: tuple[int, int] | None
+    wanted: EvaluationDataConfig,
+    own: DataConfig,
+    options: Mapping[str, Any],
+    cuts: tuple[int, int] | None,
+    load: Callable[[DataConfig, Any], Loaded] = load_candles,
 ) -> EvaluationData:
     """Loads, checks and cuts.
 
@@ -47,13 +68,14 @@ def load_evaluation_data(
         own: how the run read its candles.
         options: of the sources, by name.
         cuts: first bars of validation and test of the run, epoch milliseconds; None: by the split of `own`.
+        load: `load_candles`, or one that remembers: it is asked with everything left out that changes no candle.
 
     Raises:
         InputError: flags or candles do not fit.
     """
     config = merged(wanted, own)
-    raws = load_raw(config, options)
-    candles, report = checked(raws, config)
+    asked = replace(config, split=DataConfig().split)
+    raws, candles, report = load(asked, options.get(config.chosen_source))
     span = find_span(wanted.span, candles, cuts, config.split)
     return EvaluationData(raws, config, candles, report, span, wanted.span, cuts)
 
@@ -113,17 +135,17 @@ def between(candles: Candles, start: int, stop: int, warm_up: int) -> Stretches:
     return tuple(found)
 
 
-def check_fits(ground: EvaluationData, symbols: Sequence[str], bar: str, who: str) -> None:
+def check_fits(data: EvaluationData, symbols: Sequence[str], bar: str, who: str) -> None:
     """Refuses candles that a policy cannot be played on.
 
     Raises:
         InputError: another number of symbols, or another bar.
     """
-    found = ground.candles.symbols
+    found = data.candles.symbols
     if len(found) != len(symbols):
         raise InputError(
             f"{who}: trained on {len(symbols)} symbols ({' '.join(symbols)}), given {len(found)} ({' '.join(found)}); "
             "--symbols names as many, in that order"
         )
-    if bar_name(ground.candles.bar_ms) != bar:
-        raise InputError(f"{who}: trained on bars of {bar}, the candles have bars of {bar_name(ground.candles.bar_ms)}")
+    if bar_name(data.candles.bar_ms) != bar:
+        raise InputError(f"{who}: trained on bars of {bar}, the candles have bars of {bar_name(data.candles.bar_ms)}")

@@ -6,9 +6,15 @@ from himari_jax.sizing import SizingRules
 from train.config.market import MarketConfig
 
 
-def market_of(candles: Candles, config: MarketConfig) -> Market:
-    """The market as a strategy sees it."""
-    return build_market(candles, config.base_sizing, sizing_rules(config), config.fill)
+def market_from(candles: Candles, config: MarketConfig, delay: int = 0) -> Market:
+    """The market that the flags ask for, on the host.
+
+    Args:
+        candles: checked.
+        config: base sizing with its rules, and the fill; its own delay is not looked at.
+        delay: bars by which features, correlations and base positions are late.
+    """
+    return build_market(candles, config.base_sizing, sizing_rules(config), config.fill, delay)
 
 
 def sizing_rules(market: MarketConfig) -> SizingRules:

@@ -1,27 +1,28 @@
-"""Audits that run by themselves in every backtest: causality, lag, null market, collapse, timing value.
+"""The audit of causality that every backtest runs.
 
-The audit of causality runs the whole way again, from raw candles to equity, with another future after some bar: what
-was known, decided or earned before it has to stay, bit for bit.
+It goes the whole way again, from raw candles to equity, with another future after some bar: what was known, decided or
+earned before it must stay, bit for bit.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
-from envs.market import Market, build_market, delayed, to_device
+from envs.market import Market, delayed
 from himari_jax.candles import Candles, RawCandles
 from himari_jax.policies.policy import CLIP, Policy, fit_scaling
 from himari_jax.splits import Stretches, decision_rows
 from train.config.market import DataConfig, MarketConfig
 from train.data.evaluation_data import EvaluationData
 from train.data.loading import checked
-from train.data.market import market_of, sizing_rules
+from train.data.market import market_from
 from train.evaluation.futures import another_future, between, no_future
 from train.evaluation.result import AuditResult
-from train.simulation.engine import AccountHistory, Limits, courses, make_lanes, make_tape, run_policy
+from train.simulation.engine import AccountHistory, Limits, histories, lay_out, make_lanes, run_policy
 from train.simulation.rules import Strategy
 from train.simulation.trained import Agent
 
@@ -29,7 +30,7 @@ TRAIL = 1000  # decisions that a policy plays up to the bar after which the futu
 NEAR = 1e-6  # relative; what the missing of later rows may change by rounding
 FITTED_NEAR = 1e-4  # relative; the same constants, fitted by other versions of the libraries
 Known = tuple[np.ndarray, int]  # values with time first; rows that may not change, counted from the changed row t
-Derive = Callable[[Candles, int], Mapping[str, Known]]
+Derive = Callable[[Candles], Callable[[int], Mapping[str, Known]]]  # candles -> row t -> what follows from them
 
 
 class Audited(NamedTuple):
@@ -46,10 +47,11 @@ def audit_causality(
     rows: Sequence[int],
     tolerance: float = 0.0,
     around: tuple[int, int] | None = None,
+    candles: Candles | None = None,
 ) -> Audited:
-    """What knows later candles; no leak if nothing does.
+    """Names of values that change when only later candles change; empty if causal.
 
-    At each of the rows t the candles after t go up, go down, or are missing. `derive(candles, t)` says what follows
+    At each of the rows t the candles after t go up, go down, or are missing. `derive(candles)(t)` says what follows
     from candles: values whose first `t + known` rows may not change; where candles are missing, but by rounding.
 
     Args:
@@ -59,25 +61,32 @@ def audit_causality(
         rows: t, with real candles at t + 1.
         tolerance: relative, of numbers that have to be the same; 0: to the bit.
         around: bars before and after t that are looked at; None: all.
+        candles: those of `raws`, where they are checked already.
     """
-    candles, _ = checked(raws, config)
+    candles = candles or checked(raws, config)[0]
+    whole = derive(candles) if around is None else None
     found, reacted = set[str](), False
     for t in rows:
-        part, now = raws, int(candles.time[t])
-        if around is not None:
-            ends = candles.time[[max(0, t - around[0]), min(len(candles.time) - 1, t + around[1])]]
-            part = between(raws, *(int(x) for x in ends))
-        own, _ = checked(part, config)
+        now = int(candles.time[t])
+        part = raws if around is None else window_around(raws, candles, t, around)
+        own = candles if around is None else checked(part, config)[0]
         at = int(np.searchsorted(own.time, now))
-        ours = derive(own, at)
+        ours = (whole or derive(own))(at)
         # The bar after t stays where candles go missing: it fills and marks what was decided at t.
         others = [another_future(part, now, sign, seed=t) for sign in (1, -1)]
         others.append(no_future(part, int(own.time[at + 1])))
         for other, near in zip(others, (tolerance, tolerance, max(tolerance, NEAR)), strict=True):
-            theirs = derive(checked(other, config)[0], at)
+            theirs = derive(checked(other, config)[0])(at)
             found |= {name for name, known in ours.items() if not same(known, theirs[name], at, near)}
             reacted |= any(differs_later(known, theirs[name], at) for name, known in ours.items())
     return Audited(found, reacted)
+
+
+def window_around(raws: Sequence[RawCandles], candles: Candles, t: int, around: tuple[int, int]) -> list[RawCandles]:
+    """The raw candles from some bars before row t to some after it."""
+    last = len(candles.time) - 1
+    first_ms, last_ms = candles.time[[max(0, t - around[0]), min(last, t + around[1])]]
+    return between(raws, int(first_ms), int(last_ms))
 
 
 def differs_later(ours: Known, theirs: Known, t: int) -> bool:
@@ -104,55 +113,58 @@ class AgentWay:
     variables: dict  # of one seed, without a leading axis
     market: MarketConfig
     train: Stretches | None  # training span, where the candles are those of the run
-    rate: float
-    build: Callable[..., Market] = build_market
+    build: Callable[[Candles, MarketConfig, int], Market] = market_from
     fit: Callable[..., Any] = fit_scaling
 
-    def __call__(self, candles: Candles, t: int) -> dict[str, Known]:
-        """Everything that follows from the candles, played over the last decisions up to t."""
-        config = self.market
-        market = self.build(candles, config.base_sizing, sizing_rules(config), config.fill, config.delay)
-        course, begin = self.play(market, candles, t)
+    def __call__(self, candles: Candles) -> Callable[[int], dict[str, Known]]:
+        """The market of the candles; then, by row t, everything that follows from it up to t."""
+        return partial(self.follow, candles, self.build(candles, self.market, self.market.delay))
+
+    def follow(self, candles: Candles, market: Market, t: int) -> dict[str, Known]:
+        """Candles, observations, normalizer, actions and equity, played over the last decisions up to t."""
+        history, begin = self.play(candles, market, t)
         lead = np.zeros((begin, len(candles.symbols)))
         known: dict[str, Known] = {
             "candles": (np.stack([candles.open, candles.high, candles.low, candles.close, candles.volume], 1), 1),
             "features": (market.features, 1),
             "correlations": (market.corr, 1),
             "base positions": (market.base, 1),
-            "actions": (np.concatenate([lead, course.decision]), 1),
-            "equity": (np.concatenate([lead[:, 0], course.equity[:-1]]), 0),
+            "actions": (np.concatenate([lead, history.decision]), 1),
+            "equity": (np.concatenate([lead[:, 0], history.equity[:-1]]), 0),
         }
         if self.train is not None and t >= self.train[-1][1] - 1:
             scaling = self.fit(market.features, market.corr, decision_rows(self.train))
             known["normalizer"] = (np.concatenate(scaling)[None], 1)
         return known
 
-    def play(self, market: Market, candles: Candles, t: int) -> tuple[AccountHistory, int]:
-        """The policy over the decisions up to t in t's segment; its course and first row."""
+    def play(self, candles: Candles, market: Market, t: int) -> tuple[AccountHistory, int]:
+        """The policy over the decisions up to t in t's segment; its history and first row.
+
+        Of the market the played rows are cut out: markets of any length need one compiled program.
+        """
         first = int(np.argmax(candles.segment == candles.segment[t]))
         begin = max(first, t + 1 - TRAIL)
-        tape = make_tape(to_device(market), ((begin, t + 1),))
-        limits = Limits.of(self.market)
-        lanes = make_lanes([0], [0], [self.rate])
+        steps, rate = t + 1 - begin, self.market.cost
+        tape = lay_out(Market(*(x[begin : t + 1] for x in market)), ((0, steps),))
         variables = jax.tree.map(lambda x: x[None], self.variables)
-        path = run_policy(self.policy, t + 1 - begin, variables, tape, lanes, limits)
-        one = jax.tree.map(lambda x: np.asarray(x[0]), path)
-        return next(courses(one, tape, np.zeros(1, int), np.asarray([self.rate]))), begin
+        lanes, limits = make_lanes([0], [0], [rate]), Limits.of(self.market)
+        path = jax.tree.map(np.asarray, run_policy(self.policy, steps, variables, tape, lanes, limits))
+        one = jax.tree.map(lambda x: x[0], path)
+        return next(histories(one, tape, np.zeros(1, int), np.asarray([rate]))), begin
 
 
 def agent_way(agent: Agent, train: Stretches | None) -> AgentWay:
     """The way of a run's chosen seed."""
     variables = jax.tree.map(lambda x: x[agent.chosen], agent.variables)
-    config = agent.config.market
-    return AgentWay(agent.policy, variables, config, train, config.cost)
+    return AgentWay(agent.policy, variables, agent.config.market, train)
 
 
 def strategy_way(strategy: Strategy, config: MarketConfig, delay: int) -> Derive:
     """What a strategy wants, `delay` rows late."""
 
-    def derive(candles: Candles, t: int) -> dict[str, Known]:
-        weights = strategy.weights(candles, market_of(candles, config))
-        return {"weights": (delayed(weights, candles, delay), 1)}
+    def derive(candles: Candles) -> Callable[[int], dict[str, Known]]:
+        weights = delayed(strategy.weights(candles, market_from(candles, config)), candles, delay)
+        return lambda t: {"weights": (weights, 1)}
 
     return derive
 
@@ -161,8 +173,7 @@ def fitted_elsewhere(way: AgentWay, candles: Candles) -> bool:
     """Whether the constants inside the policy are not those of the training span."""
     if way.train is None:
         return False
-    config = way.market
-    market = build_market(candles, config.base_sizing, sizing_rules(config), config.fill, config.delay)
+    market = market_from(candles, way.market, way.market.delay)
     wanted = fit_scaling(market.features, market.corr, decision_rows(way.train))
     stored = way.variables["constants"]["normaliser"]
     scale = np.where(np.isfinite(wanted.limit), wanted.std, 1.0)
@@ -178,27 +189,27 @@ def causality_result(found: set[str], rows: int) -> AuditResult:
     return AuditResult("causality", True, detail)
 
 
-def audit_rows(ground: EvaluationData, train: Stretches | None, number: int) -> list[int]:
+def audit_rows(data: EvaluationData, train: Stretches | None, number: int) -> list[int]:
     """Rows after which the future changes, the whole way each: some inside the span, its last, the end of training."""
-    rows = decision_rows(ground.span)
+    rows = decision_rows(data.span)
     inside = [int(rows[len(rows) * (k + 1) // (number + 1)]) for k in range(number)]
     ends = [train[-1][1] - 1] if train else []
-    return real_rows(ground, [*inside, int(rows[-1]), *ends])
+    return real_rows(data, [*inside, int(rows[-1]), *ends])
 
 
-def close_rows(ground: EvaluationData, weights: np.ndarray, number: int) -> list[int]:
+def close_rows(data: EvaluationData, weights: np.ndarray, number: int) -> list[int]:
     """Rows for a closer look at a rule: evenly spread over the span and the hours, and where its weights change."""
-    rows, rng = decision_rows(ground.span), np.random.default_rng(0)
+    rows, rng = decision_rows(data.span), np.random.default_rng(0)
     even = [int(rows[min(len(rows) - 1, len(rows) * k // number + k % 24)]) for k in range(number)]
     changes = rows[1:][np.any(weights[rows[1:]] != weights[rows[1:] - 1], axis=1)]
     picked = rng.choice(changes, min(number, len(changes)), replace=False).tolist() if len(changes) else []
-    return real_rows(ground, even + [int(row) for row in picked])
+    return real_rows(data, even + [int(row) for row in picked])
 
 
-def real_rows(ground: EvaluationData, rows: Sequence[int]) -> list[int]:
+def real_rows(data: EvaluationData, rows: Sequence[int]) -> list[int]:
     """The rows, moved back to where every symbol has a candle at t and at t + 1."""
-    time = ground.candles.time
-    real = np.all([np.isin(time, raw.time) for raw in ground.raws], axis=0)
+    time = data.candles.time
+    real = np.all([np.isin(time, raw.time) for raw in data.raws], axis=0)
     usable = np.flatnonzero(real[:-1] & real[1:])
     at = np.searchsorted(usable, rows, side="right") - 1
     return sorted({int(usable[k]) for k in at if k >= 0})

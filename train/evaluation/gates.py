@@ -1,4 +1,4 @@
-"""Gates: the figures of the training plan that a run has to reach, judged with the noise they are measured in."""
+"""Gates: the figures of the training plan that a run has to reach, with the noise they are measured in."""
 
 import math
 import tomllib
@@ -9,13 +9,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from himari_jax.errors import InputError
+from himari_jax.metric_table import METRICS
 
 COMPARISONS = {">": gt, ">=": ge, "<": lt, "<=": le}
-METRICS = (
-    *("sharpe", "sortino", "cagr", "calmar", "max_drawdown", "cvar_5", "win_rate_bar", "win_rate_trip"),
-    *("turnover", "cost_drag", "exposure", "herfindahl", "diversification", "final_equity"),
-)
-FALLS = ("max_drawdown",)  # metrics <= 0 that a gate takes by size: a drawdown of -0.15 is 0.15
 OTHER = "other"
 KEYS = ("name", "metric", "comparison", "threshold", "relative_to")
 
@@ -114,7 +110,7 @@ def read_gate(table: Mapping[str, Any], where: str) -> Gate:
     for key in ("metric", "comparison", "threshold"):
         if key not in table:
             raise InputError(f"{where}: {key}: missing; needed are metric, comparison and threshold")
-    metric = one_of(table["metric"], METRICS, f"{where}: metric")
+    metric = one_of(table["metric"], tuple(METRICS), f"{where}: metric")
     comparison = one_of(table["comparison"], tuple(COMPARISONS), f"{where}: comparison")
     threshold, name = table["threshold"], table.get("name", metric)
     if isinstance(threshold, bool) or not isinstance(threshold, int | float) or not math.isfinite(threshold):
@@ -181,7 +177,7 @@ def measured(
     differences: Mapping[str, tuple[float, tuple[float, float]]],
 ) -> tuple[float, tuple[float, float] | None]:
     """Value and interval that a gate looks at, as it counts them: falls by their size."""
-    falls = gate.metric in FALLS
+    falls = METRICS[gate.metric].by_size
     if gate.relative_to is None:
         return turned(number(gate, block), block.get(f"{gate.metric}_interval"), falls)
     if gate.metric in differences:

@@ -38,13 +38,13 @@ def null_market(candles: Candles, seed: int = 0) -> Candles:
     )
 
 
-def audit_null_market(course: AccountHistory) -> AuditResult:
+def audit_null_market(history: AccountHistory) -> AuditResult:
     """Whether the mean P&L on a market without drift is minus the cost."""
-    gross = course.returns + course.cost
+    gross = history.returns + history.cost
     error = gross.std(ddof=1) / math.sqrt(len(gross))
     z = gross.mean() / error if error > 0 else 0.0
     detail = (
         f"on a market without drift {1e4 * gross.mean():+.3f} bp a bar before costs ({z:+.1f} standard errors), "
-        f"costs {1e4 * course.cost.mean():.3f} bp"
+        f"costs {1e4 * history.cost.mean():.3f} bp"
     )
     return AuditResult("null market", bool(abs(z) < NULL_SIGMAS), detail)

@@ -9,7 +9,7 @@ class AuditResult:
     """What an audit found."""
 
     name: str
-    passed: bool | None  # None: for information, not judged
+    passed: bool | None  # None: for information
     detail: str
 
     def to_json(self) -> dict[str, Any]:

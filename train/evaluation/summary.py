@@ -1,6 +1,7 @@
-"""From courses on a span to the numbers of result.json."""
+"""From account histories on a span to the numbers of result.json."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -8,6 +9,7 @@ import numpy as np
 from himari_jax import metrics
 from himari_jax.bootstrap import interval, metric_intervals, stationary_bootstrap_sharpe
 from himari_jax.candles import Candles
+from himari_jax.metric_table import AccountSeries, measure
 from himari_jax.metrics import zero_if_nan
 from himari_jax.splits import Stretches, decision_rows
 from himari_jax.statistics import (
@@ -27,32 +29,16 @@ BY_CHANCE = ("random",)  # one draw of chance is shown beside the others, but to
 BAR_TOP_CORRELATION = 0.9  # above which assets are hardly different ones
 
 
-def account_metrics(path: AccountHistory, liquidated: np.ndarray, bars_per_year: float) -> dict[str, Any]:
+def account_metrics(history: AccountHistory, liquidated: np.ndarray, bars_per_year: float) -> dict[str, Any]:
     """Every metric of one account; undefined ones are nan."""
-    r, held = path.returns, np.asarray(path.held, np.float64)
-    growth, fall = metrics.cagr(r, bars_per_year), metrics.max_drawdown(r)
-    concentration = metrics.herfindahl(held)
-    return {
-        "sharpe": metrics.sharpe(r, bars_per_year),
-        "sortino": metrics.sortino(r, bars_per_year),
-        "cagr": growth,
-        "calmar": metrics.calmar_of(growth, fall),
-        "max_drawdown": fall,
-        "cvar_5": metrics.cvar_5(r),
-        "win_rate_bar": metrics.win_rate_bar(r, held),
-        "win_rate_trip": metrics.win_rate_trip(held, np.asarray(path.pnl, np.float64), liquidated),
-        "turnover": metrics.turnover(traded(path), bars_per_year),
-        "cost_drag": metrics.cost_drag(np.asarray(path.cost, np.float64), bars_per_year),
-        "exposure": metrics.exposure(held),
-        "herfindahl": concentration,
-        "diversification": 1 - concentration,
-        "final_equity": float(np.prod(1 + r)),
-    }
+    held, pnl = np.asarray(history.held, np.float64), np.asarray(history.pnl, np.float64)
+    series = AccountSeries.of(history.returns, held, traded(history), history.cost, bars_per_year)
+    return measure(replace(series, win_rate_trip=metrics.win_rate_trip(held, pnl, liquidated)))
 
 
-def traded(path: AccountHistory) -> np.ndarray:
+def traded(history: AccountHistory) -> np.ndarray:
     """Share of equity that was traded in each bar, (S,)."""
-    return np.abs(np.asarray(path.delta, np.float64)) @ np.ones(path.delta.shape[1])
+    return np.abs(np.asarray(history.delta, np.float64)) @ np.ones(history.delta.shape[1])
 
 
 def summarize(
@@ -63,42 +49,23 @@ def summarize(
     num_samples: int = 1000,
     doubts: Sequence[str] = (),
 ) -> tuple[dict[str, Any], np.ndarray]:
-    """Blocks of agents and baselines, paired bootstrap, verdict: the judging part of result.json.
-
-    With it come the bootstrap samples of the chosen seed's Sharpe difference to the best baseline, (num_samples,).
+    """What result.json says of a span; bootstrap samples (num_samples,) of the Sharpe minus the best baseline's.
 
     Args:
-        played: paths on the test span.
+        played: account histories on the test span.
         chosen: index of the seed that validation chose.
         seeds: their numbers.
         trials: Sharpe ratios per bar of everything that was ever tried on this span, these seeds included, (n,).
         num_samples: of the stationary bootstrap.
         doubts: reasons why there can be no EDGE here, whatever the numbers say.
     """
-    year = played.bars_per_year
-    baselines = {name: account_metrics(path, played.liquidated, year) for name, path in played.baselines.items()}
-    agents = [
-        {"seed": seed, **account_metrics(path, played.liquidated, year)}
-        for seed, path in zip(seeds, played.agents, strict=True)
-    ]
-    rivals = [name for name in baselines if name not in BY_CHANCE]
-    best = max(rivals, key=lambda name: zero_if_nan(baselines[name]["sharpe"]))
     samples = resample(played, chosen, num_samples)
-    for name, column in samples.baselines.items():
-        baselines[name]["sharpe_interval"] = list(interval(column))
-    for agent, column in zip(agents, samples.agents, strict=True):
-        agent["sharpe_interval"] = list(interval(column))
-        agent["sharpe_difference"] = {
-            "baseline": best,
-            "value": zero_if_nan(agent["sharpe"]) - zero_if_nan(baselines[best]["sharpe"]),
-            "interval": list(interval(column - samples.baselines[best])),
-        }
-    agents[chosen] |= intervals_of(played.agents[chosen], year)
-    late_interval = interval(samples.late - samples.agents[chosen])
-    evidence = gather(played, chosen, agents[chosen], zero_if_nan(baselines[best]["sharpe"]), late_interval, trials)
+    baselines = baseline_blocks(played, samples)
+    agents = agent_blocks(played, seeds, samples, baselines)
+    agents[chosen] |= intervals_of(played.agents[chosen], played.bars_per_year)
     across = across_seeds(agents, played.agents)
-    collapsed = ["the seeds are one policy"] if across and across["collapsed"] else []
-    evidence = evidence._replace(doubts=(*doubts, *collapsed))
+    one = ["the seeds are one policy"] if across and across["collapsed"] else []
+    evidence = gather(played, chosen, agents[chosen], samples, trials)._replace(doubts=(*doubts, *one))
     result = {
         "verdict": verdict(evidence),
         "chosen_seed": seeds[chosen],
@@ -106,27 +73,68 @@ def summarize(
         "agent": agents[chosen],
         "baselines": baselines,
         "minimum_detectable_sharpe": evidence.detectable,
-        "delay": {
-            "sharpe": evidence.late_sharpe,
-            "sharpe_difference": evidence.late_difference,
-            "interval": list(late_interval),
-            "depends_on_delay_0": depends_on_delay_0(evidence),
-        },
+        "delay": delay_block(evidence),
         "multiplier_deviation": evidence.spread,
         "timing_value": timing_value(agents[chosen], baselines, samples, chosen),
-        "minimum_track_record_bars": minimum_track_record(played.agents[chosen].returns),
-        "probabilistic_sharpe": zero_if_nan(probabilistic_sharpe(played.agents[chosen].returns)),
-        "deflated_sharpe": evidence.deflated_sharpe,
-        "trials": evidence.trials,
+        **luck_block(evidence, played.agents[chosen].returns),
         "across_seeds": across,
         "advice": advice(played.agents[chosen]),
     }
-    return result, samples.agents[chosen] - samples.baselines[best]
+    return result, samples.agents[chosen] - samples.baselines[evidence.baseline]
 
 
-def intervals_of(path: AccountHistory, bars_per_year: float) -> dict[str, list[float]]:
+def baseline_blocks(played: SpanHistories, samples: "Samples") -> dict[str, dict[str, Any]]:
+    """Metrics of the baselines with the interval of their Sharpe ratio, by name."""
+    found: dict[str, dict[str, Any]] = {}
+    for name, history in played.baselines.items():
+        found[name] = account_metrics(history, played.liquidated, played.bars_per_year)
+        found[name] |= {"sharpe_interval": list(interval(samples.baselines[name]))}
+    return found
+
+
+def agent_blocks(
+    played: SpanHistories, seeds: Sequence[int], samples: "Samples", baselines: Mapping[str, dict[str, Any]]
+) -> list[dict[str, Any]]:
+    """Metrics of every seed with its Sharpe ratio beside that of the best baseline."""
+    rivals = {name: zero_if_nan(block["sharpe"]) for name, block in baselines.items() if name not in BY_CHANCE}
+    best = max(rivals, key=lambda name: rivals[name])
+    found = []
+    for seed, history, column in zip(seeds, played.agents, samples.agents, strict=True):
+        block: dict[str, Any] = account_metrics(history, played.liquidated, played.bars_per_year)
+        difference = {
+            "baseline": best,
+            "value": zero_if_nan(block["sharpe"]) - rivals[best],
+            "interval": list(interval(column - samples.baselines[best])),
+        }
+        found.append(
+            {"seed": seed, **block, "sharpe_interval": list(interval(column)), "sharpe_difference": difference}
+        )
+    return found
+
+
+def luck_block(evidence: Evidence, returns: np.ndarray) -> dict[str, Any]:
+    """What the sample can say of the chosen seed's Sharpe ratio."""
+    return {
+        "minimum_track_record_bars": minimum_track_record(returns),
+        "probabilistic_sharpe": zero_if_nan(probabilistic_sharpe(returns)),
+        "deflated_sharpe": evidence.deflated_sharpe,
+        "trials": evidence.trials,
+    }
+
+
+def delay_block(evidence: Evidence) -> dict[str, Any]:
+    """What one bar of delay does to the chosen seed."""
+    return {
+        "sharpe": evidence.late_sharpe,
+        "sharpe_difference": evidence.late_difference,
+        "interval": list(evidence.late_interval),
+        "depends_on_delay_0": depends_on_delay_0(evidence),
+    }
+
+
+def intervals_of(history: AccountHistory, bars_per_year: float) -> dict[str, list[float]]:
     """`METRIC_interval` of everything but the Sharpe ratio, whose interval is paired with the others'."""
-    found = metric_intervals(path.returns, path.held, traded(path), path.cost, bars_per_year)
+    found = metric_intervals(history.returns, history.held, traded(history), history.cost, bars_per_year)
     return {f"{name}_interval": list(ends) for name, ends in found.items()}
 
 
@@ -150,47 +158,47 @@ def resample(played: SpanHistories, chosen: int, num_samples: int) -> Samples:
     """Stationary bootstrap of everything that was played, on one draw of bars."""
     # The chosen seed stands first: the block length looks at its differences to the others.
     order = [chosen, *(k for k in range(len(played.agents)) if k != chosen)]
-    paths = [*(played.agents[k] for k in order), played.late, *played.baselines.values()]
-    columns = stationary_bootstrap_sharpe(np.stack([p.returns for p in paths], 1), played.bars_per_year, num_samples).T
+    histories = [*(played.agents[k] for k in order), played.late, *played.baselines.values()]
+    returns = np.stack([history.returns for history in histories], 1)
+    columns = stationary_bootstrap_sharpe(returns, played.bars_per_year, num_samples).T
     seeds = len(order)
     agents = [columns[order.index(k)] for k in range(seeds)]
     return Samples(agents, columns[seeds], dict(zip(played.baselines, columns[seeds + 1 :], strict=True)))
 
 
 def gather(
-    played: SpanHistories,
-    chosen: int,
-    agent: dict[str, Any],
-    baseline_sharpe: float,
-    late_interval: tuple[float, float],
-    trials: np.ndarray,
+    played: SpanHistories, chosen: int, agent: Mapping[str, Any], samples: Samples, trials: np.ndarray
 ) -> Evidence:
     """What the verdict on the chosen seed rests on."""
-    year, best = played.bars_per_year, agent["sharpe_difference"]["baseline"]
-    late_sharpe = zero_if_nan(metrics.sharpe(played.late.returns, year))
-    low, high = agent["sharpe_difference"]["interval"]
+    year, difference, history = played.bars_per_year, agent["sharpe_difference"], played.agents[chosen]
+    best = difference["baseline"]
+    late_sharpe, baseline_sharpe, late_baseline_sharpe = (
+        zero_if_nan(metrics.sharpe(each.returns, year))
+        for each in (played.late, played.baselines[best], played.late_baselines[best])
+    )
+    low, high = difference["interval"]
     return Evidence(
         sharpe=zero_if_nan(agent["sharpe"]),
         baseline=best,
         baseline_sharpe=baseline_sharpe,
-        difference=agent["sharpe_difference"]["value"],
+        difference=difference["value"],
         difference_interval=(low, high),
-        deflated_sharpe=zero_if_nan(deflated_sharpe(played.agents[chosen].returns, trials)),
+        deflated_sharpe=zero_if_nan(deflated_sharpe(history.returns, trials)),
         trials=len(trials),
         late_sharpe=late_sharpe,
-        late_difference=late_sharpe - zero_if_nan(metrics.sharpe(played.late_baselines[best].returns, year)),
-        late_interval=late_interval,
-        spread=float(np.asarray(played.agents[chosen].decision, np.float64).std(0).max()),
+        late_difference=late_sharpe - late_baseline_sharpe,
+        late_interval=interval(samples.late - samples.agents[chosen]),
+        spread=float(np.max(np.std(np.asarray(history.decision, np.float64), axis=0))),
         detectable=minimum_detectable_sharpe(len(played.liquidated), year),
     )
 
 
-def across_seeds(agents: list[dict], paths: list[AccountHistory]) -> dict[str, Any] | None:
+def across_seeds(agents: list[dict], histories: list[AccountHistory]) -> dict[str, Any] | None:
     """Mean, inter-quartile mean, spread of the Sharpe and correlation of positions; None for one seed."""
     if len(agents) < 2:
         return None
     sharpes = np.array([zero_if_nan(agent["sharpe"]) for agent in agents])
-    correlation = seed_correlation(np.stack([np.asarray(path.held, np.float64) for path in paths]))
+    correlation = seed_correlation(np.stack([np.asarray(history.held, np.float64) for history in histories]))
     return {
         "sharpe_mean": float(sharpes.mean()),
         "sharpe_iqm": interquartile_mean(sharpes),
@@ -200,9 +208,9 @@ def across_seeds(agents: list[dict], paths: list[AccountHistory]) -> dict[str, A
     }
 
 
-def advice(path: AccountHistory) -> list[str]:
+def advice(history: AccountHistory) -> list[str]:
     """What to try where a portfolio is one asset in disguise."""
-    held = np.asarray(path.held, np.float64)
+    held = np.asarray(history.held, np.float64)
     exposure = held.mean(0)
     if held.shape[1] < 2 or exposure.sum() <= 0:
         return []

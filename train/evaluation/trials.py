@@ -1,8 +1,9 @@
-"""The trial ledger: every configuration and seed that was ever judged on a span, so that luck can be priced."""
+"""The trial ledger: every configuration and seed that was ever evaluated on a span, so that luck can be priced."""
 
 import fcntl
 import json
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,13 +12,12 @@ import numpy as np
 from himari_jax import metrics
 from himari_jax.errors import StorageError
 from himari_jax.metrics import zero_if_nan
-from train.simulation.engine import AccountHistory
 
 KEY = ("config_hash", "seed", "fingerprint", "span", "bar")
 
 
 class LedgerEntry(NamedTuple):
-    """One policy judged on one span at its own cost and delay."""
+    """One policy evaluated on one span at its own cost and delay."""
 
     config_hash: str
     seed: int
@@ -79,19 +79,19 @@ def parse(text: str) -> list[dict]:
 
 
 def note_trials(
-    root: Path, key: tuple[str, str, str, str], seeds: list[int], agents: list[AccountHistory]
+    root: Path, key: tuple[str, str, str, str], seeds: Sequence[int | None], returns: Sequence[np.ndarray]
 ) -> np.ndarray:
     """Enters every seed in the ledger; Sharpe ratios per bar of all that was ever tried on this span, (n,).
 
     Args:
         root: folder of the ledger.
         key: hash of the configuration, fingerprint, span, bar.
-        seeds: numbers of the agents.
-        agents: at the run's own cost and delay.
+        seeds: numbers of the policies; None, of a strategy, counts as 0.
+        returns: of each policy at the run's own cost and delay, (S,).
     """
     trials = [
-        LedgerEntry(key[0], seed, *key[1:], zero_if_nan(metrics.sharpe(course.returns, 1.0)))
-        for seed, course in zip(seeds, agents, strict=True)
+        LedgerEntry(key[0], seed or 0, *key[1:], zero_if_nan(metrics.sharpe(series, 1.0)))
+        for seed, series in zip(seeds, returns, strict=True)
     ]
     record_trials(root, trials)
     return sharpes_on(root, trials[0])

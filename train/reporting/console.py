@@ -2,27 +2,22 @@
 
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
+from himari_jax.metric_table import METRICS
 from train.config.ppo import Config
 
-COLUMNS = (
-    "Sharpe",
-    "95 % interval",
-    "Sortino",
-    "CAGR",
-    "max DD",
-    "turnover/y",
-    "exposure",
-    "win rate",
-    "Herfindahl",
-    "divers.",
+INTERVAL = "sharpe_interval"
+SHOWN = (  # what a block of result.json holds, in the order of the columns
+    *("sharpe", INTERVAL, "sortino", "cagr", "max_drawdown", "turnover", "exposure"),
+    *("win_rate_bar", "herfindahl", "diversification"),
 )
+COLUMNS = tuple("95 % interval" if name == INTERVAL else METRICS[name].label for name in SHOWN)
 WIDTH = 118  # of tables where the output is not a terminal
 
 
@@ -59,19 +54,9 @@ def table(result: dict[str, Any], columns: tuple[str, ...]) -> Table:
 
 def cells(block: dict[str, Any]) -> list[str]:
     """The numbers of a row as text."""
-    low, high = block["sharpe_interval"]
-    return [
-        number(block["sharpe"], "{:.2f}"),
-        "-" if low is None else f"{low:.2f} to {high:.2f}",
-        number(block["sortino"], "{:.2f}"),
-        number(block["cagr"], "{:.1%}"),
-        number(block["max_drawdown"], "{:.1%}"),
-        number(block["turnover"], "{:.1f}"),
-        number(block["exposure"], "{:.2f}"),
-        number(block["win_rate_bar"], "{:.1%}"),
-        number(block["herfindahl"], "{:.2f}"),
-        number(block["diversification"], "{:.2f}"),
-    ]
+    low, high = block[INTERVAL]
+    interval = "-" if low is None else f"{low:.2f} to {high:.2f}"
+    return [interval if n == INTERVAL else number(block[n], f"{{:{METRICS[n].form}}}") for n in SHOWN]
 
 
 def number(value: float | None, form: str) -> str:
@@ -122,7 +107,7 @@ def print_backtest(result: dict[str, Any], rows: Sequence[dict[str, Any]], capit
 
     Args:
         result: as result.json.
-        rows: of the grid on the whole span.
+        rows: of the grid.
         capital: money at the start.
     """
     out = console()
@@ -144,23 +129,32 @@ def print_backtest(result: dict[str, Any], rows: Sequence[dict[str, Any]], capit
 def sensitivity(result: dict[str, Any], rows: Sequence[dict[str, Any]]) -> Table:
     """Sharpe at every cost and delay, minus that of the best baseline where it has rows."""
     best = result["agent"]["sharpe_difference"]["baseline"]
-    own = [r for r in rows if r["policy"] == result["name"] and r["seed"] in (None, result["chosen_seed"])]
-    beside = {(r["cost"], r["delay"]): r["sharpe"] for r in rows if r["policy"] == best and r["seed"] is None}
-    costs, delays = sorted({r["cost"] for r in own}), sorted({r["delay"] for r in own})
-    title = f"Sharpe by cost and delay (in brackets: minus {best}'s)"
+    found = by_cell(r for r in rows if r["policy"] == result["name"] and r["seed"] in (None, result["chosen_seed"]))
+    beside = by_cell(r for r in rows if r["policy"] == best and r["seed"] is None)
+    costs, delays = sorted({cost for cost, _ in found}), sorted({delay for _, delay in found})
+    windows = result["windows"]["number"]
+    mean = f", mean of {windows} windows" if windows > 1 else ""
+    title = f"Sharpe by cost and delay{mean} (in brackets: minus {best}'s)"
     grid = Table(title=title, title_justify="left", box=None, pad_edge=False)
     grid.add_column("", no_wrap=True)
     for cost in costs:
         grid.add_column(f"{cost:g} bp", justify="right", no_wrap=True)
-    found = {(r["cost"], r["delay"]): r["sharpe"] for r in own}
     for delay in delays:
         texts = []
         for cost in costs:
-            value, other = zero(found[cost, delay]), beside.get((cost, delay))
-            texts.append(f"{value:.2f}" + ("" if other is None else f" ({value - zero(other):+.2f})"))
+            value, other = found[cost, delay], beside.get((cost, delay))
+            texts.append(f"{value:.2f}" + ("" if other is None else f" ({value - other:+.2f})"))
         late = f"{delay} bar{'s' if delay > 1 else ''} late"
         grid.add_row(late if delay else "on time", *texts)
     return grid
+
+
+def by_cell(rows: Iterable[dict[str, Any]]) -> dict[tuple[float, int], float]:
+    """Sharpe ratio by cost and delay, mean of the windows."""
+    found: dict[tuple[float, int], list[float]] = {}
+    for row in rows:
+        found.setdefault((row["cost"], row["delay"]), []).append(zero(row["sharpe"]))
+    return {cell: sum(sharpes) / len(sharpes) for cell, sharpes in found.items()}
 
 
 def zero(value: float) -> float:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from himari_jax.metric_table import METRICS
 from himari_jax.times import YEAR_MS, parse_bar
 from train.config.serialize import flatten
 from train.reporting.figure import Figure, figures
@@ -25,13 +26,13 @@ from train.reporting.positions import MOST_PRICES, multiplier, position, weights
 from train.reporting.run_files import Extra, Run
 
 COLUMNS = {  # heading: (key, form)
-    "Sharpe": ("sharpe", ".2f"), "95 % interval": ("sharpe_interval", ".2f"), "Sortino": ("sortino", ".2f"),
-    "CAGR": ("cagr", ".1%"), "Calmar": ("calmar", ".2f"), "max DD": ("max_drawdown", ".1%"),
-    "CVaR 5 %": ("cvar_5", ".2%"), "win rate, bars": ("win_rate_bar", ".1%"),
-    "win rate, trips": ("win_rate_trip", ".1%"), "turnover/y": ("turnover", ".1f"),
-    "cost drag/y": ("cost_drag", ".2%"), "exposure": ("exposure", ".2f"),
-    "Herfindahl": ("herfindahl", ".2f"), "divers.": ("diversification", ".2f"), "final equity": ("final_equity", ".3f"),
-}  # fmt: skip
+    heading: column
+    for metric in METRICS.values()
+    for heading, column in (
+        (metric.label, (metric.name, metric.form)),
+        *([("95 % interval", ("sharpe_interval", metric.form))] if metric.name == "sharpe" else []),
+    )
+}
 
 
 def all_sections(run: Run, extra: Extra) -> Iterator[tuple[str, str]]:

@@ -20,11 +20,10 @@ def every_bar(target: np.ndarray) -> Orders:
 
 
 def all_orders(rules: Mapping[str, np.ndarray], window: Window) -> dict[str, Orders]:
-    """What every baseline wants in a window, in the order of the table; what the rules add stands after them."""
+    """What every baseline wants in a window, in the order of the table."""
     orders = {name: every_bar(weights[window.seen]) for name, weights in rules.items()}
     orders |= {name: strategy(window) for name, strategy in baselines_of(Window).items()}
-    names = plugins.BASELINES.names
-    return {name: orders[name] for name in (*names, *(name for name in rules if name not in names))}
+    return {name: orders[name] for name in plugins.BASELINES.names}
 
 
 def baselines_of(kind: type) -> dict[str, Any]:
@@ -41,6 +40,6 @@ def baselines_of(kind: type) -> dict[str, Any]:
     return {name: function for name, function in functions.items() if kind in found[name]}
 
 
-def entrant_name(name: str) -> str:
+def entry_name(name: str) -> str:
     """A name that no baseline has."""
     return f"run {name}" if name in plugins.BASELINES.names else name

@@ -1,4 +1,4 @@
-"""Evaluation: accounts side by side over the decision rows of a span, in one scan, for policies and for given weights.
+"""The simulation: accounts side by side over the decision rows of a span, in one scan, for policies and given weights.
 
 The account is the one that training uses; ruin is off. A stretch starts from cash with a fresh memory and
 ends in cash: its last bar sells everything at the mark, with cost. So does a window, a part of the span.
@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from envs.market import Market, delayed
+from envs.market import Array, Market, delayed
 from himari_jax.account import Account, Costs, liquidated_gain, open_account, step_account
 from himari_jax.candles import Candles
 from himari_jax.observation import assemble
@@ -30,16 +30,16 @@ AXES: Any = cast(Any, Account)(-1, -1, -1)  # lanes are the last axis of every l
 
 
 class Tape(NamedTuple):
-    """The decision rows of a span in order, L of them, and the market that they point into."""
+    """The decision rows of a span in order, L of them, and the market that they point into; on the host or a device."""
 
     market: Market  # leaves (T, ...), as a policy sees it that is not late
-    rows: jax.Array  # (L,) int32
-    to_fill: jax.Array  # (L, N) of those rows, side by side, so that a window of them is one piece
-    to_mark: jax.Array  # (L, N)
-    tradable: jax.Array  # (L, N) bool
-    seen: jax.Array  # (R, L) int32, rows whose features, correlations and base are seen, by delay
-    first: jax.Array  # (L,) bool, first row of a stretch
-    last: jax.Array  # (L,) bool, last row of a stretch
+    rows: Array  # (L,) int32
+    to_fill: Array  # (L, N) of those rows, side by side, so that a window of them is one piece
+    to_mark: Array  # (L, N)
+    tradable: Array  # (L, N) bool
+    seen: Array  # (R, L) int32, rows whose features, correlations and base are seen, by delay
+    first: Array  # (L,) bool, first row of a stretch
+    last: Array  # (L,) bool, last row of a stretch
 
 
 class Lanes(NamedTuple):
@@ -60,7 +60,7 @@ class Limits(NamedTuple):
     @classmethod
     def of(cls, named: Any) -> "Limits":
         """Those of flags or of an environment's parameters, which have the same names."""
-        return cls(*(jnp.float32(getattr(named, name)) for name in cls._fields))
+        return cls(*(np.float32(getattr(named, name)) for name in cls._fields))
 
 
 class Bar(NamedTuple):
@@ -107,22 +107,26 @@ class AccountHistory(NamedTuple):
 
 
 def make_tape(market: Market, span: Stretches, candles: Candles | None = None, delays: Sequence[int] = (0,)) -> Tape:
-    """Lays out the rows of a span.
+    """Lays out the rows of a span, on the device.
 
     Args:
-        market: arrays on the host or the device; they are not copied.
+        market: arrays on the host or the device; on the device they are not copied.
         span: stretches of decision rows.
         candles: of the market; needed for delays.
         delays: bars by which a policy may be late, on top of the market's own.
     """
+    return jax.device_put(lay_out(market, span, candles, delays))
+
+
+def lay_out(market: Market, span: Stretches, candles: Candles | None = None, delays: Sequence[int] = (0,)) -> Tape:
+    """`make_tape` where the market is, with row numbers on the host."""
     rows = decision_rows(span)
     everything = np.arange(len(market.base))
     seen = [delayed(everything, candles, d)[rows] if d and candles else rows for d in delays]
     first = np.isin(rows, [start for start, _ in span])
     last = np.isin(rows, [stop - 1 for _, stop in span])
-    to_fill, to_mark, tradable = (jnp.asarray(x[rows]) for x in (market.to_fill, market.to_mark, market.tradable))
-    known = jnp.asarray(np.stack(seen), jnp.int32)
-    return Tape(market, jnp.asarray(rows), to_fill, to_mark, tradable, known, jnp.asarray(first), jnp.asarray(last))
+    to_fill, to_mark, tradable = (x[rows] for x in (market.to_fill, market.to_mark, market.tradable))
+    return Tape(market, rows.astype(np.int32), to_fill, to_mark, tradable, np.stack(seen).astype(np.int32), first, last)
 
 
 def whole_span(tape: Tape, rate: Any) -> tuple[int, Lanes]:
@@ -132,7 +136,8 @@ def whole_span(tape: Tape, rate: Any) -> tuple[int, Lanes]:
 
 def make_lanes(starts: Sequence[int], delays: Sequence[int], rates: Sequence[float]) -> Lanes:
     """Lanes of three columns of equal length; `delays` are indices into `Tape.seen`."""
-    return Lanes(jnp.asarray(starts, jnp.int32), jnp.asarray(delays, jnp.int32), jnp.asarray(rates, jnp.float32))
+    lanes: Any = np.asarray(starts, np.int32), np.asarray(delays, np.int32), np.asarray(rates, np.float32)
+    return Lanes(*lanes)
 
 
 def play_bar(account: Account, bar: Bar, costs: Costs) -> tuple[Account, tuple[jax.Array, jax.Array, jax.Array]]:
@@ -250,12 +255,12 @@ def cash(assets: int, lots: int, dtype: Any) -> Account:
     return jax.tree.map(lambda x: jnp.repeat(x[..., None], lots, -1), open_account(jnp.zeros(assets, dtype)))
 
 
-def courses(path: Path, tape: Tape, starts: np.ndarray, rates: np.ndarray) -> Iterator[AccountHistory]:
+def histories(path: Path, tape: Tape, starts: np.ndarray, rates: np.ndarray) -> Iterator[AccountHistory]:
     """The accounts of a batch one by one, on the host.
 
     Args:
         path: of B lanes, without an axis of policies.
-        tape: that was played.
+        tape: that was played; from the host nothing is copied.
         starts: (B,) positions on it.
         rates: (B,) costs.
     """

@@ -22,8 +22,7 @@ def decision_times(simulator: Simulator) -> Any:
     """Reads the times of the decisions, a polars series (L,) of datetime[ms, UTC]."""
     import polars as pl
 
-    closed = simulator.candles.time[simulator.rows] + simulator.candles.bar_ms
-    return pl.Series(closed.astype("datetime64[ms]")).dt.replace_time_zone("UTC")
+    return pl.Series(simulator.times.astype("datetime64[ms]")).dt.replace_time_zone("UTC")
 
 
 def equity_frame(
@@ -46,7 +45,7 @@ def equity_frame(
     import polars as pl
 
     window, symbols = slice(start, start + len(agent.returns)), simulator.candles.symbols
-    seen = np.asarray(simulator.tape.seen[simulator.delays.index(delay), window])
+    seen = simulator.seen(delay, start, len(agent.returns))
     base = None if agent.multiplier is None else simulator.market.base[seen]
     tables = {"weight": agent.held, "multiplier": agent.multiplier, "base": base}
     nothing = pl.repeat(None, len(seen), dtype=pl.Float32, eager=True)

@@ -18,7 +18,7 @@ from envs.market import Market
 from himari_jax.candles import Candles
 from himari_jax.errors import HimariError, InputError
 from himari_jax.times import iso_second
-from train.simulation.baselines import entrant_name
+from train.simulation.baselines import entry_name
 
 LARGEST_SUM = 1 + 1e-6  # of target weights; rounding is no leverage
 
@@ -41,7 +41,7 @@ class Strategy:
         """Target weights at every row, (T, N) float64; checked where `check_weights` looks.
 
         The file is run anew for every call, on copies that it cannot write to: what a rule remembers or alters cannot
-        reach the candles that judge it.
+        reach the candles that it is evaluated on.
 
         Raises:
             InputError: the function fails or returns another shape; the file lacks columns.
@@ -136,7 +136,7 @@ def load_strategy(path: Path) -> Strategy:
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}") from error
-    strategy = Strategy(entrant_name(path.stem), path, digest)
+    strategy = Strategy(entry_name(path.stem), path, digest)
     if not strategy.is_file:
         with quiet():
             find_function(path)

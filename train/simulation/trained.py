@@ -15,15 +15,16 @@ from himari_jax.times import parse_iso
 from train.artifacts.checkpoint import leaves
 from train.artifacts.run_folder import stored_config, stored_json
 from train.artifacts.saved_policies import read_saved
+from train.config.market import MarketConfig
 from train.config.ppo import Config
 from train.config.serialize import config_hash
-from train.learning.setup import make_policy
-from train.simulation.baselines import entrant_name
+from train.learning.policy import make_policy
+from train.simulation.baselines import entry_name
 
 
 @dataclass(frozen=True)
 class Agent:
-    """A trained run."""
+    """A trained run with its policies."""
 
     name: str
     folder: Path
@@ -36,9 +37,15 @@ class Agent:
     checkpoint: str  # best, latest or a step
 
     @property
+    def market(self) -> MarketConfig:
+        """Rules of the market that it was trained on."""
+        return self.config.market
+
+    @property
     def seeds(self) -> list[int]:
         """Numbers of the seeds."""
-        return [self.config.run.seed + k for k in range(self.config.run.num_seeds)]
+        run = self.config.run
+        return [run.seed + k for k in range(run.num_seeds)]
 
     @property
     def symbols(self) -> tuple[str, ...]:
@@ -61,7 +68,7 @@ def load_agent(folder: Path, checkpoint: str = "best") -> Agent:
     """
     config, stored = stored_config(folder), stored_json(folder)
     if config.data.env is not None:
-        raise InputError(f"{folder}: trained on {config.data.env}, not on candles; its report.html has the judgment")
+        raise InputError(f"{folder}: trained on {config.data.env}, not on candles; its report.html has the verdict")
     saved = read_saved(folder, checkpoint)
     assets = len(stored["data"]["symbols"])
     policy = make_policy(config, assets, config.market.cost > 0, 1.0)
@@ -77,7 +84,7 @@ def load_agent(folder: Path, checkpoint: str = "best") -> Agent:
         odd = sorted(k for k in shapes.keys() | found.keys() if shapes.get(k) != found.get(k))[0]
         raise InputError(f"{folder}: {odd} is {found.get(odd)} in the checkpoint, {shapes.get(odd)} by its flags")
     chosen = int(np.argmax(saved.sharpe))
-    name = entrant_name(folder.resolve().name)
+    name = entry_name(folder.resolve().name)
     return Agent(name, folder, config, stored, policy, saved.variables, chosen, saved.step, checkpoint)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from envs.market import Market, build_market, to_device
+from envs.market import Market, to_device
 from envs.state import EnvParams
 from envs.trading import TradingEnv, make_params
 from himari_jax import metrics
@@ -22,7 +22,7 @@ from train.artifacts.provenance import findings_of, tools
 from train.config.ppo import Config
 from train.config.serialize import config_hash
 from train.data.loading import checked, load_raw
-from train.data.market import sizing_rules
+from train.data.market import market_from, sizing_rules
 from train.evaluation.summary import correlation_advice, summarize
 from train.evaluation.trials import note_trials
 from train.learning.setup import Best, Setup, make_learner
@@ -57,30 +57,31 @@ class Session(Setup):
 def evaluate_test_span(session: Session, best: Best, folder: Path, timings: dict[str, Any]) -> dict[str, Any]:
     """Plays the best parameters of each seed on the test span, on time and one bar later, and writes the result."""
     chosen = int(np.argmax(np.asarray(best.sharpe)))
-    market = session.config.market
-    stage = build_simulator(session.candles, market, session.split.test, (market.delay, market.delay + 1))
-    play = partial(play_policies, stage, session.learner.policy, best.variables, chosen)
-    played = play_whole(stage, play, chosen, market.delay, market.cost)
-    key = config_hash(session.config), session.candles.fingerprint, span_name(stage), bar_name(session.candles.bar_ms)
-    trials = note_trials(folder.absolute().parent, key, session.seeds, played.agents)
+    market, candles, split = session.config.market, session.candles, session.split
+    simulator = build_simulator(candles, market, split.test, (market.delay, market.delay + 1))
+    play = partial(play_policies, simulator, session.learner.policy, best.variables, chosen)
+    played = play_whole(simulator, play, chosen, market.delay, market.cost)
+    key = config_hash(session.config), candles.fingerprint, span_name(simulator), bar_name(candles.bar_ms)
+    root = folder.absolute().parent
+    trials = note_trials(root, key, session.seeds, [history.returns for history in played.agents])
     result, samples = summarize(played, chosen, session.seeds, trials)
-    result["advice"] += correlation_advice(session.candles, session.split.train)
+    result["advice"] += correlation_advice(candles, split.train)
     result |= {
         "symbols": list(session.symbols),
         "policy": session.config.policy.policy,
-        "synthetic": session.candles.synthetic,
+        "synthetic": candles.synthetic,
         "best_update": np.asarray(best.update).tolist(),
         "validation_sharpe": np.asarray(best.sharpe, np.float64).tolist(),
-        "spans": {name: ends(session.candles, getattr(session.split, name)) for name in ("train", "val", "test")},
-        "fingerprint": session.candles.fingerprint,
+        "spans": {name: ends(candles, getattr(split, name)) for name in ("train", "val", "test")},
+        "fingerprint": candles.fingerprint,
         "timings": timings,
     }
     result = null_if_nan(result)
     curves = {name: history.equity for name, history in played.baselines.items()}
-    frame = equity_frame(stage, 0, market.delay, played.agents[chosen], curves)
+    frame = equity_frame(simulator, 0, market.delay, played.agents[chosen], curves)
     write_frame(folder / "equity.parquet", frame)
     write_json(folder / "result.json", result)
-    write_report(folder, Extra(prices=closing_prices(stage), samples=samples))
+    write_report(folder, Extra(prices=closing_prices(simulator), samples=samples))
     return result
 
 
@@ -167,9 +168,7 @@ def build_session(config: Config) -> Session:
     """
     candles, report = checked(load_raw(config.data, config.source_options), config.data)
     split = split_rows(candles, config.data.split)
-    market = build_market(
-        candles, config.market.base_sizing, sizing_rules(config.market), config.market.fill, config.market.delay
-    )
+    market = market_from(candles, config.market, config.market.delay)
     rows = decision_rows(split.train)
     scaling = fit_scaling(market.features, market.corr, rows)
     constants = as_constants(scaling)
