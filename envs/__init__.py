@@ -1,6 +1,6 @@
 """Markets as pure functions: `envs.make` for candles, `envs.oracles` for markets with a known optimum."""
 
-__all__ = ["make"]  # noqa: F822  see __getattr__
+__all__ = ["make"]
 
 
 def __getattr__(name: str) -> object:

@@ -79,7 +79,7 @@ def run_command(command: Callable[[Sequence[str]], int | None], args: Sequence[s
 def collect_seldom() -> None:
     """Searches for garbage seldom, and not at all at the end of the process.
 
-    Imports and traces make a million objects that live on; searching them again and again took a fifth of a backtest.
+    Imports and traces make a million objects that live on; to search them again and again costs more than it frees.
     """
     gc.set_threshold(*COLLECT_EVERY)
     atexit.unregister(gc.freeze)

@@ -134,7 +134,7 @@ def test_multiplier_times_base_within_the_caps_are_the_weights_that_were_wanted(
     assert (table(frame, "multiplier") * table(frame, "base") > config.max_position_pct).any()
     assert (target.sum(1) >= config.max_gross - 1e-6).any()
     (member,) = enter([str(run)], EvaluationDataConfig(), GridConfig())
-    (found,) = play_orders(member.stage, 0, [every_bar(target)], [config.cost])
+    (found,) = play_orders(member.simulator, 0, [every_bar(target)], [config.cost])
     np.testing.assert_allclose(found.held, table(frame, "weight"), rtol=0, atol=1e-6)
     np.testing.assert_allclose(found.equity, frame["equity"], rtol=1e-6)
 

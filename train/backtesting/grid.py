@@ -79,7 +79,7 @@ def play_grid(
             beside = beside_agent(entry, group, baselines) if k == entry.chosen and baselines else {}
             rows += baseline_rows(entry, window, group, beside) if beside else []
             curves |= equity_by_name(beside) if equity is not None else {}
-            rows += agent_rows(entry, k, window, group, beside)
+            rows += agent_rows(entry, k, window, group)
             if equity is None:
                 continue
             for cell, history in group:
@@ -121,26 +121,19 @@ def place_of(entry: Entry, window: int, cell: Cell, steps: int) -> dict[str, Any
     return {"window": window, **ends, **price(cell.rate, cell.delay)}
 
 
-def agent_rows(entry: Entry, k: int, window: int, group: Group, beside: Beside) -> list[dict[str, Any]]:
+def agent_rows(entry: Entry, k: int, window: int, group: Group) -> list[dict[str, Any]]:
     """Rows of one policy in one window at one delay."""
     simulator, year = entry.simulator, entry.bars_per_year
-    start, steps = group[0][0].start, len(group[0][1].returns)
-    end = liquidated(simulator, start, steps)
+    start = group[0][0].start
+    still = constant_returns(simulator, start, [(cell.rate, history) for cell, history in group])
+    end = liquidated(simulator, start, len(still))
     rows = []
-    for (cell, history), constant in zip(group, constants(entry, group, beside), strict=True):
+    for (cell, history), constant in zip(group, still.T, strict=True):
         found = account_metrics(history, end, year)
         timing = zero_if_nan(found["sharpe"]) - zero_if_nan(metrics.sharpe(constant, year))
-        who = {"policy": entry.name, "seed": entry.seeds[k], **place_of(entry, window, cell, steps)}
+        who = {"policy": entry.name, "seed": entry.seeds[k], **place_of(entry, window, cell, len(still))}
         rows.append({**who, **found, "timing_value": timing})
     return rows
-
-
-def constants(entry: Entry, group: Group, beside: Beside) -> list[np.ndarray]:
-    """Returns (S,) of holding the policy's mean weights, by cell; played already where that baseline stands beside."""
-    if beside and all("constant" in found for found in beside.values()):
-        return [beside[cell]["constant"].returns for cell, _ in group]
-    agents = [(cell.rate, history) for cell, history in group]
-    return list(constant_returns(entry.simulator, group[0][0].start, agents).T)
 
 
 def baseline_rows(entry: Entry, window: int, group: Group, beside: Beside) -> list[dict[str, Any]]:

@@ -49,7 +49,7 @@ def summarize(
     num_samples: int = 1000,
     doubts: Sequence[str] = (),
 ) -> tuple[dict[str, Any], np.ndarray]:
-    """What result.json says of a span; bootstrap samples (num_samples,) of the Sharpe minus the best baseline's.
+    """What result.json says of a span; and samples (num_samples,) of the chosen Sharpe minus the best baseline's.
 
     Args:
         played: account histories on the test span.

@@ -32,8 +32,6 @@ from train.simulation.engine import (
 )
 from train.simulation.returns import returns_in_batches
 
-LANE_GROUP = 12  # lanes of given weights are filled up to a multiple
-
 
 class Cell(NamedTuple):
     """One way to play a policy."""
@@ -213,14 +211,12 @@ def window_of(simulator: Simulator, start: int, delay: int, agent: AccountHistor
 def play_orders(
     simulator: Simulator, start: int, orders: Sequence[Orders], rates: Sequence[float]
 ) -> list[AccountHistory]:
-    """Given orders in one window, each at its cost; lanes are filled up, so that few programs are compiled."""
-    lanes = [*range(len(orders)), *[0] * (-len(orders) % LANE_GROUP)]
-    targets: Any = np.stack([orders[i].target for i in lanes], -1).astype(np.float32)
-    trade: Any = np.stack([orders[i].trade for i in lanes], -1)
-    costs = Costs(np.array([rates[i] for i in lanes], np.float32), simulator.limits.min_trade)
+    """Given orders in one window, each at its cost."""
+    targets: Any = np.stack([order.target for order in orders], -1).astype(np.float32)
+    trade: Any = np.stack([order.trade for order in orders], -1)
+    costs = Costs(np.asarray(rates, np.float32), simulator.limits.min_trade)
     begin: Any = np.int32(start)
-    paths = run_weights(targets, trade, simulator.tape, begin, costs)
-    path = jax.tree.map(lambda x: np.asarray(x)[..., : len(orders)], paths)
+    path = jax.tree.map(np.asarray, run_weights(targets, trade, simulator.tape, begin, costs))
     played = histories(path, simulator.host, np.full(len(orders), start), np.asarray(rates))
     return [history._replace(given=order.target) for history, order in zip(played, orders, strict=True)]
 
