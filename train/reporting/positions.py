@@ -1,4 +1,4 @@
-"""Figures of what was decided and held: multipliers, weights, positions against prices."""
+"""Describes figures of what was decided and held to plotly: multipliers, weights, positions against prices."""
 
 from html import escape
 from itertools import cycle
@@ -98,19 +98,19 @@ def spread(values: np.ndarray, color: str, y: str) -> dict[str, Any]:
 
 
 def reference(y: str) -> dict[str, Any]:
-    """A dashed line at multiplier 1, across a panel and its distribution."""
+    """Describes a dashed line at multiplier 1, across a panel and its distribution."""
     stroke = {"color": "var(--ink)", "width": 1.2, "dash": "dash"}
     return {"type": "line", "xref": "paper", "x0": 0, "x1": 1, "yref": y, "y0": 1, "y1": 1, "line": stroke}
 
 
 def heading(text: str, height: float) -> dict[str, Any]:
-    """Words above a panel whose upper edge is at a height, in shares of the plot."""
+    """Describes words above a panel whose upper edge is at a height, in shares of the plot."""
     place = {"xref": "paper", "x": 0, "xanchor": "left", "yref": "paper", "y": height, "yanchor": "bottom"}
     return {**place, "text": escape(text), "showarrow": False}
 
 
 def weights(frame: pl.DataFrame) -> Figure | None:
-    """Share of equity in each asset over time, stacked."""
+    """Draws the share of equity in each asset over time, stacked."""
     names = [c for c in frame.columns if c.startswith("weight_")]
     if not names:
         return None
@@ -128,7 +128,7 @@ def weights(frame: pl.DataFrame) -> Figure | None:
 
 
 def position(frame: pl.DataFrame, prices: pl.DataFrame, symbol: str) -> Figure | None:
-    """Price of an asset above, the agent's weight in it below."""
+    """Draws the price of an asset above, the agent's weight in it below."""
     column = f"weight_{symbol}"
     if symbol not in prices.columns or column not in frame.columns:
         return None
