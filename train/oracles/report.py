@@ -78,7 +78,7 @@ def policy_figures(result: Mapping[str, Any], env: Oracle, path: OraclePath) -> 
         lines.append(bar_line(f"learned{of}", bars, path.weights[:, n], color, width=2.2))
     layout = {"xaxis": axis("bar", type="linear"), "yaxis": axis("weight"), "legend": IN_ORDER}
     label = f"Weights of the learned and of the best policy over {len(bars)} bars of one path."
-    yield Figure("One path", label, lines, layout, "The best policy has weights of its own, same path.", height=360)
+    yield Figure("One path", label, lines, layout, "Each from its own earlier weights, on the same prices.", height=360)
     yield over_what_is_seen(env, path) if env.plot_axis else None
     if np.ptp(path.instead) > 0:
         yield against_the_best(path)

@@ -54,7 +54,7 @@ def multiplier(frame: pl.DataFrame) -> Figure | None:
         texts.append(f"{name.removeprefix('multiplier_')}: mean {values.mean():.2f}, deviation {values.std():.2f}")
         top = 1 - k / len(shown)
         domain = [max(top - 1 / len(shown), 0.0), top - HEADING / pixels]
-        layout[f"yaxis{number}"] = {"domain": domain, "range": [-0.08, 2.08], "tickvals": [0, 1, 2], "fixedrange": True}
+        layout[f"yaxis{number}"] = {"domain": domain, "range": [-0.08, 2.08], "tickvals": [0, 1, 2]}
         traces += [*band(time, values, color, y), spread(values, color, y)]
         shapes.append(reference(y))
         headings.append(heading(texts[-1], domain[1]))
