@@ -8,11 +8,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-<<<<<<< HEAD
 from himari_jax.metric_table import METRICS
-=======
 from himari_jax.metrics import zero_if_nan
->>>>>>> wt-report
 from train.config.ppo import Config
 
 INTERVAL = "sharpe_interval"
@@ -56,27 +53,10 @@ def table(result: dict[str, Any], columns: tuple[str, ...]) -> Table:
 
 
 def cells(block: dict[str, Any]) -> list[str]:
-<<<<<<< HEAD
-    """The numbers of a row as text."""
+    """Formats the metrics of a block as the cells of a row."""
     low, high = block[INTERVAL]
     interval = "-" if low is None else f"{low:.2f} to {high:.2f}"
     return [interval if n == INTERVAL else number(block[n], f"{{:{METRICS[n].form}}}") for n in SHOWN]
-=======
-    """Formats the metrics of a block as the cells of a row."""
-    low, high = block["sharpe_interval"]
-    return [
-        number(block["sharpe"], "{:.2f}"),
-        "-" if low is None else f"{low:.2f} to {high:.2f}",
-        number(block["sortino"], "{:.2f}"),
-        number(block["cagr"], "{:.1%}"),
-        number(block["max_drawdown"], "{:.1%}"),
-        number(block["turnover"], "{:.1f}"),
-        number(block["exposure"], "{:.2f}"),
-        number(block["win_rate_bar"], "{:.1%}"),
-        number(block["herfindahl"], "{:.2f}"),
-        number(block["diversification"], "{:.2f}"),
-    ]
->>>>>>> wt-report
 
 
 def number(value: float | None, form: str) -> str:
@@ -162,34 +142,21 @@ def sensitivity(result: dict[str, Any], rows: Sequence[dict[str, Any]]) -> Table
     for delay in delays:
         texts = []
         for cost in costs:
-<<<<<<< HEAD
             value, other = found[cost, delay], beside.get((cost, delay))
             texts.append(f"{value:.2f}" + ("" if other is None else f" ({value - other:+.2f})"))
-=======
-            value, other = zero_if_nan(found[cost, delay]), beside.get((cost, delay))
-            texts.append(f"{value:.2f}" + ("" if other is None else f" ({value - zero_if_nan(other):+.2f})"))
->>>>>>> wt-report
         late = f"{delay} bar{'s' if delay > 1 else ''} late"
         grid.add_row(late if delay else "on time", *texts)
     return grid
 
 
-<<<<<<< HEAD
 def by_cell(rows: Iterable[dict[str, Any]]) -> dict[tuple[float, int], float]:
     """Sharpe ratio by cost and delay, mean of the windows."""
     found: dict[tuple[float, int], list[float]] = {}
     for row in rows:
-        found.setdefault((row["cost"], row["delay"]), []).append(zero(row["sharpe"]))
+        found.setdefault((row["cost"], row["delay"]), []).append(zero_if_nan(row["sharpe"]))
     return {cell: sum(sharpes) / len(sharpes) for cell, sharpes in found.items()}
 
 
-def zero(value: float) -> float:
-    """A Sharpe ratio without deviation counts as 0."""
-    return 0.0 if math.isnan(value) else value
-
-
-=======
->>>>>>> wt-report
 def console() -> Console:
     """Opens standard output, wide enough for tables where it is no terminal."""
     return Console(width=None if sys.stdout.isatty() else WIDTH, highlight=False, markup=False)
