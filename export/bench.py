@@ -226,7 +226,7 @@ def is_ready(port: int) -> bool:
 
 
 def processor() -> str:
-    """Name of the processor, where the system tells it."""
+    """Name of the processor, where the system reports it."""
     with contextlib.suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text().splitlines():
             if line.startswith("model name"):

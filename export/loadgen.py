@@ -30,7 +30,7 @@ end
 
 
 class Load(NamedTuple):
-    """What a generator saw."""
+    """Throughput and latency that a load generator measured."""
 
     rate: float  # answers a second
     p50: float  # ms

@@ -104,7 +104,7 @@ def stepm_superior(
 def model_confidence_set(
     returns: np.ndarray, size: float = 0.05, num_samples: int = 1000, seed: int = 0
 ) -> ConfidenceSet:
-    """The policies that this sample cannot tell from the best one.
+    """The policies that this sample cannot distinguish from the best one.
 
     While more than one is left, the worst goes: row i of `max_ij t_ij`, `t_ij = mean(r_j - r_i) / se`. Its p-value is
     the share of resamples with a maximum as large, and at least that of those gone before (the R method). It is

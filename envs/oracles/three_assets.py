@@ -87,7 +87,7 @@ class ThreeAssets(Oracle):
 
     @cached_property
     def best_weights(self) -> np.ndarray:
-        """The solution of the quadratic programme, (3,)."""
+        """The solution of the quadratic program, (3,)."""
         scale, mu, risk = 1e4, np.array(self.mu), self.risk_aversion * self.covariance
         found = minimize(
             lambda w: -scale * (w @ mu - 0.5 * w @ risk @ w),

@@ -16,7 +16,7 @@ class ClientDisconnect(Exception):
 
 
 async def gather(receive: Receive, limit: int) -> bytes:
-    """The parts of a body, counted as they come: a chunked one tells no length."""
+    """Gathers the parts of a body and counts their bytes as they arrive: a chunked body declares no length."""
     message = await receive()
     if message["type"] == "http.request" and not message.get("more_body"):
         parts = [message.get("body", b"")]

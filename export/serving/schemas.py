@@ -1,4 +1,4 @@
-"""JSON of `/predict`: what is taken, strictly, and what is answered."""
+"""JSON schemas of `/predict`: the request, strictly checked, and the response."""
 
 import re
 from typing import Annotated, Any
@@ -26,7 +26,7 @@ class Columns(Struct, forbid_unknown_fields=True, gc=False):
 
 
 class Holding(Struct, forbid_unknown_fields=True):
-    """What is held of one symbol."""
+    """The position in one symbol."""
 
     units: float
     entry_price: float  # average, fees excluded

@@ -1,7 +1,7 @@
 """The recurrent state as a signed token that travels with the caller, so that any replica can answer.
 
 `base64url(version, model, stream, time, carry, HMAC-SHA256)`: the first 8 bytes of the model's hash and of the
-stream's tell why a token is refused; the signature covers both in full.
+stream's show why a token is refused; the signature covers both in full.
 """
 
 import base64

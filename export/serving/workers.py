@@ -1,4 +1,4 @@
-"""Several processes on one listening socket: started, watched, told to end together."""
+"""Several processes on one listening socket: started, watched and ended together."""
 
 import os
 import signal
