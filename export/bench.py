@@ -96,7 +96,7 @@ def make_bundle(policy: str, folder: Path) -> Path:
 
 
 def measure(bundle: Path, folder: Path, bench: BenchConfig) -> None:
-    """Everything about one bundle, line by line."""
+    """Measures one bundle and prints the results line by line."""
     from export.loading import load
 
     model = load(bundle)

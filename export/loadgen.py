@@ -38,7 +38,7 @@ class Load(NamedTuple):
 
 
 def generator() -> str:
-    """Which one is used."""
+    """Name of the load generator in use."""
     return "wrk" if shutil.which("wrk") else "a load generator in Python"
 
 

@@ -135,7 +135,7 @@ def paired_difference(
     seed: int = 0,
     level: float = 0.95,
 ) -> Difference:
-    """How much larger the annual Sharpe ratio of a is than that of b, both resampled on the same bars.
+    """Annual Sharpe ratio of a minus that of b, both resampled on the same bars.
 
     `p = 2 min(P(d* <= 0), P(d* >= 0))`, at most 1: below `1 - level` where the interval leaves out 0, give or take one
     resample. Returns (T,) each; where one does not move its Sharpe ratio counts as 0; all nan for fewer than two bars

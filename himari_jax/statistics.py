@@ -1,4 +1,4 @@
-"""How far a result could be luck: Sharpe ratios with their noise, trials counted, seeds compared.
+"""Statistical significance of results: Sharpe ratios and their errors, multiple trials, comparison of seeds.
 
 Every formula works per bar; `bars_per_year` A appears only where an annual figure is handed out. Undefined is nan.
 """

@@ -69,7 +69,7 @@ class NoTradeBand(Merton):
 
     @cached_property
     def transitions(self) -> csr_array:
-        """Where a weight drifts to, (G, G)."""
+        """Transition probabilities of the weight over one bar, (G, G), interpolated on the grid."""
         returns, chances = self.moves()
         left, share = interpolation(GRID[:, None] * (1 + returns) / (1 + GRID[:, None] * returns), GRID)
         rows = np.broadcast_to(np.arange(len(GRID))[:, None], left.shape)

@@ -41,7 +41,7 @@ class Settings:
 
 
 class Application:
-    """Everything that answers; `shelf` holds the model, `draining` is set when the process is to end."""
+    """The ASGI application; `shelf` holds the model, `draining` is set when the process is to end."""
 
     def __init__(self, shelf: ModelStore, settings: Settings, metrics: Metrics, log: Log):
         self.shelf, self.settings, self.metrics, self.log = shelf, settings, metrics, log
@@ -70,7 +70,7 @@ class Application:
         return [Route(path, Endpoint(self, path, method, run, is_open)) for path, method, run, is_open in table]
 
     def served(self) -> ServedModel:
-        """The model on duty; a request takes it once, so that one model answers all of it."""
+        """The served model; a request takes it once, so that one model answers all of it."""
         if (served := self.shelf.current) is None:
             raise not_ready()
         return served
@@ -125,7 +125,7 @@ class Application:
 
 
 def nowhere(call: Call) -> Reply:
-    """Any path that is none of ours."""
+    """Answers unknown paths with 404."""
     raise ApiError(404, "not_found", "path", "no such route; /docs lists them")
 
 

@@ -54,7 +54,7 @@ async def read_body(receive: Receive, headers: dict[bytes, bytes], limit: int, s
     """The whole body, decompressed.
 
     Raises:
-        Refusal: 413 beyond `limit` bytes before or after decompression, 408 when it is not here in time, 400 or 415.
+        ApiError: 413 beyond `limit` bytes before or after decompression, 408 when it is not here in time, 400 or 415.
         Gone: the caller left.
     """
     info = headers.get(b"content-length", b"0")

@@ -44,7 +44,7 @@ def read_instance(served: ServedModel, instance: Instance, field: str, now_ms: i
         max_age: bars since the end of the newest candle that are allowed; 0: any.
 
     Raises:
-        Refusal: 400 or 409; names the field.
+        ApiError: 400 or 409; names the field.
     """
     if (instance.candles is UNSET) == (instance.observation is UNSET):
         raise invalid(field, "give either candles and account, or observation and features_hash")

@@ -39,7 +39,7 @@ def answer(served: ServedModel, request: Request, terms: PredictSettings, now_ms
     """Predictions for all instances of a request, all by one model.
 
     Raises:
-        Refusal: the first instance that cannot be answered refuses the whole request.
+        ApiError: the first instance that cannot be answered refuses the whole request.
     """
     if not request.instances:
         raise invalid("instances", "empty; allowed: at least one")

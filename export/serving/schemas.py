@@ -40,7 +40,7 @@ class AccountIn(Struct, forbid_unknown_fields=True):
 
 
 class Instance(Struct, forbid_unknown_fields=True):
-    """One question: candles and account, or a finished observation."""
+    """One row to predict: candles and account, or a finished observation."""
 
     candles: dict[str, Columns] | UnsetType = UNSET
     account: AccountIn | UnsetType = UNSET
@@ -74,7 +74,7 @@ class AssetOut(Struct):
 
 
 class ModelOut(Struct):
-    """Which model answered."""
+    """Name, version and hash of the model that answered."""
 
     name: str
     version: str
@@ -104,7 +104,7 @@ def decode_request(body: bytes) -> Request:
     """The body of `/predict`.
 
     Raises:
-        Refusal: 400; names the field that is malformed, unknown, missing or of another type.
+        ApiError: 400; names the field that is malformed, unknown, missing or of another type.
     """
     try:
         return REQUESTS.decode(body)

@@ -1,4 +1,4 @@
-"""Counters for Prometheus and one JSON line for each thing that happened; never candles, keys or tokens."""
+"""Counters for Prometheus and one JSON line for each event; never candles, keys or tokens."""
 
 import logging
 import os
