@@ -12,7 +12,7 @@ from himari_jax.observation import herfindahl
 
 
 class StepOutcome(NamedTuple):
-    """What a term may look at."""
+    """Inputs of a reward term: the states around a step, its trade and the neutral return."""
 
     before: EnvState
     after: EnvState

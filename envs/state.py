@@ -15,7 +15,7 @@ MOMENT_DECAY = 0.01  # of the running return moments, which the differential Sha
 
 @partial(struct.dataclass, kw_only=True)
 class EnvParams(environment.EnvParams):
-    """What all episodes share; every scalar is traced, so a sweep can vary it."""
+    """Parameters that all episodes share; every scalar is traced, so a sweep can vary it."""
 
     market: Market
     starts: jax.Array  # (M,) int32, rows at which an episode may start
@@ -37,7 +37,7 @@ class EnvParams(environment.EnvParams):
 
 @struct.dataclass
 class EnvState(environment.EnvState):
-    """What differs between episodes."""
+    """State of one episode."""
 
     time: jax.Array  # () int32, steps since the episode started
     t: jax.Array  # () int32, row of the market

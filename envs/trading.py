@@ -99,7 +99,7 @@ class TradingEnv(environment.Environment[EnvState, EnvParams]):
 
     @property
     def default_params(self) -> EnvParams:
-        """What `reset` and `step` take where they are given none.
+        """Parameters that `reset` and `step` use where none are given.
 
         Raises:
             InputError: the environment was made without parameters.

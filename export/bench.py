@@ -96,7 +96,7 @@ def make_bundle(policy: str, folder: Path) -> Path:
 
 
 def measure(bundle: Path, folder: Path, bench: BenchConfig) -> None:
-    """Everything about one bundle, line by line."""
+    """Measures one bundle and prints the results line by line."""
     from export.loading import load
 
     model = load(bundle)
@@ -226,7 +226,7 @@ def is_ready(port: int) -> bool:
 
 
 def processor() -> str:
-    """Name of the processor, where the system tells it."""
+    """Name of the processor, where the system reports it."""
     with contextlib.suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text().splitlines():
             if line.startswith("model name"):

@@ -30,7 +30,7 @@ end
 
 
 class Load(NamedTuple):
-    """What a generator saw."""
+    """Throughput and latency that a load generator measured."""
 
     rate: float  # answers a second
     p50: float  # ms
@@ -38,7 +38,7 @@ class Load(NamedTuple):
 
 
 def generator() -> str:
-    """Which one is used."""
+    """Name of the load generator in use."""
     return "wrk" if shutil.which("wrk") else "a load generator in Python"
 
 

@@ -21,7 +21,7 @@ from himari_jax.sizing import SizingRules
 
 TOLERANCE = 1e-5  # of outputs and observations against the golden ones
 DAMAGE = (OSError, EOFError, RuntimeError, ValueError, LookupError, TypeError, zipfile.BadZipFile, zlib.error)
-OVERSIZE = 64 * 2**20  # bytes of a file, beyond which it is no bundle of ours
+OVERSIZE = 64 * 2**20  # bytes of a file, beyond which it is refused as a bundle
 
 
 def load(folder: Path) -> Model:

@@ -24,7 +24,7 @@ MOST_ACCOUNT, MOST_MARKET = 1e3, 1e6  # beyond which an input is no observation 
 
 
 class Prediction(NamedTuple):
-    """What a policy says of a batch."""
+    """Output of a policy for a batch of observations."""
 
     multiplier: np.ndarray  # (B, N) in [0, 2]
     value: np.ndarray  # (B,)

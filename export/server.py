@@ -121,7 +121,7 @@ def read_key(path: Path | None, flag: str, least: int) -> bytes | None:
 
 
 def settings_of(config: ServerConfig, environment: dict[str, str], log: "Log") -> "Settings":
-    """What the application needs to know of flags and environment."""
+    """Makes the application's settings from flags and environment variables."""
     import secrets
 
     from export.serving.app import Settings
@@ -165,7 +165,7 @@ def work(config: ServerConfig, sock, settings: "Settings", log: "Log") -> int:
 
 
 def settle() -> None:
-    """What is loaded by now stays: the collector looks at it no more, and seldom at what requests leave behind."""
+    """Freezes the objects loaded so far for the garbage collector and makes its collections rare."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 20, 20)
@@ -189,7 +189,7 @@ def make_shelf(path: Path, metrics: "Metrics", log: "Log"):
 
 
 def main(args: Sequence[str]) -> int:
-    """Serves until it is told to end."""
+    """Serves until a signal ends the process."""
     config = parse(ServerConfig, args, PROG)
     environment = dict(os.environ)
     port = chosen_port(config, environment)

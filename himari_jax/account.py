@@ -11,7 +11,7 @@ Array = Any  # of numpy or jax; `...` stands for axes of accounts side by side
 
 
 class Account(NamedTuple):
-    """What is held, in shares of equity, as of the close of a bar."""
+    """State of an account at the close of a bar, relative to equity."""
 
     weights: Array  # (..., N) drifted weights
     entry_ratio: Array  # (..., N) price / average entry price, fees excluded; 1 when flat
@@ -19,14 +19,14 @@ class Account(NamedTuple):
 
 
 class Costs(NamedTuple):
-    """What a trade costs and which trades are too small to make."""
+    """Transaction costs, and the smallest trade that is made."""
 
     rate: Array  # () commission + slippage, share of the traded value
     min_trade: Array  # () smallest |change of weight| that is traded
 
 
 class Trade(NamedTuple):
-    """What one step did."""
+    """Result of one step of the account: the trade, its cost and the return of the bar."""
 
     delta: Array  # (..., N) change of weights at the fill, after the cash limit
     held: Array  # (..., N) weights after the fill

@@ -83,7 +83,7 @@ def segments(grid: np.ndarray) -> np.ndarray:
 
 
 def run_length(going_on: np.ndarray, inside: np.ndarray) -> np.ndarray:
-    """How long a run has lasted at each row (T,): 0 outside, 1 where it starts, counted from earlier rows alone."""
+    """Length of the run so far at each row (T,): 0 outside, 1 where it starts, counted from earlier rows alone."""
     index = np.arange(len(inside))
     start = np.maximum.accumulate(np.where(inside & going_on, 0, index))
     return np.where(inside, index - start + 1, 0)

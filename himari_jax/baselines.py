@@ -19,14 +19,14 @@ MOMENTUM_BARS = 720
 
 
 class Orders(NamedTuple):
-    """What a strategy wants at each decision row of a window."""
+    """Orders of a strategy at each decision row of a window."""
 
     target: np.ndarray  # (S, N) weights, long only, sum <= 1
     trade: np.ndarray  # (S, N) bool, whether an order is given
 
 
 class Setting(NamedTuple):
-    """What a rule may look at."""
+    """Inputs of a rule: candles, base sizing and its parameters."""
 
     candles: Candles
     base_sizing: str
@@ -34,7 +34,7 @@ class Setting(NamedTuple):
 
 
 class Window(NamedTuple):
-    """A part of a span, with what the strategies that are no rules look at."""
+    """A part of a span, with the inputs of the strategies that are not rules."""
 
     seen: np.ndarray  # (S,) rows of the market that are known at each decision
     tradable: np.ndarray  # (S, N) bool, of the bar of the fill
@@ -44,7 +44,7 @@ class Window(NamedTuple):
 
 
 def cash(setting: Setting) -> np.ndarray:
-    """Nothing, ever."""
+    """Holds no position at any time."""
     return np.zeros(setting.candles.close.shape)
 
 

@@ -1,4 +1,4 @@
-"""Where the metrics of one account would lie with other luck: intervals by stationary bootstrap over its bars."""
+"""Confidence intervals of the metrics of one account, by stationary bootstrap over its bars."""
 
 import math
 from collections.abc import Iterator
@@ -99,7 +99,7 @@ def stationary_bootstrap_sharpe(
 
 
 def resample_counts(num_bars: int, length: float, num_samples: int, seed: int) -> Iterator[np.ndarray]:
-    """How often each resample of the stationary bootstrap holds each bar, in chunks of (up to CHUNK, num_bars).
+    """Counts of each bar in each resample of the stationary bootstrap, in chunks of (up to CHUNK, num_bars).
 
     Args:
         num_bars: T.

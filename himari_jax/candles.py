@@ -66,7 +66,7 @@ class Candles:
 
 @dataclass
 class DataReport:
-    """What was found in the candles and what was done about it; written as `data_report.json`."""
+    """Findings of the data checks and the repairs made; written as `data_report.json`."""
 
     entries: list[dict] = field(default_factory=list)  # {"kind", "symbol", "count", "detail"}
 

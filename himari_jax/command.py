@@ -146,7 +146,7 @@ def stop_at_signals(line: str) -> None:
 
 
 def exit_at_signals(line: str) -> None:
-    """Until somebody else takes over, SIGINT and SIGTERM print a line and exit 75."""
+    """Until another handler is installed, SIGINT and SIGTERM print a line and exit 75."""
 
     def leave(number: int, frame: Any) -> None:
         os.write(2, f"{line}\n".encode())

@@ -104,7 +104,7 @@ def stepm_superior(
 def model_confidence_set(
     returns: np.ndarray, size: float = 0.05, num_samples: int = 1000, seed: int = 0
 ) -> ConfidenceSet:
-    """The policies that this sample cannot tell from the best one.
+    """The policies that this sample cannot distinguish from the best one.
 
     While more than one is left, the worst goes: row i of `max_ij t_ij`, `t_ij = mean(r_j - r_i) / se`. Its p-value is
     the share of resamples with a maximum as large, and at least that of those gone before (the R method). It is
@@ -135,7 +135,7 @@ def paired_difference(
     seed: int = 0,
     level: float = 0.95,
 ) -> Difference:
-    """How much larger the annual Sharpe ratio of a is than that of b, both resampled on the same bars.
+    """Annual Sharpe ratio of a minus that of b, both resampled on the same bars.
 
     `p = 2 min(P(d* <= 0), P(d* >= 0))`, at most 1: below `1 - level` where the interval leaves out 0, give or take one
     resample. Returns (T,) each; where one does not move its Sharpe ratio counts as 0; all nan for fewer than two bars

@@ -8,7 +8,7 @@ def first_line(error: BaseException, most: int | None = 200) -> str:
 
 
 class HimariError(Exception):
-    """What, where and what to do, in one line."""
+    """Base of the errors that a user can cause; its text is one line: the fault, its place and the remedy."""
 
     exit_code = 2
 

@@ -167,7 +167,7 @@ def pair_correlations(close: np.ndarray, span: Lookbacks) -> np.ndarray:
     variance = [s - m * m for m, s in zip(mean, square, strict=True)]
     for p, (i, j) in enumerate(pair_indices(assets)):
         covariance = rolling_mean(returns[i] * returns[j], span.day) - mean[i] * mean[j]
-        # What remains of a constant return after the subtraction is rounding, not variance.
+        # The remainder of a constant return after the subtraction is rounding, not variance.
         moves = (variance[i] > 1e-10 * square[i]) & (variance[j] > 1e-10 * square[j])
         scale = np.sqrt(np.where(moves, variance[i] * variance[j], 1.0))
         out[span.one_hour :, p] = np.where(moves, np.clip(covariance / scale, -1, 1), 0.0)

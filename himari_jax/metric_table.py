@@ -13,7 +13,7 @@ from himari_jax import metrics
 
 @dataclass(frozen=True)
 class AccountSeries:
-    """What an account did bar by bar, as far as its metrics ask."""
+    """The series per bar from which the metrics of an account are computed."""
 
     returns: np.ndarray  # (T,) simple returns of equity
     gross: np.ndarray  # (T,) sum of the weights held

@@ -1,4 +1,4 @@
-"""What one run of an account was worth: pure functions, one series in, one number out.
+"""Performance metrics of one account: pure functions, one series in, one number out.
 
 `returns` are simple returns per bar, (T,); `bars_per_year` A turns them annual (8,760 for hours that never close).
 `held` are weights after the trade of a bar, (T, N), long only. Whatever is undefined (no deviation, no drawdown,

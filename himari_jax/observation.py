@@ -1,4 +1,4 @@
-"""What the policy sees: market features and the account, put together for training, backtest and server alike.
+"""The observation: market features and account features, assembled alike in training, backtest and server.
 
 The functions on arrays work with numpy and jax: an array names its own functions by `__array_namespace__`.
 """
@@ -17,7 +17,7 @@ Array = Any  # of numpy or jax; `...` stands for axes of accounts side by side
 
 
 class Holdings(NamedTuple):
-    """What somebody holds, in money and units."""
+    """An account in money and units: equity, units held and entry prices."""
 
     equity: float
     units: np.ndarray  # (N,)

@@ -128,7 +128,7 @@ def parse_module(name: str) -> ast.Module:
 
 
 def definitions(tree: ast.Module) -> dict[str, ast.stmt]:
-    """What a module defines at its top, by name: functions, classes, assignments."""
+    """The top-level definitions of a module by name: functions, classes, assignments."""
     found: dict[str, ast.stmt] = {}
     for node in tree.body:
         if isinstance(node, ast.FunctionDef | ast.ClassDef):

@@ -1,4 +1,4 @@
-"""What costs, caps and parameters of the base sizing may be: one table for the command line and for `envs.make`."""
+"""Valid ranges of costs, caps and base sizing parameters: one table for the command line and for `envs.make`."""
 
 import math
 from collections.abc import Callable, Mapping

@@ -12,7 +12,7 @@ from himari_jax.times import HOUR_MS
 
 @dataclass(frozen=True)
 class SizingRules:
-    """What a base position depends on besides the candles."""
+    """Parameters of the base sizing and the position caps."""
 
     max_position_pct: float = 0.5
     max_gross: float = 1.0

@@ -58,5 +58,5 @@ def decision_rows(span: Stretches) -> np.ndarray:
 
 
 def count_rows(span: Stretches) -> int:
-    """How many decisions a span holds."""
+    """Number of decisions in a span."""
     return sum(stop - start for start, stop in span)

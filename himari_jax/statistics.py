@@ -1,4 +1,4 @@
-"""How far a result could be luck: Sharpe ratios with their noise, trials counted, seeds compared.
+"""Statistical significance of results: Sharpe ratios and their errors, multiple trials, comparison of seeds.
 
 Every formula works per bar; `bars_per_year` A appears only where an annual figure is handed out. Undefined is nan.
 """
@@ -29,7 +29,7 @@ def probabilistic_sharpe(returns: np.ndarray, benchmark: float = 0.0) -> float:
 
 
 def minimum_detectable_sharpe(num_bars: int, bars_per_year: float) -> float:
-    """Smallest annual Sharpe ratio that so many bars tell from 0 at 5 %, one-sided: `1.645 sqrt(A / (T - 1))`."""
+    """Smallest annual Sharpe ratio that T bars distinguish from 0 at 5 %, one-sided: `1.645 sqrt(A / (T - 1))`."""
     return 1.645 * math.sqrt(bars_per_year / (num_bars - 1)) if num_bars > 1 else math.nan
 
 

@@ -108,7 +108,7 @@ class RemoteFolder:
 
 
 def named_address(bucket_name: str | None, model_dir: str | None) -> str | None:
-    """What `--bucket-name` and `--model-dir` name together; None where neither is given.
+    """The address that `--bucket-name` and `--model-dir` name together; None where neither is given.
 
     Raises:
         InputError: one is given without the other, or they name no address.
@@ -201,7 +201,7 @@ def _retry() -> Any:
 
 @contextlib.contextmanager
 def _one_line(address: str) -> Iterator[None]:
-    """What the library raises as one line."""
+    """Turns the errors of the Google Cloud library into a `StorageError` of one line."""
     from google.api_core.exceptions import Forbidden, GoogleAPIError, NotFound, RetryError, Unauthorized
     from google.auth.exceptions import DefaultCredentialsError, GoogleAuthError, TransportError
     from google.cloud.storage.exceptions import DataCorruption
@@ -227,7 +227,7 @@ def _one_line(address: str) -> Iterator[None]:
 
 
 def _told(error: BaseException) -> str:
-    """What an error of the library says, on one short line."""
+    """The message of a library error, on one line of at most 300 characters."""
     info = " ".join(str(getattr(error, "message", "") or error or type(error).__name__).split())
     if pool := re.search(r"host='([^']+)'.*Caused by \w+\((.*)\)\)$", info):  # the chain of a connection that failed
         return f"{pool[1]}: {pool[2].rsplit('): ', 1)[-1]}".strip("\"'")[:300]

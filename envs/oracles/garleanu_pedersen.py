@@ -97,7 +97,7 @@ class GarleanuPedersen(Oracle):
 
     @property
     def aim(self) -> float:
-        """Where it goes, as a share of the Markowitz position."""
+        """The aim portfolio, as a share of the Markowitz position."""
         markowitz = self.signal / (self.risk_aversion * self.sigma**2)
         return float(-self.riccati[1][1] / self.rate / markowitz)
 

@@ -1,4 +1,4 @@
-"""A drift whose sign is hidden and flips now and then: whoever remembers returns can tell it."""
+"""A drift whose sign is hidden and flips now and then: only a policy that remembers returns can infer it."""
 
 from dataclasses import dataclass
 from functools import cached_property

@@ -1,4 +1,4 @@
-"""A leak on purpose: the next return is seen. Whoever does not find it cannot learn."""
+"""A leak on purpose: the observation is the next return. A trainer that misses it cannot learn."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -30,7 +30,7 @@ class Leak(Oracle):
         return jax.random.normal(key, (1,))
 
     def advance(self, key: jax.Array, market: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """What was announced, and the next announcement."""
+        """One bar: the next bar's return in deviations, (1,), and the announced return of this bar, (1,)."""
         return jax.random.normal(key, (1,)), self.sigma * market
 
     def position(self, multiplier: jax.Array) -> jax.Array:

@@ -1,4 +1,4 @@
-"""A log price that comes back: what is to be done is seen at once, but only near the mean does the size matter."""
+"""A log price that reverts to its mean: the side to take is observed, the size matters only near the mean."""
 
 from dataclasses import dataclass
 from functools import cached_property

@@ -34,7 +34,7 @@ class Merton(LogGrowth):
         return float(2 / (1 + np.exp(0.7)))
 
     def open(self, key: jax.Array) -> jax.Array:
-        """Nothing to know; a number, because checkpoints take no empty arrays."""
+        """No state; a number, because checkpoints take no empty arrays."""
         return jnp.zeros(1)
 
     def advance(self, key: jax.Array, market: jax.Array) -> tuple[jax.Array, jax.Array]:

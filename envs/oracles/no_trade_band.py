@@ -69,7 +69,7 @@ class NoTradeBand(Merton):
 
     @cached_property
     def transitions(self) -> csr_array:
-        """Where a weight drifts to, (G, G)."""
+        """Transition probabilities of the weight over one bar, (G, G), interpolated on the grid."""
         returns, chances = self.moves()
         left, share = interpolation(GRID[:, None] * (1 + returns) / (1 + GRID[:, None] * returns), GRID)
         rows = np.broadcast_to(np.arange(len(GRID))[:, None], left.shape)
@@ -91,7 +91,7 @@ class NoTradeBand(Merton):
 
     @property
     def restored(self) -> tuple[np.ndarray, np.ndarray]:
-        """What is traded to restore the best weight after a bar, and its probabilities."""
+        """Sizes of the trades that restore the best weight after a bar, and their probabilities."""
         returns, chances = self.moves()
         w = self.best_weight
         return np.abs(w * (1 + returns) / (1 + w * returns) - w), chances

@@ -1,4 +1,4 @@
-"""Quadrature and dynamic programming on grids, numpy float64: what the optima are computed with."""
+"""Quadrature and dynamic programming on grids, numpy float64, from which the optima are computed."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""What a market with a known optimum is: a gymnax environment that makes its path on the device and knows the best."""
+"""Base of the markets with a known optimum: gymnax environments that draw their path on the device."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,14 +19,14 @@ EPISODE_STEPS = 500  # bars of an episode, where no parameters say it
 
 @struct.dataclass
 class OracleParams(environment.EnvParams):
-    """What all episodes share."""
+    """Parameters that all episodes share."""
 
     max_steps_in_episode: jax.Array  # () int32
 
 
 @struct.dataclass
 class OracleState(environment.EnvState):
-    """What differs between episodes."""
+    """State of one episode."""
 
     time: jax.Array  # () int32, steps since the episode started
     market: jax.Array  # (K,) what the next return depends on, and what is seen of the last one
@@ -34,7 +34,7 @@ class OracleState(environment.EnvState):
 
 
 class Optimum(NamedTuple):
-    """What can be reached, per bar."""
+    """Mean utility per bar of the best policy and of a naive one."""
 
     value: float  # mean utility of the best policy
     naive: float  # of a simple policy
@@ -61,7 +61,7 @@ class Oracle(environment.Environment[OracleState, OracleParams]):
 
     @property
     def default_params(self) -> OracleParams:
-        """What gymnax takes where no parameters are given: episodes of `EPISODE_STEPS` bars."""
+        """Parameters that gymnax uses where none are given: episodes of `EPISODE_STEPS` bars."""
         return OracleParams(max_steps_in_episode=jnp.int32(EPISODE_STEPS))
 
     @property
@@ -97,7 +97,7 @@ class Oracle(environment.Environment[OracleState, OracleParams]):
         raise NotImplementedError
 
     def utility(self, before: jax.Array, weights: jax.Array, returns: jax.Array) -> jax.Array:
-        """What a bar was worth, (), from weights before and after the trade and the returns, (N,)."""
+        """Utility of one bar, (), from weights before and after the trade and the returns, (N,)."""
         raise NotImplementedError
 
     def expected(self, market: jax.Array, before: jax.Array, weights: jax.Array) -> jax.Array:
@@ -109,7 +109,7 @@ class Oracle(environment.Environment[OracleState, OracleParams]):
         return weights
 
     def make_observation(self, market: jax.Array, weights: jax.Array) -> jax.Array:
-        """What the policy sees of a market's state (K,) and weights (N,): numbers of order 1, (D,)."""
+        """The observation of a market's state (K,) and weights (N,): numbers of order 1, (D,)."""
         raise NotImplementedError
 
     @cached_property
@@ -118,7 +118,7 @@ class Oracle(environment.Environment[OracleState, OracleParams]):
         raise NotImplementedError
 
     def open_memory(self) -> Memory:
-        """What the best policy remembers at the start of an episode."""
+        """The memory of the best policy at the start of an episode."""
         return ()
 
     def best(self, memory: Memory, market: jax.Array, weights: jax.Array) -> tuple[Memory, jax.Array]:
@@ -126,11 +126,11 @@ class Oracle(environment.Environment[OracleState, OracleParams]):
         raise NotImplementedError
 
     def facts(self, seen: np.ndarray, weights: np.ndarray) -> dict[str, float]:
-        """What else tells how near a policy is to the best, by name.
+        """Further measures of how near a policy is to the best, by name.
 
         Args:
             seen: observations along a path, (S, D).
-            weights: what was held there, (S, N).
+            weights: weights held there, (S, N).
         """
         return {}
 

@@ -53,7 +53,7 @@ class ThreeAssets(Oracle):
         return self.gross / 2
 
     def open(self, key: jax.Array) -> jax.Array:
-        """Nothing to know; a number, because checkpoints take no empty arrays."""
+        """No state; a number, because checkpoints take no empty arrays."""
         return jnp.zeros(1)
 
     def advance(self, key: jax.Array, market: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -87,7 +87,7 @@ class ThreeAssets(Oracle):
 
     @cached_property
     def best_weights(self) -> np.ndarray:
-        """The solution of the quadratic programme, (3,)."""
+        """The solution of the quadratic program, (3,)."""
         scale, mu, risk = 1e4, np.array(self.mu), self.risk_aversion * self.covariance
         found = minimize(
             lambda w: -scale * (w @ mu - 0.5 * w @ risk @ w),

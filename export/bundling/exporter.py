@@ -195,7 +195,7 @@ def make_probe(agent: Agent, variables: Any, ground: EvaluationData) -> dict[str
 def make_manifest(
     agent: Agent, index: int, config: BundleConfig, ground: EvaluationData, files: dict[str, str]
 ) -> dict[str, Any]:
-    """What the server must know, and what made it."""
+    """The manifest of a bundle: the settings that the server needs, and the provenance of the model."""
     candles, market = ground.candles, agent.config.market
     result = read_result(config.run) or {}
     rules = sizing_rules(market)

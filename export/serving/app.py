@@ -28,7 +28,7 @@ REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 
 @dataclass(frozen=True)
 class Settings:
-    """What the operator decides."""
+    """The settings of the operator."""
 
     terms: PredictSettings
     api_key: bytes | None = None
@@ -41,7 +41,7 @@ class Settings:
 
 
 class Application:
-    """Everything that answers; `shelf` holds the model, `draining` is set when the process is told to end."""
+    """The ASGI application; `shelf` holds the model, `draining` is set when the process is to end."""
 
     def __init__(self, shelf: ModelStore, settings: Settings, metrics: Metrics, log: Log):
         self.shelf, self.settings, self.metrics, self.log = shelf, settings, metrics, log
@@ -70,7 +70,7 @@ class Application:
         return [Route(path, Endpoint(self, path, method, run, is_open)) for path, method, run, is_open in table]
 
     def served(self) -> ServedModel:
-        """The model on duty; a request takes it once, so that one model answers all of it."""
+        """The served model; a request takes it once, so that one model answers all of it."""
         if (served := self.shelf.current) is None:
             raise not_ready()
         return served
@@ -106,7 +106,7 @@ class Application:
         )
 
     def drain(self) -> None:
-        """No longer ready; what still comes is answered, and told to connect elsewhere."""
+        """Ends readiness; requests that still arrive are answered, with a header that closes the connection."""
         self.draining = True
         self.metrics.ready.set(0)
 
@@ -125,7 +125,7 @@ class Application:
 
 
 def nowhere(call: Call) -> Reply:
-    """Any path that is none of ours."""
+    """Answers unknown paths with 404."""
     raise ApiError(404, "not_found", "path", "no such route; /docs lists them")
 
 
@@ -183,7 +183,7 @@ class Endpoint:
         return Reply(body, status=refusal.status, headers=headers)
 
     def fail(self, error: Exception, note: dict[str, Any]) -> Reply:
-        """A fault of the server: counted, its kind and place logged, nothing of it told."""
+        """Handles a fault of the server: counts it, logs its kind and place, discloses nothing of it to the caller."""
         self.app.metrics.errors.inc()
         trace = error.__traceback__
         while trace is not None and trace.tb_next is not None:

@@ -16,7 +16,7 @@ class ClientDisconnect(Exception):
 
 
 async def gather(receive: Receive, limit: int) -> bytes:
-    """The parts of a body, counted as they come: a chunked one tells no length."""
+    """Gathers the parts of a body and counts their bytes as they arrive: a chunked body declares no length."""
     message = await receive()
     if message["type"] == "http.request" and not message.get("more_body"):
         parts = [message.get("body", b"")]
@@ -54,7 +54,7 @@ async def read_body(receive: Receive, headers: dict[bytes, bytes], limit: int, s
     """The whole body, decompressed.
 
     Raises:
-        Refusal: 413 beyond `limit` bytes before or after decompression, 408 when it is not here in time, 400 or 415.
+        ApiError: 413 beyond `limit` bytes before or after decompression, 408 when it is not here in time, 400 or 415.
         Gone: the caller left.
     """
     info = headers.get(b"content-length", b"0")

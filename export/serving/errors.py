@@ -1,4 +1,4 @@
-"""What the server says where it does not answer: a status, a code, the field and one line."""
+"""Error responses of the server: a status, a code, the field and one line."""
 
 import msgspec
 

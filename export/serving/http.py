@@ -1,4 +1,4 @@
-"""What a route is given, what it gives back, and what it may ask of the application."""
+"""Types of the routes: the call, the reply, and the application's interface to its handlers."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
@@ -7,7 +7,7 @@ JSON = b"application/json"
 
 
 class Reply(NamedTuple):
-    """What goes back."""
+    """The response of a handler."""
 
     body: bytes
     kind: bytes = JSON
@@ -16,7 +16,7 @@ class Reply(NamedTuple):
 
 
 class Call(NamedTuple):
-    """What came in."""
+    """The request that a handler gets."""
 
     path: dict[str, str]  # parameters of the path
     headers: dict[bytes, bytes]
@@ -29,7 +29,7 @@ Row = tuple[str, str, Handler, bool]  # path, method, handler, whether it needs 
 
 
 class Service(Protocol):
-    """What the application answers to its routes."""
+    """The part of the application that its handlers use."""
 
     settings: Any
     metrics: Any

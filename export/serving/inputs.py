@@ -1,4 +1,4 @@
-"""An instance of `/predict` into what the policy sees: every number checked, nothing made up."""
+"""Turns an instance of `/predict` into the policy's input: every number is checked, nothing is made up."""
 
 from collections.abc import Iterable
 from typing import Any, NamedTuple
@@ -34,7 +34,7 @@ class PolicyInput(NamedTuple):
 
 
 def read_instance(served: ServedModel, instance: Instance, field: str, now_ms: int, max_age: float) -> PolicyInput:
-    """What the policy is asked.
+    """Turns an instance into the policy's input.
 
     Args:
         served: the model.
@@ -44,7 +44,7 @@ def read_instance(served: ServedModel, instance: Instance, field: str, now_ms: i
         max_age: bars since the end of the newest candle that are allowed; 0: any.
 
     Raises:
-        Refusal: 400 or 409; names the field.
+        ApiError: 400 or 409; names the field.
     """
     if (instance.candles is UNSET) == (instance.observation is UNSET):
         raise invalid(field, "give either candles and account, or observation and features_hash")

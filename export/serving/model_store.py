@@ -1,4 +1,4 @@
-"""The model on duty: loaded and verified beside the old one, then exchanged in one assignment."""
+"""The store of the served model: a new one is loaded and verified beside the old, then swapped in one assignment."""
 
 import threading
 import time
@@ -41,7 +41,7 @@ class ServedModel:
 
 
 class ModelStore:
-    """Where the model comes from, and the one that answers now.
+    """Loads models from a folder and holds the one that is served.
 
     A bundle folder, or a folder of version folders: the one that its file CURRENT names, else the newest.
     """

@@ -89,7 +89,7 @@ def named(service: Service, call: Call) -> ServedModel:
     """The model that a path names.
 
     Raises:
-        Refusal: 404, it is not the one on duty.
+        ApiError: 404, it is not the served model.
     """
     served = service.served()
     version = call.path.get("version", served.info.version)
@@ -126,7 +126,7 @@ def answer(
     """Body of the answer, length of its JSON part where binary tensors follow, and its rows.
 
     Raises:
-        Refusal: names the tensor.
+        ApiError: names the tensor.
     """
     request, blob = split(body, headers)
     tensors = read_tensors(served, request.inputs, blob, max_rows)

@@ -15,7 +15,7 @@ from export.serving.tokens import REPLAY, open_token, seal
 
 @dataclass(frozen=True)
 class PredictSettings:
-    """What a prediction depends on besides model and request."""
+    """Settings of the operator that predictions depend on."""
 
     token_key: bytes
     max_age_bars: float = 2.0
@@ -23,7 +23,7 @@ class PredictSettings:
 
 
 class NonFinite(ApiError):
-    """The policy said something that is no number: 500, and no answer instead."""
+    """The policy's output is not finite: 500, and no prediction."""
 
     def __init__(self) -> None:
         super().__init__(500, "nonfinite_output", "model", "the policy's output is not finite; no prediction is given")
@@ -39,7 +39,7 @@ def answer(served: ServedModel, request: Request, terms: PredictSettings, now_ms
     """Predictions for all instances of a request, all by one model.
 
     Raises:
-        Refusal: the first instance that cannot be answered refuses the whole request.
+        ApiError: the first instance that cannot be answered refuses the whole request.
     """
     if not request.instances:
         raise invalid("instances", "empty; allowed: at least one")

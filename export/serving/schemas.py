@@ -1,4 +1,4 @@
-"""JSON of `/predict`: what is taken, strictly, and what is answered."""
+"""JSON schemas of `/predict`: the request, strictly checked, and the response."""
 
 import re
 from typing import Annotated, Any
@@ -26,7 +26,7 @@ class Columns(Struct, forbid_unknown_fields=True, gc=False):
 
 
 class Holding(Struct, forbid_unknown_fields=True):
-    """What is held of one symbol."""
+    """The position in one symbol."""
 
     units: float
     entry_price: float  # average, fees excluded
@@ -40,7 +40,7 @@ class AccountIn(Struct, forbid_unknown_fields=True):
 
 
 class Instance(Struct, forbid_unknown_fields=True):
-    """One question: candles and account, or a finished observation."""
+    """One row to predict: candles and account, or a finished observation."""
 
     candles: dict[str, Columns] | UnsetType = UNSET
     account: AccountIn | UnsetType = UNSET
@@ -74,7 +74,7 @@ class AssetOut(Struct):
 
 
 class ModelOut(Struct):
-    """Which model answered."""
+    """Name, version and hash of the model that answered."""
 
     name: str
     version: str
@@ -104,7 +104,7 @@ def decode_request(body: bytes) -> Request:
     """The body of `/predict`.
 
     Raises:
-        Refusal: 400; names the field that is malformed, unknown, missing or of another type.
+        ApiError: 400; names the field that is malformed, unknown, missing or of another type.
     """
     try:
         return REQUESTS.decode(body)

@@ -1,4 +1,4 @@
-"""Counters for Prometheus and one JSON line for each thing that happened; never candles, keys or tokens."""
+"""Counters for Prometheus and one JSON line for each event; never candles, keys or tokens."""
 
 import logging
 import os
@@ -19,7 +19,7 @@ MULTIPLIERS = (0.0, 0.25, 0.5, 0.75, 0.9, 1.0, 1.1, 1.25, 1.5, 1.75, 2.0)
 
 
 class Metrics:
-    """What `/metrics` shows."""
+    """The Prometheus metrics that `/metrics` serves."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -98,7 +98,7 @@ class Log:
 
 
 class Bridge(logging.Handler):
-    """What libraries log, as our JSON lines: the message, without arguments that could hold a request."""
+    """Writes log records of libraries as JSON lines: the message, without arguments that could hold a request."""
 
     def __init__(self, log: Log):
         super().__init__(logging.WARNING)

@@ -1,7 +1,7 @@
 """The recurrent state as a signed token that travels with the caller, so that any replica can answer.
 
 `base64url(version, model, stream, time, carry, HMAC-SHA256)`: the first 8 bytes of the model's hash and of the
-stream's tell why a token is refused; the signature covers both in full.
+stream's show why a token is refused; the signature covers both in full.
 """
 
 import base64
@@ -40,7 +40,7 @@ def open_token(token: str, model: Model, stream: str, key: bytes, field: str) ->
     """The recurrent state, leaves (1, ...), and the time of a token.
 
     Raises:
-        Refusal: 409; it is of another model or stream, or not as it was given.
+        ApiError: 409; it is of another model or stream, or not as it was given.
     """
     raw = decode(token, field)
     sizes = [int(np.prod(shape)) for shape in model.carry_shapes]
@@ -64,7 +64,7 @@ def decode(token: str, field: str) -> bytes:
     """Bytes of a token; only the one spelling that `seal` gives.
 
     Raises:
-        Refusal: 409.
+        ApiError: 409.
     """
     try:
         raw = base64.b64decode(token.encode("ascii"), altchars=b"-_", validate=True)

@@ -81,7 +81,7 @@ class GuardedProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def send_400_response(self, msg: str) -> None:
-        """What is no HTTP gets the same kind of error as everything else."""
+        """Answers bytes that are not HTTP with the same kind of error as any other bad request."""
         self.stop_deadline()
         if self.transport.is_closing():
             return

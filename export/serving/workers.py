@@ -1,4 +1,4 @@
-"""Several processes on one listening socket: started, watched, told to end together."""
+"""Several processes on one listening socket: started, watched and ended together."""
 
 import os
 import signal
@@ -8,11 +8,11 @@ from typing import Any
 
 from export.serving.telemetry import Log
 
-PAUSE = 1.0  # seconds before a worker that fell is started again
+PAUSE = 1.0  # seconds before a worker that died is restarted
 
 
 def supervise(count: int, run: Callable[[], int], log: Log) -> int:
-    """Runs `count` copies of `run` until SIGTERM or SIGINT; a copy that falls is started again.
+    """Runs `count` copies of `run` until SIGTERM or SIGINT; a copy that dies is restarted.
 
     Returns:
         0 where every worker ended well after the signal, else 1.
@@ -36,7 +36,7 @@ def supervise(count: int, run: Callable[[], int], log: Log) -> int:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, signals)
         child, status = os.wait()
         signal.pthread_sigmask(signal.SIG_BLOCK, signals)
-        if child not in workers:  # an orphan of somebody else, as process 1 of a container gets them
+        if child not in workers:  # an orphan of another process, as process 1 of a container gets them
             continue
         workers.discard(child)
         exit_code = os.waitstatus_to_exitcode(status)

@@ -1,4 +1,4 @@
-"""What a policy core is: `(carry, x) -> (carry, features)`, and the same over time with resets."""
+"""The interface of a policy core: `(carry, x) -> (carry, features)`, and the same over time with resets."""
 
 from typing import Any
 

@@ -16,7 +16,7 @@ HALF_LOG_TWO_PI = 0.5 * np.log(2 * np.pi)
 
 
 class Output(NamedTuple):
-    """What a policy says of an observation."""
+    """Output of a policy for an observation: parameters of its normal distribution, and the value estimate."""
 
     mean: jax.Array  # (..., N) of the normal variable u before squashing
     log_std: jax.Array  # (..., N)

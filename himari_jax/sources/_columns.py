@@ -30,7 +30,7 @@ SYMBOL_NAMES = ("symbol", "ticker", "pair", "instrument")
 PLAIN_VOLUME = ("volume", "vol", "v")
 MONEY = ("usd", "usdt", "usdc", "busd", "fdusd", "tusd", "dai", "eur", "gbp", "jpy", "krw", "try", "chf", "aud", "cad")
 QUOTES = (*MONEY, "btc", "xbt", "eth", "bnb")
-# What `str.strip` takes for a space; polars alone would leave the four separators \x1c to \x1f.
+# The characters that `str.strip` takes for a space; polars alone would leave the four separators \x1c to \x1f.
 SPACE = "\t\n\x0b\x0c\r\x1c\x1d\x1e\x1f \x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000" + "".join(
     map(chr, range(0x2000, 0x200B))
 )

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def read_csv(data: bytes, symbol: str, origin: str, assume_utc: bool) -> RawCandles:
     """The content of one CSV file as candles in the order of the file, unchecked; rows are lines of the file.
 
-    What is wrong with the rows of the table is told before what is wrong with a column, whichever comes first.
+    A fault in the rows of the table is reported before a fault in a column, whichever comes first.
 
     Raises:
         InputError: names file, row, column, value and what is allowed.
@@ -50,7 +50,7 @@ def read_csv(data: bytes, symbol: str, origin: str, assume_utc: bool) -> RawCand
 
 
 def _choose(table: "TextTable", symbol: str) -> dict[str, int]:
-    """The column of each role; a fault of the rows is told before a missing column."""
+    """The column of each role; a fault in the rows is reported before a missing column."""
     try:
         return choose_columns(table.names, symbol, table.origin)
     except InputError:

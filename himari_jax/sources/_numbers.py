@@ -65,7 +65,7 @@ def _parse_odd(cells: "pl.Series", thousands: bool) -> NumberPart:
 
 
 def _python_float(text: str) -> float | None:
-    """What Python's `float` reads; `1_0` is no number of a file."""
+    """The number that Python's `float` reads, None where it reads none; `1_0` is no number of a file."""
     try:
         return None if "_" in text else float(text)
     except ValueError:

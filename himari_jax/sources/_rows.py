@@ -1,4 +1,4 @@
-"""Rows of a CSV file, block by block: plain blocks by polars, odd ones by Python's csv module."""
+"""Rows of a CSV file, block by block: plain blocks by polars, irregular ones by Python's csv module."""
 
 import csv
 import io

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import polars as pl
 
 ALLOWED = "ISO 8601 with a zone such as 2020-01-31T09:00Z, or epoch s, ms, us, ns"
-# Between 1973 and 5138 the magnitude alone tells the unit; nanoseconds end where int64 does.
+# Between 1973 and 5138 the magnitude alone determines the unit; nanoseconds end where int64 does.
 UNITS = (("s", 1e8), ("ms", 1e11), ("us", 1e14), ("ns", 1e17), ("", 9e18))
 MS_PER_UNIT = {"s": 1000.0, "ms": 1.0, "us": 1e-3, "ns": 1e-6}
 DAY = "^(19|20)[0-9]{6}$"
@@ -85,7 +85,7 @@ def _join_wall_times(columns: Sequence[np.ndarray], cells: Cells, utc: bool) -> 
 
 
 def epoch_times(cells: Cells, values: np.ndarray) -> np.ndarray:
-    """Epoch seconds, milliseconds, microseconds or nanoseconds (T,), told by magnitude, as milliseconds.
+    """Converts epoch seconds, milliseconds, microseconds or nanoseconds (T,), by magnitude, to milliseconds.
 
     Raises:
         InputError: a value fits no unit, or not the unit of the first row.

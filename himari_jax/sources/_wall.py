@@ -62,7 +62,7 @@ def parse_wall_times(texts: "pl.Series") -> WallPart:
 def _read_shapes(letters: np.ndarray, rows: np.ndarray, part: WallPart, read: np.ndarray) -> None:
     """Reads texts of one length, (L, R) uint8, into their rows of the part, and marks those it has read.
 
-    Where two texts differ in digits alone, `WALL` cuts them in the same places: one match tells for all.
+    Where two texts differ in digits alone, `WALL` cuts them in the same places: one match holds for all.
     """
     for _ in range(SHAPES):
         if len(rows) == 0:

@@ -1,4 +1,4 @@
-"""What a source of candles is asked for."""
+"""The request that a source of candles answers."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class SourceRequest:
-    """What a source is asked for."""
+    """A request for candles: symbols, files, bar length and the options of the source."""
 
     symbols: tuple[str, ...] = ()  # as the user spells them; none: the only one that the source has
     data: tuple[str, ...] = ()  # paths: one folder, or files

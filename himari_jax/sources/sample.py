@@ -1,4 +1,4 @@
-"""The sample that comes along: BTC-USD, real hourly candles from July 2017 to October 2019."""
+"""The sample shipped with the package: BTC-USD, real hourly candles from July 2017 to October 2019."""
 
 from dataclasses import replace
 from importlib.resources import files

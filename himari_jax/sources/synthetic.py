@@ -81,7 +81,7 @@ class Options:
 
 @dataclass(frozen=True)
 class _Hidden:
-    """What drives the market and no candle shows; row t of mean and sd is known before bar t opens."""
+    """Latent variables of the market, which no candle shows; row t of mean and sd is known before bar t opens."""
 
     mean: np.ndarray  # (T, N) expected simple return of bar t
     sd: np.ndarray  # (T, N) deviation of that return, given what is known before the bar
@@ -200,7 +200,7 @@ def _ar1(innovation: np.ndarray, phi: float) -> np.ndarray:
 
 
 def _decay(half_life_hours: float, bar_ms: int) -> float:
-    """What a bar leaves of a quantity that halves in so many hours."""
+    """Decay factor per bar of a quantity with this half-life: `0.5^(bar hours / half-life)`."""
     return 0.5 ** (bar_ms / HOUR_MS / half_life_hours)
 
 
