@@ -194,7 +194,7 @@ def play_baselines(
 
 
 def window_of(simulator: Simulator, start: int, delay: int, agent: AccountHistory) -> Window:
-    """What strategies look at in the window that an agent was played in."""
+    """The strategies' inputs in the window that an agent was simulated in."""
     steps = len(agent.returns)
     part = slice(start, start + steps)
     first = np.array(simulator.host.first[part])
