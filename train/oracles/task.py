@@ -1,4 +1,4 @@
-"""Training on a market with a known optimum: what is scored, what is said at the end."""
+"""Training on a market with a known optimum: scores during training, the result at the end."""
 
 import hashlib
 import json
@@ -141,7 +141,7 @@ class OracleTask:
         return result
 
     def course(self, variables: dict, k: int) -> OraclePath:
-        """A year of the policy of one seed, on a path of its own."""
+        """Simulates a year of one seed's policy, on a path of its own."""
         key = jax.random.fold_in(jax.random.key(SCORE_SEED + 1), self.setup.seeds[k])
         chosen = jax.tree.map(lambda x: x[k], variables)
         return follow(self.env, self.setup.learner.policy, chosen, key, YEAR)

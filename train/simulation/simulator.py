@@ -250,7 +250,7 @@ def ends(candles: Candles, span: Stretches) -> list[list[str]]:
 
 
 class SpanHistories(NamedTuple):
-    """Everything that was played on the test span."""
+    """Account histories of agents and baselines on the test span."""
 
     agents: list[AccountHistory]  # by seed
     late: AccountHistory  # the chosen seed, one bar later

@@ -86,7 +86,7 @@ def evaluate_test_span(session: Session, best: Best, folder: Path, timings: dict
 
 
 def made_by(session: Session) -> dict[str, Any]:
-    """Versions, device, commit and data: what says where an artifact comes from."""
+    """Provenance of an artifact: versions, device, commit and data."""
     return tools() | {
         "data": {
             "source": session.config.data.chosen_source,

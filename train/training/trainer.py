@@ -125,7 +125,7 @@ class Trainer:
                 self.checkpoints.close()
 
     def agree(self, size: int, due: bool) -> tuple[int, bool, bool]:
-        """Size of the next chunk and whether to save, by the first process; whether any process was signaled to stop."""
+        """Size of the next chunk and whether to save, by the first process; whether any process got a stop signal."""
         info = all_gather((size, due, self.signal is not None))
         return info[0][0], bool(info[0][1]), any(row[2] for row in info)
 
