@@ -1,1 +1,1 @@
-"""Learning and judging; each module with a `main` is a command."""
+"""Training and evaluation; each module with a `main` is a command."""

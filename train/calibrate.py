@@ -195,7 +195,7 @@ def workers(processes: int) -> Iterator[Callable]:
 def run_trials(
     every: Callable, trial: Callable, subject: str | tuple[str, float], count: int, config: CalibrateConfig
 ) -> np.ndarray:
-    """What `count` trials on a subject came to, (count, ...), each with a random key of its own."""
+    """Runs `count` trials on a subject, each with a random key of its own; their results, (count, ...)."""
     stream = crc32(f"{trial.__name__} {subject}".encode())  # figures share no random numbers
     return np.array(list(every(partial(run_trial, trial, subject, config, stream), range(count))))
 

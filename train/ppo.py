@@ -11,7 +11,7 @@ from train.training.resume import read_flags
 
 
 def main(args: Sequence[str]) -> int:
-    """Trains and judges; returns the exit code."""
+    """Trains and evaluates a policy; returns the exit code."""
     exit_at_signals("stopped; what was saved is kept: run the same command again")
     config, folder = read_flags(args)
     run = config.run

@@ -174,7 +174,7 @@ def soon(block: Block) -> str:
 
 
 def more(block: Block) -> str:
-    """What else a goal looks at."""
+    """Formats the other measurements that a goal may test."""
     found = [
         ("trading_rate", "rate {:.3f}"),
         ("weight_error", "largest error of a weight {:.3f}"),

@@ -55,7 +55,7 @@ def digest_of(meta: dict) -> str:
 
 
 def first_process_alone() -> ocp.options.MultiprocessingOptions:
-    """Tells Orbax that the first of several processes does everything, without waiting for the others."""
+    """Orbax options by which the first of several processes does everything, without waiting for the others."""
     if jax.process_count() == 1:
         return ocp.options.MultiprocessingOptions()
     return ocp.options.MultiprocessingOptions(primary_host=0, active_processes={0}, barrier_sync_key_prefix="first")

@@ -78,7 +78,7 @@ def read_state(place: Path, step: int, part: str) -> dict[str, Any]:
         ValueError: meta data or variables of `part` are not as they were saved; Orbax raises other kinds.
     """
     level = logging.getLogger("absl").level
-    logging.getLogger("absl").setLevel(logging.CRITICAL)  # Orbax warns of being told to read only
+    logging.getLogger("absl").setLevel(logging.CRITICAL)  # Orbax warns that the manager is read-only
     try:
         with ocp.CheckpointManager(place.absolute(), options=ocp.CheckpointManagerOptions(read_only=True)) as manager:
             meta = manager.restore(step, args=ocp.args.Composite(meta=ocp.args.JsonRestore()))["meta"]

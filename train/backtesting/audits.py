@@ -51,7 +51,7 @@ def audit_agent(agent: Agent, data: EvaluationData) -> tuple[AuditResult, AuditR
 
 
 def null_history(agent: Agent, candles: Candles) -> AccountHistory:
-    """What the chosen seed of a run does on a market without drift, at its own cost and delay."""
+    """Simulates the chosen seed of a run on a market without drift, at its own cost and delay."""
     null, market = null_market(candles), agent.market
     span = find_span("all", null, None, (0.6, 0.8))
     simulator = build_simulator(null, market, span, (market.delay,))

@@ -1,4 +1,4 @@
-"""What a backtest does: entries played over their grid, a verdict on the whole span, the files."""
+"""Runs a backtest: simulates entries over their grid, reaches a verdict on the whole span, writes the files."""
 
 import contextlib
 import dataclasses
@@ -208,7 +208,7 @@ def write_report(path: Path, config: BacktestConfig, evaluation: Evaluation, res
 
 
 def settings_of(entry: Entry, config: BacktestConfig) -> dict[str, Any]:
-    """What stands under settings: the run's flags, what made it, and the flags of the backtest."""
+    """The settings section of the report: the run's flags, its provenance, and the flags of the backtest."""
     source = entry.source
     stored = dict(source.stored) if isinstance(source, Agent) else {"flags": to_json(entry.config), **tools()}
     return stored | {"backtest": {"entries": list(config.entries), **grouped(config)}}

@@ -1,4 +1,4 @@
-"""What a comparison does: two policies on the same bars, the difference paired, at every cost and delay."""
+"""Compares two policies on the same bars by their paired difference, at every cost and delay."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -263,7 +263,7 @@ def show(found: dict[str, Any], name: str, rows: Sequence[Row]) -> None:
 
 
 def sentences(found: dict[str, Any], name: str, rows: Sequence[Row]) -> list[str]:
-    """What the own cell says, in words."""
+    """Puts the difference at the policy's own cost and delay into sentences."""
     own = next(r for r in rows if (r.cost, r.delay) == (found["own_cost"], found["own_delay"]))
     low, high = own.difference.interval
     side = "better than" if low > 0 else "worse than" if high < 0 else "not to be told from"

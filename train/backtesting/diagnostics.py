@@ -1,4 +1,4 @@
-"""What a backtest finds in what was played: lag, collapse, timing value."""
+"""Diagnostics of the account histories of a backtest: lag, collapse, timing value."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -1,4 +1,4 @@
-"""What backtests and comparisons evaluate: trained runs and strategies on their data, audited, ready to be played."""
+"""Entries of backtests and comparisons: trained runs and strategies on their data, audited, ready to be simulated."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -42,7 +42,7 @@ class Entry:
 
     @property
     def candles(self) -> Candles:
-        """What it is played on."""
+        """The candles that the entry is simulated on."""
         return self.data.candles
 
     @property
@@ -82,7 +82,7 @@ class Entry:
 
     @property
     def trial_key(self) -> tuple[str, str, str, str]:
-        """What the trial ledger knows it by: configuration, candles, span, bar."""
+        """The entry's key in the trial ledger: configuration, candles, span, bar."""
         return self.source.digest, self.fingerprint, span_name(self.simulator), bar_name(self.candles.bar_ms)
 
     @property

@@ -16,7 +16,7 @@ MOST_IN_SET = 64  # policies of a model confidence set: it compares all pairs
 
 
 class Evaluation(NamedTuple):
-    """What came of an entry."""
+    """The evaluation of one entry: histories, result, samples, windows."""
 
     entry: Entry
     played: SpanHistories  # on the whole span, at its own cost and delay
@@ -65,7 +65,7 @@ def scaled(returns: np.ndarray) -> np.ndarray:
 
 
 def print_many(many: dict[str, Any] | None) -> None:
-    """What can be said of all policies together."""
+    """Prints the tests of all policies together: SPA, StepM, model confidence set; nothing for a single policy."""
     if many is None:
         return
     best = ", ".join(many["superior"]) or "none"

@@ -51,7 +51,7 @@ def default(name: str, core: str, preset: str, num_assets: int = 1) -> Any:
 
 
 def core_defaults(core: str, num_assets: int) -> dict[str, Any]:
-    """What a core states of itself, read without importing it.
+    """Reads the defaults that a core states in its own file, without importing it.
 
     Raises:
         InputError: it states something else than literals of DEPENDENT.

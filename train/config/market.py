@@ -83,13 +83,13 @@ class OracleOptions:
     """garleanu-pedersen: weight of the quadratic cost of trading."""
 
     def given(self) -> dict[str, Any]:
-        """What was said, by name."""
+        """The options that are not None, by name."""
         return {name: value for name, value in vars(self).items() if value is not None}
 
 
 @dataclass(frozen=True)
 class MarketConfig:
-    """What trading costs, what may be held, what is rewarded."""
+    """Trading costs, position limits and the reward."""
 
     commission_rate: float = 0.001
     """Commission, share of the traded value."""

@@ -17,7 +17,7 @@ from train.config.run import RunConfig
 
 @dataclass(frozen=True)
 class PolicyConfig:
-    """What the network is."""
+    """The network's architecture."""
 
     policy: Annotated[str, choice("Core of the policy.", POLICIES.summaries)] = "mlp"
     hidden_dim: Annotated[int | None, auto(describe_default("hidden_dim"))] = None
@@ -80,8 +80,8 @@ class PPOConfig:
     clip_value: bool = False
     """Clip the value's change as well."""
     baseline: Literal["mean-action", "value"] = "mean-action"
-    """What an action is compared with: what the mean action would have earned on the same prices and where it would
-    have led, or the value."""
+    """Baseline of the advantage: the mean action's reward on the same prices and the value of where it would have
+    led, or the value."""
     lookahead: Annotated[int | None, auto(describe_default("lookahead"))] = None
     """Bars over which --baseline mean-action compares: from 2 on, an action's cost now is weighed against what is
     earned later on the same prices, and not by the value alone."""

@@ -1,4 +1,4 @@
-"""Tells jax where to compute."""
+"""Selects the device that jax computes on."""
 
 import os
 from pathlib import Path
@@ -10,7 +10,7 @@ DETERMINISTIC = "--xla_gpu_deterministic_ops=true --xla_gpu_autotune_level=0"
 
 
 def choose_device(device: str, deterministic: bool = False, place: ProcessPlace | None = None) -> None:
-    """Tells jax, before it is imported, where to compute, and whether a GPU may sum in any order.
+    """Sets, before jax is imported, the device it computes on, and whether a GPU may sum in any order.
 
     Args:
         device: `auto`, `cpu` or `cuda`.

@@ -25,7 +25,7 @@ T = TypeVar("T")
 KINDS: dict[int, type[HimariError]] = {
     kind.exit_code: kind for kind in (InputError, NumericalError, CheckpointError, StorageError, Preempted)
 }
-MOST_BYTES = 4096  # of a text that processes tell each other
+MOST_BYTES = 4096  # of a text that is broadcast
 GRACE = 3.0  # seconds that the first process, which holds the meeting place, leaves after the others
 LOST = re.compile(r"connection (reset|closed|refused)|heartbeat|timed? ?out|aborted|socket closed", re.IGNORECASE)
 HEARTBEAT = 30  # seconds after which a process that says nothing is taken for dead
@@ -124,7 +124,7 @@ def join(place: ProcessPlace) -> None:
             local,
             initialization_timeout=PATIENCE,
             heartbeat_timeout_seconds=HEARTBEAT,
-            shutdown_timeout_seconds=3600,  # the first judges while the others wait
+            shutdown_timeout_seconds=3600,  # the first evaluates while the others wait
         )
     except (RuntimeError, ValueError) as error:
         raise InputError(
@@ -147,7 +147,7 @@ def leave(code: int) -> int:
 
 @contextlib.contextmanager
 def report_lost_process() -> Iterator[None]:
-    """What the runtime raises when another process falls, as one line.
+    """Turns the runtime's error about a lost process into one line.
 
     Raises:
         Preempted: then; the last checkpoint is as good as after any other loss.
@@ -173,7 +173,7 @@ def is_first() -> bool:
 
 
 def all_gather(values: tuple[int, ...]) -> list[list[int]]:
-    """What every process says, a row each; all must call it."""
+    """Gathers a row of integers from every process; all must call it."""
     import jax
     import numpy as np
     from jax.experimental.multihost_utils import process_allgather

@@ -34,9 +34,9 @@ Derive = Callable[[Candles], Callable[[int], Mapping[str, Known]]]  # candles ->
 
 
 class Audited(NamedTuple):
-    """What the audit of causality found."""
+    """The result of the causality audit."""
 
-    leaks: set[str]  # names of what knows later candles
+    leaks: set[str]  # names of values that change when only later candles change; empty if causal
     reacted: bool  # whether any later row followed the candles that changed
 
 
@@ -160,7 +160,7 @@ def agent_way(agent: Agent, train: Stretches | None) -> AgentWay:
 
 
 def strategy_way(strategy: Strategy, config: MarketConfig, delay: int) -> Derive:
-    """What a strategy wants, `delay` rows late."""
+    """Builds the function that derives a strategy's target weights, `delay` rows late, from candles."""
 
     def derive(candles: Candles) -> Callable[[int], dict[str, Known]]:
         weights = delayed(strategy.weights(candles, market_from(candles, config)), candles, delay)

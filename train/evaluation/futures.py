@@ -1,4 +1,4 @@
-"""Other futures of the same past: what an audit of causality shows to whatever it audits."""
+"""Changes candles after a row: the altered futures of the causality audit."""
 
 from collections.abc import Sequence
 from dataclasses import replace

@@ -6,7 +6,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class AuditResult:
-    """What an audit found."""
+    """The outcome of one audit: its name, whether it passed, and the detail."""
 
     name: str
     passed: bool | None  # None: for information

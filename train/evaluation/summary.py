@@ -49,7 +49,7 @@ def summarize(
     num_samples: int = 1000,
     doubts: Sequence[str] = (),
 ) -> tuple[dict[str, Any], np.ndarray]:
-    """What result.json says of a span; and samples (num_samples,) of the chosen Sharpe minus the best baseline's.
+    """The result.json block of a span, and samples (num_samples,) of the chosen Sharpe minus the best baseline's.
 
     Args:
         played: account histories on the test span.
@@ -113,7 +113,7 @@ def agent_blocks(
 
 
 def luck_block(evidence: Evidence, returns: np.ndarray) -> dict[str, Any]:
-    """What the sample can say of the chosen seed's Sharpe ratio."""
+    """Track record length, probabilistic and deflated Sharpe ratio of the chosen seed, for result.json."""
     return {
         "minimum_track_record_bars": minimum_track_record(returns),
         "probabilistic_sharpe": zero_if_nan(probabilistic_sharpe(returns)),
@@ -123,7 +123,7 @@ def luck_block(evidence: Evidence, returns: np.ndarray) -> dict[str, Any]:
 
 
 def delay_block(evidence: Evidence) -> dict[str, Any]:
-    """What one bar of delay does to the chosen seed."""
+    """Sharpe ratio of the chosen seed one bar later, and its difference to the Sharpe ratio without delay."""
     return {
         "sharpe": evidence.late_sharpe,
         "sharpe_difference": evidence.late_difference,
@@ -169,7 +169,7 @@ def resample(played: SpanHistories, chosen: int, num_samples: int) -> Samples:
 def gather(
     played: SpanHistories, chosen: int, agent: Mapping[str, Any], samples: Samples, trials: np.ndarray
 ) -> Evidence:
-    """What the verdict on the chosen seed rests on."""
+    """Collects the evidence for the verdict on the chosen seed."""
     year, difference, history = played.bars_per_year, agent["sharpe_difference"], played.agents[chosen]
     best = difference["baseline"]
     late_sharpe, baseline_sharpe, late_baseline_sharpe = (
@@ -209,7 +209,7 @@ def across_seeds(agents: list[dict], histories: list[AccountHistory]) -> dict[st
 
 
 def advice(history: AccountHistory) -> list[str]:
-    """What to try where a portfolio is one asset in disguise."""
+    """Advice where one asset holds more than 90 % of a portfolio's exposure; else an empty list."""
     held = np.asarray(history.held, np.float64)
     exposure = held.mean(0)
     if held.shape[1] < 2 or exposure.sum() <= 0:

@@ -61,7 +61,7 @@ def sharpes_on(root: Path, like: LedgerEntry) -> np.ndarray:
 
 
 def key_of(trial: dict) -> tuple:
-    """What makes a trial one and the same."""
+    """The fields that identify a trial: two trials with the same key count once."""
     return tuple(trial[name] for name in KEY)
 
 

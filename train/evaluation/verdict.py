@@ -7,7 +7,7 @@ CONFIDENCE = 0.95
 
 
 class Evidence(NamedTuple):
-    """What the verdict rests on; Sharpe ratios are annual."""
+    """The statistics that the verdict is derived from; Sharpe ratios are annual."""
 
     sharpe: float  # of the agent
     baseline: str  # the one with the highest Sharpe on the test span

@@ -13,7 +13,7 @@ MEMORY = 32  # norms that the median looks at
 
 
 class Guard(NamedTuple):
-    """What was not taken so far."""
+    """Counts of optimizer steps that were skipped, and the newest gradient norms."""
 
     in_a_row: jax.Array  # () int32, steps not taken since the last one that was
     skipped: jax.Array  # () int32

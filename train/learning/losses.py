@@ -85,7 +85,7 @@ def branch_td_errors(reward: jax.Array, value: jax.Array, start: jax.Array, gamm
 
 
 class Batch(NamedTuple):
-    """What the loss looks at, a slice of a rollout over environments."""
+    """The loss's inputs: a slice of a rollout over environments."""
 
     obs: jax.Array  # (S, B, D)
     reset: jax.Array  # (S, B) bool, whether the episode starts at this step
@@ -97,7 +97,7 @@ class Batch(NamedTuple):
 
 
 class LossTerms(NamedTuple):
-    """The loss and what it tells, () each."""
+    """The loss and its metrics, () each."""
 
     loss: jax.Array
     policy_loss: jax.Array

@@ -12,7 +12,7 @@ from himari_jax.trees import select_tree
 
 
 class Branches(NamedTuple):
-    """What the mean action does beside the action, on the prices that the action meets.
+    """Counterfactual steps by the mean action, on the same prices as the sampled action.
 
     At every step a branch leaves the path and follows the mean action for K bars: at a bar there are K of them, that
     of age i left i bars before.
@@ -93,7 +93,7 @@ def collect_rollout(
         params: its parameters, shared by the B environments.
         policy: the module.
         variables: its parameters and constants.
-        players: where the environments stand.
+        players: state of the B environments before the first step.
         steps: S.
         slots: J, the most time limits that an environment can meet in S steps.
         lookahead: K, bars that the mean action is played beside every action: K more steps of the environment, and
@@ -102,25 +102,25 @@ def collect_rollout(
     keys, noise, step_keys = draw(players.keys, steps, env.action_space(params).shape[0])
     ends = no_final_observations(players, slots)
 
-    twins = empty_branches(policy, variables, players, max(lookahead - 1, 0))
+    branches = empty_branches(policy, variables, players, max(lookahead - 1, 0))
 
     def step(state: tuple[RolloutState, FinalObservations, BranchState], inputs: tuple[jax.Array, jax.Array]):
-        players, ends, twins = state
+        players, ends, branches = state
         noise, key = inputs
         left = players.env_state
         players, ends, record, output = step_environments(env, params, policy, variables, players, ends, noise, key)
         if lookahead:
             youngest = BranchState(left, players.carry, output, jnp.ones_like(players.reset))
-            twins = jax.tree.map(lambda new, old: jnp.concatenate([new[None], old]), youngest, twins)
+            branches = jax.tree.map(lambda new, old: jnp.concatenate([new[None], old]), youngest, branches)
             play = partial(step_branches, env, params, policy, variables)
-            twins, record["branches"] = jax.vmap(play, (0, None, None))(twins, players.reset, key)
-            twins = jax.tree.map(lambda x: x[:-1], twins)
+            branches, record["branches"] = jax.vmap(play, (0, None, None))(branches, players.reset, key)
+            branches = jax.tree.map(lambda x: x[:-1], branches)
         else:
             nothing = jnp.zeros((0, *record["reward"].shape))
             record["branches"] = Branches(nothing, nothing, nothing.astype(bool))
-        return (players, ends, twins), record
+        return (players, ends, branches), record
 
-    (players, ends, _), records = jax.lax.scan(step, (players, ends, twins), (noise, step_keys))
+    (players, ends, _), records = jax.lax.scan(step, (players, ends, branches), (noise, step_keys))
     _, bootstrap = act(policy, variables, reset_carry(players.carry, players.reset), players.obs)
     next_value = next_values(records, bootstrap.value, final_values(policy, variables, ends))
     return players._replace(keys=keys), Transition(next_value=next_value, **records)
@@ -165,26 +165,26 @@ def empty_branches(policy: Policy, variables: dict, players: RolloutState, count
 
 
 def step_branches(
-    env, params, policy, variables, twins: BranchState, done: jax.Array, key: jax.Array
+    env, params, policy, variables, branches: BranchState, done: jax.Array, key: jax.Array
 ) -> tuple[BranchState, Branches]:
     """One bar of the branches of one age, by their mean action, on the prices that the path meets.
 
     Args:
         env, params, policy, variables: as `collect_rollout` has them.
-        twins: leaves (B, ...).
+        branches: leaves (B, ...).
         done: (B,) whether the path's episode ends with this bar.
         key: (B,) of the path's step.
 
     Returns:
-        twins in front of the next bar; the bar, leaves (B,).
+        branches before the next bar; the bar, leaves (B,).
     """
     keys = jax.vmap(jax.random.split)(key)[:, 0]  # as gymnax's `step` draws it
     obs, env_state, reward, terminated, _ = jax.vmap(env.step_env, (0, 0, 0, None))(
-        keys, twins.env_state, mean_action(twins.output), params
+        keys, branches.env_state, mean_action(branches.output), params
     )
-    carry, output = act(policy, variables, twins.carry, obs)
-    bar = Branches(reward, jnp.where(terminated, 0, output.value), twins.alive)
-    return BranchState(env_state, carry, output, twins.alive & ~terminated & ~done), bar
+    carry, output = act(policy, variables, branches.carry, obs)
+    bar = Branches(reward, jnp.where(terminated, 0, output.value), branches.alive)
+    return BranchState(env_state, carry, output, branches.alive & ~terminated & ~done), bar
 
 
 def no_final_observations(players: RolloutState, slots: int) -> FinalObservations:

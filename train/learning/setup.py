@@ -18,7 +18,7 @@ from train.learning.state import Hyperparameters, LearnerState, Sizes
 
 @dataclass(frozen=True)
 class Setup:
-    """What learning needs, whatever the market."""
+    """Configuration, environment parameters and learner of a run, whatever the market."""
 
     config: Config
     params: Any  # of the environment, on the device
@@ -45,7 +45,7 @@ class Best(NamedTuple):
 
 
 class TrainState(NamedTuple):
-    """What a checkpoint holds; leaves of the runner have a leading seed axis (K,)."""
+    """The content of a checkpoint; leaves of the runner have a leading seed axis (K,)."""
 
     runner: LearnerState
     best: Best

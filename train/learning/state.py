@@ -1,4 +1,4 @@
-"""What learning carries from update to update, and what shapes it."""
+"""State that learning carries from update to update, and the static sizes of the program."""
 
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -13,7 +13,7 @@ BLOCKS = 8  # the shuffle stays inside this many blocks of environments, so that
 
 
 class Hyperparameters(NamedTuple):
-    """What a sweep may vary: traced scalars, () each."""
+    """Hyperparameters that a sweep may vary: traced scalars, () each."""
 
     learning_rate: jax.Array
     final_learning_rate: jax.Array  # share of the learning rate that is left at the end
@@ -29,7 +29,7 @@ class Hyperparameters(NamedTuple):
 
 @dataclass(frozen=True)
 class Sizes:
-    """What shapes the program; static."""
+    """Static sizes that shape the compiled program."""
 
     num_envs: int
     rollout_steps: int
@@ -73,7 +73,7 @@ class LearnerState(NamedTuple):
 
 
 class Metrics(NamedTuple):
-    """What a chunk tells the host, () each, means over its updates."""
+    """Metrics that a chunk returns to the host, () each, means over its updates."""
 
     reward: jax.Array  # mean reward of a step, unscaled
     episodes: jax.Array  # episodes that ended

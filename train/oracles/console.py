@@ -1,4 +1,4 @@
-"""What a run on a market with a known optimum prints at its end."""
+"""Prints the result of a run on a market with a known optimum."""
 
 from pathlib import Path
 from typing import Any

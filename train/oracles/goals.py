@@ -7,7 +7,7 @@ Block = dict[str, Any]
 
 
 class Goal(NamedTuple):
-    """What a row must reach, in words and as a rule on the medians over the seeds."""
+    """The goal of a row, in words and as a predicate on the medians over the seeds."""
 
     words: str
     holds: Callable[[Block], bool]

@@ -15,15 +15,15 @@ BARS_PER_YEAR = 8760.0
 NUM_SAMPLES = 400  # of the bootstrap
 
 
-def null_verdict(course: OraclePath) -> dict[str, Any]:
+def null_verdict(path: OraclePath) -> dict[str, Any]:
     """Verdict, Sharpe ratio and spread of a policy against cash, buy_and_hold and constant; no costs.
 
     Args:
-        course: of the policy, one asset.
+        path: of the policy, one asset.
     """
-    weights, market = course.weights.astype(np.float64), course.returns.astype(np.float64)
-    agent = account(weights, course.multiplier, market)
-    late = account(one_bar_late(weights), one_bar_late(course.multiplier), market)
+    weights, market = path.weights.astype(np.float64), path.returns.astype(np.float64)
+    agent = account(weights, path.multiplier, market)
+    late = account(one_bar_late(weights), one_bar_late(path.multiplier), market)
     rules = {"cash": 0.0, "buy_and_hold": 1.0, "constant": float(weights.mean())}
     baselines = {name: account(np.full_like(weights, w), None, market) for name, w in rules.items()}
     liquidated = np.zeros(len(weights), bool)

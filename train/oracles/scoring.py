@@ -29,7 +29,7 @@ class OraclePath(NamedTuple):
 
     seen: np.ndarray  # (S, D)
     weights: np.ndarray  # (S, N)
-    best: np.ndarray  # (S, N) of the best policy on its own course
+    best: np.ndarray  # (S, N) of the best policy on its own path
     instead: np.ndarray  # (S, N) that the best policy would take in the policy's place
     multiplier: np.ndarray  # (S, N)
     returns: np.ndarray  # (S, N) of the assets
@@ -96,7 +96,7 @@ def seat(env: Oracle, policy: Policy, key: jax.Array) -> OracleState:
 
 
 def both_move(env: Oracle, policy: Policy, variables: dict, players: OracleState, keys: jax.Array):
-    """One bar of all paths."""
+    """Steps the policy and the best policy by one bar on all paths."""
     market = players.market
     obs = jax.vmap(env.make_observation)(market, players.weights)
     carry, output = act(policy, variables, players.carry, obs)
@@ -139,7 +139,7 @@ def follow(env: Oracle, policy: Policy, variables: dict, key: jax.Array, bars: i
 
 @partial(jax.jit, static_argnums=(0, 1))
 def play_one(env: Oracle, policy: Policy, variables: dict, players: OracleState, keys: jax.Array) -> tuple:
-    """What `both_move` tells of one path, time first."""
+    """Unrolls `both_move` on one path; its outputs, time first."""
 
     def step(players: OracleState, key: jax.Array):
         return both_move(env, policy, variables, players, key[None])

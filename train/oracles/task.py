@@ -1,4 +1,4 @@
-"""Training on a market with a known optimum: what is scored, what is said at the end."""
+"""Training on a market with a known optimum: scores during training, the result at the end."""
 
 import hashlib
 import json
@@ -57,7 +57,7 @@ class OracleTask:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """What the run folder is named after."""
+        """The market's name; the default run folder is named after it."""
         return (self.name,)
 
     @property
@@ -117,12 +117,12 @@ class OracleTask:
         variables = state.runner.variables
         scores = self.measure(variables, "at the end")
         blocks = [self.block(score) for score in scores]
-        courses = [self.course(variables, k) for k in range(len(scores))]
+        paths = [self.course(variables, k) for k in range(len(scores))]
         first = self.first_spread() if self.env.optimum.value == 0 else None
-        for block, course in zip(blocks, courses, strict=True):
-            block |= self.env.facts(course.seen, course.weights)
+        for block, path in zip(blocks, paths, strict=True):
+            block |= self.env.facts(path.seen, path.weights)
             if self.env.optimum.value == 0:
-                block |= null_verdict(course) | {"first_spread": first}
+                block |= null_verdict(path) | {"first_spread": first}
         middle = int(np.argsort([score.value for score in scores])[(len(scores) - 1) // 2])
         result = {
             "env": self.name,
@@ -137,17 +137,17 @@ class OracleTask:
             "timings": timings,
         }
         write_json(folder / "result.json", result)
-        write_oracle_report(folder, self.env, OraclePath(*(x[:PLOTTED_BARS] for x in courses[middle])))
+        write_oracle_report(folder, self.env, OraclePath(*(x[:PLOTTED_BARS] for x in paths[middle])))
         return result
 
     def course(self, variables: dict, k: int) -> OraclePath:
-        """A year of the policy of one seed, on a path of its own."""
+        """Simulates a year of one seed's policy, on a path of its own."""
         key = jax.random.fold_in(jax.random.key(SCORE_SEED + 1), self.setup.seeds[k])
         chosen = jax.tree.map(lambda x: x[k], variables)
         return follow(self.env, self.setup.learner.policy, chosen, key, YEAR)
 
     def block(self, score: Score) -> dict[str, Any]:
-        """What `oracle` in result.json holds."""
+        """Content of `oracle` in result.json."""
         best = self.env.optimum
         return {
             "value": score.value,

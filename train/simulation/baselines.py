@@ -20,7 +20,7 @@ def every_bar(target: np.ndarray) -> Orders:
 
 
 def all_orders(rules: Mapping[str, np.ndarray], window: Window) -> dict[str, Orders]:
-    """What every baseline wants in a window, in the order of the table."""
+    """The orders of every baseline in a window, in the order of the table."""
     orders = {name: every_bar(weights[window.seen]) for name, weights in rules.items()}
     orders |= {name: strategy(window) for name, strategy in baselines_of(Window).items()}
     return {name: orders[name] for name in plugins.BASELINES.names}

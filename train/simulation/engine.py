@@ -51,7 +51,7 @@ class Lanes(NamedTuple):
 
 
 class Limits(NamedTuple):
-    """What may be held and traded, whatever the policy says."""
+    """Position and trade limits, whatever the policy's action."""
 
     max_position_pct: Any  # () largest weight of one asset
     max_gross: Any  # () largest sum of weights
@@ -64,7 +64,7 @@ class Limits(NamedTuple):
 
 
 class Bar(NamedTuple):
-    """What one bar asks of an account and does to it."""
+    """The inputs of an account's step over one bar."""
 
     target: jax.Array  # (N,) weights wanted
     to_fill: jax.Array  # (N,)
@@ -74,7 +74,7 @@ class Bar(NamedTuple):
 
 
 class Path(NamedTuple):
-    """What happened to B accounts over S bars; a leading axis (K,) where K policies were played."""
+    """Histories of B accounts over S bars; a leading axis (K,) where K policies were simulated."""
 
     multiplier: Any  # (S, N, B) of the policy; None for given weights
     held: Any  # (S, N, B) weights after the fill
@@ -83,7 +83,7 @@ class Path(NamedTuple):
 
 
 class AccountHistory(NamedTuple):
-    """What happened to one account over S bars, on the host."""
+    """The history of one account over S bars, on the host."""
 
     multiplier: np.ndarray | None  # (S, N) of the policy, in [0, 2]; None where weights were given
     held: np.ndarray  # (S, N) weights after the fill
@@ -95,7 +95,7 @@ class AccountHistory(NamedTuple):
 
     @property
     def decision(self) -> np.ndarray:
-        """What was decided at each row: the multiplier of a policy, the target weights of a strategy, (S, N)."""
+        """The decision at each row: the multiplier of a policy, the target weights of a strategy, (S, N)."""
         found = self.given if self.multiplier is None else self.multiplier
         assert found is not None
         return found

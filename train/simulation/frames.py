@@ -1,4 +1,4 @@
-"""Frames of what was played: equity.parquet, and the closes beside it."""
+"""Frames of account histories: equity.parquet, and the closes beside it."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -21,9 +21,9 @@ FORGOTTEN = 32  # bars after which an account that trades has forgotten what it 
 def run_returns(targets: jax.Array, orders: jax.Array, tape: Tape, start: jax.Array, costs: Costs) -> jax.Array:
     """The returns of `run_weights` alone, (S, B): faster, because memory is what such a loop waits for.
 
-    Few lanes are cut in time. Every part begins with a guess, what the last bars of the part before it lead to from
-    cash, then with what that part really ended with, until nothing changes. An account that trades forgets within bars:
-    one pass does. One that never trades needs as many passes as parts. The numbers are the same to the bit.
+    Parallel in time where there are few lanes: split the bars, guess each part's initial weights from the part before,
+    iterate to the fixed point (bit-identical). The guess is where the part's last bars lead from cash. An account that
+    trades forgets its start within bars: one pass suffices. One that never trades needs as many passes as parts.
     """
     steps, lots = len(targets), targets.shape[-1]
     inputs, step = replayed(targets, orders, tape, start, costs)

@@ -194,7 +194,7 @@ def play_baselines(
 
 
 def window_of(simulator: Simulator, start: int, delay: int, agent: AccountHistory) -> Window:
-    """What strategies look at in the window that an agent was played in."""
+    """The strategies' inputs in the window that an agent was simulated in."""
     steps = len(agent.returns)
     part = slice(start, start + steps)
     first = np.array(simulator.host.first[part])
@@ -250,7 +250,7 @@ def ends(candles: Candles, span: Stretches) -> list[list[str]]:
 
 
 class SpanHistories(NamedTuple):
-    """Everything that was played on the test span."""
+    """Account histories of agents and baselines on the test span."""
 
     agents: list[AccountHistory]  # by seed
     late: AccountHistory  # the chosen seed, one bar later

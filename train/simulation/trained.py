@@ -49,12 +49,12 @@ class Agent:
 
     @property
     def symbols(self) -> tuple[str, ...]:
-        """What it was trained on."""
+        """Symbols that the run was trained on."""
         return tuple(self.stored["data"]["symbols"])
 
     @property
     def digest(self) -> str:
-        """What counts as one configuration in the trial ledger."""
+        """Hash that identifies the configuration in the trial ledger."""
         own = config_hash(self.config)
         return own if self.checkpoint == "best" else hashlib.sha256(f"{own} {self.step}".encode()).hexdigest()
 

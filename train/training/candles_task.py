@@ -86,7 +86,7 @@ def evaluate_test_span(session: Session, best: Best, folder: Path, timings: dict
 
 
 def made_by(session: Session) -> dict[str, Any]:
-    """Versions, device, commit and data: what says where an artifact comes from."""
+    """Provenance of an artifact: versions, device, commit and data."""
     return tools() | {
         "data": {
             "source": session.config.data.chosen_source,
@@ -109,12 +109,12 @@ class CandlesTask:
 
     @property
     def setup(self) -> Setup:
-        """What learning needs."""
+        """Configuration, environment parameters and learner."""
         return self.session
 
     @property
     def names(self) -> tuple[str, ...]:
-        """What the run folder is named after."""
+        """Symbols; the default run folder is named after them."""
         return self.session.symbols
 
     @property
@@ -123,7 +123,7 @@ class CandlesTask:
         return self.session.candles.fingerprint
 
     def headline(self) -> list[str]:
-        """Candles, and what was found in them."""
+        """Describes the candles and lists the anomalies found in them."""
         candles = self.session.candles
         days = len(candles.time) * candles.bar_ms / 86_400_000
         kind = "SYNTHETIC " if candles.synthetic else ""
@@ -136,7 +136,7 @@ class CandlesTask:
         return made_by(self.session)
 
     def findings(self) -> dict[str, Any]:
-        """What was found in the candles."""
+        """The data report of the candles, for `data_report.json`."""
         return findings_of(self.session.candles, self.session.report)
 
     def score(self, variables: dict) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""What a run tells while it goes on: JSON lines, TensorBoard events, progress."""
+"""Logs of a training run: JSON lines, TensorBoard events, progress bar."""
 
 import json
 import sys

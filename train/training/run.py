@@ -26,7 +26,7 @@ from train.training.trainer import Trainer
 
 
 def train(config: Config, resumed: Path | None = None) -> int:
-    """Trains, judges, prints; 0 when done.
+    """Trains, evaluates and prints the result; 0 when done.
 
     Args:
         config: flags.
@@ -37,20 +37,20 @@ def train(config: Config, resumed: Path | None = None) -> int:
     check_processes_agree(task)
     folder = Path(broadcast_text(str(resumed or config.run.run_dir or default_folder(config, task.names))))
     earlier = on_first_process(lambda: open_folder(folder, config, task.fingerprint))
-    tell = print_result if config.data.env is None else print_oracle
+    print_end = print_result if config.data.env is None else print_oracle
     if all_gather((earlier is not None,))[0][0]:
         if earlier is not None:
-            tell(earlier, config, folder)
+            print_end(earlier, config, folder)
             finish_upload(config.run.address, folder, config.run.keep)
         return 0
     with contextlib.ExitStack() as held:
         sending = on_first_process(lambda: hold(held, folder, config.run)) or NoUploads()
         announce(task, folder)
-        course = Trainer(task, folder, time.perf_counter() - begun, sending)
-        course.run()
+        trainer = Trainer(task, folder, time.perf_counter() - begun, sending)
+        trainer.run()
         if is_first():
-            result = task.evaluate(course.state, folder, course.timings())
-            tell(result, config, folder)
+            result = task.evaluate(trainer.state, folder, trainer.timings())
+            print_end(result, config, folder)
     return 0
 
 

@@ -1,4 +1,4 @@
-"""What a training run is for."""
+"""The interface between the training loop and what it trains on: a task."""
 
 from pathlib import Path
 from typing import Any, Protocol
@@ -9,28 +9,28 @@ from train.learning.setup import Setup
 
 
 class Task(Protocol):
-    """What a course is for: says what runs, scores policies on the way, judges at the end."""
+    """The data that a run trains on; scores the policies during training and evaluates them at the end."""
 
     @property
     def setup(self) -> Setup:
-        """What learning needs."""
+        """Configuration, environment parameters and learner."""
 
     @property
     def names(self) -> tuple[str, ...]:
-        """What the run folder is named after."""
+        """Names that the default run folder is made of."""
 
     @property
     def fingerprint(self) -> str:
         """Hash of the market's data."""
 
     def headline(self) -> list[str]:
-        """What is trained on, in lines."""
+        """Describes the training data, in lines for the console."""
 
     def origin(self) -> dict[str, Any]:
-        """What made the run, for `config.json` and every checkpoint."""
+        """Provenance of the run, for `config.json` and every checkpoint."""
 
     def findings(self) -> dict[str, Any]:
-        """What `data_report.json` holds."""
+        """Content of `data_report.json`."""
 
     def score(self, variables: dict) -> np.ndarray:
         """A score of each seed's policy, (K,): the larger, the better."""
@@ -42,4 +42,4 @@ class Task(Protocol):
         """Scores as the progress shows them."""
 
     def evaluate(self, state: Any, folder: Path, timings: dict[str, Any]) -> dict[str, Any]:
-        """Judges a finished run and writes its result."""
+        """Evaluates a finished run and writes its result."""

@@ -1,4 +1,4 @@
-"""The course of a run: chunks of updates, scores, checkpoints; what it trains for is an task's."""
+"""The training loop: chunks of updates, evaluations, checkpoints. The task says what is evaluated."""
 
 import os
 import resource
@@ -125,7 +125,7 @@ class Trainer:
                 self.checkpoints.close()
 
     def agree(self, size: int, due: bool) -> tuple[int, bool, bool]:
-        """Size of the next chunk and whether to save, as the first process says; whether any was told to stop."""
+        """Size of the next chunk and whether to save, by the first process; whether any process got a stop signal."""
         info = all_gather((size, due, self.signal is not None))
         return info[0][0], bool(info[0][1]), any(row[2] for row in info)
 
@@ -182,7 +182,7 @@ class Trainer:
             )
 
     def back_at(self, update: int) -> LearnerState:
-        """The runner before an update, played again from the newest checkpoint: a course repeats itself exactly."""
+        """Recomputes the runner before an update from the newest checkpoint: training is deterministic."""
         done, state, _ = self.restore(jax.eval_shape(first_state(self.setup)))
         runner = state.runner if self.sharding is None else self.sharding.shard(state.runner)
         runner, _ = self.chunk(runner, self.params, np.int32(update - done))

@@ -9,7 +9,7 @@ CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 
 
 class Racer(Protocol):
-    """What a contestant is to the clock."""
+    """A contestant as the clock sees it: it trains in small advances and scores its policy."""
 
     compile_seconds: float
     most_steps: float  # after which it would stop by itself

@@ -1,4 +1,4 @@
-"""What a market is, written down for those without jax."""
+"""Writes down the parameters and arrays of a market for processes without jax."""
 
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ def describe(setup: Setup, folder: Path) -> dict[str, Any]:
     """Kind and parameters of a market; candles go into an npz file in the folder.
 
     Raises:
-        ValueError: a market without a twin in numpy.
+        ValueError: a market without a numpy implementation.
     """
     if isinstance(setup, Session):
         path = folder / "candles.npz"

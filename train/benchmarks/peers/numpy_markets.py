@@ -28,7 +28,7 @@ class Twin(Protocol):
         ...
 
     def observe(self, state: Any) -> np.ndarray:
-        """What is seen, (B, D)."""
+        """Observations, (B, D)."""
         ...
 
 
@@ -127,7 +127,7 @@ class OracleTwin:
         raise NotImplementedError
 
     def shocks(self, rng: np.random.Generator, episodes: int) -> tuple[np.ndarray, np.ndarray]:
-        """What chance decides in a bar, (B,) each."""
+        """Draws the random shocks of one bar, (B,) each."""
         raise NotImplementedError
 
     def advance(self, market: np.ndarray, shocks: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:

@@ -33,7 +33,7 @@ def count_work(racer: Any) -> dict[str, Any]:
 
 
 def cost(function: Any, *args: Any) -> dict[str, float]:
-    """What the compiler counts."""
+    """FLOPs and bytes accessed of a function, from XLA's cost analysis."""
     info: Any = jax.jit(function).lower(*args).compile().cost_analysis()
     return {"flops": float(info["flops"]), "bytes": float(info["bytes accessed"])}
 

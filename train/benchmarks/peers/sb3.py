@@ -1,4 +1,4 @@
-"""stable-baselines3 PPO and sb3-contrib RecurrentPPO on the numpy twins; this process has no jax."""
+"""stable-baselines3 PPO and sb3-contrib RecurrentPPO on the numpy markets; this process has no jax."""
 
 import math
 from collections.abc import Sequence
@@ -51,7 +51,7 @@ class TwinVecEnv(VecEnv):
         self.actions = actions
 
     def step_wait(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[dict[str, Any]]]:
-        """One bar of all; episodes that end begin anew, their last observation is told."""
+        """Steps all environments by one bar; episodes that end restart, their final observation goes into the info."""
         multiplier = as_multiplier(self.actions[:, 0], self.squashed)
         self.state, reward, terminated, ends = self.twin.step(self.rng, self.state, multiplier)
         self.age += 1

@@ -28,7 +28,7 @@ START = 300.0  # seconds that a process may take besides training
 
 @dataclass
 class Results:
-    """What has been measured, one JSON line each."""
+    """A file of measurements, one JSON line each."""
 
     path: Path
 
@@ -139,7 +139,7 @@ class Contest:
         self.take(replace(row, purpose="search", num_envs=count, learning_rate=rate, seed=100, limit=limit))
 
     def searched(self, row: Trial) -> Measured:
-        """What the search found for a row."""
+        """The search trials of a row, with their results."""
         return [(trial, x) for trial, x in self.measured if trial.purpose == "search" and trial.row == row.row]
 
     def best_of(self, row: Trial) -> Trial:

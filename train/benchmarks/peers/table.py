@@ -1,4 +1,4 @@
-"""What a comparison says: a line for each trial, tables at the end, and the plot."""
+"""Formats a comparison: a line for each trial, tables at the end, and the plot."""
 
 import statistics
 from typing import Any
@@ -42,7 +42,7 @@ def told_line(trial: Trial, result: dict[str, Any]) -> str:
 
 
 def outcome(trial: Trial, result: dict[str, Any]) -> str:
-    """What it measured."""
+    """Formats the result of a trial as text."""
     if trial.purpose == "speed":
         share = result.get("work_per_step")
         extra = f", {share['flops']:.3g} FLOP and {share['bytes']:.3g} bytes a step" if share else ""
@@ -156,7 +156,7 @@ def race_line(trial: Trial, results: list[dict[str, Any]]) -> str:
 
 
 def search_lines(trial: Trial, search: Measured) -> list[str]:
-    """What every combination of the search reached: seconds, or the best ratio in brackets."""
+    """Lists the combinations of the search, each with its seconds, or its best ratio in brackets."""
     info = [
         f"{setting(t)}: {x['seconds']:.2f} s" if x.get("seconds") else f"{setting(t)}: ({x.get('best_ratio', 0):.2f})"
         for t, x in search

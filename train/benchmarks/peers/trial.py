@@ -47,7 +47,7 @@ class Trial:
     goal: float  # share of the optimum at which a race ends
     device: str
     hyper: Values
-    twin: dict[str, Any]  # what the market is, for those without jax
+    twin: dict[str, Any]  # parameters of the market, for processes without jax
     data: tuple[str, ...] = ()
     num_seeds: int = 1  # trained side by side; ours alone
     clock: Literal["wall", "cpu"] = "wall"
@@ -63,7 +63,7 @@ class Trial:
 
     @property
     def row(self) -> tuple[str, str, str, str]:
-        """What the trial is a measurement of, whatever was searched and drawn."""
+        """The row of the table that the trial belongs to, whatever its searched values and seed."""
         return self.market, self.policy, self.contestant, self.values
 
     @property
@@ -81,6 +81,6 @@ class Trial:
 
 
 def read_trial(text: str) -> Trial:
-    """What `Trial.to_json` wrote."""
+    """Reads a trial that `Trial.to_json` wrote."""
     info = json.loads(text)
     return Trial(**info | {"hyper": Values(**info["hyper"]), "data": tuple(info["data"])})

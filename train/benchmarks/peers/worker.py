@@ -25,7 +25,7 @@ def enter(trial: Trial) -> Racer:
 
 
 def measure(trial: Trial) -> dict[str, Any]:
-    """What a trial was for."""
+    """Runs a trial and returns its measurements."""
     racer = enter(trial)
     now = CLOCKS[trial.clock]
     info = pace(racer, trial.limit, now) if trial.purpose == "speed" else race(racer, trial.limit, trial.goal, now)
