@@ -13,6 +13,8 @@ from serving import Desk, put
 from export.serving.inputs import MOST
 from himari_jax.candles import COLUMNS
 
+pytest_plugins = ["server_fixtures"]
+
 NUMBERS = st.floats(allow_nan=False, allow_infinity=False) | st.integers(-(2**70), 2**70) | st.sampled_from([0, 1e39])
 LEAVES = st.none() | st.booleans() | NUMBERS | st.text(max_size=8)
 ANYTHING = st.recursive(LEAVES, lambda x: st.lists(x, max_size=4) | st.dictionaries(st.text(max_size=8), x, max_size=4))
@@ -84,6 +86,11 @@ def test_10000_fuzzed_bodies_are_never_a_500_and_half_of_them_reach_the_features
     valid_body()
     assert len(statuses) >= 9_000
     assert 2 * statuses.count(200) >= 0.95 * len(statuses)
+
+
+@pytest.fixture(scope="module")
+def desk(bundles):
+    return Desk(bundles["mlp"])
 
 
 @pytest.fixture(scope="module")
