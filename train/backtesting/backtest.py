@@ -20,6 +20,7 @@ from train.backtesting.grid import EquityFile, Windows, cut_windows, grid_frame,
 from train.backtesting.multiple_testing import Evaluation, compare_all, print_many
 from train.config.backtest import BacktestConfig
 from train.config.serialize import to_json
+from train.data.base import describe_base, idle_shares
 from train.evaluation.summary import correlation_advice, summarize
 from train.evaluation.trials import note_trials
 from train.reporting.console import print_backtest
@@ -174,9 +175,19 @@ def finish(
         "windows": {"number": len(place.starts), "steps": place.steps},
         "many": many,
         "doubts": list(member.doubts),
+        "base": base_on(member),
         "timings": {"device": jax.devices()[0].device_kind, "seconds": seconds, "cells": len(rows)},
     }
     return dict(null_if_nan(result))
+
+
+def base_on(member: Member) -> dict[str, Any]:
+    """The base of a member, and where the multiplier does nothing."""
+    stage, market = member.stage, member.config.market
+    shares = idle_shares(
+        stage.market.base, {member.ground.name: stage.span}, stage.candles.symbols, market.max_position_pct
+    )
+    return describe_base(market, member.base, shares)
 
 
 def write_all(
@@ -208,7 +219,7 @@ def write_all(
         write_json(out / f"result{suffix}.json", result)
         entrant = j.member.entrant
         course = equity_frame(stage, 0, entrant.delay, played.agents[entrant.chosen], curves)
-        data = findings_of(stage.candles, j.member.ground.report)
+        data = findings_of(stage.candles, j.member.ground.report) | {"base": result["base"]}
         settings, source = settings_of(j.member, config), j.member.source
         training = read_metrics(source.folder) if isinstance(source, Agent) else []
         write_page(out / f"report{suffix}.html", result, settings, data, training, course, extra)

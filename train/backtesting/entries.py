@@ -1,5 +1,6 @@
 """Entrants and ground made ready: what backtest and compare have in common."""
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -7,12 +8,15 @@ from pathlib import Path
 
 import numpy as np
 
+from himari_jax.base_positions import Base
 from himari_jax.candles import Candles
 from himari_jax.errors import InputError
 from himari_jax.features import lookbacks
+from himari_jax.splits import from_row
 from train.config.backtest import EvaluationDataConfig, GridConfig
 from train.config.market import DataConfig, MarketConfig
 from train.config.ppo import Config
+from train.data.base import first_decision, sha256_of, where_known
 from train.data.evaluation_data import EvaluationData, check_fits, find_span, load_evaluation_data
 from train.data.market import market_of
 from train.evaluation.causality import (
@@ -29,7 +33,7 @@ from train.evaluation.result import AuditResult
 from train.simulation.baselines import every_bar
 from train.simulation.rules import Strategy, check_weights, load_strategy
 from train.simulation.simulator import Cell, Play, Simulator, build_simulator, play_orders, play_policies
-from train.simulation.trained import Agent, cuts_of, load_agent
+from train.simulation.trained import Agent, base_of, cuts_of, load_agent
 
 AUDITED_ROWS = {"run": 2, "strategy": 3}  # inside the span, at which the future changes for the whole way
 CLOSE_ROWS = 24  # spread over the span, and as many where a rule's weights change, with the bars around them
@@ -127,6 +131,7 @@ class Member:
     config: Config  # the run's; for a strategy, that of the first run
     ground: EvaluationData
     digest: str  # of its configuration, for the ledger
+    base: Base
     findings: tuple[AuditResult, ...]  # causality and null market
     blind: bool = False  # a rule that no audited candle could move
 
@@ -170,17 +175,39 @@ def enter(names: Sequence[str], wanted: EvaluationDataConfig, grid: GridConfig) 
     lead = agents[0].config if agents else Config(data=DataConfig())
     late = {source.config.market.delay + k for source in agents for k in (0, 1)}
     grid = replace(grid, delays=tuple(sorted({*grid.delays, *late}))) if len(sources) > 1 else grid
+    if wanted.base_positions and not any(agent.base_sha256 for agent in agents):
+        raise InputError(f"--base-positions {wanted.base_positions}: no run here was trained with own base positions")
     members = []
     for source in sources:
         config = source.config if isinstance(source, Agent) else lead
-        cuts = cuts_of(source if isinstance(source, Agent) else (agents[0] if agents else None))
-        ground = load_evaluation_data(wanted, config.data, config.source_options, cuts)
+        run = source if isinstance(source, Agent) else (agents[0] if agents else None)
+        ground = load_evaluation_data(wanted, config.data, config.source_options, cuts_of(run))
         if isinstance(source, Agent):
             check_fits(ground, source.symbols, source.stored["data"]["bar"], str(source.folder))
-            members.append(enter_agent(source, ground, grid))
+        base, ground = lay_base(run, config, ground, wanted, grid)
+        if isinstance(source, Agent):
+            members.append(enter_agent(source, ground, grid, base))
         else:
-            members.append(enter_strategy(source, ground, config, grid))
+            members.append(enter_strategy(source, ground, config, grid, base))
     return members
+
+
+def lay_base(
+    run: Agent | None, config: Config, ground: EvaluationData, wanted: EvaluationDataConfig, grid: GridConfig
+) -> tuple[Base, EvaluationData]:
+    """The base on a ground, and the ground without the decisions before it is known at every delay.
+
+    Raises:
+        InputError: the file of the base does not fit the candles, or no decision is left.
+    """
+    market, candles = config.market, ground.candles
+    if run is None:
+        return market.base_sizing, ground
+    assume_utc = ground.config.assume_utc or wanted.assume_utc
+    base = base_of(run, candles.symbols, assume_utc, wanted.base_positions)
+    first = first_decision(base, candles, market, max(delays_of(grid, market.delay)))
+    span = where_known({ground.name: ground.span}, base, first, ground.report)[ground.name]
+    return base, replace(ground, span=span)
 
 
 def ledger_root(members: Sequence[Member]) -> Path:
@@ -188,7 +215,7 @@ def ledger_root(members: Sequence[Member]) -> Path:
     return next((m.source.folder.absolute().parent for m in members if isinstance(m.source, Agent)), Path("runs"))
 
 
-def enter_agent(agent: Agent, ground: EvaluationData, grid: GridConfig) -> Member:
+def enter_agent(agent: Agent, ground: EvaluationData, grid: GridConfig, base: Base) -> Member:
     """A run's entrant; its way from candles to equity is audited.
 
     Raises:
@@ -197,35 +224,42 @@ def enter_agent(agent: Agent, ground: EvaluationData, grid: GridConfig) -> Membe
     market, candles = agent.config.market, ground.candles
     own = candles.fingerprint == agent.stored["data"]["fingerprint"]
     train = find_span("train", candles, ground.cuts, agent.config.data.split) if own else None
-    way = agent_way(agent, train)
-    rows = audit_rows(ground, train, AUDITED_ROWS["run"])
+    way = agent_way(agent, train, base)
+    known = None if train is None else from_row(train, first_decision(base, candles, market, market.delay))
+    rows = audit_rows(ground, known, AUDITED_ROWS["run"])
     leaks = audit_causality(ground.raws, ground.config, way, rows).leaks
     if own and fitted_elsewhere(way, candles):
         leaks |= {"the constants of its normalizer"}
     findings: tuple[AuditResult, ...] = (refuse_leaks(leaks, len(rows), str(agent.folder)),)
     null = null_market(candles)
     nothing = find_span("all", null, None, (0.6, 0.8))
-    stage = build_simulator(null, market, nothing, (market.delay,))
+    stage = build_simulator(null, market, nothing, (market.delay,))  # no file knows it: the base sizing of the flags
     lone = [Cell(0, market.delay, market.cost)]
     _, ((_, course),) = next(play_policies(stage, agent.policy, agent.variables, agent.chosen, lone, stage.num_rows))
     findings += (audit_null_market(course),)
-    stage = build_simulator(candles, market, ground.span, delays_of(grid, market.delay))
+    stage = build_simulator(candles, market, ground.span, delays_of(grid, market.delay), base=base)
     play = partial(play_policies, stage, agent.policy, agent.variables, agent.chosen)
     entrant = Entrant(agent.name, stage, play, tuple(agent.seeds), agent.chosen, market.cost, market.delay)
-    return Member(entrant, agent, agent.config, ground, agent.digest, findings)
+    return Member(entrant, agent, agent.config, ground, digest_of(agent, base), base, findings)
 
 
-def enter_strategy(strategy: Strategy, ground: EvaluationData, config: Config, grid: GridConfig) -> Member:
+def digest_of(agent: Agent, base: Base) -> str:
+    """The configuration of a run on a base: other base positions than those of training make another one."""
+    own = sha256_of(base)
+    return agent.digest if own == agent.base_sha256 else hashlib.sha256(f"{agent.digest} {own}".encode()).hexdigest()
+
+
+def enter_strategy(strategy: Strategy, ground: EvaluationData, config: Config, grid: GridConfig, base: Base) -> Member:
     """A strategy's entrant at the smallest delay that was asked for; a function is audited.
 
     Raises:
         InputError: its weights are no weights, change from call to call, or know the future.
     """
     market, candles, delay = config.market, ground.candles, min(grid.delays)
-    weights = strategy.weights(candles, market_of(candles, market))
+    weights = strategy.weights(candles, market_of(candles, market, base))
     rows = np.concatenate([np.arange(a, b) for a, b in ground.span])
     check_weights(weights, rows, candles, str(strategy.path))
-    stage = build_simulator(candles, market, ground.span, delays_of(grid, delay), {strategy.name: weights})
+    stage = build_simulator(candles, market, ground.span, delays_of(grid, delay), {strategy.name: weights}, base)
     check_weights(weights, np.unique(np.asarray(stage.tape.seen)), candles, str(strategy.path))
     play = partial(play_rule, stage, strategy.name)
     entrant = Entrant(strategy.name, stage, play, (None,), 0, market.cost, delay)
@@ -233,11 +267,11 @@ def enter_strategy(strategy: Strategy, ground: EvaluationData, config: Config, g
         findings = tuple(
             AuditResult(name, None, "not run: weights from a file") for name in ("causality", "null market")
         )
-        return Member(entrant, strategy, config, ground, strategy.digest, findings)
-    again = strategy.weights(candles, market_of(candles, market))
+        return Member(entrant, strategy, config, ground, strategy.digest, base, findings)
+    again = strategy.weights(candles, market_of(candles, market, base))
     if not np.array_equal(weights, again, equal_nan=True):
         raise InputError(f"{strategy.path}: weights() gives other weights when called again; fix its seed")
-    way = strategy_way(strategy, market, delay)
+    way = strategy_way(strategy, market, delay, base)
     far = audit_rows(ground, None, AUDITED_ROWS["strategy"])
     closer = close_rows(ground, weights, CLOSE_ROWS)
     wide = audit_causality(ground.raws, ground.config, way, far, ROUNDING)
@@ -246,4 +280,4 @@ def enter_strategy(strategy: Strategy, ground: EvaluationData, config: Config, g
     moving = bool(np.ptp(stage.rules[strategy.name][stage.rows], axis=0).any())
     findings = (finding, null_of(strategy, candles, market, delay))
     blind = moving and not (wide.reacted or close.reacted)
-    return Member(entrant, strategy, config, ground, strategy.digest, findings, blind)
+    return Member(entrant, strategy, config, ground, strategy.digest, base, findings, blind)

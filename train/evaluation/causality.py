@@ -12,6 +12,7 @@ import jax
 import numpy as np
 
 from envs.market import Market, build_market, delayed, to_device
+from himari_jax.base_positions import Base, first_known
 from himari_jax.candles import Candles, RawCandles
 from himari_jax.policies.policy import CLIP, Policy, fit_scaling
 from himari_jax.splits import Stretches, decision_rows
@@ -105,13 +106,14 @@ class AgentWay:
     market: MarketConfig
     train: Stretches | None  # training span, where the candles are those of the run
     rate: float
+    base: Base | None = None  # instead of the base sizing of `market`
     build: Callable[..., Market] = build_market
     fit: Callable[..., Any] = fit_scaling
 
     def __call__(self, candles: Candles, t: int) -> dict[str, Known]:
         """Everything that follows from the candles, played over the last decisions up to t."""
         config = self.market
-        market = self.build(candles, config.base_sizing, sizing_rules(config), config.fill, config.delay)
+        market = self.build(candles, self.base or config.base_sizing, sizing_rules(config), config.fill, config.delay)
         course, begin = self.play(market, candles, t)
         lead = np.zeros((begin, len(candles.symbols)))
         known: dict[str, Known] = {
@@ -130,7 +132,7 @@ class AgentWay:
     def play(self, market: Market, candles: Candles, t: int) -> tuple[AccountHistory, int]:
         """The policy over the decisions up to t in t's segment; its course and first row."""
         first = int(np.argmax(candles.segment == candles.segment[t]))
-        begin = max(first, t + 1 - TRAIL)
+        begin = max(first, t + 1 - TRAIL, first_known(market.base))
         tape = make_tape(to_device(market), ((begin, t + 1),))
         limits = Limits.of(self.market)
         lanes = make_lanes([0], [0], [self.rate])
@@ -140,18 +142,18 @@ class AgentWay:
         return next(courses(one, tape, np.zeros(1, int), np.asarray([self.rate]))), begin
 
 
-def agent_way(agent: Agent, train: Stretches | None) -> AgentWay:
+def agent_way(agent: Agent, train: Stretches | None, base: Base | None = None) -> AgentWay:
     """The way of a run's chosen seed."""
     variables = jax.tree.map(lambda x: x[agent.chosen], agent.variables)
     config = agent.config.market
-    return AgentWay(agent.policy, variables, config, train, config.cost)
+    return AgentWay(agent.policy, variables, config, train, config.cost, base)
 
 
-def strategy_way(strategy: Strategy, config: MarketConfig, delay: int) -> Derive:
+def strategy_way(strategy: Strategy, config: MarketConfig, delay: int, base: Base | None = None) -> Derive:
     """What a strategy wants, `delay` rows late."""
 
     def derive(candles: Candles, t: int) -> dict[str, Known]:
-        weights = strategy.weights(candles, market_of(candles, config))
+        weights = strategy.weights(candles, market_of(candles, config, base))
         return {"weights": (delayed(weights, candles, delay), 1)}
 
     return derive
@@ -162,7 +164,8 @@ def fitted_elsewhere(way: AgentWay, candles: Candles) -> bool:
     if way.train is None:
         return False
     config = way.market
-    market = build_market(candles, config.base_sizing, sizing_rules(config), config.fill, config.delay)
+    base = way.base or config.base_sizing
+    market = build_market(candles, base, sizing_rules(config), config.fill, config.delay)
     wanted = fit_scaling(market.features, market.corr, decision_rows(way.train))
     stored = way.variables["constants"]["normaliser"]
     scale = np.where(np.isfinite(wanted.limit), wanted.std, 1.0)

@@ -10,6 +10,7 @@ import numpy as np
 
 from envs.market import Market, build_market, to_device
 from himari_jax.account import Costs
+from himari_jax.base_positions import Base
 from himari_jax.baselines import Orders, Setting, Window
 from himari_jax.candles import Candles
 from himari_jax.plugins import BASELINES
@@ -80,6 +81,7 @@ def build_simulator(
     span: Stretches,
     delays: Sequence[int],
     rules: Mapping[str, np.ndarray] | None = None,
+    base: Base | None = None,
 ) -> Simulator:
     """Aligns the market once; delays are read off the same arrays.
 
@@ -89,12 +91,13 @@ def build_simulator(
         span: stretches of decision rows.
         delays: bars.
         rules: target weights of more strategies, (T, N) each.
+        base: instead of the base sizing of the flags; known at every row that a decision of the span sees.
     """
-    sizing = sizing_rules(config)
-    market = build_market(candles, config.base_sizing, sizing, config.fill)
+    sizing, base = sizing_rules(config), base or config.base_sizing
+    market = build_market(candles, base, sizing, config.fill)
     limits = Limits.of(config)
     tape = make_tape(to_device(market), span, candles, delays)
-    known = all_rules(Setting(candles, config.base_sizing, sizing)) | dict(rules or {})
+    known = all_rules(Setting(candles, base, sizing)) | dict(rules or {})
     return Simulator(candles, market, span, tape, tuple(delays), limits, known)
 
 
