@@ -26,11 +26,6 @@ def constant(candles: Candles, rules: SizingRules) -> np.ndarray:
     return np.full(candles.close.shape, constant_position(rules, candles.close.shape[1]))
 
 
-def constant_on_cap(candles: Candles, rules: SizingRules) -> np.ndarray:
-    """As constant was in 0.1.0, `min(max_position_pct / 2, max_gross / N)`: four assets stand on the gross cap."""
-    return np.full(candles.close.shape, constant_position_on_cap(rules, candles.close.shape[1]))
-
-
 def vol_target(candles: Candles, rules: SizingRules) -> np.ndarray:
     """20 % of annual volatility shared out evenly, `min(max_position_pct, .20 / (sigma sqrt(A)) / N)`.
 
@@ -68,3 +63,8 @@ def kelly(candles: Candles, rules: SizingRules) -> np.ndarray:
     variance = np.maximum(prior + square - total * mean, 1e-18) / 2 / (count / 2 - 1)
     fraction = rules.kelly_fraction * mean / (variance * (1 + 1 / count))
     return np.clip(fraction, 0.0, rules.max_position_pct)
+
+
+def constant_on_cap(candles: Candles, rules: SizingRules) -> np.ndarray:
+    """As constant was in 0.1.0, `min(max_position_pct / 2, max_gross / N)`: four assets stand on the gross cap."""
+    return np.full(candles.close.shape, constant_position_on_cap(rules, candles.close.shape[1]))
