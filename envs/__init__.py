@@ -3,7 +3,7 @@
 __all__ = ["make"]
 
 
-def __getattr__(name: str) -> object:
+def __getattr__(name: str):  # without a type, so that a type checker takes what it gives for anything
     """Imports `make` when it is asked for: `import envs` loads neither jax nor a reader of files."""
     if name == "make":
         from envs.factory import make

@@ -1,9 +1,11 @@
 """`envs.make`: from candles, or files of candles, to an environment with its parameters."""
 
 import inspect
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from difflib import get_close_matches
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +24,8 @@ from himari_jax.errors import InputError
 from himari_jax.features import lookbacks
 from himari_jax.ranges import check_ranges
 from himari_jax.sizing import SizingRules
-from himari_jax.sources.registry import SourceRequest, load_candles
+from himari_jax.sources.registry import load_candles
+from himari_jax.sources.request import SourceRequest
 from himari_jax.splits import Stretches, decision_rows, split_rows, stretches
 from himari_jax.times import parse_bar
 
@@ -68,7 +71,7 @@ def make(
         episode_steps: most bars of an episode.
         reward: a term of `envs.rewards` by name; a function `(outcome, params) -> ()` of `envs.rewards.StepOutcome`
             and `EnvParams`; or several, each with its weight.
-        base_sizing: constant, vol-target or kelly: the position that the action multiplies.
+        base_sizing: of the position that the action multiplies: constant, vol-target, kelly, or a plug-in's name.
         fill: next-open or same-close, the price of a trade.
         delay: bars by which what is seen of the market is late.
         bar: length of a bar of the files, such as 15m, 1h or 1d; None: as the data show.
@@ -80,7 +83,6 @@ def make(
 
     Raises:
         InputError: one line that says which argument, file or row is wrong, and what is allowed.
-        ValueError: no such base sizing.
     """
     check_settings({"episode_steps": episode_steps, "delay": delay}, params)
     terms, weights = reward_terms(reward)
@@ -119,11 +121,12 @@ def reward_terms(reward: Reward) -> tuple[tuple[str | Term, ...], tuple[float, .
     Raises:
         InputError: no term, or a weight that is not finite.
     """
-    weights = dict(reward) if isinstance(reward, Mapping) else {reward: 1.0}
-    require(bool(weights), "reward", reward, "at least one term")
-    for term, weight in weights.items():
-        require(bool(np.isfinite(weight)), f"reward {term}", weight, "a finite weight")
-    return tuple(weights), tuple(float(weight) for weight in weights.values())
+    if not isinstance(reward, Mapping):
+        return (reward,), (1.0,)
+    require(bool(reward), "reward", reward, "at least one term")
+    for term, weight in reward.items():
+        require(isinstance(weight, Real) and math.isfinite(weight), f"reward {term}", weight, "a finite weight")
+    return tuple(reward), tuple(float(weight) for weight in reward.values())
 
 
 def given_candles(candles: Candles, reading: Mapping[str, Any]) -> Candles:

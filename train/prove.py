@@ -6,118 +6,20 @@ import shlex
 import statistics
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
 
 from himari_jax.command import parse, require, run_command
 from himari_jax.errors import InputError
 from train.artifacts.files import write_text
 from train.artifacts.metrics_file import read_metrics
+from train.oracles.goals import ROWS, Block, Row
 from train.oracles.plot import write_plot
 
 PROG = "python -m train.prove"
-Block = dict[str, Any]
 
 
-class Goal(NamedTuple):
-    """What a row must reach, in words and as a rule on the medians over the seeds."""
-
-    words: str
-    holds: Callable[[Block], bool]
-
-
-class Row(NamedTuple):
-    """A market, how it is trained, and its goal."""
-
-    name: str
-    flags: str
-    steps: int  # of PPO
-    goal: Goal
-    pathwise: int | None = None  # steps of the pathwise gradient; None: not run
-    quick: int | None = None  # steps of PPO in the short version; None: not in it
-    seeds: int | None = None  # where it is not the command's number
-
-
-def at_least(share: float, words: str = "") -> Goal:
-    """A share of the optimum."""
-    return Goal(f">= {share}{words}", lambda block: block["ratio"] >= share)
-
-
-def three_assets(share: float) -> Goal:
-    """A share of the optimum, and every weight near the best one."""
-    return Goal(
-        f">= {share}, weights within .05", lambda block: block["ratio"] >= share and block["weight_error"] <= 0.05
-    )
-
-
-ROWS = (
-    Row("Merton", "--env merton", 4_000_000, at_least(0.97), 1_000_000, 2_000_000),
-    Row("three assets, gross 1", "--env three-assets --hidden-dim 64", 10_000_000, three_assets(0.95), 1_000_000),
-    Row(
-        "three assets, gross .5",
-        "--env three-assets --oracle.gross 0.5 --hidden-dim 64",
-        10_000_000,
-        three_assets(0.97),
-        1_000_000,
-    ),
-    Row(
-        "hidden drift, LSTM",
-        "--env hidden-drift --policy lstm --eval-interval 131",
-        3_000_000,
-        Goal(">= 0.97, and 0.90 within 0.3 M", lambda b: b["ratio"] >= 0.97 and (b["steps_to_90"] or 1e9) <= 300_000),
-        1_000_000,
-        330_000,
-    ),
-    Row(
-        "hidden drift, MLP",
-        "--env hidden-drift",
-        4_000_000,
-        Goal("0.11 to 0.134 (no better without memory)", lambda b: 0.11 <= b["ratio"] <= 0.134),
-        1_000_000,
-    ),
-    Row(
-        "hidden drift, 5 bp fee, LSTM",
-        "--env hidden-drift --oracle.fee-bps 5 --policy lstm",
-        5_000_000,
-        at_least(0.90),
-        1_000_000,
-    ),
-    Row(
-        "Garleanu-Pedersen",
-        "--env garleanu-pedersen",
-        8_000_000,
-        Goal(
-            ">= 0.97, trading rate within 10 %",
-            lambda b: b["ratio"] >= 0.97 and abs(b["trading_rate"] / b["optimal_trading_rate"] - 1) <= 0.1,
-        ),
-        2_000_000,
-        5_000_000,
-    ),
-    Row(
-        "no-trade band",
-        "--env no-trade-band --preset fees",
-        6_000_000,
-        Goal(
-            "regret <= 1e-6, turnover <= 1/5 of every bar's",
-            lambda b: b["regret"] <= 1e-6 and b["turnover"] <= b["every_bar_turnover"] / 5,
-        ),
-        2_000_000,
-    ),
-    Row("mean reversion", "--env mean-reversion", 4_000_000, at_least(0.98), 1_000_000, 2_000_000),
-    Row("leak", "--env leak", 2_000_000, at_least(0.97), 500_000, 1_000_000),
-    Row(
-        "nothing to find",
-        "--env nothing-to-find",
-        500_000,
-        Goal(
-            "EDGE in <= 5 % of 40 seeds, spread below the start's",
-            lambda b: b["edges"] <= 0.05 and b["multiplier_spread"] < b["first_spread"],
-        ),
-        seeds=40,
-    ),
-)
 QUICK_WORSE = 0.03  # what the short version may lack of a goal's share
 
 

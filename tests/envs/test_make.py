@@ -154,7 +154,7 @@ def test_a_reward_is_a_name_a_function_or_several_with_weights(history):
         ({"span": ((500, 500),)}, "stretches of at least one row"),
         ({"span": ()}, "stretches of at least one row"),
         ({"span": "train", "split": (0.8, 0.6)}, "split (0.8, 0.6)"),
-        ({"reward": "profit"}, "reward 'profit'"),
+        ({"reward": "profit"}, "--reward profit: allowed are log_return"),
         ({"reward": {}}, "at least one term"),
         ({"reward": {"turnover": float("inf")}}, "reward turnover inf: allowed is a finite weight"),
         ({"reward": lambda outcome, params: outcome.trade.held}, "reward float32 of shape (2,)"),

@@ -10,7 +10,8 @@ from datetime import UTC, datetime
 
 import numpy as np
 import pytest
-from faulty import COLUMNS, FATAL, HARMLESS, Case, Sheet, as_float, make_case, write
+from faulty import FATAL, HARMLESS, make_case
+from faulty_files import COLUMNS, Case, Sheet, as_float, write
 
 from himari_jax.candles import Candles, DataReport, RawCandles
 from himari_jax.checking import check_candles

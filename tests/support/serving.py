@@ -208,3 +208,16 @@ def http(path, body, **headers):
 
 
 ROOT = Path(__file__).parents[2]
+
+
+def put(path, value):
+    """Sets what lies at a path of a request."""
+
+    def change(request):
+        *way, last = path
+        place = request["instances"][0]
+        for step in way:
+            place = place[step]
+        place[last] = value
+
+    return change

@@ -80,7 +80,8 @@ def test_equity_parquet_has_the_agreed_columns(finished):
 
 
 def test_candles_and_weights_alone_reproduce_the_equity(finished):
-    from himari_jax.sources.registry import SourceRequest, synthetic
+    from himari_jax.sources import synthetic
+    from himari_jax.sources.request import SourceRequest
 
     raws = synthetic.load(SourceRequest(("SYN1", "SYN2"), options=Options(num_bars=3000)))
     frame = pl.read_parquet(finished / "equity.parquet")

@@ -95,7 +95,8 @@ def test_lost_checkpoints_are_exit_4_again_and_again(finished, tmp_path, capsys)
 
 
 def test_other_candles_are_refused_on_continuing(tmp_path, capsys):
-    from himari_jax.sources.registry import SourceRequest, synthetic
+    from himari_jax.sources import synthetic
+    from himari_jax.sources.request import SourceRequest
 
     def write(seed):
         raw = synthetic.load(SourceRequest(("SYN1",), options=Options(num_bars=3000, seed=seed)))[0]

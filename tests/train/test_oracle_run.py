@@ -9,6 +9,7 @@ from himari_jax.command import parse, run_command
 from train import backtest, prove
 from train.config.ppo import Config
 from train.learning.setup import first_state
+from train.oracles.goals import Goal, Row
 from train.oracles.null_verdict import account, null_verdict
 from train.oracles.scoring import OraclePath
 from train.oracles.task import OracleTask, build_setup
@@ -133,8 +134,8 @@ def test_an_account_without_costs_earns_weight_times_return():
 
 
 def test_prove_resumes_and_says_what_is_missed(tmp_path, capsys, monkeypatch):
-    impossible = prove.Goal("impossible", lambda block: block["ratio"] > 2)
-    row = prove.Row("Merton", f"--env merton {' '.join(TINY[:-4])}", 2048, impossible, quick=2048)
+    impossible = Goal("impossible", lambda block: block["ratio"] > 2)
+    row = Row("Merton", f"--env merton {' '.join(TINY[:-4])}", 2048, impossible, quick=2048)
     monkeypatch.setattr(prove, "ROWS", (row,))
     args = ["--quick", "--out", str(tmp_path), "--device", "cpu"]
     assert run_command(prove.main, args) == 1

@@ -1,1 +1,1 @@
-"""What a run writes and reads: folder, checkpoints, uploads."""
+"""Writes and reads the artifacts of a run: its folder, checkpoints, copies in a bucket."""

@@ -1,4 +1,4 @@
-"""Checkpoints: the whole state with its meta data, by Orbax; a wrong digest is never restored."""
+"""Saves and restores the whole state with its meta data, by Orbax; a wrong digest is never restored."""
 
 import contextlib
 import hashlib
@@ -20,13 +20,13 @@ SCHEMA = 1
 
 
 def to_host(state: Any) -> Any:
-    """Copies to numpy; keys as their data. A copy, because the device buffers are donated to the next chunk."""
+    """Copies a state to numpy, keys as their data; a copy, because the device buffers are donated to the next chunk."""
     plain = jax.tree.map(lambda x: jax.random.key_data(x) if is_key(x) else x, state)
     return jax.tree.map(lambda x: np.array(x, copy=True), jax.device_get(plain))
 
 
 def to_device(state: Any, like: Any) -> Any:
-    """The inverse of `to_host`, with the keys and types of `like`."""
+    """Copies a host state to the device, with the keys and types of `like`: the inverse of `to_host`."""
 
     def restore(leaf: np.ndarray, target: Any) -> jax.Array:
         return (
@@ -39,22 +39,22 @@ def to_device(state: Any, like: Any) -> Any:
 
 
 def leaves(state: Any) -> dict[str, np.ndarray]:
-    """Leaves of a host state by path."""
+    """Lists the leaves of a host state by path."""
     return {jax.tree_util.keystr(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(state)}
 
 
 def describe(leaf: np.ndarray) -> dict[str, Any]:
-    """Shape, type and SHA-256 of the bytes."""
+    """Measures a leaf: shape, type and SHA-256 of its bytes."""
     digest = hashlib.sha256(np.ascontiguousarray(leaf).tobytes()).hexdigest()
     return {"shape": list(leaf.shape), "dtype": str(leaf.dtype), "sha256": digest}
 
 
 def digest_of(meta: dict) -> str:
-    """SHA-256 of meta data, whatever the order of its keys."""
+    """Hashes meta data by SHA-256, whatever the order of its keys."""
     return hashlib.sha256(json.dumps(meta, sort_keys=True).encode()).hexdigest()
 
 
-def alone() -> ocp.options.MultiprocessingOptions:
+def first_process_alone() -> ocp.options.MultiprocessingOptions:
     """Tells Orbax that the first of several processes does everything, without waiting for the others."""
     if jax.process_count() == 1:
         return ocp.options.MultiprocessingOptions()
@@ -62,15 +62,15 @@ def alone() -> ocp.options.MultiprocessingOptions:
 
 
 class Manager(ocp.CheckpointManager):
-    """Orbax's, which among several processes would ask a service for preemptions that a course sees itself."""
+    """Orbax's manager without its preemption service: the trainer sees signals itself."""
 
     def reached_preemption(self, step: int) -> bool:
-        """Never."""
+        """Says no: the trainer stops by itself."""
         return False
 
 
 class Checkpoints:
-    """The checkpoints of a run folder; a step is the number of updates done.
+    """Keeps the checkpoints of a run folder; a step is the number of updates done.
 
     Args:
         folder: `checkpoints/` of the run.
@@ -82,15 +82,15 @@ class Checkpoints:
         self.open()
 
     def open(self) -> None:
-        """Makes Orbax look at the folder, anew where it did before."""
-        # Orbax tells of every save, warns of choices made here on purpose and prints the stack of what it raises.
+        """Makes Orbax read the folder, again where it did before."""
+        # Orbax logs every save, warns of choices made here on purpose and prints the stack of what it raises.
         logging.getLogger("absl").setLevel(logging.CRITICAL)
         options = ocp.CheckpointManagerOptions(
             max_to_keep=self.keep,
             cleanup_tmp_directories=True,
             create=jax.process_count() == 1,  # Orbax refuses both; the folder is made below
             enable_async_checkpointing=False,
-            multiprocessing_options=alone(),
+            multiprocessing_options=first_process_alone(),
         )
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -101,7 +101,7 @@ class Checkpoints:
             ) from error
 
     def steps(self) -> list[int]:
-        """Steps that were saved, oldest first."""
+        """Lists the steps that were saved, oldest first."""
         return sorted(self.manager.all_steps())
 
     def save(self, step: int, state: Any, meta: dict) -> None:
@@ -110,7 +110,7 @@ class Checkpoints:
         Raises:
             StorageError: it could not be written; older steps are intact.
         """
-        if step in self.steps():  # Orbax would return False, or raise, by its mood
+        if step in self.steps():  # Orbax either returns False or raises here, depending on the step
             raise StorageError(f"{self.folder}: checkpoint {step} exists already; is another process training here?")
         host = to_host(state)
         meta = {**meta, "schema": SCHEMA, "step": step, "leaves": {k: describe(v) for k, v in leaves(host).items()}}
@@ -129,11 +129,11 @@ class Checkpoints:
             raise StorageError(f"{self.folder}: checkpoint {step} was not written; is another process training here?")
 
     def meta(self, step: int) -> dict:
-        """The meta data of a step."""
+        """Reads the meta data of a step."""
         return self.manager.restore(step, args=ocp.args.Composite(meta=ocp.args.JsonRestore()))["meta"]
 
     def restore(self, like: Any, step: int | None = None) -> tuple[int, Any, dict]:
-        """The newest usable step (or a given one): step, state on the device, meta data.
+        """Restores the newest usable step, or a given one: step, state on the device, meta data.
 
         A step that cannot be read or whose digests are wrong moves to `quarantine/`, and the next older one is taken.
 
@@ -185,13 +185,17 @@ class Checkpoints:
 
 
 def host_shape(leaf: Any) -> np.ndarray:
-    """An empty array of the shape and type in which a leaf is stored."""
+    """Makes an empty array of the shape and type in which a leaf is stored."""
     shape = jax.eval_shape(jax.random.key_data, leaf) if is_key(leaf) else leaf
     return np.empty(shape.shape, shape.dtype)
 
 
 def compare(target: Any, described: dict[str, dict], where: str) -> None:
-    """Refuses a checkpoint whose leaves are not those of the program."""
+    """Refuses a checkpoint whose leaves are not those of the program.
+
+    Raises:
+        InputError: names the first that differs.
+    """
     wanted = {path: [list(leaf.shape), str(leaf.dtype)] for path, leaf in leaves(target).items()}
     stored = {path: [leaf["shape"], leaf["dtype"]] for path, leaf in described.items()}
     for path in sorted(wanted.keys() | stored.keys()):

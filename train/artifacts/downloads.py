@@ -1,4 +1,4 @@
-"""From a bucket to the mirror of a run: what is fetched, what counts, what is refused. Light: no jax."""
+"""Downloads a run from a bucket to its mirror on this machine. Light: no jax."""
 
 import contextlib
 import json
@@ -17,12 +17,12 @@ from train.artifacts.uploads import (
     OWNER,
     STEPS,
     Marker,
-    described,
-    lacking,
+    local_marker,
     local_steps,
-    made_marker,
     mirror_of,
+    missing_file,
     read_markers,
+    size_and_digest,
     steps_of,
 )
 from train.config.serialize import differences, from_json
@@ -33,7 +33,7 @@ PATIENCE = 60.0  # seconds for another process to fetch what is needed first
 
 
 def fetch(address: str, fresh: bool = False, reading: bool = False) -> Path:
-    """Brings the mirror up to what the bucket holds: the mirror.
+    """Brings the mirror of a run up to what the bucket holds, and returns its path.
 
     A mirror that got further than the bucket, because an upload failed, stays as it is.
 
@@ -73,7 +73,7 @@ def fetch(address: str, fresh: bool = False, reading: bool = False) -> Path:
 
 
 def await_config(mirror: Path) -> Path:
-    """A mirror that another process fetches or trains in, as soon as it is known what runs there."""
+    """Waits until config.json is in a mirror that another process fetches or trains in, and returns its path."""
     begun = time.monotonic()
     while not (mirror / "config.json").exists() and time.monotonic() - begun < PATIENCE:
         time.sleep(0.2)
@@ -81,11 +81,11 @@ def await_config(mirror: Path) -> Path:
 
 
 def fetch_run(remote: RemoteFolder, listed: Mapping[str, Entry], mirror: Path) -> None:
-    """Files first, checkpoints after them: one that is cut off is done again as a whole."""
+    """Fetches files first, checkpoints after them; where it breaks off, the next call begins again."""
     shutil.rmtree(mirror / SCRATCH, ignore_errors=True)
     markers, mine = read_markers(remote, listed), local_steps(mirror)
     sizes = {name: entry.size for name, entry in listed.items()}
-    faults = {step: lacking(marker, step, sizes) for step, marker in markers.items()}
+    faults = {step: missing_file(marker, step, sizes) for step, marker in markers.items()}
     faults |= {step: "its upload broke off" for step in steps_of(listed) - markers.keys()}
     usable = [step for step, fault in faults.items() if fault is None]
     if not usable and not mine and never_saved(listed, markers):
@@ -94,7 +94,7 @@ def fetch_run(remote: RemoteFolder, listed: Mapping[str, Entry], mirror: Path) -
     newer = max(usable, default=-1) > max(mine, default=-1)
     for name in listed:
         if is_file_of_run(name) and (newer or not (mirror / name).exists()):
-            take(remote, name, mirror / name, mirror / SCRATCH)
+            fetch_file(remote, name, mirror / name, mirror / SCRATCH)
     got = fetch_steps(remote, mirror, markers, faults)
     shutil.rmtree(mirror / SCRATCH, ignore_errors=True)
     if not got and not mine:
@@ -104,25 +104,25 @@ def fetch_run(remote: RemoteFolder, listed: Mapping[str, Entry], mirror: Path) -
 
 
 def is_file_of_run(name: str) -> bool:
-    """Whether an object is a file of the run folder, beside the checkpoints."""
+    """Says whether an object is a file of the run folder, beside the checkpoints."""
     return "/" not in name and not name.startswith(".") and name != OWNER
 
 
 def never_saved(listed: Mapping[str, Entry], markers: Mapping[int, Marker]) -> bool:
-    """Whether a run was cut off before its very first checkpoint, of a policy that had not learned, was complete."""
+    """Says whether a run broke off before its first checkpoint, of a policy that had not learned, was complete."""
     return not markers and steps_of(listed) <= {0} and "result.json" not in listed
 
 
 def fetch_steps(
     remote: RemoteFolder, mirror: Path, markers: Mapping[int, Marker], faults: dict[int, str | None]
 ) -> list[int]:
-    """Fetches the newest checkpoints that are whole and tells of those that are not: the steps."""
+    """Fetches the newest complete checkpoints, warns of the others, and returns the steps it got."""
     got: list[int] = []
     for step in sorted(faults, reverse=True):
         if len(got) == FETCHED:
             break
         fault = faults[step]
-        if fault is None and made_marker(mirror, step) != markers[step]:
+        if fault is None and local_marker(mirror, step) != markers[step]:
             fault = fetch_step(remote, mirror, step, markers[step])
         if fault is None:
             got.append(step)
@@ -132,13 +132,13 @@ def fetch_steps(
 
 
 def fetch_step(remote: RemoteFolder, mirror: Path, step: int, marker: Marker) -> str | None:
-    """Fetches a checkpoint, which gets its name when every digest is right; what is wrong, or None."""
+    """Fetches a checkpoint, which gets its name when every digest is right, and returns what is wrong, or None."""
     scratch = mirror / SCRATCH / str(step)
     for name, expected in marker.items():
         if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
             return f"{name!r} leads out of its folder"
         remote.download(f"{STEPS}/{step}/{name}", scratch / name)
-        if described((scratch / name).read_bytes()) != expected:
+        if size_and_digest((scratch / name).read_bytes()) != expected:
             return f"{name} has another SHA-256"
     place = mirror / STEPS / str(step)
     if place.exists():
@@ -149,17 +149,17 @@ def fetch_step(remote: RemoteFolder, mirror: Path, step: int, marker: Marker) ->
     return None
 
 
-def take(remote: RemoteFolder, name: str, path: Path, scratch: Path) -> None:
+def fetch_file(remote: RemoteFolder, name: str, path: Path, scratch: Path) -> None:
     """Fetches a file atomically."""
     remote.download(name, scratch / name)
     put_in_place(scratch / name, path)
 
 
 def refuse_another_run(remote: RemoteFolder, mirror: Path) -> None:
-    """Raises where the mirror holds a run of other flags or candles than the bucket.
+    """Refuses a mirror that holds a run of other flags or candles than the bucket.
 
     Raises:
-        InputError: then; nothing is changed on either side.
+        InputError: it does; nothing is changed on either side.
     """
     if not (mirror / "config.json").exists():
         return
@@ -181,10 +181,10 @@ def refuse_another_run(remote: RemoteFolder, mirror: Path) -> None:
 
 
 def refuse_mirror(folder: Path, address: str | None) -> None:
-    """Raises where a run of a bucket would go on in its mirror alone, and nothing would be uploaded.
+    """Refuses a mirror that is named as a run folder: nothing would be uploaded.
 
     Raises:
-        InputError: then.
+        InputError: it is one.
     """
     if address is None and folder.name.startswith("gs+") and (folder / "config.json").exists():
         home = stored_config(folder).run.address
@@ -193,7 +193,7 @@ def refuse_mirror(folder: Path, address: str | None) -> None:
 
 
 def local_run(name: str | Path) -> Path:
-    """A run folder that is there already: one of this machine as it is, one of a bucket fetched to its mirror.
+    """Finds a run folder that exists: one of this machine as it is, one of a bucket fetched to its mirror.
 
     Raises:
         InputError: no run is there.

@@ -1,4 +1,4 @@
-"""Files of a run. Written atomically: what stands under a name is whole, whenever the process or the machine stops."""
+"""Reads and writes files; writes are atomic: a name is of a whole file, whenever the process or the machine stops."""
 
 import contextlib
 import json
@@ -16,7 +16,7 @@ from himari_jax.errors import InputError, StorageError
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Gives a name beside `path` to write a file or a folder under; at the end it takes the place of `path`.
+    """Yields a path beside `path` to write a file or a folder at; when the block ends, that takes the place of `path`.
 
     Where the block raises, `path` is as it was and nothing is left beside it; what a killed process left goes first.
 
@@ -102,7 +102,7 @@ def write_frame(path: Path, frame: Any) -> None:
 
 
 def read_text(path: Path) -> str | None:
-    """The text of a file, UTF-8; None where there is no such file.
+    """Reads a text file, UTF-8; None where there is no such file.
 
     Raises:
         InputError: it is no text.
@@ -119,7 +119,7 @@ def read_text(path: Path) -> str | None:
 
 
 def null_if_nan(value: Any) -> Any:
-    """The same with nan and infinity as None, for JSON."""
+    """Copies a value with nan and infinity as None, for JSON."""
     if isinstance(value, dict):
         return {key: null_if_nan(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

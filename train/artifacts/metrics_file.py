@@ -11,7 +11,7 @@ NAME = "metrics.jsonl"
 
 
 def read_metrics(folder: Path) -> list[dict[str, Any]]:
-    """Lines of a run's metrics; none where there is no such file, without the last where a crash tore it.
+    """Reads the lines of a run's metrics: none where there is no such file, all but the last where a crash tore it.
 
     Raises:
         InputError: a line is damaged.
@@ -40,7 +40,7 @@ def cut_metrics(folder: Path, update: int) -> None:
 
 
 def starts_by(line: str, update: int) -> bool:
-    """Whether a line was written by an update up to `update`; a torn line was not."""
+    """Says whether a line was written by an update up to `update`; a torn line was not."""
     try:
         return json.loads(line)["update"] <= update
     except (ValueError, KeyError, TypeError):

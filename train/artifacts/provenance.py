@@ -1,4 +1,4 @@
-"""What made an artifact: versions, device, commit, data."""
+"""Records what made an artifact: versions, device, commit, data."""
 
 import importlib.metadata
 import subprocess
@@ -16,7 +16,7 @@ PACKAGES = ("jax", "flax", "optax", "gymnax", "orbax-checkpoint", "numpy", "pola
 
 
 def tools() -> dict[str, Any]:
-    """Versions, device and commit."""
+    """Reads versions, device and commit."""
     return {
         "himari_jax": __version__,
         "commit": commit(),
@@ -27,7 +27,7 @@ def tools() -> dict[str, Any]:
 
 
 def commit() -> str | None:
-    """The commit of the source tree, None outside one."""
+    """Reads the commit of the source tree; None outside one."""
     try:
         where = Path(__file__).parent
         found = subprocess.run(["git", "rev-parse", "HEAD"], cwd=where, capture_output=True, text=True, timeout=5)
@@ -37,7 +37,7 @@ def commit() -> str | None:
 
 
 def findings_of(candles: Candles, report: DataReport) -> dict[str, Any]:
-    """What `data_report.json` holds: the candles and what was found in them."""
+    """Describes the candles and what the checks found in them, for `data_report.json`."""
     return {
         "symbols": candles.symbols,
         "bar": bar_name(candles.bar_ms),

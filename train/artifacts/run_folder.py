@@ -1,4 +1,4 @@
-"""The run folder: claiming it, what it remembers, what it ends with. Light: no jax."""
+"""Claims and locks the folder of a run, and reads its config.json and result.json. Light: no jax."""
 
 import fcntl
 import json
@@ -14,14 +14,14 @@ from train.config.serialize import differences, from_json, to_json
 
 
 def default_folder(config: Config, symbols: tuple[str, ...]) -> Path:
-    """`runs/<UTC time>-<policy>-<symbols>`."""
+    """Names a new run folder: `runs/<UTC time>-<policy>-<symbols>`."""
     now = datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
     name = re.sub(r"[^A-Za-z0-9+_.-]", "_", "+".join(symbols))[:60]
     return Path("runs") / f"{now}-{config.policy.policy}-{name}"
 
 
 def stored_config(folder: Path) -> Config:
-    """The flags that a run was started with.
+    """Reads the flags that a run was started with.
 
     Raises:
         InputError: no run is there.
@@ -30,7 +30,7 @@ def stored_config(folder: Path) -> Config:
 
 
 def stored_json(folder: Path) -> dict[str, Any]:
-    """`config.json` of a run, with its `flags` and `data`.
+    """Reads `config.json` of a run, with its `flags` and `data`.
 
     Raises:
         InputError: no run is there, or the file is damaged.
@@ -49,7 +49,7 @@ def stored_json(folder: Path) -> dict[str, Any]:
 
 
 def newest_unfinished(root: Path) -> Path:
-    """The run folder under `root` that was started last and has no result.
+    """Finds the run folder under `root` that was started last and is not finished.
 
     Raises:
         InputError: there is none.
@@ -61,13 +61,13 @@ def newest_unfinished(root: Path) -> Path:
 
 
 def finished(folder: Path) -> bool:
-    """Whether a run has gone as far as its flags ask."""
+    """Says whether a run has gone as far as its flags ask."""
     result = read_result(folder)
     return result is not None and result["timings"]["updates"] >= stored_config(folder).total_updates
 
 
 def read_result(folder: Path) -> dict[str, Any] | None:
-    """`result.json` of a run; None where there is none, or none that can be read (it is made anew)."""
+    """Reads `result.json` of a run; None where there is none, or none that can be read (it is made anew)."""
     path = folder / "result.json"
     try:
         result = json.loads(path.read_text())
@@ -85,12 +85,12 @@ def read_result(folder: Path) -> dict[str, Any] | None:
 
 
 def has_checkpoints(folder: Path) -> bool:
-    """Whether a run was begun here and can be continued."""
+    """Says whether a run was begun here and can be continued."""
     return any(path.name.isdigit() for path in (folder / "checkpoints").glob("*"))
 
 
 def claim(folder: Path, config: Config, fingerprint: str, base_sha256: str | None = None) -> None:
-    """Makes the folder, or checks that the run inside may be continued with these flags and candles.
+    """Makes the folder of a run, or checks that the run inside may be continued with these flags and candles.
 
     Args:
         folder: of the run.
@@ -123,10 +123,10 @@ def claim(folder: Path, config: Config, fingerprint: str, base_sha256: str | Non
 
 
 def refuse_lost_checkpoints(folder: Path) -> None:
-    """Raises where a run got somewhere and its checkpoints are gone: it is never begun anew in silence.
+    """Refuses a folder whose run got somewhere and whose checkpoints are gone: it is never begun anew in silence.
 
     Raises:
-        CheckpointError: always then.
+        CheckpointError: it is one.
     """
     traces = [name for name in ("result.json", "quarantine") if (folder / name).exists()]
     if not (folder / "checkpoints").exists() and (folder / "metrics.jsonl").exists():
@@ -158,7 +158,11 @@ def lock(folder: Path) -> IO[str]:
 
 
 def refuse_differences(folder: Path, config: Config, fingerprint: str, base_sha256: str | None) -> None:
-    """Raises where a run would be continued with other flags, candles or base positions."""
+    """Refuses to continue a run with other flags, candles or base positions.
+
+    Raises:
+        InputError: names what differs.
+    """
     stored = stored_config(folder)
     if changed := differences(stored, config):
         raise InputError(
@@ -183,5 +187,5 @@ def refuse_differences(folder: Path, config: Config, fingerprint: str, base_sha2
 
 
 def describe(config: Config, made_by: dict[str, Any]) -> dict[str, Any]:
-    """What `config.json` holds: the flags as given and what made the run."""
+    """Puts `config.json` together: the flags as given and what made the run."""
     return {"flags": to_json(config), **made_by}

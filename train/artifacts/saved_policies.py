@@ -1,4 +1,4 @@
-"""What backtests and exports read of a run's checkpoints; nothing is moved, locked or written."""
+"""Reads the policies in a run's checkpoints, for backtests and exports; moves, locks and writes nothing."""
 
 import logging
 import re
@@ -17,7 +17,7 @@ ATTEMPTS = 4
 
 
 class Saved(NamedTuple):
-    """The policies of a run."""
+    """The policies of a run, as a checkpoint holds them."""
 
     step: int  # updates done
     variables: dict  # leaves (K, ...)
@@ -26,7 +26,7 @@ class Saved(NamedTuple):
 
 
 def read_saved(folder: Path, which: str = "best") -> Saved:
-    """The policies of a run, their digests checked.
+    """Reads the policies of a run and checks their digests.
 
     Args:
         folder: of the run.
@@ -47,7 +47,7 @@ def read_saved(folder: Path, which: str = "best") -> Saved:
 
 
 def read_once(folder: Path, which: str) -> Saved:
-    """`read_saved` without patience."""
+    """Reads what `read_saved` reads, without a second try."""
     place = folder / "checkpoints"
     steps = sorted(int(path.name) for path in place.glob("*") if path.name.isdigit())
     if not steps:
@@ -72,7 +72,11 @@ def read_once(folder: Path, which: str) -> Saved:
 
 
 def read_state(place: Path, step: int, part: str) -> dict[str, Any]:
-    """The state of a step as nested dictionaries; raises where meta data or variables of `part` are not as saved."""
+    """Reads the state of a step as nested dictionaries.
+
+    Raises:
+        ValueError: meta data or variables of `part` are not as they were saved; Orbax raises other kinds.
+    """
     level = logging.getLogger("absl").level
     logging.getLogger("absl").setLevel(logging.CRITICAL)  # Orbax warns of being told to read only
     try:
@@ -94,5 +98,5 @@ def read_state(place: Path, step: int, part: str) -> dict[str, Any]:
 
 
 def names(path: str) -> tuple[str, ...]:
-    """The keys of a leaf's path, whatever kind of container they belong to."""
+    """Splits a leaf's path into its keys, whatever kind of container they belong to."""
     return tuple(re.findall(r"\w+", path))

@@ -1,4 +1,4 @@
-"""A run folder in a bucket: what lies there, and the uploads that keep it in step with its mirror. Light: no jax.
+"""Keeps a run folder in a bucket in step with its mirror on this machine. Light: no jax.
 
 All work is done in the mirror, a run folder on this machine. The bucket holds the same files and, for each checkpoint,
 `complete/STEP.json`: its files with sizes and SHA-256, written last, so that an upload that broke off never counts.
@@ -29,7 +29,7 @@ Marker = dict[str, tuple[int, str]]  # size and SHA-256 of each file of a step
 
 
 def mirror_of(address: str) -> Path:
-    """`runs/gs+BUCKET+PREFIX`: where a run of a bucket is worked on, one place for each address."""
+    """Names the mirror of an address, the folder in which its run is worked on: `runs/gs+BUCKET+PREFIX`."""
     bucket, prefix = split_address(address)
     name = "+".join(["gs", bucket, *(quote(part, safe="") for part in prefix.split("/") if part)])
     if len(name) > LONGEST:
@@ -38,39 +38,39 @@ def mirror_of(address: str) -> Path:
 
 
 def local_steps(mirror: Path) -> list[int]:
-    """Checkpoints of a run folder, oldest first."""
+    """Lists the checkpoints of a run folder, oldest first."""
     return sorted(int(path.name) for path in (mirror / STEPS).glob("*") if path.name.isdigit())
 
 
 def step_files(mirror: Path, step: int) -> dict[str, Path]:
-    """Files of a checkpoint by name."""
+    """Lists the files of a checkpoint by name."""
     place = mirror / STEPS / str(step)
     return {p.relative_to(place).as_posix(): p for p in sorted(place.rglob("*")) if p.is_file()}
 
 
-def made_marker(mirror: Path, step: int) -> Marker:
-    """The marker of a checkpoint as it is in the mirror; empty where it is not there."""
-    return {name: described(path.read_bytes()) for name, path in step_files(mirror, step).items()}
+def local_marker(mirror: Path, step: int) -> Marker:
+    """Makes the marker of a checkpoint as it is in the mirror; empty where it is not there."""
+    return {name: size_and_digest(path.read_bytes()) for name, path in step_files(mirror, step).items()}
 
 
-def described(content: bytes) -> tuple[int, str]:
-    """Size and SHA-256."""
+def size_and_digest(content: bytes) -> tuple[int, str]:
+    """Measures size and SHA-256 of a file's content."""
     return len(content), hashlib.sha256(content).hexdigest()
 
 
 def md5(content: bytes) -> str:
-    """MD5 as a bucket tells it."""
+    """Hashes a content by MD5, written as a bucket writes it."""
     return base64.b64encode(hashlib.md5(content, usedforsecurity=False).digest()).decode()
 
 
 def run_files(mirror: Path) -> dict[str, bytes]:
-    """The files of a run folder beside its checkpoints, as they are now."""
+    """Reads the files of a run folder beside its checkpoints."""
     found = [path for path in sorted(mirror.iterdir()) if path.is_file()]
     return {p.name: p.read_bytes() for p in found if not p.name.startswith(".") and p.suffix != ".part"}
 
 
 def read_markers(remote: RemoteFolder, names: Any) -> dict[int, Marker]:
-    """The markers in a bucket by step; one that cannot be read names no file, and no checkpoint is like that."""
+    """Reads the markers in a bucket by step; one that cannot be read names no file, and no checkpoint is like that."""
     found: dict[int, Marker] = {}
     for name in names:
         folder, _, step = name.removesuffix(".json").partition("/")
@@ -84,7 +84,7 @@ def read_markers(remote: RemoteFolder, names: Any) -> dict[int, Marker]:
 
 
 def steps_of(names: Any) -> set[int]:
-    """Checkpoints of which a bucket holds any file."""
+    """Lists the checkpoints of which a bucket holds any file."""
     parts = [name.split("/") for name in names]
     return {int(p[1]) for p in parts if len(p) > 2 and p[0] == STEPS and p[1].isdigit()}
 
@@ -107,7 +107,7 @@ class Uploads:
         self.job: Future[None] | None = None
 
     def __enter__(self) -> "Uploads":
-        """Takes the run over: whoever owned it before ends at its next upload."""
+        """Takes the run over: the process that owned it ends at its next upload."""
         me = {"host": socket.gethostname(), "process": os.getpid(), "time": int(time.time())}
         self.generation = self.remote.write(OWNER, json.dumps(me).encode())
         listed = self.remote.list()
@@ -116,7 +116,7 @@ class Uploads:
         sizes = {name: entry.size for name, entry in listed.items()}
         here = local_steps(self.mirror)
         # What is not in the mirror and not older than it was found damaged, or is another machine's last word.
-        whole = {step for step, marker in markers.items() if lacking(marker, step, sizes) is None}
+        whole = {step for step, marker in markers.items() if missing_file(marker, step, sizes) is None}
         older = {step for step in whole if not here or step < here[0]}
         self.complete = older | {step for step in whole.intersection(here) if self.is_there(step, markers[step])}
         return self
@@ -136,13 +136,13 @@ class Uploads:
             self.pool.shutdown()
 
     def is_there(self, step: int, marker: Marker) -> bool:
-        """Whether the bucket holds a checkpoint of the mirror byte for byte."""
+        """Says whether the bucket holds a checkpoint of the mirror byte for byte."""
         files = step_files(self.mirror, step).items()
         same = all(self.known.get(f"{STEPS}/{step}/{name}") == md5(path.read_bytes()) for name, path in files)
-        return same and marker == made_marker(self.mirror, step)
+        return same and marker == local_marker(self.mirror, step)
 
     def wait(self) -> None:
-        """Until no upload reads the mirror; whether it failed is told by the next `push` or `finish`."""
+        """Waits until no upload reads the mirror; the next `push` or `finish` raises if it failed."""
         if self.job is not None:
             wait([self.job])
 
@@ -163,7 +163,7 @@ class Uploads:
             job.result()
 
     def send(self, files: dict[str, bytes], steps: list[int]) -> None:
-        """Headers and logs, checkpoints, results, in this order; then old checkpoints go."""
+        """Uploads headers and logs, checkpoints, results, in this order, then removes old checkpoints."""
         changed = {name: content for name, content in files.items() if self.known.get(name) != md5(content)}
         missing = [step for step in steps if step not in self.complete]
         try:
@@ -190,7 +190,7 @@ class Uploads:
         for name, path in step_files(self.mirror, step).items():
             content = path.read_bytes()
             self.write(f"{STEPS}/{step}/{name}", content)
-            marker[name] = described(content)
+            marker[name] = size_and_digest(content)
         self.check_owner()
         self.write(f"{MARKERS}/{step}.json", json.dumps({"step": step, "files": marker}).encode())
         self.complete.add(step)
@@ -218,10 +218,10 @@ class Uploads:
         self.known[name] = md5(content)
 
     def check_owner(self) -> None:
-        """Raises where another process started on this run later.
+        """Refuses to write where another process started on this run later.
 
         Raises:
-            InputError: then; nothing is written any more.
+            InputError: one did; nothing is written any more.
         """
         if self.remote.generation(OWNER) != self.generation:
             raise InputError(
@@ -231,7 +231,7 @@ class Uploads:
 
 
 class NoUploads:
-    """What a run folder of this machine needs instead: nothing."""
+    """Takes the place of `Uploads` for a run folder of this machine: does nothing."""
 
     def __enter__(self) -> "NoUploads":
         return self
@@ -250,12 +250,12 @@ class NoUploads:
 
 
 def uploads(address: str | None, folder: Path, keep: int) -> Uploads | NoUploads:
-    """What a run does at its saves."""
+    """Chooses the uploads of a run: none without an address."""
     return NoUploads() if address is None else Uploads(address, folder, keep)
 
 
 def finish_upload(address: str | None, folder: Path, keep: int) -> None:
-    """The end of an upload that broke off; a bucket that has everything is only looked at, its owner stays."""
+    """Finishes an upload that broke off; a bucket that has everything is only read, its owner stays."""
     if address is None:
         return
     listed = RemoteFolder(address).list()
@@ -268,8 +268,8 @@ def finish_upload(address: str | None, folder: Path, keep: int) -> None:
         pass
 
 
-def lacking(marker: Marker, step: int, sizes: dict[str, int]) -> str | None:
-    """The first file of a checkpoint that is not there as its marker says; None where all are."""
+def missing_file(marker: Marker, step: int, sizes: dict[str, int]) -> str | None:
+    """Finds the first file of a checkpoint that is not in the bucket as its marker says; None where all are."""
     if not marker:
         return "its list of files cannot be read"
     for name, (size, _) in marker.items():

@@ -20,7 +20,7 @@ WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: "
 
 
 def read_config_file(path: Path) -> dict[str, Any]:
-    """Groups of flags by name, such as `Config` takes them; what the file does not say keeps its default.
+    """Fields of `Config` that the file has; what it does not say keeps its default.
 
     Of a run's config.json, what concerned that one start is left out: its folder, its processes, --fresh, --debug.
 

@@ -1,4 +1,4 @@
-"""The proof as a drawing: share of the optimum over steps, one small panel for each market; prove.svg."""
+"""Draws prove.svg: the share of the optimum over steps, a small panel for each market."""
 
 import statistics
 from collections.abc import Sequence
@@ -42,7 +42,7 @@ def write_plot(blocks: Sequence[dict[str, Any]], path: Path) -> None:
 
 
 def panel(name: str, blocks: Sequence[dict[str, Any]], x0: float, y0: float) -> str:
-    """One market."""
+    """Draws the panel of one market."""
     most = max(block["steps"] for block in blocks)
     inner_width, inner_height = WIDTH - LEFT - RIGHT, HEIGHT - TOP - BOTTOM
 

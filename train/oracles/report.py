@@ -1,4 +1,4 @@
-"""The report of a run on a market with a known optimum: the learned policy beside the best one."""
+"""Writes the report of a run on a market with a known optimum: the learned policy beside the best one."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,13 +21,13 @@ from train.reporting.report import made_by
 DIAGONAL = 2  # points of a straight line
 
 
-def write_oracle_report(folder: Path, env: Oracle, course: OraclePath) -> None:
+def write_oracle_report(folder: Path, env: Oracle, path: OraclePath) -> None:
     """Writes `report.html` beside a `result.json` with `oracle` in it.
 
     Args:
         folder: of the run.
         env: the market.
-        course: the policy that is shown, on one path.
+        path: the policy that is shown, on one path.
 
     Raises:
         InputError: a file of the run is damaged.
@@ -36,7 +36,7 @@ def write_oracle_report(folder: Path, env: Oracle, course: OraclePath) -> None:
     result = json.loads((folder / "result.json").read_text())
     config, metrics = stored_json(folder), read_metrics(folder)
     sections = [
-        ("Learned and best", figures(policy_figures(result, env, course), "pair")),
+        ("Learned and best", figures(policy_figures(result, env, path), "pair")),
         ("Seeds", seeds(result)),
         ("Training", figures(training(result, metrics), "grid")),
         ("Settings", pairs(result["parameters"]) + pairs(config["flags"]["ppo"]) + pairs(result["timings"])),
@@ -46,13 +46,13 @@ def write_oracle_report(folder: Path, env: Oracle, course: OraclePath) -> None:
 
 
 def headline(result: Mapping[str, Any]) -> str:
-    """How near it came."""
+    """Words how near the policy came to the optimum."""
     block = result["oracle"]
     return f"regret {block['regret']:.1e}" if block["ratio"] is None else f"{block['ratio']:.1%} of the optimum"
 
 
 def top(result: Mapping[str, Any]) -> str:
-    """The market and the outcome, in words."""
+    """Writes the market and the outcome as HTML."""
     block = result["oracle"]
     what = f"{result['env']}, policy {result['policy']}, last iterate, seed {result['shown_seed']}"
     reason = (
@@ -67,34 +67,34 @@ def top(result: Mapping[str, Any]) -> str:
     )
 
 
-def policy_figures(result: Mapping[str, Any], env: Oracle, course: OraclePath) -> Iterator[Figure | None]:
-    """Weights over time, and over what is seen or against the best ones."""
-    bars = np.arange(len(course.weights), dtype=np.float64)
+def policy_figures(result: Mapping[str, Any], env: Oracle, path: OraclePath) -> Iterator[Figure | None]:
+    """Draws weights over time, and over what is seen or against the best ones."""
+    bars = np.arange(len(path.weights), dtype=np.float64)
     lines = []
-    for n in range(course.weights.shape[1]):
-        of = f" {n + 1}" if course.weights.shape[1] > 1 else ""
+    for n in range(path.weights.shape[1]):
+        of = f" {n + 1}" if path.weights.shape[1] > 1 else ""
         color = SERIES[n % len(SERIES)]
-        lines.append(bar_line(f"best{of}", bars, course.best[:, n], color, dash="dot", width=1.6))
-        lines.append(bar_line(f"learned{of}", bars, course.weights[:, n], color, width=2.2))
+        lines.append(bar_line(f"best{of}", bars, path.best[:, n], color, dash="dot", width=1.6))
+        lines.append(bar_line(f"learned{of}", bars, path.weights[:, n], color, width=2.2))
     layout = {"xaxis": axis("bar", type="linear"), "yaxis": axis("weight"), "legend": IN_ORDER}
     label = f"Weights of the learned and of the best policy over {len(bars)} bars of one path."
-    yield Figure("One path", label, lines, layout, "The best policy on its own course, on the same path.", height=360)
-    yield over_what_is_seen(env, course) if env.plot_axis else None
-    if np.ptp(course.instead) > 0:
-        yield against_the_best(course)
+    yield Figure("One path", label, lines, layout, "Each from its own earlier weights, on the same prices.", height=360)
+    yield over_what_is_seen(env, path) if env.plot_axis else None
+    if np.ptp(path.instead) > 0:
+        yield against_the_best(path)
 
 
 def bar_line(name: str, bars: np.ndarray, values: np.ndarray, color: str, **more: Any) -> dict[str, Any]:
-    """A curve over bars."""
+    """Describes a curve over bars."""
     return {**line(name, bars, values, color, **more), "hovertemplate": "%{y:.4g} at bar %{x:d}"}
 
 
-def over_what_is_seen(env: Oracle, course: OraclePath) -> Figure:
-    """Weights over the first number of the observation."""
-    seen = course.seen[:, 0]
+def over_what_is_seen(env: Oracle, path: OraclePath) -> Figure:
+    """Draws weights over the first number of the observation."""
+    seen = path.seen[:, 0]
     marks = [
-        dots("best in its place", seen, course.instead[:, 0], "--b3"),
-        dots("learned", seen, course.weights[:, 0], "--agent"),
+        dots("best in its place", seen, path.instead[:, 0], "--b3"),
+        dots("learned", seen, path.weights[:, 0], "--agent"),
     ]
     layout = {
         "xaxis": axis(env.plot_axis, type="linear"),
@@ -105,9 +105,9 @@ def over_what_is_seen(env: Oracle, course: OraclePath) -> Figure:
     return Figure("Over what is seen", label, marks, layout, "", height=360)
 
 
-def against_the_best(course: OraclePath) -> Figure:
-    """Learned weights against those that the best policy would take there; on the diagonal they agree."""
-    best, learned = course.instead[:, 0], course.weights[:, 0]
+def against_the_best(path: OraclePath) -> Figure:
+    """Draws learned weights against those that the best policy would take there; on the diagonal they agree."""
+    best, learned = path.instead[:, 0], path.weights[:, 0]
     ends = np.linspace(min(best.min(), learned.min()), max(best.max(), learned.max()), DIAGONAL)
     marks = [
         {**bar_line("equal", ends, ends, "--b0", dash="dash"), "hoverinfo": "skip"},
@@ -125,7 +125,7 @@ def against_the_best(course: OraclePath) -> Figure:
 
 
 def dots(name: str, x: np.ndarray, y: np.ndarray, color: str) -> dict[str, Any]:
-    """Points."""
+    """Describes points."""
     return {
         "type": "scatter",
         "mode": "markers",
@@ -138,7 +138,7 @@ def dots(name: str, x: np.ndarray, y: np.ndarray, color: str) -> dict[str, Any]:
 
 
 def training(result: Mapping[str, Any], metrics: Sequence[Mapping[str, Any]]) -> Iterator[Figure | None]:
-    """The score over steps, and what PPO measured."""
+    """Draws the score over steps, and what PPO measured."""
     by_seed = [line.get("ratio_by_seed") or [] for line in metrics]
     steps = [line.get("steps") for line in metrics]
     found = {
@@ -154,7 +154,7 @@ def training(result: Mapping[str, Any], metrics: Sequence[Mapping[str, Any]]) ->
 
 
 def seeds(result: Mapping[str, Any]) -> str:
-    """A row for each seed."""
+    """Writes a table with a row for each seed."""
     heads = ["", "value", "standard error", "share of the optimum", "regret", "turnover", "mean weights"]
     rows = [
         row(

@@ -1,1 +1,1 @@
-"""Tables of the console and the HTML report."""
+"""Shows results: tables on the console, and a report of one HTML file."""

@@ -1,6 +1,5 @@
-"""What a run prints at its end."""
+"""Prints results as tables on the console."""
 
-import math
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -10,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from himari_jax.metric_table import METRICS
+from himari_jax.metrics import zero_if_nan
 from train.config.ppo import Config
 
 INTERVAL = "sharpe_interval"
@@ -22,20 +22,20 @@ WIDTH = 118  # of tables where the output is not a terminal
 
 
 def print_result(result: dict[str, Any], config: Config, folder: Path) -> None:
-    """The table, the verdict and what to do next."""
+    """Prints the result of a run: the table, the verdict, what to do next."""
     out = console()
     out.print()
     # A narrow terminal gets two tables: a number cut in half is no number.
     parts = (COLUMNS,) if out.width >= WIDTH else (COLUMNS[:5], COLUMNS[5:])
     for part in parts:
         out.print(table(result, part))
-    for line in summary(result, config):
+    for line in run_lines(result, config):
         out.print(line, soft_wrap=True, style="bold" if line.startswith(result["verdict"]["word"]) else None)
     out.print(f"next: open {folder}/report.html; numbers in result.json and equity.parquet", soft_wrap=True)
 
 
 def table(result: dict[str, Any], columns: tuple[str, ...]) -> Table:
-    """The agent and the baselines, a row each, with some of the columns."""
+    """Makes a table of the agent and the baselines, a row each, with some of the columns."""
     name = result.get("span", "test")
     span = result["spans"][name]
     kind = "SYNTHETIC " if result["synthetic"] else ""
@@ -53,32 +53,32 @@ def table(result: dict[str, Any], columns: tuple[str, ...]) -> Table:
 
 
 def cells(block: dict[str, Any]) -> list[str]:
-    """The numbers of a row as text."""
+    """Formats the metrics of a block as the cells of a row."""
     low, high = block[INTERVAL]
     interval = "-" if low is None else f"{low:.2f} to {high:.2f}"
     return [interval if n == INTERVAL else number(block[n], f"{{:{METRICS[n].form}}}") for n in SHOWN]
 
 
 def number(value: float | None, form: str) -> str:
-    """A number as text, a dash where it is undefined."""
+    """Formats a number; a dash where it is undefined."""
     return "-" if value is None else form.format(value)
 
 
-def summary(result: dict[str, Any], config: Config) -> list[str]:
-    """The lines under the table of a run."""
+def run_lines(result: dict[str, Any], config: Config) -> list[str]:
+    """Writes the lines under the table of a run."""
     timing = result["timings"]
     speed = timing["steps_per_second"]
     pace = f" ({speed:,.0f} steps/s)" if speed else ""
     return [
-        *judgment(result, config.market.initial_capital),
+        *verdict_lines(result, config.market.initial_capital),
         f"trained {timing['steps']:,} steps in {timing['train_seconds']:.1f} s{pace} on {timing['device']}; "
         f"compiling {timing['compile_seconds']:.1f} s, data {timing['data_seconds']:.1f} s; "
         f"peak memory {timing['peak_memory_mb']:,.0f} MB",
     ]
 
 
-def judgment(result: dict[str, Any], capital: float) -> list[str]:
-    """What the numbers mean, and the verdict."""
+def verdict_lines(result: dict[str, Any], capital: float) -> list[str]:
+    """Writes the lines that say what the numbers mean, and the verdict."""
     difference = result["agent"]["sharpe_difference"]
     low, high = (number(x, "{:+.2f}") for x in difference["interval"])
     lines = [
@@ -103,7 +103,7 @@ def judgment(result: dict[str, Any], capital: float) -> list[str]:
 
 
 def print_backtest(result: dict[str, Any], rows: Sequence[dict[str, Any]], capital: float) -> None:
-    """Table, sensitivity to cost and delay, audits and verdict of one policy.
+    """Prints table, sensitivity to cost and delay, audits and verdict of one policy.
 
     Args:
         result: as result.json.
@@ -122,12 +122,12 @@ def print_backtest(result: dict[str, Any], rows: Sequence[dict[str, Any]], capit
     for audit in result["audits"]:
         mark = {True: "passed", False: "FAILED", None: "info"}[audit["passed"]]
         out.print(f"audit {audit['name']}: {mark}: {audit['detail']}", soft_wrap=True)
-    for line in judgment(result, capital):
+    for line in verdict_lines(result, capital):
         out.print(line, soft_wrap=True, style="bold" if line.startswith(result["verdict"]["word"]) else None)
 
 
 def sensitivity(result: dict[str, Any], rows: Sequence[dict[str, Any]]) -> Table:
-    """Sharpe at every cost and delay, minus that of the best baseline where it has rows."""
+    """Makes a table of the Sharpe ratio by cost and delay, minus that of the best baseline where it has rows."""
     best = result["agent"]["sharpe_difference"]["baseline"]
     found = by_cell(r for r in rows if r["policy"] == result["name"] and r["seed"] in (None, result["chosen_seed"]))
     beside = by_cell(r for r in rows if r["policy"] == best and r["seed"] is None)
@@ -153,15 +153,10 @@ def by_cell(rows: Iterable[dict[str, Any]]) -> dict[tuple[float, int], float]:
     """Sharpe ratio by cost and delay, mean of the windows."""
     found: dict[tuple[float, int], list[float]] = {}
     for row in rows:
-        found.setdefault((row["cost"], row["delay"]), []).append(zero(row["sharpe"]))
+        found.setdefault((row["cost"], row["delay"]), []).append(zero_if_nan(row["sharpe"]))
     return {cell: sum(sharpes) / len(sharpes) for cell, sharpes in found.items()}
 
 
-def zero(value: float) -> float:
-    """A Sharpe ratio without deviation counts as 0."""
-    return 0.0 if math.isnan(value) else value
-
-
 def console() -> Console:
-    """Standard output; wide enough for tables where it is no terminal."""
+    """Opens standard output, wide enough for tables where it is no terminal."""
     return Console(width=None if sys.stdout.isatty() else WIDTH, highlight=False, markup=False)

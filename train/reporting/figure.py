@@ -1,4 +1,4 @@
-"""Figures of plotly in one style."""
+"""Describes figures to plotly, in one style."""
 
 import base64
 import json
@@ -31,7 +31,7 @@ class Figure(NamedTuple):
 
 
 def thin(values: np.ndarray, most: int = MOST_POINTS) -> np.ndarray:
-    """Rows of at most `most` points that keep the ends and the lowest and highest of every stretch; nan is no extreme.
+    """Picks at most `most` rows of a curve: the ends, and the lowest and highest of every stretch; nan is no extreme.
 
     Args:
         values: a curve, (L,).
@@ -48,12 +48,12 @@ def thin(values: np.ndarray, most: int = MOST_POINTS) -> np.ndarray:
 
 
 def packed(values: np.ndarray, kind: str = "f4") -> dict[str, str]:
-    """Numbers as plotly's typed array: a third of the size of text."""
+    """Encodes numbers as plotly's typed array, a third of the size of text."""
     return {"dtype": kind, "bdata": base64.b64encode(np.ascontiguousarray(values, "<" + kind).tobytes()).decode()}
 
 
 def line(name: str, time: np.ndarray, values: np.ndarray, color: str, **more: Any) -> dict[str, Any]:
-    """A curve over time, thinned.
+    """Describes a curve over time, thinned.
 
     Args:
         name: in the legend.
@@ -70,7 +70,7 @@ def line(name: str, time: np.ndarray, values: np.ndarray, color: str, **more: An
 
 
 def style(name: str, index: int = 0) -> dict[str, Any]:
-    """Color and stroke of the agent or a baseline, the same in every plot."""
+    """Looks up color and stroke of the agent or a baseline, the same in every plot."""
     if name == "agent":
         return {"color": "--agent", "width": 2.6}
     place = BASELINES.names.index(name) if name in BASELINES.names else 1 + index
@@ -79,24 +79,24 @@ def style(name: str, index: int = 0) -> dict[str, Any]:
 
 
 def axis(title: str, **more: Any) -> dict[str, Any]:
-    """An axis with its title."""
+    """Describes an axis with its title."""
     return {"title": {"text": escape(title)}, **more}
 
 
 def thinned(rows: int) -> str:
-    """What a caption says of curves that are not drawn point by point."""
+    """Words a caption about curves that are not drawn point by point; empty where they are."""
     text = f" {rows:,} bars, drawn with at most {MOST_POINTS:,} points a curve; lows and highs are kept."
     return text if rows > MOST_POINTS else ""
 
 
 def figures(found: Iterable[Figure | None], kind: str = "wide") -> str:
-    """Plots that the page's script draws; those without input are left out."""
+    """Writes plots as HTML that the page's script draws; those without input are left out."""
     drawn = "".join(figure_html(figure) for figure in found if figure)
     return f'<div class="{kind}">{drawn}</div>' if drawn else ""
 
 
 def figure_html(figure: Figure) -> str:
-    """One plot: heading, description, canvas, caption and switch."""
+    """Writes one plot as HTML: heading, description, canvas, caption and switch."""
     spec = json.dumps({"data": figure.traces, "layout": figure.layout}, allow_nan=False, separators=(",", ":"))
     switch = '<label class="switch"><input type="checkbox"> log scale</label>' if figure.switch else ""
     caption = f"<figcaption>{escape(figure.caption)}</figcaption>" if figure.caption else ""

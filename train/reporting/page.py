@@ -1,4 +1,4 @@
-"""The page of a report, put together from assets/, and the parts of it that are no plots."""
+"""Puts the page of a report together from assets/, and writes the parts of it that are no plots."""
 
 from collections.abc import Iterable, Mapping
 from html import escape
@@ -37,7 +37,7 @@ def asset(name: str) -> str:
 
 
 def table(heads: Iterable[str], rows: Iterable[str], note: str = "", kind: str = "") -> str:
-    """A table that scrolls sideways where it is too wide."""
+    """Writes a table that scrolls sideways where it is too wide."""
     head = "".join(f'<th scope="col">{escape(text)}</th>' if text else "<td></td>" for text in heads)
     below = f'<p class="note">{escape(note)}</p>' if note else ""
     body = f"<thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody>"
@@ -46,20 +46,20 @@ def table(heads: Iterable[str], rows: Iterable[str], note: str = "", kind: str =
 
 
 def row(name: Any, *cells: Any, text: bool = False) -> str:
-    """A row of a table: its head and its cells."""
+    """Writes a row of a table: its head and its cells."""
     kind = ' class="text"' if text else ""
     rest = "".join(f"<td{kind}>{escape(str(value))}</td>" for value in cells)
     return f'<tr><th scope="row">{escape(str(name))}</th>{rest}</tr>'
 
 
 def pairs(values: Mapping[str, Any]) -> str:
-    """Names and values."""
+    """Writes names and values as a list."""
     items = "".join(f"<div><dt>{escape(str(k))}</dt><dd>{escape(plain(v))}</dd></div>" for k, v in values.items())
     return f"<dl>{items}</dl>" if items else ""
 
 
 def plain(value: Any) -> str:
-    """A setting as text."""
+    """Formats a setting."""
     if isinstance(value, float):
         return f"{value:.8g}"
     if isinstance(value, list):
@@ -68,7 +68,7 @@ def plain(value: Any) -> str:
 
 
 def number(value: Any, form: str) -> str:
-    """A number or an interval as text, a dash where it is undefined."""
+    """Formats a number or an interval; a dash where it is undefined."""
     if isinstance(value, list):
         return "–" if None in value else " to ".join(number(x, form) for x in value)
     return "–" if value is None else format(value, form)

@@ -1,4 +1,4 @@
-"""Figures of returns, evidence and training, as plotly descriptions: thinned, escaped, colors left to the page."""
+"""Describes figures of returns, evidence and training to plotly: thinned, escaped, colors left to the page."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -33,23 +33,23 @@ PANELS = {
 
 
 def curves(frame: pl.DataFrame) -> dict[str, np.ndarray]:
-    """Equity of the agent and of each baseline by name, the agent last so that it is drawn on top."""
+    """Reads the equity of each baseline by name, and of the agent, last so that it is drawn on top."""
     found = {c.removeprefix("baseline_"): frame[c].to_numpy() for c in frame.columns if c.startswith("baseline_")}
     return {**found, "agent": frame["equity"].to_numpy()}
 
 
 def epoch(frame: pl.DataFrame) -> np.ndarray:
-    """`time` as epoch ms, (L,)."""
+    """Reads `time` as epoch ms, (L,)."""
     return frame["time"].dt.epoch("ms").to_numpy()
 
 
 def returns(equity: np.ndarray) -> np.ndarray:
-    """Simple returns per bar of an equity that starts from 1, (L,)."""
+    """Computes simple returns per bar of an equity that starts from 1, (L,)."""
     return equity / np.concatenate([[1.0], equity[:-1]]) - 1
 
 
 def equity(frame: pl.DataFrame) -> Figure:
-    """What one unit became, agent and baselines."""
+    """Draws what one unit became, agent and baselines."""
     time, found = epoch(frame), curves(frame)
     lines = [line(name, time, values, **style(name, i)) for i, (name, values) in enumerate(found.items())]
     ends = ", ".join(f"{name} {values[-1]:.2f}" for name, values in reversed(found.items()))
@@ -61,7 +61,7 @@ def equity(frame: pl.DataFrame) -> Figure:
 
 
 def drawdown(frame: pl.DataFrame, best: str | None = None) -> Figure:
-    """Loss from the highest equity so far: `E / cummax(E) - 1`, the start included."""
+    """Draws the loss from the highest equity so far: `E / cummax(E) - 1`, the start included."""
     time, found = epoch(frame), curves(frame)
     falls = {name: v / np.maximum(np.maximum.accumulate(v), 1.0) - 1 for name, v in found.items()}
     lines = [line(name, time, v, form=".1%", **style(name, i)) for i, (name, v) in enumerate(falls.items())]
@@ -75,7 +75,7 @@ def drawdown(frame: pl.DataFrame, best: str | None = None) -> Figure:
 
 
 def rolling_sharpe(frame: pl.DataFrame, bars_per_year: float, best: str | None) -> Figure | None:
-    """Annual Sharpe ratio of the last 30 days, agent and best baseline."""
+    """Draws the annual Sharpe ratio of the last 30 days, agent and best baseline."""
     window = round(ROLLING_DAYS / 365 * bars_per_year)
     if window < 2 or len(frame) <= window:
         return None
@@ -97,7 +97,7 @@ def rolling_sharpe(frame: pl.DataFrame, bars_per_year: float, best: str | None) 
 
 
 def distribution(frame: pl.DataFrame, best: str | None) -> Figure | None:
-    """Histogram of the returns per bar, counts on a log scale."""
+    """Draws a histogram of the returns per bar, counts on a log scale."""
     found = {name: returns(values) for name, values in curves(frame).items() if name in ("agent", best)}
     found = {name: r for name, r in found.items() if r.std() > 0}
     if "agent" not in found:
@@ -125,7 +125,7 @@ def distribution(frame: pl.DataFrame, best: str | None) -> Figure | None:
 
 
 def histogram_of_samples(samples: np.ndarray, baseline: str, interval: Sequence[float]) -> Figure | None:
-    """Bootstrap distribution of the paired Sharpe difference, with 0 and the interval."""
+    """Draws the bootstrap distribution of the paired Sharpe difference, with 0 and the interval."""
     values = np.asarray(samples, np.float64).ravel()
     values = values[np.isfinite(values)]
     if len(values) < 2:
@@ -149,13 +149,13 @@ def histogram_of_samples(samples: np.ndarray, baseline: str, interval: Sequence[
 
 
 def rule(x: float, color: str, dash: str) -> dict[str, Any]:
-    """A vertical line through a plot."""
+    """Describes a vertical line through a plot."""
     stroke = {"color": f"var({color})", "width": 1.5, "dash": dash}
     return {"type": "line", "x0": x, "x1": x, "y0": 0, "y1": 1, "yref": "paper", "line": stroke}
 
 
 def forest(title: str, blocks: Mapping[str, Mapping[str, Any]], caption: str = "") -> Figure | None:
-    """Sharpe ratio and its 95 % interval, a row for each name; the first is marked.
+    """Draws Sharpe ratios with their 95 % intervals, a row for each name; the first is marked.
 
     Args:
         title: of the plot.
@@ -186,7 +186,7 @@ def forest(title: str, blocks: Mapping[str, Mapping[str, Any]], caption: str = "
 
 
 def sensitivity(backtest: pl.DataFrame, by: str, other: float, agent: str | None) -> Figure | None:
-    """Sharpe against cost (at a delay) or delay (at a cost), mean of seeds and windows; bars show their spread.
+    """Draws Sharpe against cost (at a delay) or delay (at a cost), mean of seeds and windows; bars show their spread.
 
     Args:
         backtest: with `policy`, `cost` (bps), `delay` (bars), `sharpe`.
@@ -216,7 +216,7 @@ def sensitivity(backtest: pl.DataFrame, by: str, other: float, agent: str | None
 
 
 def against(name: str, part: pl.DataFrame, by: str, index: int, own: bool) -> dict[str, Any]:
-    """A policy's curve over cost or delay; the spread is drawn for the run's own."""
+    """Describes a policy's curve over cost or delay; the run's own has its spread."""
     mean, low, high = (part[column].to_numpy() for column in ("sharpe", "low", "high"))
     trace = line(name, np.zeros(len(part)), mean, **style("agent" if own else name, index))
     trace |= {"x": part[by].to_list(), "mode": "lines+markers", "hovertemplate": f"%{{y:.2f}} at {by} %{{x}}"}
@@ -227,7 +227,7 @@ def against(name: str, part: pl.DataFrame, by: str, index: int, own: bool) -> di
 
 
 def training(metrics: Sequence[Mapping[str, Any]], seeds: Sequence[int]) -> list[Figure]:
-    """Curves of training, one small plot for each thing that was measured."""
+    """Draws the curves of training, one small plot for each thing that was measured."""
     by_seed = [row.get("validation_sharpe_by_seed") or [] for row in metrics]
     found = {f"seed {s}": [x[k] if k < len(x) else None for x in by_seed] for k, s in enumerate(seeds)}
     panels = {"Validation Sharpe": found}
@@ -240,7 +240,7 @@ def training(metrics: Sequence[Mapping[str, Any]], seeds: Sequence[int]) -> list
 
 
 def small(title: str, steps: list[Any], columns: Mapping[str, Iterable[Any]], caption: str) -> Figure | None:
-    """A small plot over environment steps; None where nothing was measured."""
+    """Draws a small plot over environment steps; None where nothing was measured."""
     lines, last = [], []
     for i, (name, column) in enumerate(columns.items()):
         x, y = np.array([steps, list(column)], np.float64)  # None becomes nan

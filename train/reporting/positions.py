@@ -1,4 +1,4 @@
-"""Figures of what was decided and held: multipliers, weights, positions against prices."""
+"""Describes figures of what was decided and held to plotly: multipliers, weights, positions against prices."""
 
 from html import escape
 from itertools import cycle
@@ -54,7 +54,7 @@ def multiplier(frame: pl.DataFrame) -> Figure | None:
         texts.append(f"{name.removeprefix('multiplier_')}: mean {values.mean():.2f}, deviation {values.std():.2f}")
         top = 1 - k / len(shown)
         domain = [max(top - 1 / len(shown), 0.0), top - HEADING / pixels]
-        layout[f"yaxis{number}"] = {"domain": domain, "range": [-0.08, 2.08], "tickvals": [0, 1, 2], "fixedrange": True}
+        layout[f"yaxis{number}"] = {"domain": domain, "range": [-0.08, 2.08], "tickvals": [0, 1, 2]}
         traces += [*band(time, values, color, y), spread(values, color, y)]
         shapes.append(reference(y))
         headings.append(heading(texts[-1], domain[1]))
@@ -98,19 +98,19 @@ def spread(values: np.ndarray, color: str, y: str) -> dict[str, Any]:
 
 
 def reference(y: str) -> dict[str, Any]:
-    """A dashed line at multiplier 1, across a panel and its distribution."""
+    """Describes a dashed line at multiplier 1, across a panel and its distribution."""
     stroke = {"color": "var(--ink)", "width": 1.2, "dash": "dash"}
     return {"type": "line", "xref": "paper", "x0": 0, "x1": 1, "yref": y, "y0": 1, "y1": 1, "line": stroke}
 
 
 def heading(text: str, height: float) -> dict[str, Any]:
-    """Words above a panel whose upper edge is at a height, in shares of the plot."""
+    """Describes words above a panel whose upper edge is at a height, in shares of the plot."""
     place = {"xref": "paper", "x": 0, "xanchor": "left", "yref": "paper", "y": height, "yanchor": "bottom"}
     return {**place, "text": escape(text), "showarrow": False}
 
 
 def weights(frame: pl.DataFrame) -> Figure | None:
-    """Share of equity in each asset over time, stacked."""
+    """Draws the share of equity in each asset over time, stacked."""
     names = [c for c in frame.columns if c.startswith("weight_")]
     if not names:
         return None
@@ -128,7 +128,7 @@ def weights(frame: pl.DataFrame) -> Figure | None:
 
 
 def position(frame: pl.DataFrame, prices: pl.DataFrame, symbol: str) -> Figure | None:
-    """Price of an asset above, the agent's weight in it below."""
+    """Draws the price of an asset above, the agent's weight in it below."""
     column = f"weight_{symbol}"
     if symbol not in prices.columns or column not in frame.columns:
         return None

@@ -1,4 +1,4 @@
-"""The report of a run: one HTML file."""
+"""Writes the report of a run or a backtest, one HTML file."""
 
 from collections.abc import Iterator, Mapping
 from html import escape
@@ -21,7 +21,7 @@ MEANING = {
 
 
 def write_report(folder: Path, extra: Extra | None = None) -> Path:
-    """Writes `report.html` of a finished run, at once or not at all.
+    """Writes `report.html` of a finished run, atomically.
 
     Args:
         folder: with result.json; config.json, data_report.json, metrics.jsonl, equity.parquet where present.
@@ -45,7 +45,7 @@ def write_page(
     frame: pl.DataFrame,
     extra: Extra,
 ) -> None:
-    """Writes the report of something that is no run folder, from what such a folder would hold.
+    """Writes the report of what is no run folder, from what such a folder would hold.
 
     Args:
         path: of the page.
@@ -64,19 +64,19 @@ def write_page(
 
 
 def page(run: Run, extra: Extra) -> str:
-    """The whole page."""
+    """Writes the whole page as HTML."""
     title = f"{run.result['verdict'].get('word', '-')}: {' '.join(symbols_of(run))}, {run.name}"
     return document(title, top(run), all_sections(run, extra), made_by(run.config, run.name))
 
 
 def made_by(config: Mapping[str, Any], name: str) -> str:
-    """What made a page, in words."""
+    """Words which version, commit and run made a page."""
     commit = str(config.get("commit") or "-")[:12]
     return f"HIMARI JAX {config.get('himari_jax', '-')}, commit {commit}, run {name}"
 
 
 def top(run: Run) -> str:
-    """The verdict and why, in words."""
+    """Writes the verdict and its reason as HTML."""
     verdict, result = run.result["verdict"], run.result
     word = str(verdict.get("word", "-"))
     kind = word.lower().replace(" ", "-") if word in MEANING else "other"
@@ -98,7 +98,7 @@ def top(run: Run) -> str:
 
 
 def notes(run: Run) -> Iterator[str]:
-    """Sentences under the verdict."""
+    """Words the sentences under the verdict."""
     result = run.result
     difference = result["agent"].get("sharpe_difference")
     info = str(result["verdict"].get("reason", ""))

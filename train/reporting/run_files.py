@@ -1,4 +1,4 @@
-"""What a report is made of: the files of a run folder, and what else is shown."""
+"""Reads the files of a run folder that a report is made of."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -16,7 +16,7 @@ from train.artifacts.metrics_file import read_metrics
 
 @dataclass(frozen=True)
 class Extra:
-    """What a report shows beyond the run folder; whatever is absent is left out of the page."""
+    """Inputs of a report beyond the run folder; the page leaves out what is absent."""
 
     prices: pl.DataFrame | None = None
     """`time` (close of the bar, as in equity.parquet) and a column of closes for each symbol."""
@@ -31,7 +31,7 @@ class Extra:
 
 
 class Run(NamedTuple):
-    """What was read from a run folder."""
+    """The files of a run folder, as they were read."""
 
     name: str
     result: dict[str, Any]
@@ -42,7 +42,7 @@ class Run(NamedTuple):
 
 
 def read_run(folder: Path) -> Run:
-    """The files of a run folder; only result.json must be there."""
+    """Reads the files of a run folder; only result.json must be there."""
     text = read_text(folder / "result.json")
     if text is None:
         raise InputError(f"{folder}: no finished run is there (result.json is missing)")
@@ -64,7 +64,7 @@ def read_run(folder: Path) -> Run:
 
 
 def read_equity(path: Path) -> pl.DataFrame | None:
-    """equity.parquet, None where there is no such file or no row in it."""
+    """Reads equity.parquet; None where there is no such file or no row in it."""
     if not path.exists():
         return None
     try:

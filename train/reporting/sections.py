@@ -1,4 +1,4 @@
-"""The sections of a report: headings and contents, empty where there is no input."""
+"""Writes the sections of a report as HTML."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from html import escape
@@ -36,11 +36,11 @@ COLUMNS = {  # heading: (key, form)
 
 
 def all_sections(run: Run, extra: Extra) -> Iterator[tuple[str, str]]:
-    """Headings and contents, empty where there is no input."""
+    """Yields headings and contents, empty where there is no input."""
     result = run.result
     yield "Agent and baselines", comparison(run)
     yield "What the policy decided", figures([multiplier(run.frame)] if run.frame is not None else [])
-    yield "Course over the span", figures(course(run, extra))
+    yield "Over the span", figures(span_figures(run, extra))
     yield "What the verdict rests on", figures(evidence(run, extra), "pair") + delays(run, extra)
     yield "Audits", audits(extra.audits or result.get("audits") or ())
     yield "Policies", policies(result)
@@ -53,7 +53,7 @@ def all_sections(run: Run, extra: Extra) -> Iterator[tuple[str, str]]:
 
 
 def comparison(run: Run) -> str:
-    """The table of agent and baselines, and their intervals as a plot."""
+    """Writes the table of agent and baselines, and their intervals as a plot."""
     result = run.result
     agent = f"agent ({result['policy']})" if "policy" in result else "agent"
     blocks = {agent: result["agent"], **result["baselines"]}
@@ -72,8 +72,8 @@ def comparison(run: Run) -> str:
     return table(["", *columns], rows, note, "numbers") + figures([figure])
 
 
-def course(run: Run, extra: Extra) -> Iterator[Figure | None]:
-    """Plots over the test span."""
+def span_figures(run: Run, extra: Extra) -> Iterator[Figure | None]:
+    """Draws what became of the money over the span."""
     if run.frame is None:
         return
     best = best_baseline(run)
@@ -88,7 +88,7 @@ def course(run: Run, extra: Extra) -> Iterator[Figure | None]:
 
 
 def evidence(run: Run, extra: Extra) -> Iterator[Figure | None]:
-    """Bootstrap distribution and sensitivity."""
+    """Draws bootstrap distribution and sensitivity."""
     if extra.samples is not None:
         interval = np.quantile(extra.samples, [0.025, 0.975]).tolist()
         yield histogram_of_samples(extra.samples, best_baseline(run) or "the best baseline", interval)
@@ -103,7 +103,7 @@ def evidence(run: Run, extra: Extra) -> Iterator[Figure | None]:
 
 
 def delays(run: Run, extra: Extra) -> str:
-    """Sharpe on time and one bar later, where no backtest says more."""
+    """Writes the Sharpe ratio on time and one bar later, where no backtest says more."""
     late = run.result.get("delay")
     if extra.backtest is not None or not late:
         return ""
@@ -118,7 +118,7 @@ def delays(run: Run, extra: Extra) -> str:
 
 
 def audits(found: Sequence[Mapping[str, Any]]) -> str:
-    """Each audit with its outcome."""
+    """Writes each audit with its outcome."""
     words = {
         True: '<td class="pass">✓ passed</td>',
         False: '<td class="fail">✗ failed</td>',
@@ -133,7 +133,7 @@ def audits(found: Sequence[Mapping[str, Any]]) -> str:
 
 
 def policies(result: Mapping[str, Any]) -> str:
-    """All policies of a backtest side by side, where there is more than one."""
+    """Writes all policies of a backtest side by side, where there is more than one."""
     found, many = result.get("policies") or [], result.get("many") or {}
     rows = []
     for one in found:
@@ -153,7 +153,7 @@ def policies(result: Mapping[str, Any]) -> str:
 
 
 def seeds(run: Run) -> str:
-    """Sharpe of every seed with its interval, where there is more than one."""
+    """Writes the Sharpe ratio of every seed with its interval, where there is more than one."""
     blocks, across = run.result.get("seeds") or [], run.result.get("across_seeds") or {}
     if len(blocks) < 2:
         return ""
@@ -167,7 +167,7 @@ def seeds(run: Run) -> str:
 
 
 def data_report(data: Mapping[str, Any]) -> str:
-    """What was found in the candles."""
+    """Writes what the checks found in the candles."""
     if not data:
         return ""
     facts = {key: value for key, value in data.items() if key not in ("findings", "base")}
@@ -196,7 +196,7 @@ def base_positions(base: Mapping[str, Any] | None) -> str:
 
 
 def settings(run: Run) -> str:
-    """Every flag, version, fingerprint, span and timing, folded."""
+    """Writes every flag, version, fingerprint, span and timing, folded."""
     result, flags = run.result, run.config.get("flags") or {}
     made_by = {key: value for key, value in run.config.items() if key != "flags"}
     kept = (
@@ -224,20 +224,20 @@ def settings(run: Run) -> str:
 
 
 def symbols_of(run: Run) -> list[str]:
-    """The assets, in their order."""
+    """Reads the symbols in the order of the observation."""
     named = run.result.get("symbols") or run.data.get("symbols")
     held = [] if run.frame is None else [c[7:] for c in run.frame.columns if c.startswith("weight_")]
     return [str(symbol) for symbol in named or held]
 
 
 def best_baseline(run: Run) -> str | None:
-    """The baseline that the agent is measured against, where its curve is known."""
+    """Reads which baseline the agent is measured against, where its curve is known."""
     name = (run.result["agent"].get("sharpe_difference") or {}).get("baseline")
     return name if run.frame is None or f"baseline_{name}" in run.frame.columns else None
 
 
 def bars_per_year(run: Run) -> float:
-    """As the account counts them: 365 days where the market never closes, else as many as the data show."""
+    """Counts the bars of a year as the account does: 365 days if the market never closes, else as the data show."""
     if run.data.get("calendar", "continuous") != "continuous" and run.frame is not None and len(run.frame) > 1:
         time = epoch(run.frame)
         return float(365.25 / 365 * YEAR_MS * (len(time) - 1) / (time[-1] - time[0]))

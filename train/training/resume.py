@@ -62,11 +62,11 @@ def parse_flags(args: Sequence[str], default: Flags | None) -> Config:
     if default is not None:
         on = {path_flag(path) for path, value in flatten(to_json(default)).items() if value is True}
     flags = parse(Flags, [word for word in args if word not in on], PROG, default=default)
-    return Config(**groups_of(flags))
+    return Config(**fields_of(flags))
 
 
-def groups_of(config: Config) -> dict[str, Any]:
-    """The groups of flags by name."""
+def fields_of(config: Config) -> dict[str, Any]:
+    """The fields of a configuration: groups of flags by name."""
     return {field.name: getattr(config, field.name) for field in dataclasses.fields(Config)}
 
 
@@ -92,7 +92,7 @@ def as_default(stored: Config, args: Sequence[str]) -> Flags:
     """The flags of a run as defaults: what was said about that one start is forgotten, its folder is not."""
     where = {name: getattr(stored.run, name) for name in ("run_dir", "bucket_name", "model_dir")}
     run = dataclasses.replace(new_start(stored.run), **where)
-    return give_way(Flags(**groups_of(stored) | {"run": run}), args)
+    return give_way(Flags(**fields_of(stored) | {"run": run}), args)
 
 
 def give_way(default: Flags, args: Sequence[str]) -> Flags:
