@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from himari_jax.base_positions import base_positions
+from himari_jax.base_positions import Base, base_positions
 from himari_jax.candles import Candles
 from himari_jax.errors import InputError
 from himari_jax.features import market_features, segments
@@ -28,7 +28,7 @@ class Market(NamedTuple):
     to_mark: Array  # (T, N) close[t+1] / fill - 1
     features: Array  # (T, N, 12) raw
     corr: Array  # (T, P) raw
-    base: Array  # (T, N) base positions, share of equity
+    base: Array  # (T, N) base positions, share of equity; NaN before the first row of a file
     tradable: Array  # (T, N) bool, whether the bar of the fill trades
 
     @property
@@ -39,7 +39,7 @@ class Market(NamedTuple):
 
 def build_market(
     candles: Candles,
-    base_sizing: str = "constant",
+    base_sizing: Base = "constant",
     rules: SizingRules | None = None,
     fill: str = "next-open",
     delay: int = 0,
@@ -49,7 +49,7 @@ def build_market(
 
     Args:
         candles: checked candles.
-        base_sizing: command-line name of a base sizing.
+        base_sizing: command-line name of a base sizing, or positions from a file.
         rules: caps and parameters of the base sizing.
         fill: next-open trades at open[t+1], same-close at close[t].
         delay: rows by which features, correlations and base positions are late; prices are not.

@@ -159,7 +159,8 @@ def replay(model: Model, golden: Mapping[str, np.ndarray], where: Path) -> None:
         InputError: a number differs by more than the tolerance.
     """
     candles, rows, steps = golden_candles(model, golden), golden["row"], len(golden["observation"])
-    own_base(model, candles)  # a sizing that this server does not have is found here
+    if model.base_sizing != "file":  # whose positions come with each request
+        own_base(model, candles)  # a sizing that this server does not have is found here
     features, corr = market_features(candles)
     for k in (0, steps // 2, steps - 1):
         built = assemble(features[rows[k]], corr[rows[k]], golden["weights"][k], golden["entry_ratio"][k])

@@ -95,8 +95,14 @@ class Model:
 
     @cached_property
     def base_sizing(self) -> str:
-        """Name of the base sizing."""
-        return str(self.manifest["sizing"]["base_sizing"])
+        """Name of the base sizing; `file` where training had base positions of its own.
+
+        Bundles of 0.1.0 do not say what the constant base is: theirs could stand on the gross cap.
+        """
+        sizing = self.manifest["sizing"]
+        return (
+            "constant-on-cap" if sizing["base_sizing"] == "constant" and "base" not in sizing else sizing["base_sizing"]
+        )
 
     def initial_carry(self, batch: int) -> tuple[np.ndarray, ...]:
         """The recurrent state at the start of an episode: zeros."""

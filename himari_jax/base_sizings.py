@@ -8,15 +8,22 @@ import numpy as np
 
 from himari_jax.candles import Candles
 from himari_jax.features import segments
-from himari_jax.sizing import SizingRules, bars_per_year, ewma_volatility, exponential_sum, simple_returns
+from himari_jax.sizing import (
+    SizingRules,
+    bars_per_year,
+    constant_position,
+    constant_position_on_cap,
+    ewma_volatility,
+    exponential_sum,
+    simple_returns,
+)
 
 TARGET_VOLATILITY = 0.20  # annual, of the whole portfolio
 
 
 def constant(candles: Candles, rules: SizingRules) -> np.ndarray:
-    """Half of the largest weight, `min(max_position_pct / 2, max_gross / N)`: neutral, and inside the caps."""
-    assets = len(candles.symbols)
-    return np.full((len(candles.time), assets), min(rules.max_position_pct / 2, rules.max_gross / assets))
+    """Half of the largest weight, `min(max_position_pct / 2, max_gross / (N + 1))`: neutral, and inside the caps."""
+    return np.full(candles.close.shape, constant_position(rules, candles.close.shape[1]))
 
 
 def vol_target(candles: Candles, rules: SizingRules) -> np.ndarray:
@@ -56,3 +63,8 @@ def kelly(candles: Candles, rules: SizingRules) -> np.ndarray:
     variance = np.maximum(prior + square - total * mean, 1e-18) / 2 / (count / 2 - 1)
     fraction = rules.kelly_fraction * mean / (variance * (1 + 1 / count))
     return np.clip(fraction, 0.0, rules.max_position_pct)
+
+
+def constant_on_cap(candles: Candles, rules: SizingRules) -> np.ndarray:
+    """As constant was in 0.1.0, `min(max_position_pct / 2, max_gross / N)`: four assets stand on the gross cap."""
+    return np.full(candles.close.shape, constant_position_on_cap(rules, candles.close.shape[1]))

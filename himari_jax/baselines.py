@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from himari_jax.base_positions import base_positions
+from himari_jax.base_positions import Base, base_positions
 from himari_jax.candles import Candles
 from himari_jax.features import segments
 from himari_jax.sizing import SizingRules, cap_targets
@@ -29,7 +29,7 @@ class Setting(NamedTuple):
     """Inputs of a rule: candles, base sizing and its parameters."""
 
     candles: Candles
-    base_sizing: str
+    base_sizing: Base
     sizing: SizingRules
 
 

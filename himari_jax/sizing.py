@@ -28,6 +28,23 @@ class SizingRules:
             )
 
 
+def constant_position(rules: SizingRules, assets: int) -> float:
+    """Half of the largest weight of an asset, `min(max_position_pct / 2, max_gross / (N + 1))`.
+
+    N of them sum to at most `max_gross N / (N + 1)`: inside the gross cap, on which scaling would leave no gradient.
+    At the caps' defaults it is .25 up to three assets.
+    """
+    return min(rules.max_position_pct / 2, rules.max_gross / (assets + 1))
+
+
+def constant_position_on_cap(rules: SizingRules, assets: int) -> float:
+    """`min(max_position_pct / 2, max_gross / N)`: N of them may sum to exactly `max_gross`."""
+    return min(rules.max_position_pct / 2, rules.max_gross / assets)
+
+
+CONSTANT = {"constant": constant_position, "constant-on-cap": constant_position_on_cap}  # by name of the base sizing
+
+
 def cap_targets(multiplier, base, max_position_pct, max_gross):
     """Target weights: `min(m * base, cap)`, scaled down as a whole to a gross of at most `max_gross`.
 

@@ -52,6 +52,11 @@ def stretches(candles: Candles, start: int, stop: int, warm_up: int) -> Stretche
     return tuple(found)
 
 
+def from_row(span: Stretches, row: int) -> Stretches:
+    """The decision rows of a span that are not before a row."""
+    return tuple((max(start, row), stop) for start, stop in span if max(start, row) < stop)
+
+
 def decision_rows(span: Stretches) -> np.ndarray:
     """All decision rows of a span, (L,) int32, in order."""
     return np.concatenate([np.arange(start, stop, dtype=np.int32) for start, stop in span])

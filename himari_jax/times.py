@@ -32,11 +32,11 @@ def span(milliseconds: int) -> str:
     return f"{milliseconds} ms"
 
 
-def parse_bar(text: str) -> int:
-    """Milliseconds of a bar such as 1h, 15m or 1d."""
+def parse_bar(text: str, flag: str = "--bar") -> int:
+    """Milliseconds of a bar, or of another duration, such as 1h, 15m or 1d."""
     found = re.fullmatch(r"(\d{1,6})([mhd])", text)
     length = int(found[1]) * BAR_UNITS[found[2]] if found else 0
-    require(length > 0, "--bar", text, "a number and m, h or d, such as 15m, 1h, 1d")
+    require(length > 0, flag, text, "a number and m, h or d, such as 15m, 1h, 1d")
     return length
 
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,20 +20,23 @@ from envs.market import to_device
 from envs.trading import TradingEnv, make_params
 from export.bundling.config import BundleConfig
 from export.runtime import SCHEMA
+from himari_jax.base_positions import Base
 from himari_jax.candles import COLUMNS
 from himari_jax.errors import InputError
 from himari_jax.features import ACCOUNT_FEATURES, MARKET_FEATURES, lookbacks, observation_names
 from himari_jax.observation import assemble, features_hash
 from himari_jax.policies.policy import act, mean_action
+from himari_jax.sizing import CONSTANT
 from himari_jax.splits import decision_rows
 from himari_jax.times import bar_name
 from train.artifacts.files import replacing, storage_errors
 from train.artifacts.provenance import tools
 from train.artifacts.run_folder import read_result
 from train.config.backtest import EvaluationDataConfig
+from train.data.base import first_decision, where_known
 from train.data.evaluation_data import EvaluationData, load_evaluation_data
 from train.data.market import market_from, sizing_rules
-from train.simulation.trained import Agent, cuts_of, load_agent
+from train.simulation.trained import Agent, base_of, cuts_of, load_agent
 
 GOLDEN_STEPS = 256  # decisions of the golden rollout
 PROBES = 2048  # further observations that graph and Flax must agree on; not shipped
@@ -50,12 +54,13 @@ def write_bundle(config: BundleConfig) -> int:
     ground = load_evaluation_data(
         EvaluationDataConfig(data=config.data), agent.config.data, agent.config.source_options, cuts_of(agent)
     )
+    base, ground = known_ground(agent, ground)
     variables = jax.tree.map(lambda x: jnp.asarray(x[index]), agent.variables)
     graph = export_graph(agent, variables)
-    golden: dict[str, Any] = make_golden(agent, variables, ground) | {"policy_sha256": np.str_(digest(graph))}
+    golden: dict[str, Any] = make_golden(agent, variables, ground, base) | {"policy_sha256": np.str_(digest(graph))}
     with tempfile.TemporaryDirectory(prefix="himari-") as scratch:
         probe = Path(scratch) / "probe.npz"
-        probed: dict[str, Any] = make_probe(agent, variables, ground)
+        probed: dict[str, Any] = make_probe(agent, variables, ground, base)
         np.savez(probe, **probed)
         with storage_errors(f"--out {config.out}"), replacing(config.out) as part:
             part.mkdir(parents=True)
@@ -69,6 +74,18 @@ def write_bundle(config: BundleConfig) -> int:
     print(f"{config.out}: {agent.name}, seed {agent.seeds[index]}, checkpoint {agent.step}, {size:,.0f} KB, verified")
     print(f"next: python -m export.server {config.out}")
     return 0
+
+
+def known_ground(agent: Agent, ground: EvaluationData) -> tuple[Base, EvaluationData]:
+    """The base of a run on its candles, and the decisions from which on it is known.
+
+    Raises:
+        InputError: the file of the base does not fit the candles.
+    """
+    base = base_of(agent, ground.candles.symbols, ground.config.assume_utc)
+    first = first_decision(base, ground.candles, agent.config.market, 0)
+    span = where_known({ground.name: ground.span}, base, first, ground.report)[ground.name]
+    return base, replace(ground, span=span)
 
 
 def digest(data: bytes) -> str:
@@ -126,11 +143,11 @@ def golden_rows(ground: EvaluationData, steps: int) -> tuple[int, int]:
     raise InputError(f"the run's test span has no {steps} decisions in a row for the golden numbers; use more candles")
 
 
-def make_golden(agent: Agent, variables: Any, ground: EvaluationData) -> dict[str, np.ndarray]:
+def make_golden(agent: Agent, variables: Any, ground: EvaluationData, base: Base) -> dict[str, np.ndarray]:
     """Candles -> observation -> outputs of a rollout in the environment, by Flax."""
     start, stop = golden_rows(ground, GOLDEN_STEPS)
     config, candles = agent.config.market, ground.candles
-    market = to_device(market_from(candles, config))
+    market = to_device(market_from(candles, config, base=base))
     params = make_params(
         market,
         ((start, stop),),
@@ -172,10 +189,10 @@ def make_golden(agent: Agent, variables: Any, ground: EvaluationData) -> dict[st
     }
 
 
-def make_probe(agent: Agent, variables: Any, ground: EvaluationData) -> dict[str, np.ndarray]:
+def make_probe(agent: Agent, variables: Any, ground: EvaluationData, base: Base) -> dict[str, np.ndarray]:
     """Observations of the run's candles with accounts and memories of chance, and what Flax says of them."""
     rng, assets = np.random.default_rng(0), len(agent.symbols)
-    market = market_from(ground.candles, agent.config.market)
+    market = market_from(ground.candles, agent.config.market, base=base)
     rows = rng.choice(decision_rows(ground.span), PROBES)
     weights = rng.dirichlet(np.ones(assets + 1), PROBES)[:, :assets] * (rng.random((PROBES, assets)) < 0.8)
     ratio = np.exp(rng.normal(0, 0.1, (PROBES, assets)))
@@ -216,7 +233,8 @@ def make_manifest(
         "action": {"low": 0.0, "high": 2.0, "meaning": "multiplier of each asset's base position"},
         "carry_shapes": [list(leaf.shape[1:]) for leaf in jax.tree.leaves(agent.policy.initial_carry(1))],
         "sizing": {
-            "base_sizing": market.base_sizing,
+            "base_sizing": market.sizing,
+            "base": CONSTANT[market.sizing](rules, len(agent.symbols)) if market.sizing in CONSTANT else None,
             "rules": {k: getattr(rules, k) for k in rules.__dataclass_fields__},
         },
         "files": files,

@@ -14,12 +14,13 @@ from himari_jax.candles import COLUMNS, Candles
 from himari_jax.errors import InputError
 from himari_jax.features import market_features
 from himari_jax.observation import Holdings, account_state, assemble
+from himari_jax.sizing import CONSTANT
 from himari_jax.times import iso_minute
 
 MOST = float(np.finfo(np.float32).max)
 MOST_RANGE = 1e6  # of prices: beyond it the running sums of the features lose their digits
 LEAST = float(np.finfo(np.float32).tiny)  # a smaller price vanishes in float32
-FINITE_MEMORY = ("constant", "vol-target")  # base sizings that the candles of a request decide
+FINITE_MEMORY = (*CONSTANT, "vol-target")  # base sizings that the candles of a request decide
 
 
 class PolicyInput(NamedTuple):
@@ -194,8 +195,10 @@ def given_base(served: ServedModel, instance: Instance, field: str) -> np.ndarra
     if isinstance(instance.base_position, type(UNSET)):
         sizing = served.model.base_sizing
         known = sizing in FINITE_MEMORY
-        if not known or (sizing != "constant" and instance.candles is UNSET):
+        if not known or (sizing not in CONSTANT and instance.candles is UNSET):
             why = "it needs candles" if known else "the sizing of training may remember more than these candles"
+            if sizing == "file":
+                why = "those of training came from a file"
             raise invalid(f"{field}.base_position", f"missing; the model sizes by {sizing}: {why}", "base_position")
         return None
     where = f"{field}.base_position"
@@ -221,9 +224,9 @@ def from_observation(served: ServedModel, instance: Instance, field: str) -> Pol
     assert not isinstance(instance.observation, type(UNSET))
     observation = read_observation(served, instance.observation, f"{field}.observation")
     base = given_base(served, instance, field)
-    if base is None:  # constant sizing
-        rules = served.model.rules
-        base = np.full(len(served.symbols), min(rules.max_position_pct / 2, rules.max_gross / len(served.symbols)))
+    if base is None:
+        assets = len(served.symbols)
+        base = np.full(assets, CONSTANT[served.model.base_sizing](served.model.rules, assets))
     history = [] if isinstance(instance.history, type(UNSET)) else instance.history
     past = []
     for k, item in enumerate(history):

@@ -36,13 +36,8 @@ def read_parquet(data: bytes, symbol: str, origin: str, assume_utc: bool) -> Raw
     Raises:
         InputError: no whole Parquet file, or a column is missing or of another kind.
     """
-    import polars as pl
-
-    if not (data.startswith(b"PAR1") and data.endswith(b"PAR1")):
-        raise InputError(f"{origin}: not a whole Parquet file as its name says; allowed: Parquet, or name it .csv")
-    try:
-        with _silence() as stderr, _last_words(f"error: {origin}: the Parquet file is damaged", stderr):
-            table = pl.read_parquet(io.BytesIO(data))
+    with damage_told(origin):
+        table = load_table(data, origin)
         names = table.columns
         one_symbol(names, (column.unique() for column in table), origin)
         chosen = choose_columns(names, symbol, origin)
@@ -50,11 +45,8 @@ def read_parquet(data: bytes, symbol: str, origin: str, assume_utc: bool) -> Raw
             raise InputError(f"{origin}: no candles; allowed: at least one row")
         row = np.arange(1, table.height + 1)
         columns = {role: (names[k], table.to_series(k)) for role, k in chosen.items()}
-        time, hours = _parquet_times(*columns.pop("time"), row, origin, assume_utc)
-        read = {role: _parquet_numbers(*column, row, origin) for role, column in columns.items()}
-    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError, ValueError, MemoryError) as error:
-        reason = shown(str(error).strip().split("\n")[0])
-        raise InputError(f"{origin}: the Parquet file is damaged or of an unknown kind ({reason})") from None
+        time, hours = parquet_times(*columns.pop("time"), row, origin, assume_utc)
+        read = {role: parquet_numbers(*column, row, origin) for role, column in columns.items()}
     opens, high, low, close, volume = (read[role].values for role in COLUMNS)
     if hours is not None:
         refuse_half_clock(*hours, (opens, high, low, close, volume))
@@ -62,7 +54,37 @@ def read_parquet(data: bytes, symbol: str, origin: str, assume_utc: bool) -> Raw
     return RawCandles(symbol, origin, row, time, opens, high, low, close, volume, notes)
 
 
-def _parquet_times(
+def load_table(data: bytes, origin: str) -> "pl.DataFrame":
+    """The content of a Parquet file.
+
+    Raises:
+        InputError: it is not a whole one.
+    """
+    import polars as pl
+
+    if not (data.startswith(b"PAR1") and data.endswith(b"PAR1")):
+        raise InputError(f"{origin}: not a whole Parquet file as its name says; allowed: Parquet, or name it .csv")
+    with _silence() as stderr, _last_words(f"error: {origin}: the Parquet file is damaged", stderr):
+        return pl.read_parquet(io.BytesIO(data))
+
+
+@contextmanager
+def damage_told(origin: str) -> Iterator[None]:
+    """Turns what polars raises on a damaged file into one line.
+
+    Raises:
+        InputError: then.
+    """
+    import polars as pl
+
+    try:
+        yield
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError, ValueError, MemoryError) as error:
+        reason = shown(str(error).strip().split("\n")[0])
+        raise InputError(f"{origin}: the Parquet file is damaged or of an unknown kind ({reason})") from None
+
+
+def parquet_times(
     name: str, column: "pl.Series", row: np.ndarray, origin: str, assume_utc: bool
 ) -> tuple[np.ndarray, tuple[Cells, np.ndarray] | None]:
     """Epoch milliseconds (T,); for texts also the cells and hours that `refuse_half_clock` takes, else None."""
@@ -89,7 +111,8 @@ def _parquet_times(
     return moments.to_physical().to_numpy(), None
 
 
-def _parquet_numbers(name: str, column: "pl.Series", row: np.ndarray, origin: str) -> NumberPart:
+def parquet_numbers(name: str, column: "pl.Series", row: np.ndarray, origin: str) -> NumberPart:
+    """Float64 (T,), NaN where empty."""
     import polars as pl
 
     if column.dtype == pl.String:

@@ -45,7 +45,7 @@ class TextTable:
             empty = False
             yield block
         if empty:
-            raise InputError(f"{self.origin}: no candles below the header; allowed: at least one row")
+            raise InputError(f"{self.origin}: no rows below the header; allowed: at least one row")
 
     def column(self, k: int) -> "pl.Series":
         """All texts of one column."""

@@ -38,8 +38,10 @@ def unzip(data: bytes, origin: str) -> bytes:
         raise InputError(f"{origin}: the gzip file is cut or damaged ({error}); allowed: a whole one") from None
 
 
-def read_text(data: bytes, origin: str) -> TextTable:
+def read_text(data: bytes, origin: str, least: int = 3) -> TextTable:
     """The head of a CSV file: UTF-8, a header within its first lines, `,` `;` tab or `|` between the cells.
+
+    A line is the header where at least `least` of time and prices stand in it: 1 is for tables without prices.
 
     Raises:
         InputError: no such text, or no header.
@@ -47,7 +49,7 @@ def read_text(data: bytes, origin: str) -> TextTable:
     _check_bytes(data, origin)
     stream = text_stream(data)
     top = list(islice(stream, HEADER_WITHIN))
-    above, delimiter = _find_header(top, data, origin)
+    above, delimiter = _find_header(top, data, origin, least)
     banner = [line.strip() for line in top[:above] if line.strip()]
     notes = ["byte order mark skipped"] if data.startswith(UTF8_MARK) else []
     notes += [f"banner line skipped: {shown(line)}" for line in banner]
@@ -75,7 +77,7 @@ def _check_bytes(data: bytes, origin: str) -> None:
         if data.startswith(magic):
             raise InputError(f"{origin}: not a text file but {kind}")
     if not data or data.isspace():
-        raise InputError(f"{origin}: the file is empty; allowed: a header line and candles")
+        raise InputError(f"{origin}: the file is empty; allowed: a header line and rows")
     if b"\0" in data:
         raise InputError(f"{origin}: a binary file; allowed: CSV as UTF-8 text")
     for begin, end in [] if data.isascii() else pieces(data):
@@ -86,7 +88,7 @@ def _check_bytes(data: bytes, origin: str) -> None:
             raise InputError(f"{origin}: row {line} is not UTF-8 text; allowed: CSV saved as UTF-8") from None
 
 
-def _find_header(top: Sequence[str], data: bytes, origin: str) -> tuple[int, str]:
+def _find_header(top: Sequence[str], data: bytes, origin: str, least: int) -> tuple[int, str]:
     """How many of the first lines stand above the header, and what divides its cells."""
     for above, line in enumerate(top):
         scores = {}
@@ -95,9 +97,10 @@ def _find_header(top: Sequence[str], data: bytes, origin: str) -> tuple[int, str
                 scores[delimiter] = score(next(csv.reader([line], delimiter=delimiter), []))
             except csv.Error:
                 continue
-        if scores and max(scores.values()) >= 3:
+        if scores and max(scores.values()) >= least:
             return above, max(scores, key=lambda delimiter: scores[delimiter])
     begin = text_stream(data).read(200).strip()
     first = shown(begin.splitlines()[0]) if begin else "''"
-    allowed = "a line that names time, open, high, low, close, volume"
+    named = "time, open, high, low, close, volume" if least > 1 else "timestamp and the other columns"
+    allowed = f"a line that names {named}"
     raise InputError(f"{origin}: no header in the first {HEADER_WITHIN} lines ({first} ...); allowed: {allowed}")

@@ -30,7 +30,7 @@ def load(request: SourceRequest) -> list[RawCandles]:
     if len(set(chosen.values())) < len(wanted):
         raise InputError(f"--symbols {' '.join(wanted)}: two of them are one file; each may stand once")
     return [
-        read_candles(_read_bytes(path), _suffix(path), symbol, str(path), request.assume_utc)
+        read_candles(read_bytes(path), suffix_of(path), symbol, str(path), request.assume_utc)
         for symbol, path in chosen.items()
     ]
 
@@ -64,13 +64,13 @@ def _list_files(data: tuple[str, ...]) -> list[Path]:
     for path in map(Path, data):
         try:
             if path.is_dir():
-                inside = [file for file in sorted(path.iterdir()) if _suffix(file) and file.is_file()]
+                inside = [file for file in sorted(path.iterdir()) if suffix_of(file) and file.is_file()]
                 if not inside:
                     raise InputError(f"--data {path}: no candle files in it; allowed: {' '.join(SUFFIXES)}")
                 files += inside
             elif not path.exists():
                 raise InputError(f"--data {path}: no such file or folder")
-            elif not _suffix(path):
+            elif not suffix_of(path):
                 raise InputError(f"--data {path}: unknown kind of file; allowed: {' '.join(SUFFIXES)}")
             else:
                 files.append(path)
@@ -79,20 +79,26 @@ def _list_files(data: tuple[str, ...]) -> list[Path]:
     return list({file.resolve(): file for file in files}.values())
 
 
-def _read_bytes(path: Path) -> bytes:
+def read_bytes(path: Path) -> bytes:
+    """The content of a file.
+
+    Raises:
+        InputError: it cannot be read.
+    """
     try:
         return path.read_bytes()
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); allowed: a readable file") from None
 
 
-def _suffix(path: Path) -> str:
+def suffix_of(path: Path) -> str:
+    """Which of `SUFFIXES` a file has; empty: none."""
     name = path.name.lower()
     return next((end for end in SUFFIXES if name.endswith(end) and not name.startswith(".")), "")
 
 
 def _stem(path: Path) -> str:
-    return path.name[: len(path.name) - len(_suffix(path))]
+    return path.name[: len(path.name) - len(suffix_of(path))]
 
 
 def _stems(files: list[Path]) -> str:

@@ -50,7 +50,7 @@ def rows_of_csv(text, delimiter):
         try:
             row = next(reader)
         except StopIteration:
-            return uneven or rows or "x.csv: no candles below the header"
+            return uneven or rows or "x.csv: no rows below the header"
         except csv.Error as error:
             return f"x.csv: row {line} is no CSV ({error})"
         if not row or (len(row) == 1 and not row[0].strip()):

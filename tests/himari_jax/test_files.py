@@ -163,7 +163,7 @@ def test_a_file_of_several_symbols_is_rejected():
     [
         (b"", ".csv", "empty"),
         (b" \n\n", ".csv", "empty"),
-        (b"timestamp,open,high,low,close,volume\n", ".csv", "no candles"),
+        (b"timestamp,open,high,low,close,volume\n", ".csv", "no rows"),
         (b"\x89PNG\r\n\x1a\n\0\0", ".csv", "binary"),
         (PLAIN.encode("utf-16"), ".csv", "UTF-16"),
         (PLAIN.encode() + b"\xff\xfe,1,1,1,1,1\n", ".csv", "row 5 is not UTF-8"),

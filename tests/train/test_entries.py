@@ -106,7 +106,8 @@ def test_equal_candles_are_loaded_once_and_simulated_by_one_simulator(runs, tmp_
     assert len({id(entry.candles) for entry in found}) == 1
     other = replace(found[0].market, max_gross=0.5)
     simulator_of = shared_simulators()
-    shared = [simulator_of(found[0].candles, market, found[0].data.span, (0,)) for market in (found[0].market, other)]
+    own = found[0]
+    shared = [simulator_of(own.candles, market, own.data.span, (0,), own.base) for market in (own.market, other)]
     assert shared[0] is not shared[1]  # other rules of the market are another simulator
 
 

@@ -50,7 +50,7 @@ GOOD: dict[str, tuple[str, ...]] = {
     "data.split": ("0.5 0.75", "0.4 0.7"),
     "data.calendar": ("continuous", "sessions"),
     "data.repair": ("sort",),
-    "market.base_sizing": ("constant", "vol-target", "kelly"),
+    "market.base_sizing": ("constant", "vol-target", "kelly", "constant-on-cap"),
     "market.fill": ("next-open", "same-close"),
     "market.reward": tuple(f"log_return {name.replace('_', '-')}=0.1" for name in REWARD_TERMS.names[1:]),
     "market.max_position_pct": ("0.1", "1"),
@@ -91,6 +91,7 @@ MARKETS: dict[str, tuple[str, ...]] = {
 }
 # Flags that ask for what a tiny world does not have; and those of --env, which follow it.
 OWN = {"data.env", "data.data", "run.resume", "run.fresh", "run.debug", "run.bucket_name", "run.model_dir"}
+OWN |= {"market.base_positions", "market.base_max_age"}
 
 
 def command_line(seed: int) -> tuple[list[str], dict[str, list[str]]]:

@@ -169,6 +169,8 @@ def refuse_another_run(remote: RemoteFolder, mirror: Path) -> None:
         changed = differences(from_json(here["flags"]), from_json(there["flags"]))
         if here["data"]["fingerprint"] != there["data"]["fingerprint"]:
             changed.append("the candles")
+        if here["data"].get("base_sha256") != there["data"].get("base_sha256"):
+            changed.append("the base positions")
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{remote.address}/config.json: damaged ({error}); use another --run-dir") from error
     if changed:

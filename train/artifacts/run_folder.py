@@ -89,13 +89,14 @@ def has_checkpoints(folder: Path) -> bool:
     return any(path.name.isdigit() for path in (folder / "checkpoints").glob("*"))
 
 
-def claim(folder: Path, config: Config, fingerprint: str) -> None:
+def claim(folder: Path, config: Config, fingerprint: str, base_sha256: str | None = None) -> None:
     """Makes the folder of a run, or checks that the run inside may be continued with these flags and candles.
 
     Args:
         folder: of the run.
         config: flags.
         fingerprint: of the candles.
+        base_sha256: of the file of own base positions, where there is one.
 
     Raises:
         InputError: other flags, candles or files, or `--fresh` on a folder that is not empty; nothing is changed.
@@ -110,7 +111,7 @@ def claim(folder: Path, config: Config, fingerprint: str) -> None:
     if filled and not (folder / "config.json").exists() and {x.name for x in folder.iterdir()} - {".lock"}:
         raise InputError(f"--run-dir {folder}: not empty and no run; choose another folder")
     if (folder / "config.json").exists():
-        refuse_differences(folder, config, fingerprint)
+        refuse_differences(folder, config, fingerprint, base_sha256)
         refuse_lost_checkpoints(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -156,8 +157,8 @@ def lock(folder: Path) -> IO[str]:
     return file
 
 
-def refuse_differences(folder: Path, config: Config, fingerprint: str) -> None:
-    """Refuses to continue a run with other flags or candles.
+def refuse_differences(folder: Path, config: Config, fingerprint: str, base_sha256: str | None) -> None:
+    """Refuses to continue a run with other flags, candles or base positions.
 
     Raises:
         InputError: names what differs.
@@ -176,6 +177,12 @@ def refuse_differences(folder: Path, config: Config, fingerprint: str) -> None:
         raise InputError(
             f"--run-dir {folder}: the candles are not those that the run there was started on (fingerprint "
             f"{fingerprint[:12]}, then {begun_on[:12]}); use those or another --run-dir"
+        )
+    if (base := stored_json(folder)["data"].get("base_sha256")) != base_sha256:
+        now, then = (f"SHA-256 {x[:12]}" if x else "no file" for x in (base_sha256, base))
+        raise InputError(
+            f"--run-dir {folder}: --base-positions is not the file that the run there was started with ({now}, then "
+            f"{then}); use that one or another --run-dir"
         )
 
 

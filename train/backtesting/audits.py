@@ -3,11 +3,13 @@
 import jax
 import numpy as np
 
+from himari_jax.base_positions import Base
 from himari_jax.candles import Candles
 from himari_jax.errors import InputError
 from himari_jax.features import lookbacks
-from himari_jax.splits import decision_rows
+from himari_jax.splits import decision_rows, from_row
 from train.config.market import MarketConfig
+from train.data.base import first_decision
 from train.data.evaluation_data import EvaluationData, find_span
 from train.data.market import market_from
 from train.evaluation.causality import (
@@ -32,7 +34,7 @@ AROUND = (2500, 60)  # bars before and after such a row
 ROUNDING = 1e-9  # relative; a rule's sums may round otherwise where later numbers changed
 
 
-def audit_agent(agent: Agent, data: EvaluationData) -> tuple[AuditResult, AuditResult]:
+def audit_agent(agent: Agent, data: EvaluationData, base: Base) -> tuple[AuditResult, AuditResult]:
     """Audits the way of a run from candles to equity, and what it earns on a market without drift.
 
     Raises:
@@ -41,8 +43,9 @@ def audit_agent(agent: Agent, data: EvaluationData) -> tuple[AuditResult, AuditR
     candles, flags = data.candles, agent.config.data
     own = candles.fingerprint == agent.stored["data"]["fingerprint"]
     train = find_span("train", candles, data.cuts, flags.split) if own else None
-    way = agent_way(agent, train)
-    rows = audit_rows(data, train, AUDITED_ROWS["run"])
+    way = agent_way(agent, train, base)
+    known = None if train is None else from_row(train, first_decision(base, candles, agent.market, agent.market.delay))
+    rows = audit_rows(data, known, AUDITED_ROWS["run"])
     leaks = audit_causality(data.raws, data.config, way, rows, candles=candles).leaks
     if own and fitted_elsewhere(way, candles):
         leaks |= {"the constants of its normalizer"}
@@ -51,7 +54,10 @@ def audit_agent(agent: Agent, data: EvaluationData) -> tuple[AuditResult, AuditR
 
 
 def null_history(agent: Agent, candles: Candles) -> AccountHistory:
-    """Simulates the chosen seed of a run on a market without drift, at its own cost and delay."""
+    """Simulates the chosen seed of a run on a market without drift, at its own cost and delay.
+
+    No file of base positions knows that market: there the base sizing of the flags holds.
+    """
     null, market = null_market(candles), agent.market
     span = find_span("all", null, None, (0.6, 0.8))
     simulator = build_simulator(null, market, span, (market.delay,))
@@ -61,7 +67,7 @@ def null_history(agent: Agent, candles: Candles) -> AccountHistory:
     return history
 
 
-def refuse_fickle(strategy: Strategy, weights: np.ndarray, candles: Candles, market: MarketConfig) -> None:
+def refuse_fickle(strategy: Strategy, weights: np.ndarray, candles: Candles, market: MarketConfig, base: Base) -> None:
     """Calls a function again.
 
     Raises:
@@ -69,13 +75,13 @@ def refuse_fickle(strategy: Strategy, weights: np.ndarray, candles: Candles, mar
     """
     if strategy.is_file:
         return
-    again = strategy.weights(candles, market_from(candles, market))
+    again = strategy.weights(candles, market_from(candles, market, base=base))
     if not np.array_equal(weights, again, equal_nan=True):
         raise InputError(f"{strategy.path}: weights() gives other weights when called again; fix its seed")
 
 
 def audit_strategy(
-    strategy: Strategy, weights: np.ndarray, data: EvaluationData, market: MarketConfig, delay: int
+    strategy: Strategy, weights: np.ndarray, data: EvaluationData, market: MarketConfig, delay: int, base: Base
 ) -> tuple[tuple[AuditResult, ...], bool]:
     """Audits a function; says, too, whether its weights move though no audited candle could move them.
 
@@ -85,7 +91,7 @@ def audit_strategy(
     if strategy.is_file:
         names = "causality", "null market"
         return tuple(AuditResult(name, None, "not run: weights from a file") for name in names), False
-    way = strategy_way(strategy, market, delay)
+    way = strategy_way(strategy, market, delay, base)
     far = audit_rows(data, None, AUDITED_ROWS["strategy"])
     closer = close_rows(data, weights, CLOSE_ROWS)
     wide = audit_causality(data.raws, data.config, way, far, ROUNDING, candles=data.candles)

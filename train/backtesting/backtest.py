@@ -20,6 +20,7 @@ from train.backtesting.grid import EquityFile, Windows, cut_windows, grid_frame,
 from train.backtesting.multiple_testing import Evaluation, compare_all, print_many
 from train.config.backtest import BacktestConfig
 from train.config.serialize import to_json
+from train.data.base import describe_base, idle_shares
 from train.evaluation.summary import correlation_advice, summarize
 from train.evaluation.trials import note_trials
 from train.reporting.console import print_backtest
@@ -167,9 +168,17 @@ def finish(evaluation: Evaluation, many: dict[str, Any] | None, cells: int, seco
         "windows": {"number": len(windows.starts), "steps": windows.steps},
         "many": many,
         "doubts": list(entry.doubts),
+        "base": base_on(entry),
         "timings": {"device": jax.devices()[0].device_kind, "seconds": seconds, "cells": cells},
     }
     return dict(null_if_nan(result))
+
+
+def base_on(entry: Entry) -> dict[str, Any]:
+    """The base of an entry, and where the multiplier does nothing."""
+    spans, market = {entry.data.name: entry.data.span}, entry.market
+    shares = idle_shares(entry.simulator.market.base, spans, entry.symbols, market.max_position_pct)
+    return describe_base(market, entry.base, shares)
 
 
 def write_all(
@@ -203,7 +212,7 @@ def write_report(path: Path, config: BacktestConfig, evaluation: Evaluation, res
     curves = {name: history.equity for name, history in played.baselines.items()}
     frame = equity_frame(entry.simulator, 0, entry.delay, played.agents[entry.chosen], curves)
     training = read_metrics(source.folder) if isinstance(source, Agent) else []
-    data = findings_of(entry.candles, entry.data.report)
+    data = findings_of(entry.candles, entry.data.report) | {"base": result["base"]}
     write_page(path, result, settings_of(entry, config), data, training, frame, extra)
 
 

@@ -1,11 +1,13 @@
 """Entries of backtests and comparisons: trained runs and strategies on their data, audited, ready to be simulated."""
 
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
 
-from himari_jax.candles import Candles
+from himari_jax.base_positions import Base
+from himari_jax.candles import Candles, DataReport
 from himari_jax.errors import InputError
 from himari_jax.splits import Stretches
 from himari_jax.times import bar_name
@@ -13,14 +15,15 @@ from train.backtesting.audits import audit_agent, audit_strategy, refuse_fickle
 from train.config.backtest import EvaluationDataConfig, GridConfig
 from train.config.market import DataConfig, MarketConfig
 from train.config.ppo import Config
+from train.data.base import first_decision, sha256_of, where_known
 from train.data.evaluation_data import EvaluationData, check_fits, load_candles, load_evaluation_data
 from train.data.market import market_from, sizing_rules
 from train.evaluation.result import AuditResult
 from train.simulation.rules import Strategy, check_weights, load_strategy
 from train.simulation.simulator import Play, Simulator, build_simulator, play_policies, play_weights, span_name
-from train.simulation.trained import Agent, cuts_of, load_agent
+from train.simulation.trained import Agent, base_of, cuts_of, load_agent
 
-SimulatorOf = Callable[[Candles, MarketConfig, Stretches, Sequence[int]], Simulator]
+SimulatorOf = Callable[[Candles, MarketConfig, Stretches, Sequence[int], Base], Simulator]
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,7 @@ class Entry:
     source: Agent | Strategy
     config: Config  # the run's; for a strategy, that of the first run
     data: EvaluationData
+    base: Base  # that a policy on these candles multiplies
     simulator: Simulator
     play: Play
     seeds: tuple[int | None, ...]  # of its policies; None for a strategy
@@ -83,7 +87,12 @@ class Entry:
     @property
     def trial_key(self) -> tuple[str, str, str, str]:
         """The entry's key in the trial ledger: configuration, candles, span, bar."""
-        return self.source.digest, self.fingerprint, span_name(self.simulator), bar_name(self.candles.bar_ms)
+        return (
+            digest_of(self.source, self.base),
+            self.fingerprint,
+            span_name(self.simulator),
+            bar_name(self.candles.bar_ms),
+        )
 
     @property
     def doubts(self) -> tuple[str, ...]:
@@ -148,28 +157,61 @@ def enter(names: Sequence[str], wanted: EvaluationDataConfig, grid: GridConfig) 
     if len(sources) > 1:
         late = {agent.market.delay + k for agent in agents for k in (0, 1)}
         grid = replace(grid, delays=tuple(sorted({*grid.delays, *late})))
+    if wanted.base_positions and not any(agent.base_sha256 for agent in agents):
+        raise InputError(f"--base-positions {wanted.base_positions}: no run here was trained with own base positions")
     read, simulator_of = cache(load_candles), shared_simulators()
     entries = []
     for source in sources:
         config = source.config if isinstance(source, Agent) else lead
-        cuts = cuts_of(source if isinstance(source, Agent) else (agents[0] if agents else None))
-        data = load_evaluation_data(wanted, config.data, config.source_options, cuts, read)
+        run = source if isinstance(source, Agent) else (agents[0] if agents else None)
+        data = load_evaluation_data(wanted, config.data, config.source_options, cuts_of(run), read)
         if isinstance(source, Agent):
-            entries.append(enter_agent(source, data, grid, simulator_of))
+            check_fits(data, source.symbols, source.stored["data"]["bar"], str(source.folder))
+        base, data = with_base(run, config.market, data, wanted, grid)
+        if isinstance(source, Agent):
+            entries.append(enter_agent(source, data, grid, simulator_of, base))
         else:
-            entries.append(enter_strategy(source, data, config, grid, simulator_of))
+            entries.append(enter_strategy(source, data, config, grid, simulator_of, base))
     return entries
 
 
+def with_base(
+    run: Agent | None, market: MarketConfig, data: EvaluationData, wanted: EvaluationDataConfig, grid: GridConfig
+) -> tuple[Base, EvaluationData]:
+    """The base on some data, and the data without the decisions before it is known at every delay.
+
+    Raises:
+        InputError: the file of the base does not fit the candles, or no decision is left.
+    """
+    if run is None:
+        return market.base_sizing, data
+    assume_utc = data.config.assume_utc or wanted.assume_utc
+    base = base_of(run, data.candles.symbols, assume_utc, wanted.base_positions)
+    first = first_decision(base, data.candles, market, max(delays_of(grid, market.delay)))
+    report = DataReport(list(data.report.entries))  # entries of the same candles share the one of those
+    span = where_known({data.name: data.span}, base, first, report)[data.name]
+    return base, replace(data, span=span, report=report)
+
+
+def digest_of(source: Agent | Strategy, base: Base) -> str:
+    """What counts as one configuration; other base positions than those of training make another one of a run."""
+    own = sha256_of(base)
+    if isinstance(source, Strategy) or own == source.base_sha256:
+        return source.digest
+    return hashlib.sha256(f"{source.digest} {own}".encode()).hexdigest()
+
+
 def shared_simulators() -> SimulatorOf:
-    """`build_simulator`, but what was built for the same candles, span, delays and market rules is given again."""
+    """`build_simulator`, but what was built for the same candles, base, span, delays and rules is given again."""
     built: dict[tuple, Simulator] = {}
 
-    def simulator_of(candles: Candles, market: MarketConfig, span: Stretches, delays: Sequence[int]) -> Simulator:
-        rules = market.base_sizing, sizing_rules(market), market.fill, market.min_trade
+    def simulator_of(
+        candles: Candles, market: MarketConfig, span: Stretches, delays: Sequence[int], base: Base
+    ) -> Simulator:
+        rules = sha256_of(base) or base, sizing_rules(market), market.fill, market.min_trade
         key = candles.fingerprint, span, tuple(delays), *rules
         if key not in built:
-            built[key] = build_simulator(candles, market, span, delays)
+            built[key] = build_simulator(candles, market, span, delays, base)
         return built[key]
 
     return simulator_of
@@ -181,22 +223,21 @@ def ledger_root(entries: Sequence[Entry]) -> Path:
     return runs[0].absolute().parent if runs else Path("runs")
 
 
-def enter_agent(agent: Agent, data: EvaluationData, grid: GridConfig, simulator_of: SimulatorOf) -> Entry:
+def enter_agent(agent: Agent, data: EvaluationData, grid: GridConfig, simulator_of: SimulatorOf, base: Base) -> Entry:
     """The entry of a run; its way from candles to equity is audited.
 
     Raises:
-        InputError: the candles do not fit it, or something on the way knows the future.
+        InputError: something on the way knows the future.
     """
-    trained = agent.stored["data"]
-    check_fits(data, agent.symbols, trained["bar"], str(agent.folder))
     market = agent.market
-    audits = audit_agent(agent, data)
-    simulator = simulator_of(data.candles, market, data.span, delays_of(grid, market.delay))
+    audits = audit_agent(agent, data, base)
+    simulator = simulator_of(data.candles, market, data.span, delays_of(grid, market.delay), base)
     return Entry(
         name=agent.name,
         source=agent,
         config=agent.config,
         data=data,
+        base=base,
         simulator=simulator,
         play=partial(play_policies, simulator, agent.policy, agent.variables, agent.chosen),
         seeds=tuple(agent.seeds),
@@ -208,7 +249,7 @@ def enter_agent(agent: Agent, data: EvaluationData, grid: GridConfig, simulator_
 
 
 def enter_strategy(
-    strategy: Strategy, data: EvaluationData, config: Config, grid: GridConfig, simulator_of: SimulatorOf
+    strategy: Strategy, data: EvaluationData, config: Config, grid: GridConfig, simulator_of: SimulatorOf, base: Base
 ) -> Entry:
     """The entry of a strategy at the smallest delay that was asked for; a function is audited.
 
@@ -216,17 +257,18 @@ def enter_strategy(
         InputError: its weights are no weights, change from call to call, or know the future.
     """
     market, candles, delay = config.market, data.candles, min(grid.delays)
-    simulator = simulator_of(candles, market, data.span, delays_of(grid, delay))
-    weights = strategy.weights(candles, market_from(candles, market))
+    simulator = simulator_of(candles, market, data.span, delays_of(grid, delay), base)
+    weights = strategy.weights(candles, market_from(candles, market, base=base))
     check_weights(weights, simulator.rows, candles, str(strategy.path))
     check_weights(weights, simulator.seen_rows, candles, str(strategy.path))
-    refuse_fickle(strategy, weights, candles, market)
-    audits, blind = audit_strategy(strategy, weights, data, market, delay)
+    refuse_fickle(strategy, weights, candles, market, base)
+    audits, blind = audit_strategy(strategy, weights, data, market, delay, base)
     return Entry(
         name=strategy.name,
         source=strategy,
         config=config,
         data=data,
+        base=base,
         simulator=simulator,
         play=partial(play_weights, simulator, weights),
         seeds=(None,),

@@ -35,6 +35,8 @@ class EvaluationDataConfig:
     """Take times without a zone for UTC."""
     repair: tuple[Literal["sort"], ...] = ()
     """Faults to mend instead of refusing: sort (rows not in time order)."""
+    base_positions: Annotated[str | None, auto("the file of the run")] = None
+    """Own base positions for these candles, instead of the file that a run was trained with."""
     span: str = "test"
     """train, val, test (by the times at which the run was cut), all, or FROM:TO in UTC, such as 2024-01-01:2024-06-30
     (either end may be left out)."""

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 
 from envs.plugins import MARKETS, REWARD_TERMS
 from himari_jax.command import auto, choice, flag, parse_number, require
+from himari_jax.errors import InputError
 from himari_jax.plugins import BASE_SIZINGS, SOURCES
 from himari_jax.ranges import check_ranges
 from himari_jax.times import parse_bar
@@ -106,6 +107,11 @@ class MarketConfig:
     base_sizing: Annotated[
         str, choice("The position that the policy multiplies by 0 to 2.", BASE_SIZINGS.summaries)
     ] = "constant"
+    base_positions: Annotated[str | None, auto("by --base-sizing")] = None
+    """Parquet or CSV of your own base positions instead: a timestamp, and a column per symbol with a share of equity. A
+    row is known at its time, a bar's close, and holds until the next one."""
+    base_max_age: str = "7d"
+    """How long a row of --base-positions may hold: 12h, 3d."""
     kelly_fraction: float = 0.25
     """Share of the full Kelly position."""
     kelly_prior_bars: float = 720.0
@@ -125,7 +131,19 @@ class MarketConfig:
     def __post_init__(self):
         check_ranges(vars(self), flag)
         BASE_SIZINGS.check(self.base_sizing)
+        parse_bar(self.base_max_age, "--base-max-age")
+        if self.base_positions is not None:
+            require(self.base_positions != "", "--base-positions", "''", "the name of a file")
+            if self.base_sizing != "constant":
+                raise two_bases(self.base_sizing, self.base_positions)
+        elif self.base_max_age != "7d":
+            raise InputError(f"--base-max-age {self.base_max_age}: belongs to --base-positions, which is not given")
         require(bool(self.reward_terms), "--reward", "", "at least one term")
+
+    @property
+    def sizing(self) -> str:
+        """Name of the base sizing; `file` where the base positions are the user's own."""
+        return self.base_sizing if self.base_positions is None else "file"
 
     @property
     def cost(self) -> float:
@@ -143,3 +161,8 @@ class MarketConfig:
             require(once, "--reward", text, f"each once of {', '.join(REWARD_TERMS.names)}")
             terms[name] = parse_number("--reward", text, weight if "=" in text else "1")
         return terms
+
+
+def two_bases(sizing: str, path: str) -> InputError:
+    """The refusal of a base sizing beside own base positions."""
+    return InputError(f"--base-sizing {sizing} and --base-positions {path}: there is one base; give one of them")

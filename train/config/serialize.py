@@ -9,6 +9,7 @@ from typing import Any
 from himari_jax.command import flag
 from himari_jax.errors import InputError
 from himari_jax.sources.registry import option_kinds
+from train.config.market import MarketConfig
 from train.config.ppo import Config, default_options
 
 MAY_CHANGE = {
@@ -31,8 +32,15 @@ MAY_CHANGE = {
     "run.deterministic",
     "run.debug",
     "data.data",  # the fingerprint says whether the candles are the same
+    "market.base_positions",  # and the file's SHA-256 whether these are
 }
 
+# Flags that came after 0.1.0, by dotted field, with the value that means what was done before there was the flag: a
+# config.json without them reads so, and at that value they leave the hash of a configuration as it was.
+LATER: dict[str, Any] = {
+    "market.base_positions": None,
+    "market.base_max_age": "7d",
+}
 
 ALWAYS_HASHED = "synthetic"  # a source whose options count whatever the source is: so it was in 0.1.0
 
@@ -59,7 +67,10 @@ def from_json(values: dict) -> Config:
     """
     try:
         kinds = {name: kind for name, kind in group_kinds().items() if name in values or name not in option_kinds()}
-        return Config(**config_fields({name: read_group(kind, values[name]) for name, kind in kinds.items()}))
+        read = {name: read_group(name, kind, values[name]) for name, kind in kinds.items()}
+        if "base_positions" not in values["market"]:
+            read["market"] = constant_of_before(read["market"], len(values["data"]["symbols"]) or 1)
+        return Config(**config_fields(read))
     except (KeyError, TypeError, AttributeError) as error:
         raise InputError(f"config.json was written by another version: {error}") from error
 
@@ -80,14 +91,22 @@ def config_fields(groups: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def read_group(kind: Any, values: dict) -> Any:
-    """A group of flags from its values.
+def constant_of_before(market: MarketConfig, assets: int) -> MarketConfig:
+    """The account of a run of 0.1.0, whose constant base could stand on the gross cap, as that run had it."""
+    differs = market.max_position_pct / 2 > market.max_gross / (assets + 1)
+    on_cap = market.base_sizing == "constant" and differs
+    return dataclasses.replace(market, base_sizing="constant-on-cap") if on_cap else market
+
+
+def read_group(name: str, kind: Any, values: dict) -> Any:
+    """A group of flags from its values; a flag that came later is as it was before.
 
     Raises:
         KeyError: one of them is missing.
         TypeError: one of them is unknown.
     """
-    group = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
+    before = {path.partition(".")[2]: value for path, value in LATER.items() if path.startswith(f"{name}.")}
+    group = before | {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
     if missing := {field.name for field in dataclasses.fields(kind)} - set(group):
         raise KeyError(", ".join(sorted(missing)))
     return kind(**group)
@@ -114,13 +133,22 @@ def flatten(values: dict, prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def config_hash(config: Config) -> str:
+def config_hash(config: Config, base_sha256: str | None = None) -> str:
     """SHA-256 of everything that shapes the result but the seed, as hex.
+
+    `base_sha256` is that of the file of --base-positions: another file is another configuration.
 
     The options of sources that are not chosen do not count: a new source leaves the hashes of other runs as they are.
     """
     ignored = MAY_CHANGE - {"ppo.total_steps", "ppo.num_episodes"} | {"run.seed", "run.num_seeds"}
     unused = set(config.source_options) - {ALWAYS_HASHED, config.data.chosen_source}
     groups = {name: group for name, group in to_json(config).items() if name not in unused}
-    kept = {key: value for key, value in flatten(groups).items() if key not in ignored}
+    kept = {key: value for key, value in flatten(groups).items() if key not in ignored and not as_before(key, value)}
+    if base_sha256 is not None:
+        kept["market.base_positions"] = base_sha256
     return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
+
+
+def as_before(path: str, value: Any) -> bool:
+    """Whether a flag that came later is at the value that means what was done before."""
+    return path in LATER and json.loads(json.dumps(LATER[path])) == value

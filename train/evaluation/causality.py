@@ -13,6 +13,7 @@ import jax
 import numpy as np
 
 from envs.market import Market, delayed
+from himari_jax.base_positions import Base, first_known
 from himari_jax.candles import Candles, RawCandles
 from himari_jax.policies.policy import CLIP, Policy, fit_scaling
 from himari_jax.splits import Stretches, decision_rows
@@ -143,7 +144,7 @@ class AgentWay:
         Of the market the played rows are cut out: markets of any length need one compiled program.
         """
         first = int(np.argmax(candles.segment == candles.segment[t]))
-        begin = max(first, t + 1 - TRAIL)
+        begin = max(first, t + 1 - TRAIL, first_known(market.base))
         steps, rate = t + 1 - begin, self.market.cost
         tape = lay_out(Market(*(x[begin : t + 1] for x in market)), ((0, steps),))
         variables = jax.tree.map(lambda x: x[None], self.variables)
@@ -153,17 +154,17 @@ class AgentWay:
         return next(histories(one, tape, np.zeros(1, int), np.asarray([rate]))), begin
 
 
-def agent_way(agent: Agent, train: Stretches | None) -> AgentWay:
-    """The way of a run's chosen seed."""
+def agent_way(agent: Agent, train: Stretches | None, base: Base | None = None) -> AgentWay:
+    """The way of a run's chosen seed; `base` is instead of the base sizing of its flags."""
     variables = jax.tree.map(lambda x: x[agent.chosen], agent.variables)
-    return AgentWay(agent.policy, variables, agent.config.market, train)
+    return AgentWay(agent.policy, variables, agent.config.market, train, partial(market_from, base=base))
 
 
-def strategy_way(strategy: Strategy, config: MarketConfig, delay: int) -> Derive:
+def strategy_way(strategy: Strategy, config: MarketConfig, delay: int, base: Base | None = None) -> Derive:
     """Builds the function that derives a strategy's target weights, `delay` rows late, from candles."""
 
     def derive(candles: Candles) -> Callable[[int], dict[str, Known]]:
-        weights = delayed(strategy.weights(candles, market_from(candles, config)), candles, delay)
+        weights = delayed(strategy.weights(candles, market_from(candles, config, base=base)), candles, delay)
         return lambda t: {"weights": (weights, 1)}
 
     return derive

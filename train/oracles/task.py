@@ -70,6 +70,11 @@ class OracleTask:
         """Hash of the market's name and parameters."""
         return hashlib.sha256(json.dumps([self.name, self.parameters]).encode()).hexdigest()
 
+    @property
+    def base_sha256(self) -> str | None:
+        """None: the market has its own account."""
+        return None
+
     def headline(self) -> list[str]:
         """The market and its optimum."""
         info = " ".join(f"{name} {value}" for name, value in self.parameters.items())

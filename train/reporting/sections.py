@@ -48,7 +48,7 @@ def all_sections(run: Run, extra: Extra) -> Iterator[tuple[str, str]]:
     yield "Seeds", seeds(run)
     numbers = [block.get("seed", k) for k, block in enumerate(result.get("seeds") or [])]
     yield "Training", figures(training(run.metrics, numbers), "grid")
-    yield "Data", data_report(run.data)
+    yield "Data", data_report(run.data) + base_positions(run.data.get("base"))
     yield "Settings and fingerprints", settings(run)
 
 
@@ -170,10 +170,29 @@ def data_report(data: Mapping[str, Any]) -> str:
     """Writes what the checks found in the candles."""
     if not data:
         return ""
-    facts = {key: value for key, value in data.items() if key != "findings"}
+    facts = {key: value for key, value in data.items() if key not in ("findings", "base")}
     found = data.get("findings") or []
     rows = [row(*(item.get(key, "") for key in ("symbol", "kind", "count", "detail")), text=True) for item in found]
     return pairs(facts) + table(["symbol", "kind", "count", "detail"], rows, "" if rows else "Nothing amiss.", "words")
+
+
+def base_positions(base: Mapping[str, Any] | None) -> str:
+    """Where the base comes from, and how often the multiplier, or its upper half, does nothing."""
+    if not base:
+        return ""
+    rows = [
+        row(symbol, name, number(shares["zero"], ".1%"), number(shares["at_cap"], ".1%"))
+        for name, span in base["idle"].items()
+        for symbol, shares in span.items()
+    ]
+    note = f"Base position: {base['sizing']}. Where it is 0 no multiplier does anything, at the cap none above 1 does."
+    if "file" in base:
+        note += (
+            f" It comes from {base['file']} (SHA-256 {base['sha256'][:12]}): the audit of causality cannot say "
+            "what the file knew; policy and the baseline base multiply the same positions."
+        )
+    heads = ["symbol", "span", "base is 0", f"base at the cap of {base['cap']}"]
+    return table(heads, rows, note, "words")
 
 
 def settings(run: Run) -> str:

@@ -10,6 +10,7 @@ import numpy as np
 
 from envs.market import Market
 from himari_jax.account import Costs
+from himari_jax.base_positions import Base
 from himari_jax.baselines import Orders, Setting, Window
 from himari_jax.candles import Candles
 from himari_jax.plugins import BASELINES
@@ -93,7 +94,9 @@ class Simulator:
         return self.host.seen[self.delays.index(delay), start : None if steps is None else start + steps]
 
 
-def build_simulator(candles: Candles, config: MarketConfig, span: Stretches, delays: Sequence[int]) -> Simulator:
+def build_simulator(
+    candles: Candles, config: MarketConfig, span: Stretches, delays: Sequence[int], base: Base | None = None
+) -> Simulator:
     """Aligns the market once; delays are read off the same arrays.
 
     Args:
@@ -101,10 +104,11 @@ def build_simulator(candles: Candles, config: MarketConfig, span: Stretches, del
         config: base sizing, caps, fill; its costs and delay are not looked at.
         span: stretches of decision rows.
         delays: bars.
+        base: instead of the base sizing of the flags; known at every row that a decision of the span sees.
     """
-    market = market_from(candles, config)
+    market = market_from(candles, config, base=base)
     host = lay_out(market, span, candles, delays)
-    setting = Setting(candles, config.base_sizing, sizing_rules(config))
+    setting = Setting(candles, base or config.base_sizing, sizing_rules(config))
     return Simulator(candles, market, span, host, jax.device_put(host), tuple(delays), Limits.of(config), setting)
 
 

@@ -8,8 +8,10 @@ from typing import Any
 import jax
 import numpy as np
 
+from himari_jax.base_positions import Base
 from himari_jax.errors import InputError
 from himari_jax.features import observation_width
+from himari_jax.own_positions import OwnPositions
 from himari_jax.policies.policy import Policy
 from himari_jax.times import parse_iso
 from train.artifacts.checkpoint import leaves
@@ -18,6 +20,7 @@ from train.artifacts.saved_policies import read_saved
 from train.config.market import MarketConfig
 from train.config.ppo import Config
 from train.config.serialize import config_hash
+from train.data.base import load_base
 from train.learning.policy import make_policy
 from train.simulation.baselines import entry_name
 
@@ -53,9 +56,14 @@ class Agent:
         return tuple(self.stored["data"]["symbols"])
 
     @property
+    def base_sha256(self) -> str | None:
+        """SHA-256 of the file of base positions that it was trained with, where there was one."""
+        return self.stored["data"].get("base_sha256")
+
+    @property
     def digest(self) -> str:
         """Hash that identifies the configuration in the trial ledger."""
-        own = config_hash(self.config)
+        own = config_hash(self.config, self.base_sha256)
         return own if self.checkpoint == "best" else hashlib.sha256(f"{own} {self.step}".encode()).hexdigest()
 
 
@@ -86,6 +94,28 @@ def load_agent(folder: Path, checkpoint: str = "best") -> Agent:
     chosen = int(np.argmax(saved.sharpe))
     name = entry_name(folder.resolve().name)
     return Agent(name, folder, config, stored, policy, saved.variables, chosen, saved.step, checkpoint)
+
+
+def base_of(agent: Agent, symbols: tuple[str, ...], assume_utc: bool, path: str | None = None) -> Base:
+    """The base that a run multiplies, on candles of these symbols.
+
+    Args:
+        agent: the run.
+        symbols: of the candles.
+        assume_utc: takes times of a file without a zone for UTC.
+        path: of other base positions than those of training, for a run that has some.
+
+    Raises:
+        InputError: the file cannot be read, breaks a rule, or is no longer that of training.
+    """
+    path = None if agent.base_sha256 is None else path
+    base = load_base(agent.config.market, symbols, assume_utc, path)
+    if path is None and isinstance(base, OwnPositions) and base.sha256 != agent.base_sha256:
+        raise InputError(
+            f"{base.origin}: changed since {agent.folder} was trained with it (SHA-256 {base.sha256[:12]}, then "
+            f"{str(agent.base_sha256)[:12]}); name the one to use with --base-positions"
+        )
+    return base
 
 
 def cuts_of(agent: Agent | None) -> tuple[int, int] | None:

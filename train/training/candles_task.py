@@ -11,6 +11,7 @@ from envs.market import Market, to_device
 from envs.state import EnvParams
 from envs.trading import TradingEnv, make_params
 from himari_jax import metrics
+from himari_jax.base_positions import Base
 from himari_jax.candles import Candles, DataReport
 from himari_jax.metrics import zero_if_nan
 from himari_jax.policies.policy import as_constants, fit_scaling
@@ -19,8 +20,10 @@ from himari_jax.splits import Split, decision_rows, split_rows
 from himari_jax.times import bar_name, iso_second
 from train.artifacts.files import null_if_nan, write_frame, write_json
 from train.artifacts.provenance import findings_of, tools
+from train.config.market import MarketConfig
 from train.config.ppo import Config
 from train.config.serialize import config_hash
+from train.data.base import describe_base, first_decision, idle_lines, idle_shares, load_base, sha256_of, where_known
 from train.data.loading import checked, load_raw
 from train.data.market import market_from, sizing_rules
 from train.evaluation.summary import correlation_advice, summarize
@@ -42,11 +45,20 @@ class Session(Setup):
     report: DataReport
     split: Split
     market: Market  # on the host
+    base: Base  # that the policy multiplies
 
     @property
     def symbols(self) -> tuple[str, ...]:
         """Symbols in the order of the observation."""
         return self.candles.symbols
+
+    @property
+    def described_base(self) -> dict[str, Any]:
+        """The base, and where the multiplier does nothing."""
+        spans = {name: getattr(self.split, name) for name in ("train", "val", "test")}
+        account = self.config.market
+        shares = idle_shares(self.market.base, spans, self.symbols, account.max_position_pct)
+        return describe_base(account, self.base, shares)
 
     @property
     def rules(self) -> SizingRules:
@@ -58,10 +70,11 @@ def evaluate_test_span(session: Session, best: Best, folder: Path, timings: dict
     """Plays the best parameters of each seed on the test span, on time and one bar later, and writes the result."""
     chosen = int(np.argmax(np.asarray(best.sharpe)))
     market, candles, split = session.config.market, session.candles, session.split
-    simulator = build_simulator(candles, market, split.test, (market.delay, market.delay + 1))
+    simulator = build_simulator(candles, market, split.test, (market.delay, market.delay + 1), session.base)
     play = partial(play_policies, simulator, session.learner.policy, best.variables, chosen)
     played = play_whole(simulator, play, chosen, market.delay, market.cost)
-    key = config_hash(session.config), candles.fingerprint, span_name(simulator), bar_name(candles.bar_ms)
+    digest = config_hash(session.config, sha256_of(session.base))
+    key = digest, candles.fingerprint, span_name(simulator), bar_name(candles.bar_ms)
     root = folder.absolute().parent
     trials = note_trials(root, key, session.seeds, [history.returns for history in played.agents])
     result, samples = summarize(played, chosen, session.seeds, trials)
@@ -74,6 +87,7 @@ def evaluate_test_span(session: Session, best: Best, folder: Path, timings: dict
         "validation_sharpe": np.asarray(best.sharpe, np.float64).tolist(),
         "spans": {name: ends(candles, getattr(split, name)) for name in ("train", "val", "test")},
         "fingerprint": candles.fingerprint,
+        "base": session.described_base,
         "timings": timings,
     }
     result = null_if_nan(result)
@@ -87,6 +101,7 @@ def evaluate_test_span(session: Session, best: Best, folder: Path, timings: dict
 
 def made_by(session: Session) -> dict[str, Any]:
     """Provenance of an artifact: versions, device, commit and data."""
+    sha256 = sha256_of(session.base)
     return tools() | {
         "data": {
             "source": session.config.data.chosen_source,
@@ -95,8 +110,9 @@ def made_by(session: Session) -> dict[str, Any]:
             "fingerprint": session.candles.fingerprint,
             "synthetic": session.candles.synthetic,
             "cuts": [iso_second(session.candles.time[row]) for row in session.split.cuts],
+            **({} if sha256 is None else {"base_sha256": sha256}),
         },
-        "config_hash": config_hash(session.config),
+        "config_hash": config_hash(session.config, sha256),
     }
 
 
@@ -122,6 +138,11 @@ class CandlesTask:
         """Hash of the candles."""
         return self.session.candles.fingerprint
 
+    @property
+    def base_sha256(self) -> str | None:
+        """SHA-256 of the file of own base positions, where there is one."""
+        return sha256_of(self.session.base)
+
     def headline(self) -> list[str]:
         """Describes the candles and lists the anomalies found in them."""
         candles = self.session.candles
@@ -129,7 +150,7 @@ class CandlesTask:
         kind = "SYNTHETIC " if candles.synthetic else ""
         length = f"{len(candles.time):,} bars of {bar_name(candles.bar_ms)} ({days:,.0f} days)"
         found = [f"  {x['symbol']}: {x['kind']} ({x['count']}): {x['detail']}" for x in self.session.report.entries]
-        return [f"{kind}{' '.join(self.session.symbols)}: {length}", *found]
+        return [f"{kind}{' '.join(self.session.symbols)}: {length}", *found, *idle_lines(self.session.described_base)]
 
     def origin(self) -> dict[str, Any]:
         """Versions, device, commit and data."""
@@ -137,7 +158,7 @@ class CandlesTask:
 
     def findings(self) -> dict[str, Any]:
         """The data report of the candles, for `data_report.json`."""
-        return findings_of(self.session.candles, self.session.report)
+        return findings_of(self.session.candles, self.session.report) | {"base": self.session.described_base}
 
     def score(self, variables: dict) -> np.ndarray:
         """Annual Sharpe ratio of each seed on the validation span, (K,)."""
@@ -160,6 +181,13 @@ class CandlesTask:
         return evaluate_test_span(self.session, state.best, folder, timings)
 
 
+def known_split(split: Split, base: Base, candles: Candles, market: MarketConfig, report: DataReport) -> Split:
+    """The spans without the decisions before the base is known, one bar late too."""
+    first = first_decision(base, candles, market, market.delay + 1)
+    spans = {name: getattr(split, name) for name in ("train", "val", "test")}
+    return Split(**where_known(spans, base, first, report), cuts=split.cuts)
+
+
 def build_session(config: Config) -> Session:
     """Loads, checks, splits, aligns.
 
@@ -168,9 +196,11 @@ def build_session(config: Config) -> Session:
     """
     candles, report = checked(load_raw(config.data, config.source_options), config.data)
     split = split_rows(candles, config.data.split)
-    market = market_from(candles, config.market, config.market.delay)
-    rows = decision_rows(split.train)
+    base = load_base(config.market, candles.symbols, config.data.assume_utc)
+    market = market_from(candles, config.market, config.market.delay, base)
+    rows = decision_rows(split.train)  # of the whole span: whatever the base, the same constants
     scaling = fit_scaling(market.features, market.corr, rows)
+    split = known_split(split, base, candles, config.market, report)
     constants = as_constants(scaling)
     terms = config.market.reward_terms
     params = make_params(
@@ -187,4 +217,4 @@ def build_session(config: Config) -> Session:
     )
     env = TradingEnv(len(candles.symbols), tuple(terms))
     learner = make_learner(config, env, config.market.cost > 0, 1.0)
-    return Session(config, params, learner, constants, candles, report, split, market)
+    return Session(config, params, learner, constants, candles, report, split, market, base)

@@ -11,6 +11,7 @@ from himari_jax.command import auto, parse
 from himari_jax.errors import InputError
 from himari_jax.storage import named_address
 from train.config.config_file import new_start, read_config_file
+from train.config.market import two_bases
 from train.config.ppo import Config
 from train.config.serialize import flatten, path_flag, to_json
 
@@ -54,6 +55,9 @@ def read_flags(args: Sequence[str]) -> tuple[Config, Path | None]:
 
 def parse_flags(args: Sequence[str], default: Flags | None) -> Config:
     """Flags beside defaults that they replace, checked as a whole; a switch that is on may be given again."""
+    sizing, own = named(args, "--base-sizing"), named(args, "--base-positions")
+    if sizing and own:
+        raise two_bases(sizing, own)
     on = set()
     if default is not None:
         on = {path_flag(path) for path, value in flatten(to_json(default)).items() if value is True}
@@ -94,14 +98,19 @@ def as_default(stored: Config, args: Sequence[str]) -> Flags:
 def give_way(default: Flags, args: Sequence[str]) -> Flags:
     """Defaults without what flags of other names replace.
 
-    A length given now, in steps or episodes, replaces the one there whatever its unit; likewise a run folder.
+    A length given now, in steps or episodes, replaces the one there whatever its unit; likewise a run folder, and what
+    the base position comes from.
     """
-    run, ppo = default.run, default.ppo
+    run, ppo, market = default.run, default.ppo, default.market
+    if named(args, "--base-positions"):
+        market = dataclasses.replace(market, base_sizing="constant")
+    if named(args, "--base-sizing"):
+        market = dataclasses.replace(market, base_positions=None, base_max_age="7d")
     if any(named(args, name) for name in ("--run-dir", "--bucket-name", "--model-dir")):
         run = dataclasses.replace(run, run_dir=None, bucket_name=None, model_dir=None)
     if named(args, "--total-steps") or named(args, "--num-episodes"):
         ppo = dataclasses.replace(ppo, total_steps=None, num_episodes=None)
-    return dataclasses.replace(default, run=run, ppo=ppo)
+    return dataclasses.replace(default, run=run, ppo=ppo, market=market)
 
 
 def named(args: Sequence[str], name: str) -> str | None:

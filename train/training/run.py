@@ -36,7 +36,7 @@ def train(config: Config, resumed: Path | None = None) -> int:
     task = CandlesTask(build_session(config)) if config.data.env is None else OracleTask(build_setup(config))
     check_processes_agree(task)
     folder = Path(broadcast_text(str(resumed or config.run.run_dir or default_folder(config, task.names))))
-    earlier = on_first_process(lambda: open_folder(folder, config, task.fingerprint))
+    earlier = on_first_process(lambda: open_folder(folder, config, task))
     print_end = print_result if config.data.env is None else print_oracle
     if all_gather((earlier is not None,))[0][0]:
         if earlier is not None:
@@ -54,10 +54,10 @@ def train(config: Config, resumed: Path | None = None) -> int:
     return 0
 
 
-def open_folder(folder: Path, config: Config, fingerprint: str) -> dict[str, Any] | None:
+def open_folder(folder: Path, config: Config, task: Task) -> dict[str, Any] | None:
     """Claims the run folder; the result of a run there that is finished."""
     refuse_mirror(folder, config.run.address)
-    claim(folder, config, fingerprint)
+    claim(folder, config, task.fingerprint, task.base_sha256)
     earlier = read_result(folder)
     return earlier if earlier is not None and earlier["timings"]["updates"] >= config.total_updates else None
 
@@ -79,7 +79,7 @@ def check_processes_agree(task: Task) -> None:
     config = task.setup.config
     run = config.run
     loop = (run.seed, run.num_seeds, run.eval_interval, run.save_interval, run.devices, run.deterministic)
-    texts = (config_hash(config), hashlib.sha256(repr(loop).encode()).hexdigest(), task.fingerprint)
+    texts = (config_hash(config, task.base_sha256), hashlib.sha256(repr(loop).encode()).hexdigest(), task.fingerprint)
     marks = all_gather((*(int(text[:7], 16) for text in texts), config.total_updates))
     names = ("flags", "--seed, --num-seeds, intervals, --devices or --deterministic", "data", "--total-steps")
     for k, marked in enumerate(marks):

@@ -23,6 +23,10 @@ class Task(Protocol):
     def fingerprint(self) -> str:
         """Hash of the market's data."""
 
+    @property
+    def base_sha256(self) -> str | None:
+        """SHA-256 of the file of own base positions, where there is one."""
+
     def headline(self) -> list[str]:
         """Describes the training data, in lines for the console."""
 
