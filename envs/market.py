@@ -6,10 +6,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from himari_jax.base_positions import base_positions
 from himari_jax.candles import Candles
 from himari_jax.errors import InputError
 from himari_jax.features import market_features, segments
-from himari_jax.sizing import SizingRules, base_positions
+from himari_jax.sizing import SizingRules
 
 FILLS = ("next-open", "same-close")
 
@@ -48,7 +49,7 @@ def build_market(
 
     Args:
         candles: checked candles.
-        base_sizing: constant, vol-target or kelly.
+        base_sizing: command-line name of a base sizing.
         rules: caps and parameters of the base sizing.
         fill: next-open trades at open[t+1], same-close at close[t].
         delay: rows by which features, correlations and base positions are late; prices are not.

@@ -1,64 +1,60 @@
-"""Reward terms: each a small pure function of (before, after, trade, params); a term is named by its function."""
+"""Reward terms: every public function here, of (outcome, params), is one; its name is its command-line name."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
+from envs.state import EnvParams, EnvState
 from himari_jax.account import Trade
 from himari_jax.observation import herfindahl
-
-if TYPE_CHECKING:
-    from envs.state import EnvParams, EnvState
-
-MOMENT_DECAY = 0.01  # of the running return moments of the differential Sharpe ratio
 
 
 class StepOutcome(NamedTuple):
     """What a term may look at."""
 
-    before: "EnvState"
-    after: "EnvState"
+    before: EnvState
+    after: EnvState
     trade: Trade
     neutral_return: jax.Array  # () log return of multiplier 1, without costs
 
 
-Term = Callable[[StepOutcome, "EnvParams"], jax.Array]
+Term = Callable[[StepOutcome, EnvParams], jax.Array]
 
 
-def log_return(outcome: StepOutcome, params: "EnvParams") -> jax.Array:
+def log_return(outcome: StepOutcome, params: EnvParams) -> jax.Array:
     """Log return of equity over the bar, costs included."""
     return outcome.trade.log_return
 
 
-def drawdown(outcome: StepOutcome, params: "EnvParams") -> jax.Array:
+def drawdown(outcome: StepOutcome, params: EnvParams) -> jax.Array:
     """Minus the depth below the episode's peak: `exp(log_equity - peak) - 1`."""
     return jnp.expm1(outcome.after.account.log_equity - outcome.after.peak)
 
 
-def volatility(outcome: StepOutcome, params: "EnvParams") -> jax.Array:
+def volatility(outcome: StepOutcome, params: EnvParams) -> jax.Array:
     """Minus the squared log return."""
     return -(outcome.trade.log_return**2)
 
 
-def turnover(outcome: StepOutcome, params: "EnvParams") -> jax.Array:
+def turnover(outcome: StepOutcome, params: EnvParams) -> jax.Array:
     """Minus the traded share of equity, `sum |delta|`."""
     return -jnp.abs(outcome.trade.delta).sum(-1)
 
 
-def concentration(outcome: StepOutcome, params: "EnvParams") -> jax.Array:
+def concentration(outcome: StepOutcome, params: EnvParams) -> jax.Array:
     """Minus the Herfindahl index of what is held, `sum(allocation^2)`; 0 when flat."""
     return -herfindahl(outcome.trade.held)
 
 
-def diversity(outcome: StepOutcome, params: "EnvParams") -> jax.Array:
+def diversity(outcome: StepOutcome, params: EnvParams) -> jax.Array:
     """`1 - Herfindahl` while invested: positive only where more than one asset is held."""
     held = outcome.trade.held
     return jnp.where(held.sum(-1) > 0, 1 - herfindahl(held), 0)
 
 
-def differential_sharpe(outcome: StepOutcome, params: "EnvParams") -> jax.Array:
+def differential_sharpe(outcome: StepOutcome, params: EnvParams) -> jax.Array:
     """Derivative of the exponentially weighted Sharpe ratio to the newest return.
 
     `(B dA - A dB / 2) / (B - A^2)^1.5` with A, B the running moments before the bar,
@@ -74,26 +70,6 @@ def differential_sharpe(outcome: StepOutcome, params: "EnvParams") -> jax.Array:
     return jnp.where(known, value / jnp.where(known, variance, 1) ** 1.5, 0)
 
 
-def relative(outcome: StepOutcome, params: "EnvParams") -> jax.Array:
+def relative(outcome: StepOutcome, params: EnvParams) -> jax.Array:
     """Minus the log return of multiplier 1 without costs: free of the action, so it only removes market noise."""
     return -outcome.neutral_return
-
-
-def update_moments(moments: jax.Array, r: jax.Array) -> jax.Array:
-    """Running mean and mean square of the log return, (2,)."""
-    return moments + MOMENT_DECAY * (jnp.stack([r, r**2]) - moments)
-
-
-TERMS: dict[str, Term] = {
-    term.__name__: term
-    for term in (
-        log_return,
-        drawdown,
-        volatility,
-        turnover,
-        concentration,
-        diversity,
-        differential_sharpe,
-        relative,
-    )
-}

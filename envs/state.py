@@ -3,11 +3,14 @@
 from functools import partial
 
 import jax
+import jax.numpy as jnp
 from flax import struct
 from gymnax.environments import environment
 
 from envs.market import Market
 from himari_jax.account import Account, Costs
+
+MOMENT_DECAY = 0.01  # of the running return moments, which the differential Sharpe ratio reads
 
 
 @partial(struct.dataclass, kw_only=True)
@@ -41,3 +44,8 @@ class EnvState(environment.EnvState):
     account: Account
     peak: jax.Array  # () highest log equity of the episode
     return_moments: jax.Array  # (2,) running mean and mean square of the log return
+
+
+def update_moments(moments: jax.Array, r: jax.Array) -> jax.Array:
+    """Running mean and mean square of the log return, (2,)."""
+    return moments + MOMENT_DECAY * (jnp.stack([r, r**2]) - moments)

@@ -1,5 +1,7 @@
 """TradingEnv: position sizing on recorded candles as a gymnax environment, for any number of assets."""
 
+import copy
+from collections.abc import Hashable, Sequence
 from functools import partial
 from typing import Any
 
@@ -11,7 +13,8 @@ from gymnax.environments import environment, spaces
 
 from envs import rewards
 from envs.market import Market
-from envs.state import EnvParams, EnvState
+from envs.plugins import REWARD_TERMS
+from envs.state import EnvParams, EnvState, update_moments
 from himari_jax.account import open_account, step_account
 from himari_jax.errors import InputError
 from himari_jax.features import observation_width
@@ -20,27 +23,124 @@ from himari_jax.sizing import cap_targets
 from himari_jax.splits import Stretches
 
 
-class TradingEnv(environment.Environment[EnvState, EnvParams]):
-    """Decide at the close of a bar, fill at the next open (or this close), be marked at the next close.
+def reward_term(term: str | rewards.Term) -> rewards.Term:
+    """The function of a reward term, given by its name or as itself.
 
-    The action is the multiplier of each base position, (N,) in [0, 2]; the observation has
-    D(N) = 16 N + N (N - 1) / 2 + [N > 1] numbers.
+    Raises:
+        InputError: no term has that name, or the function has no hash (jit keeps one trace for each environment).
+    """
+    if callable(term):
+        if not isinstance(term, Hashable):
+            raise InputError(f"reward {term!r}: must be hashable; a plain function is")
+        return term
+    if term not in REWARD_TERMS.names:
+        raise InputError(f"reward {term!r}: must be a function, or one of {', '.join(REWARD_TERMS.names)}")
+    return REWARD_TERMS.load(term)
+
+
+class TradingEnv(environment.Environment[EnvState, EnvParams]):
+    """Position sizing on candles, as a gymnax environment: one decision at the close of each bar.
+
+    A decision at the close of bar t is filled at the next open (or this close) and marked at the next close. Letters:
+    N assets, P = N (N - 1) / 2 pairs, D = 16 N + P + [N > 1] numbers seen: 16, 34, 52, 71 for one to four assets.
+
+    - observation: float32 (D,). Market numbers know bars up to t and are raw: a policy scales them itself.
+        - of each asset 16, asset after asset (windows of bars longer than an hour: one bar for each hour named):
+            - 0 price: log(close / mean close of 168 h)
+            - 1 return_1h, 2 return_4h, 3 return_24h: log return of the close
+            - 4 volatility_1h, 5 volatility_4h, 6 volatility_24h: Garman-Klass, per bar
+            - 7 rsi: Wilder's RSI(14) / 100
+            - 8 macd, 9 macd_signal, 10 macd_histogram: MACD(12, 26, 9) / close
+            - 11 volume_ratio: log((0.05 + volume / mean volume of 24 h) / 1.05)
+            - 12 position: w, share of equity held
+            - 13 entry_distance: price / average entry price - 1; 0 when flat
+            - 14 unrealized_pnl: w (1 - average entry price / price); 0 when flat
+            - 15 allocation: w / sum(w); 0 when flat
+        - for N > 1 the P correlations of 1 h returns over 24 h, pairs i < j in order; then the Herfindahl index,
+          sum(allocation^2)
+    - action: float32 (N,), multipliers in [0, 2] of the base positions; beyond, they are clipped.
+    - reward: float32 (), sum(reward_weights * terms); by default the log return of equity over the bar, net of costs.
+    - terminated: bool (), ruin: equity below `params.ruin` of its start.
+    - truncated: bool (), `params.max_steps_in_episode` steps played, or the last row of a stretch of candles.
+    - info: `final_observation` float32 (D,), where the step led before an episode that ended was reset; `held` and
+      `delta` float32 (N,), weights after the fill and what was traded; `cost` and `log_return` float32 ().
+    - state: `EnvState`.
+        - time: int32 (), steps since the episode started
+        - t: int32 (), row of the market
+        - account: `weights` float32 (N,), `entry_ratio` float32 (N,), `log_equity` float32 ()
+        - peak: float32 (), highest log equity of the episode
+        - return_moments: float32 (2,), running mean and mean square of the log return
+    - reset: cash, at a row drawn evenly from `params.starts`.
 
     Args:
         num_assets: N.
-        terms: names of the reward terms, functions of `envs.rewards`.
+        terms: reward terms: names of functions of `envs.rewards`, or functions `(outcome, params) -> ()`.
+        params: what `reset` and `step` take where they are given none; `envs.make` sets them.
+
+    Raises:
+        InputError: no such reward term.
     """
 
-    def __init__(self, num_assets: int, terms: tuple[str, ...] = ("log_return",)):
+    def __init__(
+        self, num_assets: int, terms: Sequence[str | rewards.Term] = ("log_return",), params: EnvParams | None = None
+    ):
         self.num_assets = num_assets
-        self.terms = tuple(rewards.TERMS[name] for name in terms)
+        self.terms = tuple(reward_term(term) for term in terms)
+        self.params = params
 
     def __hash__(self) -> int:
-        return hash((self.num_assets, self.terms))
+        return hash((type(self), self.num_assets, self.terms))
 
     def __eq__(self, other: object) -> bool:
-        """Equal environments share one trace."""
-        return isinstance(other, TradingEnv) and (self.num_assets, self.terms) == (other.num_assets, other.terms)
+        """Equal environments share one trace; one that has parameters equals no environment with others."""
+        return (
+            isinstance(other, TradingEnv)
+            and (type(self), self.num_assets, self.terms) == (type(other), other.num_assets, other.terms)
+            and self.params is other.params
+        )
+
+    @property
+    def default_params(self) -> EnvParams:
+        """What `reset` and `step` take where they are given none.
+
+        Raises:
+            InputError: the environment was made without parameters.
+        """
+        if self.params is None:
+            raise InputError("this TradingEnv was made without params: give them to the call, or use envs.make")
+        return self.params
+
+    @property
+    def num_actions(self) -> int:
+        """N, the length of an action."""
+        return self.num_assets
+
+    @property
+    def shared(self) -> "TradingEnv":
+        """The environment without its parameters: equal for all of a kind, so that they share one trace."""
+        bare = copy.copy(self)
+        bare.params = None
+        return bare
+
+    def reset(self, key: jax.Array, params: EnvParams | None = None) -> tuple[jax.Array, EnvState]:
+        """Starts an episode; jitted, once for all candles of one shape.
+
+        Returns:
+            observation (D,), state.
+        """
+        return environment.Environment.reset(self.shared, key, self.default_params if params is None else params)
+
+    def step(
+        self, key: jax.Array, state: EnvState, action: jax.Array, params: EnvParams | None = None
+    ) -> tuple[jax.Array, EnvState, jax.Array, jax.Array, jax.Array, dict[str, Any]]:
+        """Plays one bar and starts anew where the episode ended; jitted, once for all candles of one shape.
+
+        Returns:
+            observation (D,), state, reward (), terminated (), truncated (), info.
+        """
+        # Parameters go in as arguments: inside a trace of its own gymnax would make constants of them.
+        params = self.default_params if params is None else params
+        return environment.Environment.step(self.shared, key, state, action, params)
 
     def step_env(
         self, key: jax.Array, state: EnvState, action: jax.Array, params: EnvParams
@@ -57,20 +157,20 @@ class TradingEnv(environment.Environment[EnvState, EnvParams]):
             t=t + 1,
             account=account,
             peak=jnp.maximum(state.peak, account.log_equity),
-            return_moments=rewards.update_moments(state.return_moments, trade.log_return),
+            return_moments=update_moments(state.return_moments, trade.log_return),
         )
         neutral = (cap_targets(jnp.ones_like(base), base, *caps) * ((1 + to_fill) * (1 + to_mark) - 1)).sum(-1)
         outcome = rewards.StepOutcome(state, after, trade, jnp.log1p(neutral))
         reward = sum(w * term(outcome, params) for w, term in zip(params.reward_weights, self.terms, strict=True))
         terminated = self.is_terminated(after, params)
         info = {"held": trade.held, "delta": trade.delta, "cost": trade.cost, "log_return": trade.log_return}
-        return self.observation(after, params), after, jnp.asarray(reward), terminated, info
+        return self.get_obs(after, params), after, jnp.asarray(reward), terminated, info
 
     def reset_env(self, key: jax.Array, params: EnvParams) -> tuple[jax.Array, EnvState]:
         """Cash, at a start drawn evenly from `params.starts`."""
         start = params.starts[jax.random.randint(key, (), 0, params.starts.shape[0])]
         state = self.state_at(start)
-        return self.observation(state, params), state
+        return self.get_obs(state, params), state
 
     def state_at(self, t: jax.Array) -> EnvState:
         """An account of cash at row `t`."""
@@ -86,14 +186,14 @@ class TradingEnv(environment.Environment[EnvState, EnvParams]):
         """Ages a fresh episode, so that parallel episodes do not all end in the same step."""
         return state.replace(time=jax.random.randint(key, (), 0, params.max_steps_in_episode, jnp.int32))
 
-    def observation(self, state: EnvState, params: EnvParams) -> jax.Array:
-        """12 market and 4 account numbers of each asset, then correlations and Herfindahl index, (D,)."""
-        market, account = params.market, state.account
-        return assemble(market.features[state.t], market.corr[state.t], account.weights, account.entry_ratio)
+    def observe(self, key: jax.Array | None, state: EnvState, action: jax.Array | None, params: EnvParams) -> jax.Array:
+        """The observation of a state, (D,); gymnax's signature, of which key and action do not count."""
+        return self.get_obs(state, params)
 
-    def get_obs(self, state: EnvState, params: EnvParams, key: jax.Array | None = None) -> jax.Array:
-        """The observation, by gymnax's name."""
-        return self.observation(state, params)
+    def get_obs(self, state: EnvState, params: EnvParams | None = None, key: jax.Array | None = None) -> jax.Array:
+        """The observation of a state, (D,), by gymnax's older name."""
+        market, account = (self.default_params if params is None else params).market, state.account
+        return assemble(market.features[state.t], market.corr[state.t], account.weights, account.entry_ratio)
 
     def is_terminated(self, state: EnvState, params: EnvParams) -> jax.Array:
         """Ruin: equity below `ruin` of its start."""
@@ -103,11 +203,11 @@ class TradingEnv(environment.Environment[EnvState, EnvParams]):
         """A time limit or the end of the stretch; the value is bootstrapped from the final observation."""
         return (state.time >= params.max_steps_in_episode) | params.last[state.t - 1]
 
-    def action_space(self, params: EnvParams) -> spaces.Box:
+    def action_space(self, params: EnvParams | None = None) -> spaces.Box:
         """Multipliers in [0, 2]."""
         return spaces.Box(0.0, 2.0, (self.num_assets,), dtype=jnp.float32)
 
-    def observation_space(self, params: EnvParams) -> spaces.Box:
+    def observation_space(self, params: EnvParams | None = None) -> spaces.Box:
         """Any D real numbers."""
         return spaces.Box(-jnp.inf, jnp.inf, (observation_width(self.num_assets),), dtype=jnp.float32)
 
@@ -138,8 +238,8 @@ def make_params(
     longest = max(stop - start for start, stop in span)
     if longest < episode_steps:
         raise InputError(
-            f"--episode-steps {episode_steps}: the training span has {longest} decision bars without a longer gap "
-            "after its look-back; give more candles or shorter episodes"
+            f"--episode-steps {episode_steps}: the span has {longest} decision bars without a longer gap after its "
+            "look-back; give more candles or shorter episodes"
         )
     starts = [np.arange(start, stop - episode_steps + 1) for start, stop in span]
     last = np.zeros(market.base.shape[0], bool)

@@ -14,7 +14,7 @@ import onnxruntime
 
 from export.runtime import FILES, SCHEMA, Model, own_base
 from himari_jax.candles import COLUMNS, Candles
-from himari_jax.errors import InputError
+from himari_jax.errors import InputError, first_line
 from himari_jax.features import market_features
 from himari_jax.observation import assemble, features_hash
 from himari_jax.sizing import SizingRules
@@ -110,8 +110,7 @@ def open_session(data: bytes, where: Path) -> Any:
     try:
         return onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime has its own kinds
-        first = (str(error).splitlines() or [type(error).__name__])[0][:200]
-        raise InputError(f"{where}: cannot be run ({first}); export the bundle again") from error
+        raise InputError(f"{where}: cannot be run ({first_line(error)}); export the bundle again") from error
 
 
 def check_signature(model: Model) -> None:

@@ -11,11 +11,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from himari_jax.base_positions import base_positions
 from himari_jax.candles import COLUMNS, Candles, RawCandles
 from himari_jax.checking import check_candles
 from himari_jax.errors import InputError
 from himari_jax.features import observation_width
-from himari_jax.sizing import SizingRules, base_positions, cap_targets
+from himari_jax.sizing import SizingRules, cap_targets
 
 SCHEMA = 1
 FILES = ("policy.onnx", "golden.npz")

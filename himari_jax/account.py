@@ -72,33 +72,33 @@ def step_account(
     """
     rate, weights = costs.rate, account.weights
     xp = weights.__array_namespace__()
-    drift = total(weights * to_fill)
-    equity, moved = 1 + drift, weights * (1 + to_fill)  # at the fill
+    drift = (weights * to_fill).sum(-1)
+    equity, moved = per_asset(1 + drift), weights * (1 + to_fill)  # at the fill
     wanted = target * equity
     order = wanted - moved
     order = xp.where(tradable & (xp.abs(order) >= costs.min_trade * equity), order, 0)
     buy, sell = xp.where(order > 0, order, 0), xp.where(order < 0, -order, 0)
-    cash = 1 - total(weights) + (1 - rate) * total(sell)
-    traded = cash_limit(cash, (1 + rate) * total(buy)) * buy - sell
+    cash = 1 - weights.sum(-1) + (1 - rate) * sell.sum(-1)
+    traded = per_asset(cash_limit(cash, (1 + rate) * buy.sum(-1))) * buy - sell
     kept = xp.where(order < 0, wanted, moved + traded)  # a sale reaches its target without a rest
-    paid = rate * total(xp.abs(traded))
-    gain = drift + total(kept * to_mark) - paid
-    worth, log_return = kept * (1 + to_mark), xp.log1p(gain)[..., 0]
+    paid = rate * xp.abs(traded).sum(-1)
+    gain = drift + (kept * to_mark).sum(-1) - paid
+    worth, log_return = kept * (1 + to_mark), xp.log1p(gain)
 
     bought = xp.where(traded > 0, weights / account.entry_ratio + traded, 1)  # at entry prices
     ratio = xp.where(traded > 0, kept / bought, account.entry_ratio * (1 + to_fill))
     after = Account(
-        weights=worth / (1 + gain),
+        weights=worth / per_asset(1 + gain),
         entry_ratio=xp.where(kept > 0, ratio * (1 + to_mark), 1),
         log_equity=account.log_equity + log_return,
     )
     held = xp.where(order < 0, target, kept / equity)
-    return after, Trade(traded / equity, held, (paid / equity)[..., 0], worth, gain[..., 0], log_return)
+    return after, Trade(traded / equity, held, paid / (1 + drift), worth, gain, log_return)
 
 
-def total(x: Array) -> Array:
-    """Sum over the assets, (..., N) -> (..., 1)."""
-    return x.sum(-1, keepdims=True)
+def per_asset(x: Array) -> Array:
+    """A number of each account beside its assets, (...) -> (..., 1); that of a single account broadcasts as it is."""
+    return x[..., None] if x.ndim else x
 
 
 def liquidated_gain(trade: Trade, rate: Array) -> Array:

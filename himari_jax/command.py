@@ -9,12 +9,12 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import tyro
 
-from himari_jax.errors import HimariError, InputError, Preempted
+from himari_jax.errors import HimariError, InputError, Preempted, first_line
 
 T = TypeVar("T")
 
@@ -65,8 +65,8 @@ def run_command(command: Callable[[Sequence[str]], int | None], args: Sequence[s
         return command(args) or 0
     except Exception as error:
         code, line = code_of(error)
-    if "--debug" in args:
-        traceback.print_exc()
+        if "--debug" in args:
+            traceback.print_exception(error)
     line = " ".join(line.split())
     print(line if code == 75 else f"error: {line}", file=sys.stderr)
     return code
@@ -85,7 +85,7 @@ def code_of(error: Exception) -> tuple[int, str]:
 
 def unexpected(error: Exception) -> tuple[int, str]:
     """Exit code and line of an error that nobody foresaw."""
-    first = (str(error).strip().splitlines() or [""])[0][:300]
+    first = first_line(error, most=300)
     if "RESOURCE_EXHAUSTED" in str(error) or "out of memory" in str(error).lower():
         return 2, f"the device has too little memory ({first}); use fewer environments or smaller layers"
     return 1, f"unexpected {type(error).__name__}: {first}; --debug shows where, please report it"
@@ -146,6 +146,18 @@ def exit_at_signals(line: str) -> None:
 def auto(hint: str) -> Any:
     """Marks a flag whose default depends on others; the help says on what."""
     return tyro.conf.arg(help_behavior_hint=f"(default: {hint})")
+
+
+def choice(intro: str, summaries: Mapping[str, str], hint: str | None = None) -> Any:
+    """Marks a flag that takes names of a table: the help lists each with its summary.
+
+    Args:
+        intro: what the flag is for.
+        summaries: of what may be chosen, by name.
+        hint: on what the default depends, where it does.
+    """
+    lines = [intro, *(f"{name}: {summary}" for name, summary in summaries.items()), ""]
+    return tyro.conf.arg(help="\n".join(lines), help_behavior_hint=None if hint is None else f"(default: {hint})")
 
 
 def require(holds: bool, flag: str, value: object, allowed: str) -> None:

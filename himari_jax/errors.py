@@ -1,6 +1,12 @@
 """Errors that a user can cause: one clear line each, with the exit code of its kind."""
 
 
+def first_line(error: BaseException, most: int | None = 200) -> str:
+    """The first line of an error's text, at most so many letters of it; the name of its kind where it has no text."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[0][:most]
+
+
 class HimariError(Exception):
     """What, where and what to do, in one line."""
 

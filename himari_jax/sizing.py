@@ -1,4 +1,4 @@
-"""Base positions that the policy multiplies, and the caps; host code without jax."""
+"""The rules and the arithmetic of position sizes: caps, volatility; host code without jax."""
 
 from dataclasses import dataclass
 
@@ -7,8 +7,6 @@ import numpy as np
 from himari_jax.candles import Candles
 from himari_jax.features import lookbacks, segments
 from himari_jax.times import HOUR_MS
-
-TARGET_VOLATILITY = 0.20  # annual, of the whole portfolio
 
 
 @dataclass(frozen=True)
@@ -46,36 +44,6 @@ def cap_targets(multiplier, base, max_position_pct, max_gross):
     return target * xp.minimum(1.0, max_gross / xp.maximum(gross, max_gross))
 
 
-def base_positions(name: str, candles: Candles, rules: SizingRules) -> np.ndarray:
-    """Base position of each asset at each row, (T, N), share of equity, from rows <= t.
-
-    Args:
-        name: the command-line name of a function of this module: constant, vol-target, kelly.
-        candles: checked candles.
-        rules: caps and parameters.
-
-    Raises:
-        ValueError: no such sizing.
-    """
-    sizings = {"constant": constant, "vol-target": vol_target, "kelly": kelly}
-    if name not in sizings:
-        raise ValueError(f"unknown base sizing '{name}'; allowed: {', '.join(sizings)}")
-    return sizings[name](candles, rules)
-
-
-def constant(candles: Candles, rules: SizingRules) -> np.ndarray:
-    """`min(max_position_pct / 2, max_gross / N)`: multiplier 1 is neutral and lies inside the caps."""
-    assets = len(candles.symbols)
-    return np.full((len(candles.time), assets), min(rules.max_position_pct / 2, rules.max_gross / assets))
-
-
-def vol_target(candles: Candles, rules: SizingRules) -> np.ndarray:
-    """`min(max_position_pct, .20 / (sigma sqrt(A)) / N)`, sigma from `ewma_volatility`; the cap where sigma is 0."""
-    sigma = ewma_volatility(candles) * np.sqrt(bars_per_year(candles))
-    raw = TARGET_VOLATILITY / len(candles.symbols) / np.maximum(sigma, 1e-12)
-    return np.minimum(rules.max_position_pct, raw)
-
-
 def ewma_volatility(candles: Candles) -> np.ndarray:
     """Volatility per bar, (T, N): EWMA (alpha 2/169 for hours, zero mean) of squared simple close returns.
 
@@ -108,35 +76,6 @@ def bars_per_year(candles: Candles) -> np.ndarray:
 def simple_returns(close: np.ndarray) -> np.ndarray:
     """`close[t] / close[t-1] - 1`, (T, N) -> (T - 1, N)."""
     return close[1:] / close[:-1] - 1
-
-
-def kelly(candles: Candles, rules: SizingRules) -> np.ndarray:
-    """Fractional Bayesian Kelly, `c E[mu] / E[sigma^2 + var(mu)]`, clipped to [0, max_position_pct].
-
-    Normal-Inverse-Gamma posterior of the bar return whose evidence is forgotten exponentially towards
-    the prior. With n, s1, s2 the forgotten count, sum and sum of squares, and k = prior bars:
-    `E[mu] = s1 / (k + n)`, `a = (k + n) / 2`, `b = k v / 2 + (s2 - s1^2 / (k + n)) / 2`,
-    `E[sigma^2] = b / (a - 1)`, `E[var(mu)] = E[sigma^2] / (k + n)`, v the prior's variance.
-    Without evidence it is 0; with endless evidence and no forgetting it reaches `c mu / sigma^2`.
-
-    Source: Murphy, "Conjugate Bayesian analysis of the Gaussian distribution", 2007.
-    """
-    returns = np.zeros_like(candles.close)
-    returns[1:] = simple_returns(candles.close)
-    known = np.ones(len(candles.time))
-    first = [start for start, _ in segments(candles)]
-    returns[first], known[first] = 0.0, 0.0  # a return across a gap is not one bar's
-    year = bars_per_year(candles)
-    bars_per_day = year / 365
-    decay = 0.5 ** (1 / (rules.kelly_half_life_days * bars_per_day))
-    count = exponential_sum(known[:, None], decay) + rules.kelly_prior_bars
-    total = exponential_sum(returns, decay)
-    square = exponential_sum(returns**2, decay)
-    prior = rules.kelly_prior_volatility**2 / year * rules.kelly_prior_bars
-    mean = total / count
-    variance = np.maximum(prior + square - total * mean, 1e-18) / 2 / (count / 2 - 1)
-    fraction = rules.kelly_fraction * mean / (variance * (1 + 1 / count))
-    return np.clip(fraction, 0.0, rules.max_position_pct)
 
 
 def exponential_sum(x: np.ndarray, decay: np.ndarray) -> np.ndarray:

@@ -33,14 +33,15 @@ def split_address(address: str) -> tuple[str, str]:
 
 
 class Entry(NamedTuple):
-    """What a bucket says of an object."""
+    """An object as a bucket lists it."""
 
     size: int  # bytes
     md5: str  # base64; empty where the bucket does not know it
+    generation: int  # the number of its version
 
 
 class RemoteFolder:
-    """A folder in a bucket that is kept object by object; every method raises StorageError, in one line.
+    """A folder in a bucket; every method raises StorageError, in one line.
 
     Args:
         address: gs://BUCKET/PREFIX.
@@ -52,11 +53,11 @@ class RemoteFolder:
         self.start = f"{prefix}/" if prefix else ""
 
     def list(self) -> dict[str, Entry]:
-        """What is there, by name."""
+        """The objects by name; the markers of empty folders are left out."""
         with _one_line(self.address):
             found = list(self.bucket.list_blobs(prefix=self.start, timeout=TIMEOUT, retry=_retry()))
         whole = [blob for blob in found if not blob.name.endswith("/")]
-        return {b.name.removeprefix(self.start): Entry(int(b.size), b.md5_hash or "") for b in whole}
+        return {b.name.removeprefix(self.start): Entry(int(b.size), b.md5_hash or "", int(b.generation)) for b in whole}
 
     def read(self, name: str) -> bytes:
         """The content of an object."""
@@ -64,17 +65,30 @@ class RemoteFolder:
             return bytes(self._blob(name).download_as_bytes(timeout=TIMEOUT, retry=_retry()))
 
     def write(self, name: str, content: bytes) -> int:
-        """Writes an object at once or not at all: its generation."""
+        """Writes an object atomically and returns its generation."""
         with _one_line(f"{self.address}/{name}"):
             blob = self._blob(name)
             blob.upload_from_string(content, "application/octet-stream", timeout=TIMEOUT, retry=_retry())
             return int(blob.generation)
 
-    def download(self, name: str, path: Path) -> None:
-        """Copies an object to a file, whose folder is made where it is missing."""
+    def upload(self, path: Path, name: str) -> None:
+        """Copies a file to an object, atomically."""
+        with _one_line(f"{self.address}/{name}"):
+            self._blob(name).upload_from_filename(str(path), timeout=TIMEOUT, retry=_retry())
+
+    def download(self, name: str, path: Path, generation: int | None = None) -> None:
+        """Copies an object to a file, whose folder is made where it is missing.
+
+        Args:
+            name: of the object.
+            path: of the file.
+            generation: the version that it must still have; None: any.
+        """
         with _one_line(f"{self.address}/{name}"):
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._blob(name).download_to_filename(str(path), timeout=TIMEOUT, retry=_retry())
+            self._blob(name).download_to_filename(
+                str(path), timeout=TIMEOUT, retry=_retry(), if_generation_match=generation
+            )
 
     def remove(self, name: str) -> None:
         """Removes an object; one that is gone already is fine."""
@@ -117,7 +131,7 @@ def list_files(address: str) -> dict[str, int]:
     Raises:
         StorageError: the bucket cannot be read.
     """
-    return {name: int(blob.size) for name, blob in _blobs(address).items()}
+    return {name: entry.size for name, entry in RemoteFolder(address).list().items()}
 
 
 def upload_folder(folder: Path, address: str, last: Sequence[str] = ()) -> list[str]:
@@ -131,11 +145,9 @@ def upload_folder(folder: Path, address: str, last: Sequence[str] = ()) -> list[
     """
     names = [path.relative_to(folder).as_posix() for path in sorted(folder.rglob("*")) if path.is_file()]
     names = [name for name in names if name not in last] + [name for name in last if name in names]
-    bucket, prefix = _open(address)
+    remote = RemoteFolder(address)
     for name in names:
-        with _one_line(address):
-            blob = bucket.blob(f"{prefix}/{name}" if prefix else name)
-            blob.upload_from_filename(str(folder / name), timeout=TIMEOUT, retry=_retry())
+        remote.upload(folder / name, name)
     return names
 
 
@@ -154,31 +166,19 @@ def download_folder(address: str, folder: Path, most_bytes: int) -> list[str]:
         InputError: there is nothing, too much, or a name that leads out of the folder.
         StorageError: the bucket cannot be read.
     """
-    blobs = _blobs(address)
-    if not blobs:
+    remote = RemoteFolder(address)
+    found = remote.list()
+    if not found:
         raise InputError(f"{address}: nothing is there")
-    if (total := sum(int(blob.size) for blob in blobs.values())) > most_bytes:
+    if (total := sum(entry.size for entry in found.values())) > most_bytes:
         raise InputError(f"{address}: {total} bytes; allowed are up to {most_bytes}")
-    for name, blob in blobs.items():
+    for name, entry in found.items():
         path = PurePosixPath(name)
         if path.is_absolute() or ".." in path.parts or "\\" in name:
             raise InputError(f"{address}: {name!r} leads out of its folder")
-        with _one_line(address):
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            # The generation that was listed: files of two versions are never mixed.
-            blob.download_to_filename(
-                str(folder / name), timeout=TIMEOUT, retry=_retry(), if_generation_match=blob.generation
-            )
-    return list(blobs)
-
-
-def _blobs(address: str) -> dict[str, Any]:
-    """Everything below a prefix by its name there; the markers of empty folders are left out."""
-    bucket, prefix = _open(address)
-    start = f"{prefix}/" if prefix else ""
-    with _one_line(address):
-        found = list(bucket.list_blobs(prefix=start, timeout=TIMEOUT, retry=_retry()))
-    return {blob.name.removeprefix(start): blob for blob in found if not blob.name.endswith("/")}
+        # The generation that was listed: files of two versions are never mixed.
+        remote.download(name, folder / name, entry.generation)
+    return list(found)
 
 
 def _open(address: str) -> tuple[Any, str]:

@@ -33,7 +33,8 @@ SERVING = ("export.serving", "export.runtime", "export.loading", "export.server"
 PUBLIC = {"export.runtime", "export.loading"}  # modules that are no commands: the library face of a bundle
 HOST = (
     *("candles", "checking", "times", "alignment", "features", "observation", "account", "sizing", "splits"),
-    *("metrics", "statistics", "errors", "sources", "command", "storage"),
+    *("base_sizings", "base_positions", "baselines", "plugins", "metrics", "statistics", "errors", "command"),
+    *("sources.registry", "storage"),
 )
 MOST_LINES = 300
 

@@ -33,6 +33,8 @@ class BenchConfig:
     """Measure backtests too: the account alone beside other engines, policies in the loop."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to compute."""
+    debug: bool = False
+    """Show the traceback of an error."""
 
 
 def main(args: Sequence[str]) -> int:

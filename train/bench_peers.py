@@ -7,8 +7,8 @@ from pathlib import Path
 
 from himari_jax.command import parse, run_command, stop_at_signals
 from himari_jax.errors import InputError
-from train.benchmarks.peers import PACKAGES
 from train.benchmarks.peers.config import PeersConfig
+from train.benchmarks.peers.trial import PACKAGES
 
 PROG = "python -m train.bench_peers"
 

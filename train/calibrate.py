@@ -58,6 +58,8 @@ class CalibrateConfig:
     """Of all series."""
     processes: int = 2
     """Processes that share the work."""
+    debug: bool = False
+    """Show the traceback of an error."""
     quick: bool = False
     """Some 20 seconds: fewer and shorter series, bounds widened by two standard errors of the measurement."""
 

@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 
 from himari_jax.command import parse, require, run_command
 from himari_jax.errors import InputError
+from train.artifacts.files import write_text
+from train.artifacts.metrics_file import read_metrics
 from train.oracles.plot import write_plot
 
 PROG = "python -m train.prove"
@@ -157,8 +159,8 @@ def main(args: Sequence[str]) -> int:
         block = prove(row, algorithm, steps, config)
         found.append(block)
         print(line(block), flush=True)
-        (out / "prove.json").write_text(json.dumps(found, indent=1) + "\n")
-        (out / "prove.md").write_text(markdown(found))
+        write_text(out / "prove.json", json.dumps(found, indent=1) + "\n")
+        write_text(out / "prove.md", markdown(found))
         write_plot(found, out / "prove.svg")
     missed = [block["name"] for block in found if not block["met"] and block["algorithm"] == "ppo"]
     print(f"missed by PPO: {', '.join(missed)}" if missed else "every goal met by PPO")
@@ -242,8 +244,7 @@ def medians(result: Block, folder: Path) -> Block:
 
 def reached(folder: Path, seconds_per_step: float) -> Block:
     """Steps and seconds of training until the median of the seeds first had 90 % of the optimum."""
-    lines = [json.loads(text) for text in (folder / "metrics.jsonl").read_text().splitlines()]
-    first = [x for x in lines if x.get("ratio_by_seed") and statistics.median(x["ratio_by_seed"]) >= 0.9]
+    first = [x for x in read_metrics(folder) if x.get("ratio_by_seed") and statistics.median(x["ratio_by_seed"]) >= 0.9]
     steps = first[0]["steps"] if first else None
     return {"steps_to_90": steps, "seconds_to_90": steps and steps * seconds_per_step}
 

@@ -75,7 +75,7 @@ class GarleanuPedersen(Oracle):
         moved = ((weights - before) ** 2).sum()
         return self.sigma**2 / 2 * (self.risk_aversion * (weights**2).sum() + self.cost * moved)
 
-    def observe(self, market: jax.Array, weights: jax.Array) -> jax.Array:
+    def make_observation(self, market: jax.Array, weights: jax.Array) -> jax.Array:
         """f in deviations, and x."""
         return jnp.concatenate([market, weights])
 

@@ -96,7 +96,7 @@ class HiddenDrift(Oracle):
         risk = self.risk_aversion / 2 * self.sigma**2 * (weights**2).sum()
         return risk + self.fee * jnp.abs(weights - before).sum()
 
-    def observe(self, market: jax.Array, weights: jax.Array) -> jax.Array:
+    def make_observation(self, market: jax.Array, weights: jax.Array) -> jax.Array:
         """The last return, in deviations; with a fee the weight."""
         return jnp.concatenate([market[1:], weights]) if self.costly else market[1:]
 

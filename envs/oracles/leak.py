@@ -49,7 +49,7 @@ class Leak(Oracle):
         """The same: the return is known."""
         return (weights * self.sigma * market).sum()
 
-    def observe(self, market: jax.Array, weights: jax.Array) -> jax.Array:
+    def make_observation(self, market: jax.Array, weights: jax.Array) -> jax.Array:
         """The coming return, in deviations."""
         return market
 

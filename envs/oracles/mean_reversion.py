@@ -60,7 +60,7 @@ class MeanReversion(Oracle):
         returns = jnp.expm1(-(1 - self.phi) * self.deviation * market + self.sigma * nodes)
         return (chances * jnp.log1p(weights * returns)).sum()
 
-    def observe(self, market: jax.Array, weights: jax.Array) -> jax.Array:
+    def make_observation(self, market: jax.Array, weights: jax.Array) -> jax.Array:
         """x, in deviations."""
         return market
 

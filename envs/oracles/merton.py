@@ -47,7 +47,7 @@ class Merton(LogGrowth):
         returns, chances = self.moves()
         return (jnp.asarray(chances, weights.dtype) * jnp.log1p(weights * jnp.asarray(returns, weights.dtype))).sum()
 
-    def observe(self, market: jax.Array, weights: jax.Array) -> jax.Array:
+    def make_observation(self, market: jax.Array, weights: jax.Array) -> jax.Array:
         """Always 1."""
         return jnp.ones(1)
 

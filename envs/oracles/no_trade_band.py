@@ -63,7 +63,7 @@ class NoTradeBand(Merton):
         """`w (1 + r) / (1 + w r)`."""
         return drifted(weights, returns)
 
-    def observe(self, market: jax.Array, weights: jax.Array) -> jax.Array:
+    def make_observation(self, market: jax.Array, weights: jax.Array) -> jax.Array:
         """The weight, of order 1 around one half."""
         return 10 * weights - 5
 

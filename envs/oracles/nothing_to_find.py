@@ -47,7 +47,7 @@ class NothingToFind(LogGrowth):
         """`w (1 + r) / (1 + w r)`."""
         return drifted(weights, returns)
 
-    def observe(self, market: jax.Array, weights: jax.Array) -> jax.Array:
+    def make_observation(self, market: jax.Array, weights: jax.Array) -> jax.Array:
         """Returns and the weight."""
         return jnp.concatenate([market, weights])
 

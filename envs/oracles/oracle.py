@@ -14,6 +14,7 @@ from gymnax.environments import environment, spaces
 from himari_jax.errors import InputError
 
 Memory = Any  # of the best policy: a pytree of arrays
+EPISODE_STEPS = 500  # bars of an episode, where no parameters say it
 
 
 @struct.dataclass
@@ -59,6 +60,16 @@ class Oracle(environment.Environment[OracleState, OracleParams]):
     plot_axis: ClassVar[str] = ""  # what the first number of the observation is, in words; "" where it says nothing
 
     @property
+    def default_params(self) -> OracleParams:
+        """What gymnax takes where no parameters are given: episodes of `EPISODE_STEPS` bars."""
+        return OracleParams(max_steps_in_episode=jnp.int32(EPISODE_STEPS))
+
+    @property
+    def num_actions(self) -> int:
+        """N, the length of an action."""
+        return self.num_assets
+
+    @property
     def start(self) -> float:
         """Multiplier of the policy before it learns; away from the optimum, so that doing nothing scores below 1."""
         return 1.0
@@ -97,8 +108,8 @@ class Oracle(environment.Environment[OracleState, OracleParams]):
         """Weights after the bar, (N,)."""
         return weights
 
-    def observe(self, market: jax.Array, weights: jax.Array) -> jax.Array:
-        """What the policy sees, (D,), of order 1."""
+    def make_observation(self, market: jax.Array, weights: jax.Array) -> jax.Array:
+        """What the policy sees of a market's state (K,) and weights (N,): numbers of order 1, (D,)."""
         raise NotImplementedError
 
     @cached_property
@@ -139,31 +150,37 @@ class Oracle(environment.Environment[OracleState, OracleParams]):
         reward = self.utility(state.weights, weights, returns) - self.utility(neutral, neutral, returns)
         after = OracleState(time=state.time + 1, market=market, weights=self.drift(weights, returns))
         info = {"weights": weights, "expected": self.expected(state.market, state.weights, weights)}
-        return self.observe(market, after.weights), after, reward, jnp.zeros((), bool), info
+        return self.make_observation(market, after.weights), after, reward, jnp.zeros((), bool), info
 
     def reset_env(self, key: jax.Array, params: OracleParams) -> tuple[jax.Array, OracleState]:
         """A market in its stationary law, and the weights that the start's multiplier asks for."""
         weights = self.position(jnp.full(self.num_assets, self.start))
         state = OracleState(time=jnp.zeros((), jnp.int32), market=self.open(key), weights=weights)
-        return self.observe(state.market, state.weights), state
+        return self.make_observation(state.market, state.weights), state
 
     def stagger(self, key: jax.Array, state: OracleState, params: OracleParams) -> OracleState:
         """Ages a fresh episode, so that parallel episodes do not all end in the same step."""
         return state.replace(time=jax.random.randint(key, (), 0, params.max_steps_in_episode, jnp.int32))
 
-    def get_obs(self, state: OracleState, params: OracleParams, key: jax.Array | None = None) -> jax.Array:
-        """The observation, by gymnax's name."""
-        return self.observe(state.market, state.weights)
+    def observe(self, key: jax.Array, state: OracleState, action: jax.Array | None, params: OracleParams) -> jax.Array:
+        """The observation of a state, (D,); gymnax's signature, of which only the state counts."""
+        return self.make_observation(state.market, state.weights)
+
+    def get_obs(
+        self, state: OracleState, params: OracleParams | None = None, key: jax.Array | None = None
+    ) -> jax.Array:
+        """The observation of a state, (D,), by gymnax's older name."""
+        return self.make_observation(state.market, state.weights)
 
     def is_terminated(self, state: OracleState, params: OracleParams) -> jax.Array:
         """Never."""
         return jnp.zeros((), bool)
 
-    def action_space(self, params: OracleParams) -> spaces.Box:
+    def action_space(self, params: OracleParams | None = None) -> spaces.Box:
         """Multipliers in [0, 2]."""
         return spaces.Box(0.0, 2.0, (self.num_assets,), dtype=jnp.float32)
 
-    def observation_space(self, params: OracleParams) -> spaces.Box:
+    def observation_space(self, params: OracleParams | None = None) -> spaces.Box:
         """Any D real numbers."""
         return spaces.Box(-jnp.inf, jnp.inf, (self.width,), dtype=jnp.float32)
 

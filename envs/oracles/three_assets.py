@@ -81,7 +81,7 @@ class ThreeAssets(Oracle):
         """`(A / 2) w'S w`."""
         return self.risk_aversion / 2 * weights @ jnp.asarray(self.covariance, weights.dtype) @ weights
 
-    def observe(self, market: jax.Array, weights: jax.Array) -> jax.Array:
+    def make_observation(self, market: jax.Array, weights: jax.Array) -> jax.Array:
         """Always 1."""
         return jnp.ones(1)
 

@@ -4,7 +4,6 @@ import contextlib
 import hashlib
 import io
 import json
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -21,12 +20,13 @@ from envs.trading import TradingEnv, make_params
 from export.bundling.config import BundleConfig
 from export.runtime import SCHEMA
 from himari_jax.candles import COLUMNS
-from himari_jax.errors import InputError, StorageError
+from himari_jax.errors import InputError
 from himari_jax.features import ACCOUNT_FEATURES, MARKET_FEATURES, lookbacks, observation_names
 from himari_jax.observation import assemble, features_hash
 from himari_jax.policies.policy import act, mean_action
 from himari_jax.splits import decision_rows
 from himari_jax.times import bar_name
+from train.artifacts.files import replacing, storage_errors
 from train.artifacts.provenance import tools
 from train.artifacts.run_folder import read_result
 from train.config.backtest import EvaluationDataConfig
@@ -48,7 +48,7 @@ def write_bundle(config: BundleConfig) -> int:
     if index >= len(agent.seeds):
         raise InputError(f"--seed-index {index}: {config.run} has {len(agent.seeds)} seeds, from 0")
     ground = load_evaluation_data(
-        EvaluationDataConfig(data=config.data), agent.config.data, agent.config.synthetic, cuts_of(agent)
+        EvaluationDataConfig(data=config.data), agent.config.data, agent.config.source_options, cuts_of(agent)
     )
     variables = jax.tree.map(lambda x: jnp.asarray(x[index]), agent.variables)
     graph = export_graph(agent, variables)
@@ -57,9 +57,7 @@ def write_bundle(config: BundleConfig) -> int:
         probe = Path(scratch) / "probe.npz"
         probed: dict[str, Any] = make_probe(agent, variables, ground)
         np.savez(probe, **probed)
-        part = config.out.with_name(config.out.name + ".part")
-        try:
-            shutil.rmtree(part, ignore_errors=True)
+        with storage_errors(f"--out {config.out}"), replacing(config.out) as part:
             part.mkdir(parents=True)
             (part / "policy.onnx").write_bytes(graph)
             np.savez_compressed(part / "golden.npz", **golden)
@@ -67,11 +65,6 @@ def write_bundle(config: BundleConfig) -> int:
             manifest = json.dumps(make_manifest(agent, index, config, ground, files), indent=2)
             (part / "manifest.json").write_text(manifest + "\n")
             verify(part, probe)
-            part.rename(config.out)
-        except OSError as error:
-            raise StorageError(f"--out {config.out}: {error.strerror}; make room or fix the permission") from error
-        finally:
-            shutil.rmtree(part, ignore_errors=True)
     size = sum(path.stat().st_size for path in config.out.iterdir()) / 1024
     print(f"{config.out}: {agent.name}, seed {agent.seeds[index]}, checkpoint {agent.step}, {size:,.0f} KB, verified")
     print(f"next: python -m export.server {config.out}")
@@ -155,7 +148,7 @@ def make_golden(agent: Agent, variables: Any, ground: EvaluationData) -> dict[st
     def rollout(variables: Any) -> Any:
         def step(state: Any, _: Any) -> Any:
             env_state, carry = state
-            obs = env.observation(env_state, params)
+            obs = env.get_obs(env_state, params)
             carry, output = act(policy, variables, carry, obs[None])
             multiplier = mean_action(output)[0]
             account = env_state.account

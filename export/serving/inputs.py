@@ -19,6 +19,7 @@ from himari_jax.times import iso_minute
 MOST = float(np.finfo(np.float32).max)
 MOST_RANGE = 1e6  # of prices: beyond it the running sums of the features lose their digits
 LEAST = float(np.finfo(np.float32).tiny)  # a smaller price vanishes in float32
+FINITE_MEMORY = ("constant", "vol-target")  # base sizings that the candles of a request decide
 
 
 class PolicyInput(NamedTuple):
@@ -192,10 +193,9 @@ def given_base(served: ServedModel, instance: Instance, field: str) -> np.ndarra
     """The caller's own base positions, share of equity; None where the model's sizing is to be used."""
     if isinstance(instance.base_position, type(UNSET)):
         sizing = served.model.base_sizing
-        if sizing == "kelly" or (sizing != "constant" and instance.candles is UNSET):
-            why = (
-                "the sizing of training remembers more than these candles" if sizing == "kelly" else "it needs candles"
-            )
+        known = sizing in FINITE_MEMORY
+        if not known or (sizing != "constant" and instance.candles is UNSET):
+            why = "it needs candles" if known else "the sizing of training may remember more than these candles"
             raise invalid(f"{field}.base_position", f"missing; the model sizes by {sizing}: {why}", "base_position")
         return None
     where = f"{field}.base_position"

@@ -6,6 +6,8 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from himari_jax.trees import select_tree
+
 Carry = Any  # a pytree of (..., H) arrays; () where nothing is remembered
 
 
@@ -16,7 +18,7 @@ def reset_carry(carry: Carry, reset: jax.Array) -> Carry:
         carry: leaves (B, H).
         reset: (B,) bool.
     """
-    return jax.tree.map(lambda leaf: jnp.where(reset[:, None], 0, leaf), carry)
+    return select_tree(reset, jax.tree.map(jnp.zeros_like, carry), carry)
 
 
 class Core(nn.Module):

@@ -8,6 +8,7 @@ from flax import linen as nn
 
 from himari_jax.policies.core import Carry, Core, reset_carry
 
+DEFAULTS = {"num_envs": 256, "lookahead": 1}  # steps cost more than those of an mlp
 GATES = 4  # input, forget, candidate, output
 
 
@@ -193,6 +194,6 @@ class LSTMCore(Core):
         return recur(weights, carry, x, reset)
 
 
-def make(hidden_dim: int, lstm_hidden_dim: int, lstm_num_layers: int, **_: int) -> tuple[Core, tuple[int, ...]]:
+def make(hidden_dim: int, lstm_hidden_dim: int, lstm_num_layers: int) -> tuple[Core, tuple[int, ...]]:
     """The core, and the hidden widths of the heads."""
     return LSTMCore(width=lstm_hidden_dim, num_layers=lstm_num_layers), (hidden_dim,)

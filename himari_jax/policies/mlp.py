@@ -6,6 +6,8 @@ from flax import linen as nn
 
 from himari_jax.policies.core import Carry, Core
 
+SEVERAL_ASSETS = {"hidden_dim": 256}  # defaults where there is more than one
+
 
 class MLPCore(Core):
     """`tanh` layers with orthogonal initialization; remembers nothing."""
@@ -24,6 +26,6 @@ class MLPCore(Core):
         return self(carry, x)
 
 
-def make(hidden_dim: int, num_layers: int, **_: int) -> tuple[Core, tuple[int, ...]]:
+def make(hidden_dim: int, num_layers: int) -> tuple[Core, tuple[int, ...]]:
     """The core, and the hidden widths of the heads (none: they are linear)."""
     return MLPCore(widths=(hidden_dim,) * num_layers), ()

@@ -1,12 +1,16 @@
-"""Columns: which column of a table is which, and its cells as numbers."""
+"""Columns: which column of a table is which, and how a message names its cells."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from himari_jax.errors import InputError
+
+if TYPE_CHECKING:
+    import polars as pl
 
 PRICES = ("open", "high", "low", "close")
 # Earlier names win: epoch numbers leave no doubt, `date` beside `unix` often has no zone.
@@ -26,24 +30,25 @@ SYMBOL_NAMES = ("symbol", "ticker", "pair", "instrument")
 PLAIN_VOLUME = ("volume", "vol", "v")
 MONEY = ("usd", "usdt", "usdc", "busd", "fdusd", "tusd", "dai", "eur", "gbp", "jpy", "krw", "try", "chf", "aud", "cad")
 QUOTES = (*MONEY, "btc", "xbt", "eth", "bnb")
-MISSING = ("", "nan", "na", "n/a", "#n/a", "null", "none", "-")
-NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?inf(inity)?", re.ASCII | re.IGNORECASE)
-THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}(,\d{3})+(\.\d*)?", re.ASCII)
+# What `str.strip` takes for a space; polars alone would leave the four separators \x1c to \x1f.
+SPACE = "\t\n\x0b\x0c\r\x1c\x1d\x1e\x1f \x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000" + "".join(
+    map(chr, range(0x2000, 0x200B))
+)
 
 
 @dataclass(frozen=True)
 class Cells:
-    """One column of a file, unread."""
+    """Where the cells of one column stand in a file."""
 
     origin: str
     name: str
     row: np.ndarray  # (T,) int64, row of the file
-    values: Sequence  # (T,) texts or numbers
+    values: Callable[[], "pl.Series"]  # gives all cells (T,), texts or numbers, when a message needs one
 
-    def refuse(self, index: int, what: str, allowed: str) -> InputError:
+    def refuse(self, index: int | np.integer, what: str, allowed: str) -> InputError:
         """The error that names file, row, column and value of one cell."""
         place = f"{self.origin}: row {self.row[index]}, column {shown(self.name)}"
-        return InputError(f"{place}: {shown(self.values[index])} {what}; allowed: {allowed}")
+        return InputError(f"{place}: {shown(self.values()[int(index)])} {what}; allowed: {allowed}")
 
 
 def shown(text: object) -> str:
@@ -103,36 +108,6 @@ def _base_volumes(keys: Sequence[str], symbol: str) -> list[str]:
     coins = {key for key in keys if re.fullmatch("volume[a-z0-9]{2,6}", key)} - {f"volume{quote}" for quote in MONEY}
     coins -= set(ALIASES["volume"])
     return named or (list(coins) if len(coins) == 1 else [])
-
-
-def read_numbers(cells: Cells, thousands: bool = True) -> tuple[np.ndarray, int]:
-    """Texts as float64 (T,), NaN where empty, and how many had thousands separators.
-
-    `thousands` reads `1,234.5` as 1234.5; where commas may be decimal it has to be off.
-
-    Raises:
-        InputError: a cell is no number.
-    """
-    try:
-        if not any("_" in text for text in cells.values):
-            return np.array([float(text) for text in cells.values], np.float64), 0
-    except ValueError:
-        pass
-    numbers, separated = np.full(len(cells.values), np.nan), 0
-    for index, text in enumerate(cells.values):
-        cell = text.strip()
-        if thousands and THOUSANDS.fullmatch(cell):
-            cell, separated = cell.replace(",", ""), separated + 1
-        if NUMBER.fullmatch(cell):
-            numbers[index] = float(cell)
-        elif cell.lower() not in MISSING:
-            raise cells.refuse(index, "is no number", "1234.5" + (' or "1,234.5"' if thousands else ""))
-    return numbers, separated
-
-
-def thousands_note(cells: int) -> list[str]:
-    """Says that thousands separators were read."""
-    return [f"thousands separators read in {cells} cells"] if cells else []
 
 
 def volume_note(name: str) -> list[str]:

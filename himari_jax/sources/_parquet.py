@@ -4,27 +4,30 @@ import ctypes
 import io
 import os
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from himari_jax.candles import RawCandles
+from himari_jax.candles import COLUMNS, RawCandles
 from himari_jax.errors import InputError
-from himari_jax.sources._columns import (
-    Cells,
-    choose_columns,
-    one_symbol,
-    read_numbers,
-    shown,
-    thousands_note,
-    volume_note,
+from himari_jax.sources._columns import Cells, choose_columns, one_symbol, shown, volume_note
+from himari_jax.sources._numbers import NumberPart, join_numbers, parse_numbers, thousands_note
+from himari_jax.sources._times import (
+    EpochPart,
+    WallPart,
+    epoch_times,
+    join_times,
+    parse_times,
+    refuse_finer,
+    refuse_half_clock,
 )
-from himari_jax.sources._times import epoch_times, read_times, refuse_finer, refuse_half_clock
 
 if TYPE_CHECKING:
     import polars as pl
+
+BLOCK_ROWS = 1 << 16
 
 
 def read_parquet(data: bytes, symbol: str, origin: str, assume_utc: bool) -> RawCandles:
@@ -52,12 +55,11 @@ def read_parquet(data: bytes, symbol: str, origin: str, assume_utc: bool) -> Raw
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError, ValueError, MemoryError) as error:
         reason = shown(str(error).strip().split("\n")[0])
         raise InputError(f"{origin}: the Parquet file is damaged or of an unknown kind ({reason})") from None
-    numbers = {role: values for role, (values, _) in read.items()}
+    opens, high, low, close, volume = (read[role].values for role in COLUMNS)
     if hours is not None:
-        refuse_half_clock(hours[0], hours[1], np.stack(list(numbers.values()), axis=1))
-    notes = (*volume_note(columns["volume"][0]), *thousands_note(sum(count for _, count in read.values())))
-    prices = numbers["open"], numbers["high"], numbers["low"], numbers["close"]
-    return RawCandles(symbol, origin, row, time, *prices, volume=numbers["volume"], notes=notes)
+        refuse_half_clock(*hours, (opens, high, low, close, volume))
+    notes = (*volume_note(columns["volume"][0]), *thousands_note([[part] for part in read.values()]))
+    return RawCandles(symbol, origin, row, time, opens, high, low, close, volume, notes)
 
 
 def _parquet_times(
@@ -66,12 +68,14 @@ def _parquet_times(
     """Epoch milliseconds (T,); for texts also the cells and hours that `refuse_half_clock` takes, else None."""
     import polars as pl
 
-    cells = Cells(origin, name, row, cast(Sequence[Any], column))
+    cells = Cells(origin, name, row, lambda: column)
     if column.null_count():
-        raise cells.refuse(int(np.argmax(column.is_null().to_numpy())), "is no time", "a time in every row")
+        raise cells.refuse(np.argmax(column.is_null().to_numpy()), "is no time", "a time in every row")
     if column.dtype == pl.String:
-        cells = Cells(origin, name, row, column.to_list())
-        time, hours = read_times(cells, assume_utc)
+        parts: list[EpochPart | WallPart] = []
+        for begin in range(0, len(column), BLOCK_ROWS):
+            parts.append(parse_times(column.slice(begin, BLOCK_ROWS), parts))
+        time, hours = join_times(parts, cells, assume_utc)
         return time, None if hours is None else (cells, hours)
     if column.dtype.is_numeric() and not column.dtype.is_decimal():
         return epoch_times(cells, column.to_numpy()), None
@@ -85,15 +89,16 @@ def _parquet_times(
     return moments.to_physical().to_numpy(), None
 
 
-def _parquet_numbers(name: str, column: "pl.Series", row: np.ndarray, origin: str) -> tuple[np.ndarray, int]:
-    """Float64 (T,), NaN where empty, and how many texts had thousands separators."""
+def _parquet_numbers(name: str, column: "pl.Series", row: np.ndarray, origin: str) -> NumberPart:
     import polars as pl
 
     if column.dtype == pl.String:
-        return read_numbers(Cells(origin, name, row, column.fill_null("").to_list()))
+        texts = column.fill_null("")
+        part = parse_numbers(texts)
+        return part._replace(values=join_numbers([part], Cells(origin, name, row, lambda: texts)))
     if not column.dtype.is_numeric():
         raise InputError(f"{origin}: column {shown(name)} holds {column.dtype}; allowed: numbers")
-    return column.cast(pl.Float64).fill_null(float("nan")).to_numpy(), 0
+    return NumberPart(column.cast(pl.Float64).fill_null(float("nan")).to_numpy(), 0, True, None)
 
 
 @contextmanager

@@ -1,48 +1,87 @@
 """Times: the cells of a time column as epoch milliseconds in UTC, or an error that says what is unclear."""
 
-import re
-from datetime import UTC, datetime, timedelta
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from himari_jax.sources._columns import Cells, shown
+from himari_jax.sources._columns import SPACE, Cells
+from himari_jax.sources._wall import WallPart, parse_wall_times
+
+if TYPE_CHECKING:
+    import polars as pl
 
 ALLOWED = "ISO 8601 with a zone such as 2020-01-31T09:00Z, or epoch s, ms, us, ns"
-EPOCH = datetime(1970, 1, 1)
-MILLISECOND = timedelta(milliseconds=1)
 # Between 1973 and 5138 the magnitude alone tells the unit; nanoseconds end where int64 does.
 UNITS = (("s", 1e8), ("ms", 1e11), ("us", 1e14), ("ns", 1e17), ("", 9e18))
 MS_PER_UNIT = {"s": 1000.0, "ms": 1.0, "us": 1e-3, "ns": 1e-6}
-DAY = re.compile(r"(19|20)\d{6}", re.ASCII)
-ISO = re.compile(r"(\d{4}-\d{2}-\d{2}|\d{8}|\d{4}-?W\d{2}-?\d)([T ].*)?", re.ASCII)
-FINER = re.compile(r"[.,]\d{3}\d*[1-9]", re.ASCII)  # digits behind the millisecond
-EPOCH_NUMBER = re.compile(r"[+-]?\d+(\.\d*)?([eE][+-]?\d+)?", re.ASCII)
-WALL = re.compile(
-    r"(?P<year>\d{4})[-/.](?P<month>\d{1,2})[-/.](?P<day>\d{1,2})"
-    r"(?:[T ]\s*(?P<hour>\d{1,2})(?::(?P<minute>\d{2})(?::(?P<second>\d{2})(?:\.(?P<fraction>\d+))?)?)?"
-    r"(?:[ -]?(?P<half>[AP]M))?)?"
-    r"(?:\s*(?P<zone>Z|UTC|GMT|[+-]\d{2}:?\d{2}))?",
-    re.ASCII | re.IGNORECASE,
-)
+DAY = "^(19|20)[0-9]{6}$"
+WHOLE = "^[0-9]{1,19}$"
+EPOCH_NUMBER = r"^[+-]?[0-9]+(\.[0-9]*)?([eE][+-]?[0-9]+)?$"
 
 
-def read_times(cells: Cells, utc: bool) -> tuple[np.ndarray, np.ndarray | None]:
-    """Texts of any allowed form as epoch milliseconds (T,) int64; `utc` reads times without a zone as UTC.
+class EpochPart(NamedTuple):
+    """Some rows of a column of epoch numbers."""
+
+    values: np.ndarray  # (K,) int64, or float64 where one is not whole
+    fault: int | None  # index of the first that is no number
+
+
+def parse_times(texts: "pl.Series", before: Sequence[EpochPart | WallPart] = ()) -> EpochPart | WallPart:
+    """Reads some rows of a column, as epoch numbers where the first row of all is one.
+
+    Args:
+        texts: (K,).
+        before: what the rows above gave.
+    """
+    texts = texts.str.strip_chars(SPACE)
+    if isinstance(before[0], EpochPart) if before else _is_epoch(texts[:1])[0]:
+        return _parse_epoch(texts)
+    return parse_wall_times(texts)
+
+
+def _is_epoch(texts: "pl.Series") -> "pl.Series":
+    return texts.str.contains(EPOCH_NUMBER) & ~texts.str.contains(DAY)
+
+
+def _parse_epoch(texts: "pl.Series") -> EpochPart:
+    import polars as pl
+
+    number = _is_epoch(texts).to_numpy()
+    if not number.all():
+        return EpochPart(np.zeros(len(texts), np.int64), int(np.argmin(number)))
+    whole = texts.cast(pl.Int64, strict=False)
+    if texts.str.contains(WHOLE).all() and not whole.null_count():
+        return EpochPart(whole.to_numpy(), None)
+    return EpochPart(texts.cast(pl.Float64, strict=False).to_numpy(), None)
+
+
+def join_times(parts: Sequence[EpochPart | WallPart], cells: Cells, utc: bool) -> tuple[np.ndarray, np.ndarray | None]:
+    """A column of any allowed form as epoch milliseconds (T,) int64; `utc` reads times without a zone as UTC.
 
     Returns also the hours (T,) of a clock that might have 12 hours (written without AM/PM), else None.
 
     Raises:
         InputError: a cell is no time or has no zone, or the column mixes units or forms.
     """
-    texts = [text.strip() for text in cells.values]
-    number = [bool(EPOCH_NUMBER.fullmatch(text)) and not DAY.fullmatch(text) for text in texts]
-    if not number[0]:
-        return _read_wall_times(cells, texts, utc)
-    if not all(number):
-        raise cells.refuse(number.index(False), "is no epoch number, but the first row is", ALLOWED)
-    whole = all(text.isdigit() and len(text) < 20 and int(text) < 2**63 for text in texts)
-    values = np.array([int(text) for text in texts], np.int64) if whole else np.array([float(text) for text in texts])
-    return epoch_times(cells, values), None
+    begin = 0
+    for part in parts:
+        if isinstance(part, EpochPart) and part.fault is not None:
+            raise cells.refuse(begin + part.fault, "is no epoch number, but the first row is", ALLOWED)
+        if isinstance(part, WallPart) and part.fault is not None:
+            raise cells.refuse(begin + part.fault[0], part.fault[1], ALLOWED)
+        begin += len(part[0])
+    columns = [np.concatenate(column) for column in zip(*(part[:-1] for part in parts), strict=True)]
+    return (epoch_times(cells, columns[0]), None) if len(columns) == 1 else _join_wall_times(columns, cells, utc)
+
+
+def _join_wall_times(columns: Sequence[np.ndarray], cells: Cells, utc: bool) -> tuple[np.ndarray, np.ndarray | None]:
+    time, hour, naive, half = columns
+    if naive.any() and not (utc and naive.all()):
+        raise cells.refuse(np.argmax(naive), "has no time zone", f"{ALLOWED}; --assume-utc reads it as UTC")
+    if half.any() and not half.all():
+        raise cells.refuse(np.argmin(half), "has no AM or PM as other rows have", "one form in one column")
+    return time, None if half.all() else hour
 
 
 def epoch_times(cells: Cells, values: np.ndarray) -> np.ndarray:
@@ -54,7 +93,7 @@ def epoch_times(cells: Cells, values: np.ndarray) -> np.ndarray:
     unit = np.searchsorted([limit for _, limit in UNITS], values.astype(np.float64), side="right") - 1
     wrong = (unit < 0) | (unit >= len(MS_PER_UNIT))
     if wrong.any():
-        raise cells.refuse(int(np.argmax(wrong)), "is no time", ALLOWED)
+        raise cells.refuse(np.argmax(wrong), "is no time", ALLOWED)
     if (unit != unit[0]).any():
         index = int(np.argmax(unit != unit[0]))
         here, there = UNITS[unit[index]][0], UNITS[unit[0]][0]
@@ -78,68 +117,31 @@ def refuse_finer(cells: Cells, between: np.ndarray) -> None:
         InputError: there is one.
     """
     if between.any():
-        raise cells.refuse(int(np.argmax(between)), "lies between two milliseconds", "whole milliseconds")
+        raise cells.refuse(np.argmax(between), "lies between two milliseconds", "whole milliseconds")
 
 
-def _read_wall_times(cells: Cells, texts: list[str], utc: bool) -> tuple[np.ndarray, np.ndarray | None]:
-    moments, halves = [], []
-    for index, text in enumerate(texts):
-        try:
-            moment, half = _wall_time(text)
-        except (ValueError, OverflowError) as error:
-            raise cells.refuse(index, f"is no time ({shown(error)})", ALLOWED) from None
-        moments.append(moment)
-        halves.append(half)
-    naive = [moment.tzinfo is None for moment in moments]
-    if any(naive) and not (utc and all(naive)):
-        raise cells.refuse(naive.index(True), "has no time zone", f"{ALLOWED}; --assume-utc reads it as UTC")
-    if any(halves) and not all(halves):
-        raise cells.refuse(halves.index(False), "has no AM or PM as other rows have", "one form in one column")
-    hours = None if all(halves) else np.array([moment.hour for moment in moments])
-    epoch = EPOCH if all(naive) else EPOCH.replace(tzinfo=UTC)
-    return np.array([(moment - epoch) // MILLISECOND for moment in moments], np.int64), hours
-
-
-def _wall_time(text: str) -> tuple[datetime, bool]:
-    """One date with or without a time of day, and whether AM or PM stood there."""
-    if FINER.search(text):
-        raise ValueError("it lies between two milliseconds")
-    try:
-        # Python takes any character for the T, so that the zone of 2020-01-31+09:00 would be its time of day.
-        if ISO.fullmatch(text):
-            return datetime.fromisoformat(text), False
-    except ValueError:
-        pass
-    match = WALL.fullmatch(text)
-    if match is None:
-        raise ValueError("unknown form")
-    year, month, day, hour, minute, second = (int(match[k] or 0) for k in range(1, 7))
-    fraction = round(float(f"0.{match['fraction'] or 0}") * 1e6)
-    if match["half"]:
-        if not 1 <= hour <= 12:
-            raise ValueError("with AM or PM the hour is 1 to 12")
-        hour = hour % 12 + (12 if match["half"].upper() == "PM" else 0)
-    moment = datetime(year, month, day, hour, minute, second, fraction)
-    if match["zone"]:
-        zone = match["zone"].upper()
-        zone = "+0000" if zone in ("Z", "UTC", "GMT") else zone
-        moment = datetime.strptime(f"{moment:%Y-%m-%d %H:%M:%S.%f} {zone}", "%Y-%m-%d %H:%M:%S.%f %z")
-    return moment, bool(match["half"])
-
-
-def refuse_half_clock(cells: Cells, hours: np.ndarray, candles: np.ndarray) -> None:
-    """Refuses a 12-hour clock without AM/PM: no hour is 0 or above 12, and a time stands at two candles (T, 5).
+def refuse_half_clock(cells: Cells, hours: np.ndarray, candle: Sequence[np.ndarray]) -> None:
+    """Refuses a 12-hour clock without AM/PM: no hour is 0 or above 12, and a time stands at two candles, five (T,).
 
     Not at neighbors: such a clock comes back after twelve hours.
 
     Raises:
         InputError: it is one.
     """
+    import polars as pl
+
     if hours.min() < 1 or hours.max() > 12:
         return
-    seen: dict[str, int] = {}
-    for index, text in enumerate(cells.values):
-        first, seen[text] = seen.get(text, index), index
-        if first < index - 1 and not np.array_equal(candles[first], candles[index], equal_nan=True):
-            what = f"stands in row {cells.row[first]} too and no hour is 0 or above 12: a 12-hour clock without AM/PM"
-            raise cells.refuse(index, what, "24 hours, or AM and PM")
+    table = pl.DataFrame({"text": cells.values(), "row": np.arange(len(hours))})
+    before = table.select(pl.col("row").shift(1).over("text").fill_null(-1)).to_series().to_numpy()
+    here = np.flatnonzero((before >= 0) & (before < np.arange(len(hours)) - 1))
+    pairs = [(column[here], column[before[here]]) for column in candle]
+    other = np.zeros(len(here), bool)
+    for now, then in pairs:
+        other |= (now != then) & ~(np.isnan(now) & np.isnan(then))
+    if other.any():
+        index = here[np.argmax(other)]
+        what = (
+            f"stands in row {cells.row[before[index]]} too and no hour is 0 or above 12: a 12-hour clock without AM/PM"
+        )
+        raise cells.refuse(index, what, "24 hours, or AM and PM")

@@ -1,26 +1,17 @@
 """Candles from files: Parquet or CSV, one file per symbol, the name of the file is the symbol."""
 
 import re
+from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
 
-import numpy as np
-
-from himari_jax.candles import COLUMNS, RawCandles
+from himari_jax.candles import RawCandles
 from himari_jax.errors import InputError
-from himari_jax.sources import SourceRequest
-from himari_jax.sources._columns import (
-    Cells,
-    choose_columns,
-    one_symbol,
-    plain,
-    read_numbers,
-    thousands_note,
-    volume_note,
-)
+from himari_jax.sources._columns import plain
+from himari_jax.sources._csv import read_csv
 from himari_jax.sources._parquet import read_parquet
-from himari_jax.sources._text import read_text, unzip
-from himari_jax.sources._times import read_times, refuse_half_clock
+from himari_jax.sources._text import unzip
+from himari_jax.sources.request import SourceRequest
 
 SUFFIXES = (".parquet", ".csv.gz", ".csv", ".txt")
 
@@ -59,28 +50,10 @@ def read_candles(data: bytes, suffix: str, symbol: str, origin: str, assume_utc:
     """
     if suffix == ".parquet":
         return read_parquet(data, symbol, origin, assume_utc)
-    return _read_csv(unzip(data, origin) if suffix == ".csv.gz" else data, suffix, symbol, origin, assume_utc)
-
-
-def _read_csv(data: bytes, suffix: str, symbol: str, origin: str, assume_utc: bool) -> RawCandles:
-    table = read_text(data, origin)
-    one_symbol(table.names, table.columns, origin)
-    chosen = choose_columns(table.names, symbol, origin)
-    cells = {role: Cells(origin, table.names[k], table.line, table.columns[k]) for role, k in chosen.items()}
-    notes = ["gzip unpacked"] * (suffix == ".csv.gz") + table.notes + volume_note(cells["volume"].name)
-    says_utc = table.utc or plain(cells["time"].name).endswith(("utc", "gmttime"))
-    time, hours = read_times(cells["time"], assume_utc or says_utc)
-    if says_utc:
-        notes.append("times without a zone are UTC, as the file says")
-    numbers, separated = {}, 0
-    for role in COLUMNS:
-        numbers[role], count = read_numbers(cells[role], thousands=table.delimiter != ";")
-        separated += count
-    notes += thousands_note(separated)
-    if hours is not None:
-        refuse_half_clock(cells["time"], hours, np.stack(list(numbers.values()), axis=1))
-    prices = numbers["open"], numbers["high"], numbers["low"], numbers["close"]
-    return RawCandles(symbol, origin, table.line, time, *prices, volume=numbers["volume"], notes=tuple(notes))
+    if suffix == ".csv.gz":
+        raw = read_csv(unzip(data, origin), symbol, origin, assume_utc)
+        return replace(raw, notes=("gzip unpacked", *raw.notes))
+    return read_csv(data, symbol, origin, assume_utc)
 
 
 def _list_files(data: tuple[str, ...]) -> list[Path]:

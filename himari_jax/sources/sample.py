@@ -5,9 +5,9 @@ from importlib.resources import files
 
 from himari_jax.candles import RawCandles
 from himari_jax.errors import InputError
-from himari_jax.sources import SourceRequest
 from himari_jax.sources._columns import plain
 from himari_jax.sources.files import read_candles
+from himari_jax.sources.request import SourceRequest
 
 SYMBOL = "BTC-USD"
 NOTE = "the vendor repeats the five candles 2017-11-11 23:00 to 2017-11-12 03:00 at 04:00 to 08:00; left as they are"

@@ -30,7 +30,7 @@ import numpy as np
 
 from himari_jax.candles import RawCandles
 from himari_jax.errors import InputError
-from himari_jax.sources import SourceRequest
+from himari_jax.sources.request import SourceRequest
 from himari_jax.times import HOUR_MS, YEAR_MS, span
 
 START_MS = 946_684_800_000  # 2000-01-01 UTC, early enough for 25 years of bars that lie in the past
@@ -42,7 +42,7 @@ MAX_MOVE = 0.5  # no bar moves further, up or down: a price stays positive under
 
 
 @dataclass(frozen=True)
-class SyntheticOptions:
+class Options:
     """How the synthetic market is made; equal options make equal candles."""
 
     num_bars: int = 43_800
@@ -100,9 +100,9 @@ def load(request: SourceRequest) -> list[RawCandles]:
     """
     symbols = tuple(request.symbols) or ("SYN1",)
     bar_ms = HOUR_MS if request.bar_ms is None else request.bar_ms
-    options = request.options or SyntheticOptions()
-    if not isinstance(options, SyntheticOptions):
-        raise TypeError(f"options of the synthetic source are SyntheticOptions, not {type(options).__name__}")
+    options = request.options or Options()
+    if not isinstance(options, Options):
+        raise TypeError(f"options of the synthetic source are Options, not {type(options).__name__}")
     numbers = _numbers(symbols)
     if options.num_bars * bar_ms > MOST_MS:
         raise InputError(f"--synthetic.num-bars {options.num_bars} of {span(bar_ms)}: longer than 10,000 years")
@@ -114,7 +114,7 @@ def load(request: SourceRequest) -> list[RawCandles]:
 
 
 def hidden_moments(
-    options: SyntheticOptions, symbols: tuple[str, ...] = ("SYN1",), bar_ms: int = HOUR_MS
+    options: Options, symbols: tuple[str, ...] = ("SYN1",), bar_ms: int = HOUR_MS
 ) -> tuple[np.ndarray, np.ndarray]:
     """Mean and deviation of each bar's simple return, given everything before the bar.
 
@@ -127,7 +127,7 @@ def hidden_moments(
     return hidden.mean, hidden.sd
 
 
-def perfect_sharpe(options: SyntheticOptions, bar_ms: int = HOUR_MS, long_only: bool = True) -> float:
+def perfect_sharpe(options: Options, bar_ms: int = HOUR_MS, long_only: bool = True) -> float:
     """Annual Sharpe ratio of the policy that knows `hidden_moments` of one asset and pays no costs.
 
     Long only: `sqrt(A) p / sqrt(2 + (2 k - 1) p^2)`; long and short: `sqrt(A) p / sqrt(1 + (k - 1) p^2)`; `p` is the
@@ -139,7 +139,7 @@ def perfect_sharpe(options: SyntheticOptions, bar_ms: int = HOUR_MS, long_only: 
     return math.sqrt(YEAR_MS / bar_ms) * p / math.sqrt(spread)
 
 
-def _hidden(options: SyntheticOptions, numbers: list[int], bar_ms: int) -> _Hidden:
+def _hidden(options: Options, numbers: list[int], bar_ms: int) -> _Hidden:
     """Draws shocks, volatility and trend; every stream is read in time order, so more bars only extend it."""
     if not bar_ms > 0:
         raise InputError(f"synthetic bars of {bar_ms} ms: the bar must be longer than 0")
@@ -161,9 +161,7 @@ def _hidden(options: SyntheticOptions, numbers: list[int], bar_ms: int) -> _Hidd
     return _Hidden(mean, np.broadcast_to(sd[:, None], mean.shape).copy(), shock, sd * fatness)
 
 
-def _candles(
-    symbol: str, number: int, bar_ms: int, options: SyntheticOptions, hidden: _Hidden, column: int
-) -> RawCandles:
+def _candles(symbol: str, number: int, bar_ms: int, options: Options, hidden: _Hidden, column: int) -> RawCandles:
     """Candles of one asset around its returns.
 
     High and low are extremes of a Brownian bridge of the bar's deviation `s` from 0 to its log return c
@@ -206,7 +204,7 @@ def _decay(half_life_hours: float, bar_ms: int) -> float:
     return 0.5 ** (bar_ms / HOUR_MS / half_life_hours)
 
 
-def _bar_predictability(options: SyntheticOptions, bar_ms: int) -> float:
+def _bar_predictability(options: Options, bar_ms: int) -> float:
     """Means grow with time, deviations with its root: the share of a bar is the share of an hour times sqrt(hours)."""
     return options.predictability * math.sqrt(bar_ms / HOUR_MS)
 

@@ -10,9 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from envs.oracles import available, make_oracle
 from envs.oracles.numerics import maximize, normal_nodes, spread, stationary, trade
-from envs.oracles.oracle import OracleParams
+from envs.oracles.registry import make_oracle
+from envs.plugins import MARKETS
 from himari_jax.errors import InputError
 
 OTHERS = {
@@ -155,22 +155,7 @@ def test_the_filter_is_the_conditional_mean_of_the_sign():
         assert abs(sign[inside].mean() - belief[inside].mean()) < 5 / np.sqrt(inside.sum() / 25)
 
 
-@pytest.mark.parametrize("name", available())
-def test_every_market_keeps_the_contract_of_gymnax(name):
-    env, params = market(name), OracleParams(max_steps_in_episode=jnp.int32(3))
-    obs, state = env.reset(jax.random.key(0), params)
-    for k in range(3):
-        assert obs.shape == env.observation_space(params).shape == (env.width,)
-        action = env.action_space(params).sample(jax.random.key(k))
-        obs, state, reward, terminated, truncated, info = env.step(jax.random.key(k), state, action, params)
-        assert reward.shape == ()
-        assert bool(jnp.isfinite(reward))
-        assert bool(truncated) == (k == 2)
-        assert not bool(terminated)
-        assert info["final_observation"].shape == obs.shape
-
-
-@pytest.mark.parametrize("name", available())
+@pytest.mark.parametrize("name", MARKETS.names)
 def test_equal_parameters_share_a_trace_and_others_do_not(name):
     assert market(name) == market(name)
     assert hash(market(name)) == hash(market(name))

@@ -1,33 +1,19 @@
-"""Laws of the account: what a plain ledger and another engine say, what no trade may do, numbers by hand."""
+"""Laws of the account: what a plain ledger says, what no trade may do, numbers by hand."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from accounts import play
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from envs.market import align_prices
 from himari_jax.account import Account, Costs, liquidated_gain, open_account, step_account
-from himari_jax.checking import check_candles
 from himari_jax.observation import account_features
-from himari_jax.sources import SourceRequest, load
 
 LAW = settings(max_examples=60, derandomize=True, deadline=None)
-HOUR_MS = 3_600_000
-
-
-@jax.jit
-def play(target, to_fill, to_mark, tradable, costs):
-    """The account over (L, N) rows from cash: accounts after and trades of each row."""
-
-    def bar(account, row):
-        after, trade = step_account(account, *row, costs)
-        return after, (after, trade)
-
-    start = open_account(jnp.zeros(target.shape[-1], target.dtype))
-    return jax.lax.scan(bar, start, (target, to_fill, to_mark, tradable))[1]
 
 
 def play64(target, to_fill, to_mark, tradable=None, rate=0.001, min_trade=0.0):
@@ -298,63 +284,3 @@ def test_account_features_by_hand():
     expected = [[0.3, 0.2, 0.05, 0.75], [0.1, -0.2, -0.025, 0.25], [0, 0, 0, 0]]
     np.testing.assert_allclose(account_features(*account[:2]), expected, atol=1e-7)
     assert (account_features(*open_account(jnp.zeros(3))[:2]) == 0).all()
-
-
-@pytest.fixture(scope="module")
-def real(data_folder):
-    """The last 17,520 hours of three coins as `check_candles` lays them out, without the gaps."""
-    symbols = ("BTCUSDT", "ETHUSDT", "BNBUSDT")
-    raws = load("files", SourceRequest(symbols, (str(data_folder / "spot"),), HOUR_MS, False, None))
-    return check_candles(raws)[0].close[-17_520:]
-
-
-def from_orders(close, target, rate, **options):
-    """Equity (T,) of vectorbt after the order of each bar."""
-    vectorbt = pytest.importorskip("vectorbt")
-    import pandas as pd
-
-    portfolio = vectorbt.Portfolio.from_orders(
-        pd.DataFrame(close),
-        pd.DataFrame(target),
-        size_type="targetpercent",
-        fees=rate,
-        init_cash=100_000,
-        direction="longonly",
-        freq="1h",
-        **options,
-    )
-    return np.asarray(portfolio.value()).reshape(-1) / 100_000
-
-
-def after_each_order(close, target, rate, dtype):
-    """Equity (T - 1,) after the order at the close of each bar, and |log equity|, by `play`."""
-    to_mark = close[1:] / close[:-1] - 1
-    rows = (jnp.asarray(x, dtype) for x in (target[:-1], np.zeros_like(to_mark), to_mark))
-    account, trade = play(*rows, jnp.ones(to_mark.shape, bool), Costs(dtype(rate), dtype(0)))
-    before = np.concatenate([[0.0], np.asarray(account.log_equity, np.float64)[:-1]])
-    return before + np.log1p(-np.asarray(trade.cost, np.float64))
-
-
-@pytest.mark.parametrize(
-    ("assets", "most", "options"),
-    [
-        (1, 0.95, {}),
-        (1, 1.0, {}),
-        (3, 0.95, {"cash_sharing": True, "group_by": True, "call_seq": "auto"}),
-    ],
-    ids=["one asset", "one asset, cash limit binds", "three assets"],
-)
-def test_equals_vectorbt_on_real_hours(real, assets, most, options):
-    close = real[:, :assets]
-    rng = np.random.default_rng(assets)
-    target = rng.dirichlet(np.ones(assets), len(close)) * np.minimum(1.3 * rng.random((len(close), 1)), most)
-    # held for 24 bars in a row, so that the fees of 17,520 random orders do not eat the account
-    target = target[np.arange(len(close)) // 24 * 24]
-    theirs = np.log(from_orders(close, target, 1e-4, **options))[:-1]
-    with jax.enable_x64(True):
-        ours = after_each_order(close, target, 1e-4, jnp.float64)
-    np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-9)
-    single = after_each_order(close, target, 1e-4, jnp.float32)
-    near = np.abs(theirs) < 2
-    assert near.mean() > 0.5
-    np.testing.assert_allclose(single[near], theirs[near], rtol=0, atol=1e-5)

@@ -1,8 +1,6 @@
 """Laws of `check_candles`: the table of faults at the boundary, row by row, and that no repair looks ahead."""
 
-import os
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,7 +10,6 @@ from hypothesis import strategies as st
 from himari_jax.candles import COLUMNS, RawCandles
 from himari_jax.checking import check_candles
 from himari_jax.errors import InputError
-from himari_jax.sources import SourceRequest, load
 
 HOUR = 3_600_000
 START = 1_577_836_800_000  # 2020-01-01T00:00Z
@@ -295,15 +292,3 @@ def test_rows_of_a_segment_are_consecutive_bars_and_real_rows_keep_their_values(
         np.testing.assert_array_equal(candles.close[real, column], raw.close[row])
         assert not candles.tradable[~real, column].any()
         assert (candles.volume[~real, column] == 0).all()
-
-
-@pytest.mark.skipif("HIMARI_DATA" not in os.environ, reason="HIMARI_DATA names no folder of real candles")
-def test_five_real_markets_have_twelve_filled_hours_and_three_segments():
-    folder = Path(os.environ["HIMARI_DATA"]) / "spot"
-    symbols = ("BTC-USD", "ETHUSDT", "SOL-USD", "BNB-USD", "XRP-USD")
-    candles, report = check_candles(load("files", SourceRequest(symbols, (str(folder),))))
-    # 20 hours are missing in 10 events: 4 + 4 of them in the two long gaps, 12 in the eight short ones
-    assert candles.close.shape == (43_803 + 12, 5)
-    assert candles.segment[-1] == 2
-    assert (~candles.tradable).sum(0).tolist() == [12] * 5
-    assert {count for (kind, _), count in kinds(report).items() if kind == "split"} == {2}

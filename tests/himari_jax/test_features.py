@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import talib
 
+from himari_jax.base_positions import base_positions
 from himari_jax.features import (
     ACCOUNT_FEATURES,
     MARKET_FEATURES,
@@ -16,7 +17,7 @@ from himari_jax.features import (
     observation_width,
 )
 from himari_jax.observation import assemble
-from himari_jax.sizing import SizingRules, base_positions
+from himari_jax.sizing import SizingRules
 
 HOUR_MS = 3_600_000
 PRICES = ("open", "high", "low", "close")

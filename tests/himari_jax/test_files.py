@@ -15,7 +15,9 @@ from hypothesis import strategies as st
 from himari_jax.candles import COLUMNS
 from himari_jax.checking import check_candles
 from himari_jax.errors import InputError
-from himari_jax.sources import SourceRequest, available, load
+from himari_jax.plugins import SOURCES
+from himari_jax.sources.registry import load_candles
+from himari_jax.sources.request import SourceRequest
 
 
 def test_a_plain_file_is_read_as_it_stands_with_the_lines_of_its_rows():
@@ -212,7 +214,7 @@ def test_parquet_of_other_types_is_read_or_rejected_by_row_and_column():
 
 
 def ask(folder, *symbols, **options):
-    return load("files", SourceRequest(symbols, (str(folder),), **options))
+    return load_candles("files", SourceRequest(symbols, (str(folder),), **options))
 
 
 def test_a_symbol_finds_its_file_by_name_and_keeps_the_spelling_of_the_user(tmp_path):
@@ -248,7 +250,7 @@ def test_a_path_that_cannot_be_read_is_rejected_by_name(tmp_path):
         with pytest.raises(InputError, match="--data "):
             ask(path, "BTC-USD")
     with pytest.raises(InputError, match="--data is needed"):
-        load("files", SourceRequest(("BTC-USD",)))
+        load_candles("files", SourceRequest(("BTC-USD",)))
 
 
 def test_a_forbidden_file_or_folder_is_rejected_by_name(tmp_path, monkeypatch):
@@ -301,15 +303,14 @@ def test_damaged_parquet_is_refused_in_one_line_and_in_silence(capfd):
 
 
 def test_an_unknown_source_names_the_available_ones():
-    assert {"files", "sample"} <= set(available())
-    assert not any(name.startswith("_") for name in available())
-    with pytest.raises(InputError, match=r"--source \.\./x: unknown; available are .*files.*sample"):
-        load("../x", SourceRequest())
+    assert SOURCES.names == ("files", "sample", "synthetic")
+    with pytest.raises(InputError, match=r"--source \.\./x: allowed are files, sample, synthetic"):
+        load_candles("../x", SourceRequest())
 
 
 def test_listing_the_sources_imports_no_reader():
     code = (
-        "import sys, himari_jax.sources as s, himari_jax.sources.files; s.available(); print('polars' in sys.modules)"
+        "import sys, himari_jax.plugins as p, himari_jax.sources.files; p.SOURCES.names; print('polars' in sys.modules)"
     )
     root = Path(__file__).parents[2]
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=root)
@@ -317,7 +318,7 @@ def test_listing_the_sources_imports_no_reader():
 
 
 def test_the_sample_is_clean_real_and_complete():
-    candles, report = check_candles(load("sample", SourceRequest()))
+    candles, report = check_candles(load_candles("sample", SourceRequest()))
     assert candles.symbols == ("BTC-USD",)
     assert len(candles.time) == 20_111
     assert candles.segment[-1] == 0
@@ -333,7 +334,7 @@ def test_the_sample_is_clean_real_and_complete():
 
 
 def test_the_sample_has_one_symbol_and_names_the_other_ways():
-    assert load("sample", SourceRequest(("btcusd",)))[0].symbol == "btcusd"
+    assert load_candles("sample", SourceRequest(("btcusd",)))[0].symbol == "btcusd"
     for symbols in (("ETH-USD",), ("BTC-USD", "ETH-USD"), ("BTC-USD", "BTCUSD")):
         with pytest.raises(InputError, match=r"--data FOLDER.*--source synthetic"):
-            load("sample", SourceRequest(symbols))
+            load_candles("sample", SourceRequest(symbols))

@@ -16,8 +16,9 @@ from himari_jax.candles import Candles, DataReport, RawCandles
 from himari_jax.checking import check_candles
 from himari_jax.errors import InputError
 from himari_jax.features import market_features
-from himari_jax.sources import SourceRequest, load
 from himari_jax.sources.files import read_candles
+from himari_jax.sources.registry import load_candles
+from himari_jax.sources.request import SourceRequest
 
 
 def run(case: Case, folder) -> tuple[Candles, DataReport]:
@@ -30,7 +31,7 @@ def run(case: Case, folder) -> tuple[Candles, DataReport]:
         symbols = tuple(sheet.symbol for sheet in case.sheets)
         request = SourceRequest(symbols, tuple(map(str, paths)), assume_utc=case.assume_utc)
         options = {"calendar": case.calendar, "repair": case.repair, "now_ms": case.now}
-        return check_candles(load("files", request), **options)
+        return check_candles(load_candles("files", request), **options)
     finally:
         for path in paths:
             path.unlink()

@@ -7,10 +7,11 @@ import pytest
 from flax import linen as nn
 
 from himari_jax.errors import InputError
-from himari_jax.policies import available, make_core
+from himari_jax.plugins import POLICIES
 from himari_jax.policies.core import reset_carry
 from himari_jax.policies.lstm import FusedLSTMCell, LSTMCore
 from himari_jax.policies.policy import Policy, act, fit_scaling, squash, with_scaling
+from himari_jax.policies.registry import make_core
 
 SIZES = {"hidden_dim": 16, "num_layers": 2, "lstm_hidden_dim": 8, "lstm_num_layers": 2}
 
@@ -93,7 +94,7 @@ def make_policy(name, assets):
     return Policy(core, assets, heads, -2.0)
 
 
-@pytest.mark.parametrize("name", available())
+@pytest.mark.parametrize("name", POLICIES.names)
 @pytest.mark.parametrize("assets", [1, 3])
 def test_actions_lie_between_0_and_2_and_start_near_1(name, assets):
     policy = make_policy(name, assets)

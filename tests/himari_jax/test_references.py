@@ -20,7 +20,8 @@ from himari_jax import metrics
 from himari_jax.account import Costs
 from himari_jax.checking import check_candles
 from himari_jax.features import lookbacks
-from himari_jax.sources import SourceRequest, load
+from himari_jax.sources.registry import load_candles
+from himari_jax.sources.request import SourceRequest
 from himari_jax.splits import stretches
 from train.config.market import MarketConfig
 from train.evaluation.summary import account_metrics
@@ -54,7 +55,7 @@ def scene(request, data_folder, ledger):
     """By account and strategy: the course and the books to compare it with; and the bars that end in a sale."""
     symbols, rows, fill, count = SCENES[request.param]
     spot = SourceRequest(symbols, (str(data_folder / "spot"),), HOUR_MS, False, None)
-    candles, _ = check_candles(load("files", spot))
+    candles, _ = check_candles(load_candles("files", spot))
     columns = [field.name for field in fields(candles) if isinstance(getattr(candles, field.name), np.ndarray)]
     candles = replace(candles, **{name: getattr(candles, name)[rows] for name in columns})
     span = stretches(candles, 0, len(candles.time), lookbacks(HOUR_MS).lookback)

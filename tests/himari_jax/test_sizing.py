@@ -10,7 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from himari_jax.sizing import SizingRules, base_positions, cap_targets
+from himari_jax.base_positions import base_positions
+from himari_jax.errors import InputError
+from himari_jax.sizing import SizingRules, cap_targets
 
 LAW = settings(max_examples=80, derandomize=True, deadline=None)
 PRICES = ("open", "high", "low", "close")
@@ -177,5 +179,5 @@ def test_kelly_does_not_take_a_gap_for_a_bar(candles):
 
 
 def test_an_unknown_sizing_is_refused_with_the_names(candles):
-    with pytest.raises(ValueError, match="constant, vol-target, kelly"):
+    with pytest.raises(InputError, match="constant, vol-target, kelly"):
         base_positions("martingale", candles(1, 5), SizingRules())

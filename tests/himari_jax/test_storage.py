@@ -3,9 +3,8 @@ import sys
 
 import pytest
 
-import himari_jax.storage as storage_module
 from himari_jax.errors import InputError, StorageError
-from himari_jax.storage import download_folder, list_files, split_address, upload_folder
+from himari_jax.storage import RemoteFolder, download_folder, list_files, split_address, upload_folder
 
 pytest_plugins = ["buckets"]
 MOST = 10**6
@@ -66,8 +65,8 @@ def test_nothing_and_too_much_are_refused_before_anything_is_written(bucket, fol
 @pytest.mark.parametrize("name", ["../out", "a/../../out", "/out", "a\\out"])
 def test_a_name_that_leads_out_of_the_folder_is_refused(bucket, folder, tmp_path, monkeypatch, name):
     upload_folder(folder, f"{bucket}/some")
-    blob = next(iter(storage_module._blobs(f"{bucket}/some").values()))
-    monkeypatch.setattr(storage_module, "_blobs", lambda address: {name: blob})
+    entry = next(iter(RemoteFolder(f"{bucket}/some").list().values()))
+    monkeypatch.setattr(RemoteFolder, "list", lambda remote: {name: entry})
     with pytest.raises(InputError, match="leads out"):
         download_folder(f"{bucket}/some", tmp_path / "got", MOST)
     assert not (tmp_path / "got").exists()

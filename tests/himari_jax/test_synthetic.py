@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from himari_jax.errors import InputError
-from himari_jax.sources import SourceRequest
-from himari_jax.sources.synthetic import START_MS, SyntheticOptions, hidden_moments, load, perfect_sharpe
+from himari_jax.sources.request import SourceRequest
+from himari_jax.sources.synthetic import START_MS, Options, hidden_moments, load, perfect_sharpe
 from himari_jax.times import HOUR_MS
 
 SEEDS = range(10)
@@ -13,7 +13,7 @@ THREE = ("SYN1", "SYN2", "SYN3")
 
 
 def candles(symbols=THREE, bar_ms=None, **options):
-    return load(SourceRequest(symbols=symbols, bar_ms=bar_ms, options=SyntheticOptions(**options)))
+    return load(SourceRequest(symbols=symbols, bar_ms=bar_ms, options=Options(**options)))
 
 
 def simple_returns(series):
@@ -63,19 +63,19 @@ def test_perfect_policy_earns_what_the_docstring_says(long_only):
     # scored by the moments that the simulator knows; 200 independent paths leave a deviation below 1 %
     symbols, mean, square = tuple(f"SYN{i}" for i in range(1, 21)), 0.0, 0.0
     for seed in SEEDS:
-        m, s = hidden_moments(SyntheticOptions(seed=seed, correlation=0.0), symbols)
+        m, s = hidden_moments(Options(seed=seed, correlation=0.0), symbols)
         w = (np.maximum(m, 0) if long_only else m) / s**2
         mean += np.mean(w * m) / len(SEEDS)
         square += np.mean(w**2 * (s**2 + m**2)) / len(SEEDS)
     earned = mean / np.sqrt(square - mean**2) * np.sqrt(8760)
-    said = perfect_sharpe(SyntheticOptions(), long_only=long_only)
+    said = perfect_sharpe(Options(), long_only=long_only)
     assert said == pytest.approx(1.98 if long_only else 2.81, abs=0.006)
     assert earned == pytest.approx(said, rel=0.05)
 
 
 def test_the_formula_also_holds_where_the_trend_is_strong():
     # p = 0.5: the fourth-order term counts (33.1 without it, 25.6 with it)
-    options = SyntheticOptions(num_bars=400_000, predictability=0.5, predictability_half_life=12.0)
+    options = Options(num_bars=400_000, predictability=0.5, predictability_half_life=12.0)
     m, s = hidden_moments(options)
     w = np.maximum(m, 0) / s**2
     earned = np.mean(w * m) / np.sqrt(np.mean(w**2 * (s**2 + m**2)) - np.mean(w * m) ** 2) * np.sqrt(8760)
@@ -86,7 +86,7 @@ def test_hidden_moments_are_the_moments_of_the_returns(ten):
     # slope of r/s on m/s: deviation 1 / sqrt(10 * 43,800 * .0009) = .05 for one asset, a little less for three
     slope_top = slope_bottom = 0.0
     for seed in SEEDS:
-        m, s = hidden_moments(SyntheticOptions(seed=seed), THREE)
+        m, s = hidden_moments(Options(seed=seed), THREE)
         slope_top += np.sum(ten[seed] * m / s**2)
         slope_bottom += np.sum(m**2 / s**2)
         np.testing.assert_allclose(np.mean(((ten[seed] - m) / s) ** 2, axis=0), 1.0, rtol=0.05)
@@ -95,7 +95,7 @@ def test_hidden_moments_are_the_moments_of_the_returns(ten):
 
 def test_the_trend_can_be_read_off_past_returns():
     # an average of past returns over their volatility, half-life of a week, is the hidden trend itself
-    options = SyntheticOptions(seed=4)
+    options = Options(seed=4)
     m, s = hidden_moments(options)
     r = simple_returns(candles(("SYN1",), seed=4))
     phi = 0.5 ** (1 / 168)
@@ -106,7 +106,7 @@ def test_the_trend_can_be_read_off_past_returns():
 
 
 def test_mean_and_volatility_of_a_bar_do_not_depend_on_that_bar_or_later():
-    short, long = SyntheticOptions(num_bars=500), SyntheticOptions(num_bars=700)
+    short, long = Options(num_bars=500), Options(num_bars=700)
     for a, b in zip(hidden_moments(short), hidden_moments(long), strict=True):
         np.testing.assert_array_equal(a, b[:500])
 
@@ -162,7 +162,7 @@ def test_other_bars_keep_the_year(bar_ms):
     symbols = tuple(f"SYN{i}" for i in range(1, 9))
     r = simple_returns(candles(symbols, bar_ms=bar_ms, correlation=0.0))
     assert r.std() * np.sqrt(365 * 24 * HOUR_MS / bar_ms) == pytest.approx(0.6, rel=0.1)
-    assert perfect_sharpe(SyntheticOptions(), bar_ms) == pytest.approx(perfect_sharpe(SyntheticOptions()), rel=0.05)
+    assert perfect_sharpe(Options(), bar_ms) == pytest.approx(perfect_sharpe(Options()), rel=0.05)
 
 
 @pytest.mark.parametrize("symbol", ["BTC-USD", "SYN0", "SYN", "syn1", "SYN1x", "SYN01"])
@@ -195,7 +195,7 @@ def test_a_symbol_named_twice_is_refused():
 )
 def test_options_out_of_range_name_flag_value_and_range_in_one_line(name, value):
     with pytest.raises(InputError) as caught:
-        SyntheticOptions(**{name: value})
+        Options(**{name: value})
     message = str(caught.value)
     assert message.startswith(f"--synthetic.{name.replace('_', '-')} {value}: must be")
     assert "\n" not in message
@@ -203,4 +203,4 @@ def test_options_out_of_range_name_flag_value_and_range_in_one_line(name, value)
 
 def test_options_are_frozen():
     with pytest.raises(dataclasses.FrozenInstanceError):
-        SyntheticOptions().seed = 1
+        Options().seed = 1

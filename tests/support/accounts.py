@@ -1,7 +1,10 @@
-"""Random candles, and an account of units and cash to compare with."""
+"""Random candles, the account over many bars, and one of units and cash to compare with."""
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
+from himari_jax.account import open_account, step_account
 from himari_jax.candles import Candles
 
 HOUR_MS = 3_600_000
@@ -73,3 +76,15 @@ def keep_ledger(fill, mark, target, tradable, rate, min_trade=0.0, capital=1.0):
         pages.append((equity, weights, ratio, cash, share < 1))
     names = ("equity", "weights", "entry_ratio", "cash", "limited")
     return {name: np.array(column) for name, column in zip(names, zip(*pages, strict=True), strict=True)}
+
+
+@jax.jit
+def play(target, to_fill, to_mark, tradable, costs):
+    """The account over (L, N) rows from cash: accounts after and trades of each row."""
+
+    def bar(account, row):
+        after, trade = step_account(account, *row, costs)
+        return after, (after, trade)
+
+    start = open_account(jnp.zeros(target.shape[-1], target.dtype))
+    return jax.lax.scan(bar, start, (target, to_fill, to_mark, tradable))[1]

@@ -51,3 +51,11 @@ def refused(text, *words, suffix=".csv", **options):
     assert f"x{suffix}" in message
     for word in words:
         assert word in message, message
+
+
+def outcome(call):
+    """What a call returns, or the line that it refuses with."""
+    try:
+        return call()
+    except InputError as error:
+        return str(error)

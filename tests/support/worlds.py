@@ -10,8 +10,8 @@ from envs.market import build_market
 from envs.trading import TradingEnv, make_params
 from himari_jax.candles import Candles
 from himari_jax.features import observation_width
-from himari_jax.policies import make_core
 from himari_jax.policies.policy import Policy, as_constants, fit_scaling
+from himari_jax.policies.registry import make_core
 from himari_jax.splits import decision_rows
 from himari_jax.times import HOUR_MS
 from train.learning.ppo import Learner, train_chunk

@@ -13,14 +13,13 @@ from worlds import TINY_RUN as TINY
 from envs.market import build_market, to_device
 from himari_jax.command import run_command
 from himari_jax.errors import InputError
+from himari_jax.plugins import BASELINES
 from train.backtest import main
 from train.backtesting.entries import enter
 from train.backtesting.grid import Windows, cut_windows
-from train.config.backtest import BASELINES as NAMED_BASELINES
 from train.config.backtest import EvaluationDataConfig, GridConfig, parse_span
 from train.ppo import main as train_main
 from train.simulation import simulator
-from train.simulation.baselines import BASELINES
 from train.simulation.engine import Limits, courses, make_lanes, make_tape, run_policy
 from train.simulation.simulator import Cell, play_policies
 from train.simulation.trained import load_agent
@@ -55,10 +54,6 @@ def read(path):
     return json.loads(path.read_text())
 
 
-def test_flags_know_the_baselines():
-    assert NAMED_BASELINES == BASELINES
-
-
 def test_on_its_own_test_span_a_backtest_says_what_the_run_said(runs, done):
     ours, theirs = read(done / "result.json"), read(runs / "lstm" / "result.json")
     for name in ("sharpe", "max_drawdown", "turnover", "win_rate_trip", "final_equity", "sharpe_interval"):
@@ -78,7 +73,7 @@ def test_there_is_a_row_for_every_policy_window_cost_and_delay(done):
     grid = grid_of(done)
     cells = 4 * 3  # costs x delays
     assert grid.filter(pl.col("policy") == "lstm").height == 2 * cells
-    for name in BASELINES:
+    for name in BASELINES.names:
         assert grid.filter(pl.col("policy") == name).height == cells
     assert grid.select("policy", "seed", "window", "cost", "delay").is_unique().all()
     equity = pl.read_parquet(done / "equity.parquet")

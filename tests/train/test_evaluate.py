@@ -12,22 +12,15 @@ from worlds import play_span
 from envs.market import build_market, to_device
 from envs.trading import TradingEnv, make_params
 from himari_jax.account import Costs
+from himari_jax.base_positions import base_positions
+from himari_jax.baselines import Setting, Window, constant, kelly, momentum, random
 from himari_jax.features import observation_width
-from himari_jax.policies import make_core
+from himari_jax.plugins import BASELINES
 from himari_jax.policies.policy import Policy
-from himari_jax.sizing import SizingRules, base_positions
+from himari_jax.policies.registry import make_core
+from himari_jax.sizing import SizingRules
 from himari_jax.splits import decision_rows
-from train.simulation.baselines import (
-    BASELINES,
-    Setting,
-    Window,
-    all_orders,
-    all_rules,
-    constant,
-    kelly,
-    momentum,
-    random,
-)
+from train.simulation.baselines import all_orders, all_rules
 from train.simulation.engine import courses, make_tape, run_weights
 from train.simulation.returns import run_returns
 
@@ -86,7 +79,7 @@ def courses_of(history, setting, window):
     """The course of each baseline, by name."""
     orders = all_orders(all_rules(setting), window)
     targets, trade = (np.stack(x) for x in zip(*orders.values(), strict=True))
-    return dict(zip(BASELINES, play_weights(history, targets, trade), strict=True))
+    return dict(zip(BASELINES.names, play_weights(history, targets, trade), strict=True))
 
 
 def random_weights(seed):

@@ -9,9 +9,9 @@ import jax
 import numpy as np
 import pytest
 
+from envs.plugins import REWARD_TERMS
 from himari_jax.command import parse
 from himari_jax.errors import InputError
-from train.config.market import REWARD_TERMS
 from train.config.ppo import Config
 from train.config.serialize import flatten, from_json, path_flag, to_json
 from train.learning.ppo import train_chunk
@@ -52,7 +52,7 @@ GOOD: dict[str, tuple[str, ...]] = {
     "data.repair": ("sort",),
     "market.base_sizing": ("constant", "vol-target", "kelly"),
     "market.fill": ("next-open", "same-close"),
-    "market.reward": tuple(f"log_return {name.replace('_', '-')}=0.1" for name in REWARD_TERMS[1:]),
+    "market.reward": tuple(f"log_return {name.replace('_', '-')}=0.1" for name in REWARD_TERMS.names[1:]),
     "market.max_position_pct": ("0.1", "1"),
     "market.max_gross": ("0.3", "1"),
     "market.delay": ("1", "5"),
@@ -63,6 +63,7 @@ GOOD: dict[str, tuple[str, ...]] = {
     "ppo.num_envs": ("8", "32"),
     "ppo.rollout_steps": ("4", "16"),
     "ppo.num_minibatches": ("1", "2", "4"),
+    "ppo.lookahead": ("1", "3"),
     "ppo.baseline": ("value", "mean-action"),
     "ppo.algorithm": ("ppo", "pathwise"),
     "ppo.preset": ("common", "fees", "quick"),

@@ -80,7 +80,7 @@ def test_pathwise_takes_the_same_commands(tmp_path):
 @pytest.mark.parametrize(
     ("args", "words"),
     [
-        ("--env nowhere", "--env nowhere: allowed is"),
+        ("--env nowhere", "--env nowhere: allowed are garleanu-pedersen, "),
         ("--env leak --commission-rate 0.01", "--commission-rate: --env leak has its own market"),
         ("--env leak --symbols A", "--symbols: --env leak has its own market"),
         ("--env leak --synthetic.num-bars 5000", "--synthetic: --env leak has its own market"),

@@ -1,6 +1,7 @@
 """The report: what stands in it, what is left out, what it must never do; once in a real browser."""
 
 import base64
+import errno
 import json
 import os
 import shutil
@@ -24,7 +25,7 @@ from train.reporting import figure, plots
 from train.reporting.report import write_report
 from train.reporting.run_files import Extra
 
-BASELINES = figure.BASELINES
+BASELINES = figure.BASELINES.names
 EVIL = "<script>alert(1)</script>"
 YEAR = 8760  # bars of an hour
 START_MS = 1_577_836_800_000
@@ -250,13 +251,18 @@ def test_five_years_of_hours_add_little_to_the_library(tmp_path):
     assert path.stat().st_size < len(get_plotlyjs().encode()) + 1_500_000
 
 
-def test_a_report_that_cannot_be_written_leaves_the_old_one(tmp_path):
+def disk_is_full(*_):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_a_report_that_cannot_be_written_leaves_the_old_one(tmp_path, monkeypatch):
     run = make_run(tmp_path / "run", rows=900)
     before = write_report(run).read_bytes()
-    (run / "report.html.part").mkdir()
-    with pytest.raises(StorageError, match=r"report\.html"):
+    monkeypatch.setattr(os, "fsync", disk_is_full)
+    with pytest.raises(StorageError, match=r"report\.html: No space left"):
         write_report(run)
     assert (run / "report.html").read_bytes() == before
+    assert not list(run.glob("*.part"))
 
 
 def test_the_command_writes_the_report_again(tmp_path, capsys):

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from worlds import World, hyper, noise_close
 
-from envs.oracles import make_oracle
 from envs.oracles.oracle import OracleParams
+from envs.oracles.registry import make_oracle
 from himari_jax.errors import InputError
 from himari_jax.policies.policy import Output, act, mean_action, squash
 from train.config.ppo import Config, PolicyConfig, PPOConfig
@@ -208,8 +208,8 @@ def constant(env, bias):
 
 
 def make_policy(env):
-    from himari_jax.policies import make_core
     from himari_jax.policies.policy import Policy
+    from himari_jax.policies.registry import make_core
 
     core, heads = make_core("mlp", hidden_dim=8, num_layers=1, lstm_hidden_dim=8, lstm_num_layers=1)
     return Policy(core, env.num_assets, heads, -20.0)

@@ -14,7 +14,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from himari_jax.errors import CheckpointError, InputError, StorageError
+from himari_jax.errors import CheckpointError, InputError, StorageError, first_line
 from train.learning.sharding import is_key
 
 SCHEMA = 2
@@ -199,8 +199,7 @@ class Checkpoints:
             shutil.move(self.folder / str(step), place)
         self.manager.close()
         self.open()
-        first = (str(error).splitlines() or [type(error).__name__])[0][:200]
-        print(f"warning: checkpoint {step} is damaged ({first}); moved to {place}", file=sys.stderr)
+        print(f"warning: checkpoint {step} is damaged ({first_line(error)}); moved to {place}", file=sys.stderr)
 
     def close(self) -> None:
         """Releases Orbax's threads."""

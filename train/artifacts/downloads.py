@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import os
 import shutil
 import sys
 import time
@@ -10,8 +9,9 @@ from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from himari_jax.errors import CheckpointError, InputError, StorageError
+from himari_jax.errors import CheckpointError, InputError
 from himari_jax.storage import SCHEME, Entry, RemoteFolder
+from train.artifacts.files import put_in_place, storage_errors
 from train.artifacts.run_folder import lock, stored_config, stored_json
 from train.artifacts.uploads import (
     OWNER,
@@ -60,18 +60,15 @@ def fetch(address: str, fresh: bool = False, reading: bool = False) -> Path:
             print(f"{address} is empty; going on from its mirror {mirror}")
         return mirror
     refuse_another_run(remote, mirror)
-    try:
+    with storage_errors(mirror), contextlib.ExitStack() as held:
         mirror.mkdir(parents=True, exist_ok=True)
-        with contextlib.ExitStack() as held:
-            try:
-                held.enter_context(lock(mirror))
-            except InputError:
-                if not reading:
-                    raise
-                return await_config(mirror)
-            fetch_run(remote, listed, mirror)
-    except OSError as error:
-        raise StorageError(f"{mirror}: {error.strerror}; make room or fix the permission") from error
+        try:
+            held.enter_context(lock(mirror))
+        except InputError:
+            if not reading:
+                raise
+            return await_config(mirror)
+        fetch_run(remote, listed, mirror)
     return mirror
 
 
@@ -148,14 +145,14 @@ def fetch_step(remote: RemoteFolder, mirror: Path, step: int, marker: Marker) ->
         print(f"warning: {place} is not as in the bucket; it was fetched again", file=sys.stderr)
         shutil.rmtree(place)
     place.parent.mkdir(exist_ok=True)
-    os.replace(scratch, place)
+    put_in_place(scratch, place)
     return None
 
 
 def take(remote: RemoteFolder, name: str, path: Path, scratch: Path) -> None:
-    """Fetches a file at once or not at all."""
+    """Fetches a file atomically."""
     remote.download(name, scratch / name)
-    os.replace(scratch / name, path)
+    put_in_place(scratch / name, path)
 
 
 def refuse_another_run(remote: RemoteFolder, mirror: Path) -> None:

@@ -1,46 +1,121 @@
-"""Writes files at once or not at all."""
+"""Files of a run. Written atomically: what stands under a name is whole, whenever the process or the machine stops."""
 
+import contextlib
 import json
 import math
 import os
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from himari_jax.errors import StorageError
+from himari_jax.errors import InputError, StorageError
 
 
-def write_frame(path: Path, frame: Any) -> None:
-    """Writes a Parquet file at once or not at all.
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Gives a name beside `path` to write a file or a folder under; at the end it takes the place of `path`.
+
+    Where the block raises, `path` is as it was and nothing is left beside it; what a killed process left goes first.
+
+    Raises:
+        OSError: it could not be written.
+    """
+    part = path.with_name(path.name + ".part")
+    remove(part)
+    try:
+        yield part
+        put_in_place(part, path)
+    except BaseException:
+        remove(part)
+        raise
+
+
+def put_in_place(part: Path, path: Path) -> None:
+    """Renames a file or folder once its bytes are on the disk; a file of that name is replaced.
+
+    Raises:
+        OSError: it could not be done; `path` is as it was.
+    """
+    for written in [p for p in part.rglob("*") if p.is_file()] if part.is_dir() else [part]:
+        with written.open("rb") as file:
+            os.fsync(file.fileno())
+    os.replace(part, path)
+
+
+def remove(path: Path) -> None:
+    """Removes a file or a folder with all that is in it, where there is one."""
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with contextlib.suppress(OSError):
+            path.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def storage_errors(where: object) -> Iterator[None]:
+    """Turns what the operating system refuses into one line.
+
+    Args:
+        where: begins the line: a path, or a flag with its value.
+
+    Raises:
+        StorageError: the block raised OSError.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise StorageError(f"{where}: {error.strerror or error}; make room or fix the permission") from error
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a text file, UTF-8, atomically.
 
     Raises:
         StorageError: it could not be written.
     """
-    part = path.with_name(path.name + ".part")
-    try:
-        frame.write_parquet(part, compression="zstd")
-        part.replace(path)
-    except OSError as error:
-        raise StorageError(f"{path}: {error}; make room or fix the permission") from error
+    with storage_errors(path), replacing(path) as part:
+        part.write_bytes(text.encode("utf-8", "replace"))
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Writes a file at once or not at all.
+    """Writes a JSON file atomically.
 
     Raises:
         StorageError: it could not be written.
     """
-    part = path.with_name(path.name + ".part")
+    with storage_errors(path), replacing(path) as part, part.open("w") as file:
+        json.dump(value, file, indent=2)
+        file.write("\n")
+
+
+def write_frame(path: Path, frame: Any) -> None:
+    """Writes a polars frame as a Parquet file atomically.
+
+    Raises:
+        StorageError: it could not be written.
+    """
+    with storage_errors(path), replacing(path) as part:
+        frame.write_parquet(part, compression="zstd")
+
+
+def read_text(path: Path) -> str | None:
+    """The text of a file, UTF-8; None where there is no such file.
+
+    Raises:
+        InputError: it is no text.
+        StorageError: it cannot be read.
+    """
     try:
-        with part.open("w") as file:
-            json.dump(value, file, indent=2)
-            file.write("\n")
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
+        return path.read_text(encoding="utf-8")
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: damaged, not UTF-8") from error
     except OSError as error:
-        raise StorageError(f"{path}: {error.strerror}; make room or fix the permission") from error
+        raise StorageError(f"{path}: {error.strerror}") from error
 
 
 def null_if_nan(value: Any) -> Any:
@@ -52,13 +127,3 @@ def null_if_nan(value: Any) -> Any:
     if isinstance(value, float | np.floating):
         return float(value) if math.isfinite(value) else None
     return value
-
-
-def write_text(path: Path, text: str) -> None:
-    """Writes a file at once or not at all."""
-    part = path.with_name(path.name + ".part")
-    try:
-        part.write_bytes(text.encode("utf-8", "replace"))
-        part.replace(path)
-    except OSError as error:
-        raise StorageError(f"{path}: {error.strerror}; make room or fix the permission") from error

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from himari_jax.errors import CheckpointError, InputError
+from himari_jax.errors import CheckpointError, InputError, first_line
 from train.artifacts.checkpoint import describe, digest_of, leaves, names
 
 ATTEMPTS = 4
@@ -57,10 +57,9 @@ def read_once(folder: Path, which: str) -> Saved:
     try:
         state = read_state(place, step, "best" if which == "best" else "runner")
     except Exception as error:  # Orbax raises many kinds for damaged files
-        first = (str(error).splitlines() or [type(error).__name__])[0][:200]
         others = ", ".join(str(s) for s in steps if s != step) or "none"
         raise CheckpointError(
-            f"{place}/{step}: damaged ({first}); others with --checkpoint: {others}; "
+            f"{place}/{step}: damaged ({first_line(error)}); others with --checkpoint: {others}; "
             "python -m train.ppo --resume sets a damaged step aside"
         ) from error
     best = state["best"]

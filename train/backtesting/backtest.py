@@ -12,6 +12,7 @@ import jax
 from himari_jax.errors import InputError, StorageError
 from himari_jax.times import bar_name
 from train.artifacts.files import null_if_nan, write_json
+from train.artifacts.metrics_file import read_metrics
 from train.artifacts.provenance import findings_of, tools
 from train.backtesting.diagnostics import collapse, lag, timing
 from train.backtesting.entries import Member, costs_of, delays_of, enter, ledger_root
@@ -23,7 +24,7 @@ from train.evaluation.summary import correlation_advice, summarize
 from train.evaluation.trials import note_trials
 from train.reporting.console import print_backtest
 from train.reporting.report import write_page
-from train.reporting.run_files import Extra, read_metrics
+from train.reporting.run_files import Extra
 from train.simulation.frames import closing_prices
 from train.simulation.simulator import ends, play_whole, span_name
 from train.simulation.trained import Agent
@@ -205,7 +206,8 @@ def write_all(
         )
         suffix = "" if k == 0 else f"-{j.member.entrant.name}"
         write_json(out / f"result{suffix}.json", result)
-        course = equity_frame(stage, 0, played.agents[j.member.entrant.chosen], curves)
+        entrant = j.member.entrant
+        course = equity_frame(stage, 0, entrant.delay, played.agents[entrant.chosen], curves)
         data = findings_of(stage.candles, j.member.ground.report)
         settings, source = settings_of(j.member, config), j.member.source
         training = read_metrics(source.folder) if isinstance(source, Agent) else []

@@ -38,7 +38,7 @@ class Side(NamedTuple):
 
     def cut(self, rows: np.ndarray) -> "Side":
         """Some of the bars."""
-        course = AccountHistory(*(leaf[rows] for leaf in self.course))
+        course = AccountHistory._make(None if leaf is None else leaf[rows] for leaf in self.course)
         end = self.end[rows]
         end[-1] = True
         return Side(course, self.returns[:, rows], self.time[rows], end)

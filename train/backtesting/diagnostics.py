@@ -37,7 +37,7 @@ def collapse(member: Member, played: SpanHistories, result: dict[str, Any]) -> A
     info = f"what it says deviates by {spread:.3f} over the bars"
     if isinstance(member.source, Agent):
         best, at = best_constant(member)
-        distance = float(np.abs(agent.multiplier - agent.multiplier.mean(0)).mean())
+        distance = float(np.abs(agent.decision - agent.decision.mean(0)).mean())
         difference = zero_if_nan(result["agent"]["sharpe"]) - best
         info += (
             f" (mean distance from its own mean {distance:.3f}); "

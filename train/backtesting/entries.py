@@ -94,7 +94,7 @@ def refuse_leaks(leaks: set[str], rows: int, where: str) -> AuditResult:
 
 
 def play_rule(stage: Simulator, name: str, cells: Sequence[Cell], steps: int) -> Iterator[tuple[int, list]]:
-    """Plays the weights of a rule on cells, as `play_policies` plays policies; what it said are its weights."""
+    """Plays the weights of a rule on cells, as `play_policies` plays policies."""
     by_place: dict[tuple[int, int], list[int]] = {}
     for index, cell in enumerate(cells):
         by_place.setdefault((cell.start, cell.delay), []).append(index)
@@ -102,8 +102,7 @@ def play_rule(stage: Simulator, name: str, cells: Sequence[Cell], steps: int) ->
         seen = np.asarray(stage.tape.seen[stage.delays.index(delay), start : start + steps])
         orders = every_bar(stage.rules[name][seen])
         played = play_orders(stage, start, [orders] * len(indices), [cells[i].rate for i in indices])
-        said = [course._replace(multiplier=orders.target) for course in played]
-        yield 0, list(zip(indices, said, strict=True))
+        yield 0, list(zip(indices, played, strict=True))
 
 
 @dataclass(frozen=True)
@@ -175,7 +174,7 @@ def enter(names: Sequence[str], wanted: EvaluationDataConfig, grid: GridConfig) 
     for source in sources:
         config = source.config if isinstance(source, Agent) else lead
         cuts = cuts_of(source if isinstance(source, Agent) else (agents[0] if agents else None))
-        ground = load_evaluation_data(wanted, config.data, config.synthetic, cuts)
+        ground = load_evaluation_data(wanted, config.data, config.source_options, cuts)
         if isinstance(source, Agent):
             check_fits(ground, source.symbols, source.stored["data"]["bar"], str(source.folder))
             members.append(enter_agent(source, ground, grid))

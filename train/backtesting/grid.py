@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 
 from himari_jax import metrics
-from himari_jax.errors import InputError, StorageError
+from himari_jax.errors import InputError
 from himari_jax.metrics import zero_if_nan
 from himari_jax.times import iso_second
+from train.artifacts.files import replacing, storage_errors
 from train.backtesting.entries import Entrant
 from train.evaluation.summary import account_metrics
 from train.simulation.engine import AccountHistory
@@ -161,11 +162,11 @@ def write_equity(
     """Rows of equity.parquet for one policy in one cell."""
     import polars as pl
 
-    frame = equity_frame(entrant.stage, cell.start, course, curves)
+    frame = equity_frame(entrant.stage, cell.start, cell.delay, course, curves)
     what = {"policy": entrant.name, "seed": entrant.seeds[k], "window": window, **price(cell.rate, cell.delay)}
     kinds = {"policy": pl.String, "seed": pl.Int64, "window": pl.Int32, "cost": pl.Float64, "delay": pl.Int32}
     keys = [pl.lit(what[name], dtype=kind).alias(name) for name, kind in kinds.items()]
-    equity.add(frame.select(*keys, pl.all()))
+    equity.add(frame.select("time", *keys, pl.exclude("time")))
 
 
 class EquityFile:
@@ -180,7 +181,8 @@ class EquityFile:
         self.waiting: list[Any] = []
         self.rows = self.number = 0
         shutil.rmtree(self.parts, ignore_errors=True)
-        self.guard(lambda: self.parts.mkdir(parents=True))
+        with storage_errors(self.path):
+            self.parts.mkdir(parents=True)
 
     def add(self, frame: Any) -> None:
         """Takes rows."""
@@ -194,8 +196,8 @@ class EquityFile:
         import polars as pl
 
         if self.waiting:
-            frame = pl.concat(self.waiting)
-            self.guard(lambda: frame.write_parquet(self.parts / f"{self.number:06d}.parquet", compression="zstd"))
+            with storage_errors(self.path):
+                pl.concat(self.waiting).write_parquet(self.parts / f"{self.number:06d}.parquet", compression="zstd")
             self.waiting, self.rows, self.number = [], 0, self.number + 1
 
     def close(self) -> None:
@@ -203,22 +205,13 @@ class EquityFile:
         import polars as pl
 
         self.flush()
-        whole = self.path.with_name(self.path.name + ".part")
-        joined = pl.scan_parquet(self.parts / "*.parquet")
-        self.guard(lambda: joined.sink_parquet(whole, compression="zstd"))
-        self.guard(lambda: whole.replace(self.path))
+        with storage_errors(self.path), replacing(self.path) as part:
+            pl.scan_parquet(self.parts / "*.parquet").sink_parquet(part, compression="zstd")
         shutil.rmtree(self.parts, ignore_errors=True)
 
     def discard(self) -> None:
         """Leaves nothing behind."""
         shutil.rmtree(self.parts, ignore_errors=True)
-
-    def guard(self, act: Any) -> None:
-        """Turns a full disk or a missing permission into one line."""
-        try:
-            act()
-        except OSError as error:
-            raise StorageError(f"{self.path}: {error}; make room or fix the permission") from error
 
 
 def grid_frame(rows: Sequence[Mapping[str, Any]]) -> Any:

@@ -11,8 +11,8 @@ import numpy as np
 
 from envs.market import Market
 from himari_jax.features import observation_width
-from himari_jax.policies import make_core
 from himari_jax.policies.policy import Policy, act
+from himari_jax.policies.registry import make_core
 from train.simulation.engine import Limits, Tape, make_lanes, make_tape, run_policy
 from train.simulation.returns import returns_in_batches
 

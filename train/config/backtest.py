@@ -8,13 +8,12 @@ from typing import Annotated, Literal
 import numpy as np
 import tyro
 
-from himari_jax.command import auto, require
+from himari_jax.command import auto, choice, require
 from himari_jax.errors import InputError
+from himari_jax.plugins import BASELINES, SOURCES
 from himari_jax.times import BAR_UNITS, parse_bar
 
 NAMED = ("train", "val", "test", "all")
-# Named here and not taken from train.baselines, so that flags are read before anything heavy; a test compares.
-BASELINES = ("cash", "buy_and_hold", "equal_weight", "base", "vol_target", "kelly", "momentum", "random", "constant")
 
 
 @dataclass(frozen=True)
@@ -25,8 +24,9 @@ class EvaluationDataConfig:
     """A folder or files of candles, such as another exchange or a later period."""
     symbols: Annotated[tuple[str, ...], auto("those of the run")] = ()
     """Symbols, as many as the policy has, in the order of its observation."""
-    source: Annotated[str | None, auto("files with --data, else that of the run")] = None
-    """files, sample or synthetic."""
+    source: Annotated[
+        str | None, choice("Where candles come from.", SOURCES.summaries, "files with --data, else that of the run")
+    ] = None
     bar: Annotated[str | None, auto("as the data show")] = None
     """Length of a bar: 15m, 1h, 1d."""
     calendar: Annotated[Literal["continuous", "sessions"] | None, auto("that of the run")] = None
@@ -40,6 +40,8 @@ class EvaluationDataConfig:
     (either end may be left out)."""
 
     def __post_init__(self):
+        if self.source is not None:
+            SOURCES.check(self.source)
         if self.bar is not None:
             parse_bar(self.bar)
         if self.span not in NAMED:
@@ -108,8 +110,13 @@ class BacktestConfig:
     """Windows, spread evenly over the span; each begins and ends in cash. The verdict is on the whole span."""
     window_steps: Annotated[int | None, auto("the span divided by --windows")] = None
     """Bars of a window."""
-    baselines: tuple[str, ...] = ("all",)
-    """Baselines in the table and the files: all, none, or names. The verdict looks at all of them."""
+    baselines: Annotated[
+        tuple[str, ...],
+        choice(
+            "Baselines in the table and the files: all, none, or names. The verdict looks at all of them.",
+            BASELINES.summaries,
+        ),
+    ] = ("all",)
     equity: Literal["all", "own", "none"] = "all"
     """Rows of equity.parquet: every cell, those at the run's own cost and delay, or no file."""
     out: Annotated[str | None, auto("RUN/backtest")] = None
@@ -127,14 +134,15 @@ class BacktestConfig:
             value = getattr(self, name)
             require(value is None or value >= 1, f"--{name.replace('_', '-')}", value, "a whole number above 0")
         require(self.out != "", "--out", "''", "the name of a folder")
-        known = self.baselines in (("all",), ("none",)) or all(name in BASELINES for name in self.baselines)
-        require(known, "--baselines", " ".join(self.baselines), f"all, none, or some of {', '.join(BASELINES)}")
+        names = BASELINES.names
+        known = self.baselines in (("all",), ("none",)) or all(name in names for name in self.baselines)
+        require(known, "--baselines", " ".join(self.baselines), f"all, none, or some of {', '.join(names)}")
 
     @property
     def shown_baselines(self) -> tuple[str, ...]:
         """Names, after the rule for all and none."""
         if self.baselines == ("all",):
-            return BASELINES
+            return BASELINES.names
         return () if self.baselines == ("none",) else self.baselines
 
 
@@ -144,8 +152,10 @@ class CompareConfig:
 
     runs: tyro.conf.Positional[tuple[str, ...]] = field()
     """One or two run folders (or strategy files): the first is measured, the second is what it is compared with."""
-    against: Annotated[str | None, auto("base, where no second run is given")] = None
-    """The baseline to compare with."""
+    against: Annotated[
+        str | None,
+        choice("The baseline to compare with.", BASELINES.summaries, "base, where no second run is given"),
+    ] = None
     gate: str | None = None
     """Gates that the first must pass: base, lstm, multi, or FILE.toml; exit code 1 where one fails."""
     ground: tyro.conf.OmitArgPrefixes[EvaluationDataConfig] = field(default_factory=EvaluationDataConfig)
@@ -162,6 +172,6 @@ class CompareConfig:
         require(len(set(self.runs)) == len(self.runs), "RUN", " ".join(self.runs), "two different runs")
         both = len(self.runs) == 2 and self.against is not None
         require(not both, "--against", self.against, "one run; with two runs the second is what it is compared with")
-        known = self.against is None or self.against in BASELINES
-        require(known, "--against", self.against, f"one of {', '.join(BASELINES)}")
+        known = self.against is None or self.against in BASELINES.names
+        require(known, "--against", self.against, f"one of {', '.join(BASELINES.names)}")
         require(self.out != "", "--out", "''", "the name of a file")

@@ -1,11 +1,12 @@
 """Flags of the candles, of markets with a known optimum, of the account."""
 
-import math
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from envs.oracles import available
-from himari_jax.command import auto, flag, parse_number, require
+from envs.plugins import MARKETS, REWARD_TERMS
+from himari_jax.command import auto, choice, flag, parse_number, require
+from himari_jax.plugins import BASE_SIZINGS, SOURCES
+from himari_jax.ranges import check_ranges
 from himari_jax.times import parse_bar
 
 
@@ -13,13 +14,14 @@ from himari_jax.times import parse_bar
 class DataConfig:
     """Which candles, and how they are cut in time."""
 
-    env: Annotated[str | None, auto("candles")] = None
-    """A market with a known optimum instead of candles: garleanu-pedersen, hidden-drift, leak, mean-reversion,
-    merton, no-trade-band, nothing-to-find, three-assets."""
+    env: Annotated[
+        str | None, choice("A market with a known optimum instead of candles.", MARKETS.summaries, "candles")
+    ] = None
     symbols: Annotated[tuple[str, ...], auto("BTC-USD; SYN1 for synthetic; the only file of --data")] = ()
     """Symbols, in the order of the observation."""
-    source: Annotated[str | None, auto("files with --data, else sample")] = None
-    """files, sample (embedded BTC-USD, hourly, 2017-07 to 2019-10) or synthetic."""
+    source: Annotated[
+        str | None, choice("Where candles come from.", SOURCES.summaries, "files with --data, else sample")
+    ] = None
     data: tuple[str, ...] = ()
     """A folder or files of Parquet or CSV, one per symbol; the file's stem is the symbol."""
     bar: Annotated[str | None, auto("as the data show; 1h for synthetic")] = None
@@ -34,8 +36,10 @@ class DataConfig:
     """Faults to mend instead of refusing: sort (rows not in time order)."""
 
     def __post_init__(self):
-        known = available()
-        require(self.env is None or self.env in known, "--env", self.env, ", ".join(known))
+        if self.env is not None:
+            MARKETS.check(self.env)
+        if self.source is not None:
+            SOURCES.check(self.source)
         low, high = self.split
         require(0 < low < high < 1, "--split", f"{low} {high}", "two rising shares between 0 and 1")
         require(len(set(self.symbols)) == len(self.symbols), "--symbols", " ".join(self.symbols), "each symbol once")
@@ -83,19 +87,6 @@ class OracleOptions:
         return {name: value for name, value in vars(self).items() if value is not None}
 
 
-# Named here and not taken from envs.rewards, so that flags are read before jax is imported; a test compares.
-REWARD_TERMS = (
-    "log_return",
-    "drawdown",
-    "volatility",
-    "turnover",
-    "concentration",
-    "diversity",
-    "differential_sharpe",
-    "relative",
-)
-
-
 @dataclass(frozen=True)
 class MarketConfig:
     """What trading costs, what may be held, what is rewarded."""
@@ -112,17 +103,18 @@ class MarketConfig:
     """Smallest change of weight that is traded."""
     ruin: float = 0.5
     """An episode ends when equity falls below this share of its start."""
-    base_sizing: Literal["constant", "vol-target", "kelly"] = "constant"
-    """The position that the policy multiplies by 0 to 2."""
+    base_sizing: Annotated[
+        str, choice("The position that the policy multiplies by 0 to 2.", BASE_SIZINGS.summaries)
+    ] = "constant"
     kelly_fraction: float = 0.25
     """Share of the full Kelly position."""
     kelly_prior_bars: float = 720.0
     """Bars of evidence that Kelly's prior (mean 0) is worth."""
     kelly_half_life_days: float = 180.0
     """Half-life of Kelly's evidence, days; inf never forgets."""
-    reward: tuple[str, ...] = ("log_return",)
-    """Reward terms, NAME or NAME=WEIGHT: log_return, drawdown, volatility, turnover, concentration, diversity,
-    differential_sharpe, relative."""
+    reward: Annotated[tuple[str, ...], choice("Reward terms, NAME or NAME=WEIGHT.", REWARD_TERMS.summaries)] = (
+        "log_return",
+    )
     fill: Literal["next-open", "same-close"] = "next-open"
     """Price of the trade after a decision at the close."""
     delay: int = 0
@@ -131,21 +123,8 @@ class MarketConfig:
     """For the money shown; nothing else depends on it."""
 
     def __post_init__(self):
-        shares = ("commission_rate", "min_trade", "ruin")
-        for name in shares:
-            value = getattr(self, name)
-            require(0 <= value < 1, flag(name), value, "0 up to, not including, 1")
-        require(0 <= self.slippage_bps < 5_000, "--slippage-bps", self.slippage_bps, "0 up to 5000 basis points")
-        require(0 < self.max_position_pct <= 1, "--max-position-pct", self.max_position_pct, "above 0, up to 1")
-        require(0 < self.max_gross <= 1, "--max-gross", self.max_gross, "above 0, up to 1 (no leverage)")
-        require(0 <= self.delay <= 100, "--delay", self.delay, "0 to 100 bars")
-        require(0 < self.kelly_fraction <= 10, "--kelly-fraction", self.kelly_fraction, "above 0, up to 10")
-        positive = ("kelly_prior_bars", "kelly_half_life_days", "initial_capital")
-        for name in positive:
-            value = getattr(self, name)
-            finite = math.isfinite(value) or name == "kelly_half_life_days"
-            require(value > 0 and finite, flag(name), value, "a number above 0")
-        require(self.kelly_prior_bars > 2, "--kelly-prior-bars", self.kelly_prior_bars, "above 2")
+        check_ranges(vars(self), flag)
+        BASE_SIZINGS.check(self.base_sizing)
         require(bool(self.reward_terms), "--reward", "", "at least one term")
 
     @property
@@ -160,8 +139,7 @@ class MarketConfig:
         for text in self.reward:
             name, _, weight = text.partition("=")
             name = name.replace("-", "_")
-            require(
-                name in REWARD_TERMS and name not in terms, "--reward", text, f"each once of {', '.join(REWARD_TERMS)}"
-            )
+            once = name in REWARD_TERMS.names and name not in terms
+            require(once, "--reward", text, f"each once of {', '.join(REWARD_TERMS.names)}")
             terms[name] = parse_number("--reward", text, weight if "=" in text else "1")
         return terms

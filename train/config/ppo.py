@@ -1,14 +1,16 @@
 """Flags of `python -m train.ppo`, grouped; checked on the host before anything heavy is imported."""
 
 import math
-from dataclasses import dataclass, field
-from typing import Annotated, Literal
+from dataclasses import dataclass, field, fields
+from typing import Annotated, Any, Literal
 
 import tyro
 
-from himari_jax.command import auto, flag, require
+from himari_jax.command import auto, choice, flag, require
 from himari_jax.errors import InputError
-from himari_jax.sources.synthetic import SyntheticOptions
+from himari_jax.plugins import POLICIES
+from himari_jax.sources.registry import option_kinds
+from train.config.defaults import PRESETS, default, describe_default
 from train.config.market import DataConfig, MarketConfig, OracleOptions
 from train.config.run import RunConfig
 
@@ -17,9 +19,8 @@ from train.config.run import RunConfig
 class PolicyConfig:
     """What the network is."""
 
-    policy: Literal["mlp", "lstm"] = "mlp"
-    """Core of the policy: mlp sees one bar, lstm remembers."""
-    hidden_dim: Annotated[int | None, auto("128; 256 for an mlp of several assets")] = None
+    policy: Annotated[str, choice("Core of the policy.", POLICIES.summaries)] = "mlp"
+    hidden_dim: Annotated[int | None, auto(describe_default("hidden_dim"))] = None
     """Units of an mlp layer; for lstm, of the heads' hidden layer."""
     num_layers: int = 2
     """Layers of the mlp."""
@@ -27,12 +28,15 @@ class PolicyConfig:
     """Units of an LSTM layer."""
     lstm_num_layers: int = 2
     """Layers of the LSTM."""
-    initial_log_std: Annotated[float | None, auto("-2 where trading costs something, else 0; see --preset")] = None
+    initial_log_std: Annotated[
+        float | None, auto(f"-2 where trading costs something, else 0; {describe_default('initial_log_std')}")
+    ] = None
     """Log deviation of the action before squashing, at the start."""
     initial_multiplier: Annotated[float | None, auto("1; with --env as the market says")] = None
     """Multiplier that the policy starts from."""
 
     def __post_init__(self):
+        POLICIES.check(self.policy)
         for name in ("hidden_dim", "lstm_hidden_dim"):
             value = getattr(self, name)
             require(value is None or 1 <= value <= 16_384, flag(name), value, "1 to 16384")
@@ -55,7 +59,7 @@ class PPOConfig:
     """The same, in episodes of --episode-steps; give one of the two."""
     episode_steps: int = 500
     """Bars of an episode."""
-    num_envs: Annotated[int | None, auto("512; 256 for lstm; see --preset")] = None
+    num_envs: Annotated[int | None, auto(describe_default("num_envs"))] = None
     """Parallel environments."""
     rollout_steps: int = 64
     """Bars that every environment plays between updates."""
@@ -78,13 +82,16 @@ class PPOConfig:
     baseline: Literal["mean-action", "value"] = "mean-action"
     """What an action is compared with: what the mean action would have earned on the same prices and where it would
     have led, or the value."""
-    lookahead: Annotated[int | None, auto("2; 1 for lstm, whose steps cost more")] = None
+    lookahead: Annotated[int | None, auto(describe_default("lookahead"))] = None
     """Bars over which --baseline mean-action compares: from 2 on, an action's cost now is weighed against what is
     earned later on the same prices, and not by the value alone."""
-    preset: Literal["common", "fees", "quick"] = "common"
-    """Other defaults where one set does not fit all: fees (--initial-log-std -5) is for markets in which what is to be
-    learned is when not to trade, and noise pays more fees than the position earns; on real candles it did harm. quick
-    (--num-envs 128, mlp) is sooner at a good policy and ends at a less exact one."""
+    preset: Annotated[
+        str,
+        choice(
+            "Other defaults where one set does not fit all.",
+            {name: preset.summary for name, preset in PRESETS.items()},
+        ),
+    ] = "common"
     algorithm: Literal["ppo", "pathwise"] = "ppo"
     """pathwise: the gradient of the reward through the account, without exploration noise."""
     ent_coef: float = 0.0
@@ -100,6 +107,7 @@ class PPOConfig:
 
     def __post_init__(self):
         both = self.total_steps is not None and self.num_episodes is not None
+        require(self.preset in PRESETS, "--preset", self.preset, ", ".join(PRESETS))
         require(not both, "--total-steps and --num-episodes", f"{self.total_steps}, {self.num_episodes}", "one of them")
         for name in COUNTS:
             value = getattr(self, name)
@@ -131,13 +139,19 @@ COUNTS = (
 )
 
 
+def default_options() -> dict[str, Any]:
+    """The options of every source that has some, at their defaults, by the name of the source."""
+    return {name: kind() for name, kind in option_kinds().items()}
+
+
 @dataclass(frozen=True)
 class Config:
     """Train a position-sizing policy by PPO and judge it on candles it never saw."""
 
     policy: tyro.conf.OmitArgPrefixes[PolicyConfig] = field(default_factory=PolicyConfig)
     data: tyro.conf.OmitArgPrefixes[DataConfig] = field(default_factory=DataConfig)
-    synthetic: SyntheticOptions = field(default_factory=SyntheticOptions)
+    # A group of flags for each source: --NAME.OPTION.
+    source_options: Annotated[dict[str, Any], tyro.conf.arg(name="")] = field(default_factory=default_options)
     oracle: OracleOptions = field(default_factory=OracleOptions)
     market: tyro.conf.OmitArgPrefixes[MarketConfig] = field(default_factory=MarketConfig)
     ppo: tyro.conf.OmitArgPrefixes[PPOConfig] = field(default_factory=PPOConfig)
@@ -146,6 +160,8 @@ class Config:
     def __post_init__(self):
         envs, parts = self.num_envs, self.ppo.num_minibatches
         require(envs % parts == 0, "--num-envs", envs, f"a multiple of --num-minibatches {parts}")
+        for name in {other.name for other in fields(self)} & set(self.source_options):
+            raise InputError(f"--source {name}: rename the source; config.json has another group of that name")
         self.refuse_mixture()
 
     def refuse_mixture(self) -> None:
@@ -161,21 +177,21 @@ class Config:
                         f"{flag(name)}: --env {self.data.env} has its own market and account; its parameters "
                         "are --oracle.NAME, see --help"
                     )
-        if self.synthetic != SyntheticOptions():
-            raise InputError(f"--synthetic: --env {self.data.env} has its own market; leave one of them")
+        for name, options in self.source_options.items():
+            if options != type(options)():
+                raise InputError(f"--{name}: --env {self.data.env} has its own market; leave one of them")
 
     @property
     def num_envs(self) -> int:
         """Parallel environments, after the rule for their default."""
-        usual = 256 if self.policy.policy == "lstm" else 128 if self.ppo.preset == "quick" else 512
-        return self.ppo.num_envs or usual
+        return self.ppo.num_envs or self.default("num_envs")
 
     @property
     def lookahead(self) -> int:
         """Bars over which an action is compared with the mean action, after the rule for their default; 0: not so."""
         if self.ppo.baseline != "mean-action":
             return 0
-        return self.ppo.lookahead or (1 if self.policy.policy == "lstm" else 2)
+        return self.ppo.lookahead or self.default("lookahead")
 
     @property
     def steps_per_update(self) -> int:
@@ -202,11 +218,14 @@ class Config:
 
     def hidden_dim(self, num_assets: int) -> int:
         """Units of a layer, after the rule for their default."""
-        return self.policy.hidden_dim or (256 if self.policy.policy == "mlp" and num_assets > 1 else 128)
+        return self.policy.hidden_dim or self.default("hidden_dim", num_assets)
 
     def initial_log_std(self, costly: bool) -> float:
         """Exploration at the start: where trading costs something, noise itself pays the fee."""
-        chosen = self.policy.initial_log_std
-        if chosen is not None:
-            return chosen
-        return -5.0 if self.ppo.preset == "fees" else -2.0 if costly else 0.0
+        wanted = self.policy.initial_log_std
+        wanted = self.default("initial_log_std") if wanted is None else wanted
+        return (-2.0 if costly else 0.0) if wanted is None else wanted
+
+    def default(self, name: str, num_assets: int = 1) -> Any:
+        """The default of a flag by policy, preset and number of assets."""
+        return default(name, self.policy.policy, self.ppo.preset, num_assets)

@@ -3,11 +3,13 @@
 import dataclasses
 import hashlib
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from himari_jax.command import flag
 from himari_jax.errors import InputError
-from train.config.ppo import Config
+from himari_jax.sources.registry import option_kinds
+from train.config.ppo import Config, default_options
 
 MAY_CHANGE = {
     "ppo.total_steps",
@@ -32,34 +34,68 @@ MAY_CHANGE = {
 }
 
 
+# Flags that came after 0.1.0, by dotted field, with the value that means what was done before there was the flag: a
+# config.json without them reads so, and at that value they leave the hash of a configuration as it was.
+LATER: dict[str, Any] = {"ppo.weight_decay": 0.0}
+
+ALWAYS_HASHED = "synthetic"  # a source whose options count whatever the source is: so it was in 0.1.0
+
+
 def path_flag(path: str) -> str:
     """The flag of a dotted field: groups are left out, but for the options of a source or a market."""
     group, name = path.split(".", 1)
-    return flag(f"{group}.{name}" if group in ("synthetic", "oracle") else name)
+    return flag(f"{group}.{name}" if group in {"oracle", *option_kinds()} else name)
 
 
-def to_json(config: Config) -> dict:
-    """The flags as nested dictionaries."""
-    return json.loads(json.dumps(dataclasses.asdict(config)))
+def to_json(config: Config) -> dict[str, Any]:
+    """The flags as nested dictionaries; the options of a source are a group of its name."""
+    groups: dict[str, Any] = {}
+    for name, group in json.loads(json.dumps(dataclasses.asdict(config))).items():
+        groups |= group if name == "source_options" else {name: group}
+    return groups
 
 
 def from_json(values: dict) -> Config:
-    """The flags that `to_json` wrote.
+    """The flags that `to_json` wrote; options of a source that came later are at their defaults.
 
     Raises:
         InputError: a key or value that this version does not know.
     """
-    kinds: dict[str, Any] = {f.name: f.default_factory for f in dataclasses.fields(Config)}
     try:
-        groups = {}
-        for name, kind in kinds.items():
-            group = {k: tuple(v) if isinstance(v, list) else v for k, v in values[name].items()}
-            if missing := {field.name for field in dataclasses.fields(kind)} - set(group):
-                raise KeyError(", ".join(sorted(missing)))
-            groups[name] = kind(**group)
-        return Config(**groups)
+        kinds = {name: kind for name, kind in group_kinds().items() if name in values or name not in option_kinds()}
+        return Config(**config_fields({name: read_group(name, kind, values[name]) for name, kind in kinds.items()}))
     except (KeyError, TypeError, AttributeError) as error:
         raise InputError(f"config.json was written by another version: {error}") from error
+
+
+def group_kinds() -> dict[str, Any]:
+    """The dataclass of each group of flags by the group's name in config.json."""
+    kinds: dict[str, Any] = {}
+    for field in dataclasses.fields(Config):
+        kinds |= option_kinds() if field.name == "source_options" else {field.name: field.default_factory}
+    return kinds
+
+
+def config_fields(groups: Mapping[str, Any]) -> dict[str, Any]:
+    """Groups of flags by their names in config.json as fields of `Config`; a source that is left out has defaults."""
+    options = {name: group for name, group in groups.items() if name in option_kinds()}
+    return {name: group for name, group in groups.items() if name not in options} | {
+        "source_options": default_options() | options
+    }
+
+
+def read_group(name: str, kind: Any, values: dict) -> Any:
+    """A group of flags from its values; a flag that came later is as it was before.
+
+    Raises:
+        KeyError: one of them is missing.
+        TypeError: one of them is unknown.
+    """
+    before = {path.partition(".")[2]: value for path, value in LATER.items() if path.startswith(f"{name}.")}
+    group = before | {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
+    if missing := {field.name for field in dataclasses.fields(kind)} - set(group):
+        raise KeyError(", ".join(sorted(missing)))
+    return kind(**group)
 
 
 def differences(old: Config, new: Config) -> list[str]:
@@ -84,7 +120,17 @@ def flatten(values: dict, prefix: str = "") -> dict[str, Any]:
 
 
 def config_hash(config: Config) -> str:
-    """SHA-256 of everything that shapes the result but the seed, as hex."""
+    """SHA-256 of everything that shapes the result but the seed, as hex.
+
+    The options of sources that are not chosen do not count: a new source leaves the hashes of other runs as they are.
+    """
     ignored = MAY_CHANGE - {"ppo.total_steps", "ppo.num_episodes"} | {"run.seed", "run.num_seeds"}
-    kept = {key: value for key, value in flatten(to_json(config)).items() if key not in ignored}
+    unused = set(config.source_options) - {ALWAYS_HASHED, config.data.chosen_source}
+    groups = {name: group for name, group in to_json(config).items() if name not in unused}
+    kept = {key: value for key, value in flatten(groups).items() if key not in ignored and not as_before(key, value)}
     return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
+
+
+def as_before(path: str, value: Any) -> bool:
+    """Whether a flag that came later is at the value that means what was done before."""
+    return path in LATER and json.loads(json.dumps(LATER[path])) == value

@@ -1,6 +1,6 @@
 """On which candles and over which span policies are judged."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -9,7 +9,6 @@ import numpy as np
 from himari_jax.candles import Candles, DataReport, RawCandles
 from himari_jax.errors import InputError
 from himari_jax.features import lookbacks, segments
-from himari_jax.sources.synthetic import SyntheticOptions
 from himari_jax.splits import Stretches, count_rows, stretches
 from himari_jax.times import bar_name, iso_second
 from train.config.backtest import NAMED, EvaluationDataConfig, parse_span
@@ -39,14 +38,14 @@ class EvaluationData:
 
 
 def load_evaluation_data(
-    wanted: EvaluationDataConfig, own: DataConfig, options: SyntheticOptions | None, cuts: tuple[int, int] | None
+    wanted: EvaluationDataConfig, own: DataConfig, options: Mapping[str, Any], cuts: tuple[int, int] | None
 ) -> EvaluationData:
     """Loads, checks and cuts.
 
     Args:
         wanted: flags.
         own: how the run read its candles.
-        options: of a synthetic source.
+        options: of the sources, by name.
         cuts: first bars of validation and test of the run, epoch milliseconds; None: by the split of `own`.
 
     Raises:

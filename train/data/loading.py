@@ -1,22 +1,23 @@
 """From flags to candles that everything else can rely on."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from himari_jax.candles import Candles, DataReport, RawCandles
 from himari_jax.checking import check_candles
 from himari_jax.errors import InputError
 from himari_jax.features import lookbacks
-from himari_jax.sources import SourceRequest, load
-from himari_jax.sources.synthetic import SyntheticOptions
+from himari_jax.sources.registry import load_candles
+from himari_jax.sources.request import SourceRequest
 from train.config.market import DataConfig
 
 
-def load_raw(data: DataConfig, options: SyntheticOptions | None) -> list[RawCandles]:
+def load_raw(data: DataConfig, options: Mapping[str, Any]) -> list[RawCandles]:
     """Candles of the chosen source, as it has them.
 
     Args:
         data: flags.
-        options: of a synthetic source.
+        options: of the sources, by name.
 
     Raises:
         InputError: flags do not fit each other, or the source does not have what they ask for.
@@ -26,8 +27,8 @@ def load_raw(data: DataConfig, options: SyntheticOptions | None) -> list[RawCand
         raise InputError("--source files: name a folder or files with --data")
     if source != "files" and data.data:
         raise InputError(f"--data is read by --source files, not by --source {source}; give one of them")
-    options = options if source == "synthetic" else None
-    return load(source, SourceRequest(data.symbols, data.data, data.bar_ms, data.assume_utc, options))
+    own = options.get(source)
+    return load_candles(source, SourceRequest(data.symbols, data.data, data.bar_ms, data.assume_utc, own))
 
 
 def checked(raws: Sequence[RawCandles], data: DataConfig) -> tuple[Candles, DataReport]:

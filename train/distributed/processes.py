@@ -11,7 +11,15 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from himari_jax.command import code_of
-from himari_jax.errors import CheckpointError, HimariError, InputError, NumericalError, Preempted, StorageError
+from himari_jax.errors import (
+    CheckpointError,
+    HimariError,
+    InputError,
+    NumericalError,
+    Preempted,
+    StorageError,
+    first_line,
+)
 
 T = TypeVar("T")
 KINDS: dict[int, type[HimariError]] = {
@@ -119,9 +127,8 @@ def join(place: ProcessPlace) -> None:
             shutdown_timeout_seconds=3600,  # the first judges while the others wait
         )
     except (RuntimeError, ValueError) as error:
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
         raise InputError(
-            f"the processes did not meet ({first}); check --coordinator, --num-processes and --process-id, "
+            f"the processes did not meet ({first_line(error)}); check --coordinator, --num-processes and --process-id, "
             "or train alone with --num-processes 1"
         ) from error
 
@@ -150,11 +157,10 @@ def report_lost_process() -> Iterator[None]:
     try:
         yield
     except (jax.errors.JaxRuntimeError, ValueError) as error:  # by which call it was noticed
-        first = (str(error).strip().splitlines() or [""])[0]
-        if jax.process_count() == 1 or not LOST.search(first):
+        if jax.process_count() == 1 or not LOST.search(first_line(error, most=None)):
             raise
         raise Preempted(
-            f"another process was lost ({first[:200]}); start all of them again with the same command: "
+            f"another process was lost ({first_line(error)}); start all of them again with the same command: "
             "they go on at the newest checkpoint"
         ) from error
 

@@ -119,7 +119,7 @@ class AgentWay:
             "features": (market.features, 1),
             "correlations": (market.corr, 1),
             "base positions": (market.base, 1),
-            "actions": (np.concatenate([lead, course.multiplier]), 1),
+            "actions": (np.concatenate([lead, course.decision]), 1),
             "equity": (np.concatenate([lead[:, 0], course.equity[:-1]]), 0),
         }
         if self.train is not None and t >= self.train[-1][1] - 1:

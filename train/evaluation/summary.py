@@ -180,7 +180,7 @@ def gather(
         late_sharpe=late_sharpe,
         late_difference=late_sharpe - zero_if_nan(metrics.sharpe(played.late_baselines[best].returns, year)),
         late_interval=late_interval,
-        spread=float(np.asarray(played.agents[chosen].multiplier, np.float64).std(0).max()),
+        spread=float(np.asarray(played.agents[chosen].decision, np.float64).std(0).max()),
         detectable=minimum_detectable_sharpe(len(played.liquidated), year),
     )
 

@@ -1,6 +1,6 @@
 """Numbers that go bad inside jit: a step of the optimizer that is not finite is not taken."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -40,11 +40,6 @@ def check_step(guard: Guard, loss: jax.Array, norm: jax.Array, update: jax.Array
     bad = (~good).astype(jnp.int32)
     first = jnp.where((guard.first < 0) & ~good, update, guard.first)
     return Guard((guard.in_a_row + 1) * bad, guard.skipped + bad, guard.steps + 1, first), good
-
-
-def select_tree(good: jax.Array, new: Any, old: Any) -> Any:
-    """`new` where the step is taken, else `old`."""
-    return jax.tree.map(lambda a, b: jnp.where(good, a, b), new, old)
 
 
 def should_abort(guard: Guard) -> jax.Array:

@@ -6,7 +6,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from train.learning.guard import check_step, select_tree
+from himari_jax.trees import select_tree
+from train.learning.guard import check_step
 from train.learning.state import Hyperparameters, LearnerState
 
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from himari_jax.policies.core import reset_carry
 from himari_jax.policies.policy import act, mean_action
-from train.learning.guard import select_tree
+from himari_jax.trees import select_tree
 from train.learning.losses import LossTerms
 from train.learning.optimizer import apply_gradients
 from train.learning.ppo import Learner
@@ -81,11 +81,7 @@ class PathwiseLearner(Learner):
         )
         done = terminated | jax.vmap(self.env.is_truncated, (0, None))(state, params)
         fresh = jax.vmap(self.env.reset_env, (0, None))(key_reset, params)
-
-        def renew(new: jax.Array, old: jax.Array) -> jax.Array:
-            return jnp.where(done.reshape(-1, *(1,) * (old.ndim - 1)), new, old)
-
-        obs, state = jax.tree.map(renew, fresh, (obs, state))
+        obs, state = select_tree(done, fresh, (obs, state))
         return RolloutState(state, obs, done, carry, players.keys), (reward, terminated, done)
 
     def group_metrics(self, variables: dict, info: tuple, skipped: jax.Array) -> Metrics:

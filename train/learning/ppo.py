@@ -8,7 +8,8 @@ import jax
 import jax.numpy as jnp
 
 from himari_jax.policies.policy import Policy, unroll
-from train.learning.guard import new_guard, select_tree
+from himari_jax.trees import select_tree
+from train.learning.guard import new_guard
 from train.learning.losses import (
     Batch,
     LossTerms,

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from himari_jax.policies.core import reset_carry
 from himari_jax.policies.policy import Output, Policy, act, log_prob, mean_action, squash
+from himari_jax.trees import select_tree
 
 
 class Branches(NamedTuple):
@@ -199,8 +200,9 @@ def no_final_observations(players: RolloutState, slots: int) -> FinalObservation
 def keep_final_observation(ends: FinalObservations, cut: jax.Array, obs: jax.Array, carry: Any) -> FinalObservations:
     """Keeps the final observation and the carry of the environments where `cut` (B,) is set."""
     slot = jnp.arange(ends.obs.shape[0])[:, None]
-    write = (cut[None] & (slot == ends.used[None]))[..., None]  # (J, B, 1)
-    kept = jax.tree.map(lambda old, new: jnp.where(write, new[None], old), (ends.obs, ends.carry), (obs, carry))
+    write = cut[None] & (slot == ends.used[None])  # (J, B)
+    final = jax.tree.map(lambda x: x[None], (obs, carry))
+    kept = select_tree(write, final, (ends.obs, ends.carry))
     return FinalObservations(kept[0], kept[1], ends.used + cut)
 
 

@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from himari_jax.policies import make_core
 from himari_jax.policies.policy import Policy
+from himari_jax.policies.registry import make_core
 from train.config.ppo import Config
 from train.learning.pathwise import PathwiseLearner
 from train.learning.ppo import Learner, train_chunk
@@ -52,8 +52,28 @@ class TrainState(NamedTuple):
     best: Best
 
 
+def make_policy(config: Config, num_assets: int, costly: bool, start: float) -> Policy:
+    """The policy that the flags name, without variables.
+
+    Args:
+        config: flags.
+        num_assets: N.
+        costly: whether trading costs something: exploration then starts smaller.
+        start: multiplier that it starts from, unless the flags say one.
+    """
+    policy = config.policy
+    core, heads = make_core(
+        policy.policy,
+        hidden_dim=config.hidden_dim(num_assets),
+        num_layers=policy.num_layers,
+        lstm_hidden_dim=policy.lstm_hidden_dim,
+        lstm_num_layers=policy.lstm_num_layers,
+    )
+    return Policy(core, num_assets, heads, config.initial_log_std(costly), policy.initial_multiplier or start)
+
+
 def make_learner(config: Config, env: Any, costly: bool, start: float) -> Learner:
-    """The learner with the policy that the flags name.
+    """The learner that the flags name, with its policy.
 
     Args:
         config: flags.
@@ -61,14 +81,6 @@ def make_learner(config: Config, env: Any, costly: bool, start: float) -> Learne
         costly: whether trading costs something there.
         start: multiplier at the start, unless the flags say one.
     """
-    policy = config.policy
-    core, heads = make_core(
-        policy.policy,
-        hidden_dim=config.hidden_dim(env.num_assets),
-        num_layers=policy.num_layers,
-        lstm_hidden_dim=policy.lstm_hidden_dim,
-        lstm_num_layers=policy.lstm_num_layers,
-    )
     ppo = config.ppo
     sizes = Sizes(
         num_envs=config.num_envs,
@@ -80,9 +92,8 @@ def make_learner(config: Config, env: Any, costly: bool, start: float) -> Learne
         lookahead=config.lookahead,
         num_devices=device_count(config.run.devices),
     )
-    first = policy.initial_multiplier or start
     kind = PathwiseLearner if ppo.algorithm == "pathwise" else Learner
-    return kind(env, Policy(core, env.num_assets, heads, config.initial_log_std(costly), first), sizes)
+    return kind(env, make_policy(config, env.num_assets, costly, start), sizes)
 
 
 def hyperparameters(config: Config) -> Hyperparameters:

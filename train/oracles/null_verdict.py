@@ -23,7 +23,7 @@ def null_verdict(course: OraclePath) -> dict[str, Any]:
     """
     weights, market = course.weights.astype(np.float64), course.returns.astype(np.float64)
     agent = account(weights, course.multiplier, market)
-    late = account(np.vstack([weights[:1], weights[:-1]]), course.multiplier, market)
+    late = account(one_bar_late(weights), one_bar_late(course.multiplier), market)
     rules = {"cash": 0.0, "buy_and_hold": 1.0, "constant": float(weights.mean())}
     baselines = {name: account(np.full_like(weights, w), None, market) for name, w in rules.items()}
     liquidated = np.zeros(len(weights), bool)
@@ -37,9 +37,20 @@ def null_verdict(course: OraclePath) -> dict[str, Any]:
     }
 
 
+def one_bar_late(x: np.ndarray) -> np.ndarray:
+    """Row t holds row t - 1, the first row itself."""
+    return np.vstack([x[:1], x[:-1]])
+
+
 def account(weights: np.ndarray, multiplier: np.ndarray | None, market: np.ndarray) -> AccountHistory:
-    """What weights (S, 1) earn without costs."""
+    """Plays weights without costs.
+
+    Args:
+        weights: held over each bar, (S, 1).
+        multiplier: of the policy that they come from, (S, 1); None where it is a rule.
+        market: simple returns of the asset, (S, 1).
+    """
     gain = weights * market
     traded = np.diff(weights, axis=0, prepend=0.0)
-    said = weights if multiplier is None else multiplier
-    return AccountHistory(said, weights, traded, np.zeros(len(weights)), gain, gain[:, 0])
+    given = weights if multiplier is None else None
+    return AccountHistory(multiplier, weights, traded, np.zeros(len(weights)), gain, gain[:, 0], given)

@@ -1,11 +1,13 @@
 """The proof as a drawing: share of the optimum over steps, one small panel for each market; prove.svg."""
 
-import json
 import statistics
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
+
+from train.artifacts.files import write_text
+from train.artifacts.metrics_file import read_metrics
 
 WIDTH, HEIGHT, COLUMNS = 280, 170, 3  # of a panel, pixels; panels side by side
 LEFT, RIGHT, TOP, BOTTOM = 34, 12, 26, 24  # margins inside a panel
@@ -36,7 +38,7 @@ def write_plot(blocks: Sequence[dict[str, Any]], path: Path) -> None:
         parts.append(f'<text x="{LEFT + 90 * k}" y="{rows * HEIGHT + 14}" fill="{color}">{name}</text>')
     info = "share of the optimum over million steps; lines are medians, areas lowest to highest seed"
     parts.append(f'<text x="{LEFT + 190}" y="{rows * HEIGHT + 14}" fill="#5b6470">{info}</text></svg>')
-    path.write_text("\n".join(parts) + "\n")
+    write_text(path, "\n".join(parts) + "\n")
 
 
 def panel(name: str, blocks: Sequence[dict[str, Any]], x0: float, y0: float) -> str:
@@ -57,7 +59,7 @@ def panel(name: str, blocks: Sequence[dict[str, Any]], x0: float, y0: float) -> 
         x = at(steps, 0).split(",")[0]
         parts.append(f'<text x="{x}" y="{HEIGHT - 8}" text-anchor="middle" fill="#5b6470">{steps / 1e6:.2g}</text>')
     for block in blocks:
-        lines = [json.loads(text) for text in (Path(block["folder"]) / "metrics.jsonl").read_text().splitlines()]
+        lines = read_metrics(Path(block["folder"]))
         info = [(x["steps"], sorted(x["ratio_by_seed"])) for x in lines if x.get("ratio_by_seed")]
         color = COLORS[block["algorithm"]]
         area = [at(s, r[-1]) for s, r in info] + [at(s, r[0]) for s, r in reversed(info)]

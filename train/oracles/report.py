@@ -10,13 +10,13 @@ import numpy as np
 
 from envs.oracles.oracle import Oracle
 from train.artifacts.files import write_text
+from train.artifacts.metrics_file import read_metrics
 from train.artifacts.run_folder import stored_json
 from train.oracles.scoring import OraclePath
 from train.reporting.figure import IN_ORDER, SERIES, Figure, axis, figures, line, packed
-from train.reporting.page import pairs, row, table
+from train.reporting.page import document, pairs, row, table
 from train.reporting.plots import PANELS, small
-from train.reporting.report import document, made_by
-from train.reporting.run_files import read_metrics
+from train.reporting.report import made_by
 
 DIAGONAL = 2  # points of a straight line
 

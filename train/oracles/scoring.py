@@ -98,7 +98,7 @@ def seat(env: Oracle, policy: Policy, key: jax.Array) -> OracleState:
 def both_move(env: Oracle, policy: Policy, variables: dict, players: OracleState, keys: jax.Array):
     """One bar of all paths."""
     market = players.market
-    obs = jax.vmap(env.observe)(market, players.weights)
+    obs = jax.vmap(env.make_observation)(market, players.weights)
     carry, output = act(policy, variables, players.carry, obs)
     multiplier = mean_action(output)
     weights = jax.vmap(env.position)(multiplier)

@@ -10,8 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from envs.oracles import make_oracle
 from envs.oracles.oracle import Oracle, OracleParams
+from envs.oracles.registry import make_oracle
 from train.artifacts.files import write_json
 from train.artifacts.provenance import tools
 from train.config.ppo import Config

@@ -9,8 +9,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from himari_jax.plugins import BASELINES
+
 MOST_POINTS = 2500  # drawn of a curve, two for each pixel of a wide screen
-BASELINES = ("cash", "buy_and_hold", "equal_weight", "base", "vol_target", "kelly", "momentum", "random", "constant")
+COLORS = 9  # of baselines: --b0, of the first one alone, to --b8
 DASHED = {"cash": "dot", "equal_weight": "dash", "random": "dot", "constant": "dash"}
 SERIES = ("--agent", "--b1", "--b2", "--b4", "--b5", "--b6", "--b7", "--b8")  # of assets and seeds
 IN_ORDER = {"traceorder": "normal"}  # of the legend; else the last, which lies on top, comes first
@@ -71,7 +73,8 @@ def style(name: str, index: int = 0) -> dict[str, Any]:
     """Color and stroke of the agent or a baseline, the same in every plot."""
     if name == "agent":
         return {"color": "--agent", "width": 2.6}
-    place = BASELINES.index(name) if name in BASELINES else 1 + index % (len(BASELINES) - 1)
+    place = BASELINES.names.index(name) if name in BASELINES.names else 1 + index
+    place = place if place < COLORS else 1 + (place - 1) % (COLORS - 1)
     return {"color": f"--b{place}", "dash": DASHED.get(name, "solid")}
 
 

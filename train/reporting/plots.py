@@ -1,29 +1,25 @@
-"""The figures of a report as plain plotly descriptions: thinned, escaped, colors left to the page's theme."""
+"""Figures of returns, evidence and training, as plotly descriptions: thinned, escaped, colors left to the page."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
-from itertools import cycle
 from typing import Any
 
 import numpy as np
 import polars as pl
 
+from himari_jax.plugins import BASELINES
 from train.reporting.figure import (
-    BASELINES,
     IN_ORDER,
-    MOST_POINTS,
     SERIES,
     Figure,
     axis,
     line,
     packed,
     style,
-    thin,
     thinned,
 )
 
-MOST_PRICES = 12  # symbols drawn with their price
 ROLLING_DAYS = 30
 NUM_BINS = 81
 PANELS = {
@@ -76,48 +72,6 @@ def drawdown(frame: pl.DataFrame, best: str | None = None) -> Figure:
     layout = {"yaxis": axis("below the highest so far", tickformat=".0%")}
     caption = "" if set(falls) <= shown else "A name in the legend shows or hides its curve; the pale ones are hidden."
     return Figure("Drawdown", f"Drawdown over the test span; the deepest: {worst}.", lines, layout, caption)
-
-
-def weights(frame: pl.DataFrame) -> Figure | None:
-    """Share of equity in each asset over time, stacked."""
-    names = [c for c in frame.columns if c.startswith("weight_")]
-    if not names:
-        return None
-    time, held = epoch(frame), {c.removeprefix("weight_"): frame[c].to_numpy() for c in names}
-    share = max(MOST_POINTS // len(names), 4)
-    rows = np.unique(np.concatenate([thin(values, share) for values in held.values()]))
-    more = {"stackgroup": "one", "width": 0.8, "form": ".1%"}
-    colors = cycle(SERIES)
-    lines = [line(name, time[rows], v[rows], next(colors), **more) for name, v in held.items()]
-    means = ", ".join(f"{name} {values.mean():.1%}" for name, values in held.items())
-    layout = {"yaxis": axis("share of equity", tickformat=".0%", rangemode="tozero")}
-    caption = f"Mean: {means}; the rest is cash." + thinned(len(frame))
-    label = f"Weights of the agent over time as areas; mean {means}."
-    return Figure("Weights over time", label, lines, layout, caption)
-
-
-def position(frame: pl.DataFrame, prices: pl.DataFrame, symbol: str) -> Figure | None:
-    """Price of an asset above, the agent's weight in it below."""
-    column = f"weight_{symbol}"
-    if symbol not in prices.columns or column not in frame.columns:
-        return None
-    shown = prices.filter(pl.col("time").dt.epoch("ms").is_between(*epoch(frame)[[0, -1]].tolist()))
-    if not len(shown):
-        return None
-    held = frame[column].to_numpy()
-    area = {"yaxis": "y2", "fill": "tozeroy", "form": ".1%", "width": 0.8}
-    lines = [
-        line("price", epoch(shown), shown[symbol].to_numpy(), "--b3", form=",.6~g"),
-        line("weight", epoch(frame), held, "--agent", **area),
-    ]
-    layout = {
-        "yaxis": axis("price", domain=[0.4, 1], tickformat=",~r"),
-        "yaxis2": axis("weight", domain=[0, 0.32], tickformat=".0%", rangemode="tozero"),
-        "xaxis": {"anchor": "y2"},
-        "showlegend": False,
-    }
-    label = f"Close of {symbol} over the test span and the agent's weight in it, mean {held.mean():.1%}."
-    return Figure(f"Position against price: {symbol}", label, lines, layout, height=400)
 
 
 def rolling_sharpe(frame: pl.DataFrame, bars_per_year: float, best: str | None) -> Figure | None:
@@ -246,7 +200,7 @@ def sensitivity(backtest: pl.DataFrame, by: str, other: float, agent: str | None
         return None
     s = pl.col("sharpe")
     points = rows.group_by("policy", by).agg(s.mean(), low=s.min(), high=s.max()).sort("policy", by)
-    own = {agent} if agent else set(points["policy"]) - set(BASELINES)
+    own = {agent} if agent else set(points["policy"]) - set(BASELINES.names)
     parts = {str(name): part for (name,), part in points.group_by("policy", maintain_order=True)}
     order = sorted(parts, key=lambda name: name in own)
     lines = [against(name, parts[name], by, i, name in own) for i, name in enumerate(order)]

@@ -1,6 +1,6 @@
 """The report of a run: one HTML file."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -8,7 +8,7 @@ from typing import Any
 import polars as pl
 
 from train.artifacts.files import write_text
-from train.reporting.page import SCRIPT, STYLE
+from train.reporting.page import document
 from train.reporting.run_files import Extra, Run, read_run
 from train.reporting.sections import all_sections, symbols_of
 
@@ -73,35 +73,6 @@ def made_by(config: Mapping[str, Any], name: str) -> str:
     """What made a page, in words."""
     commit = str(config.get("commit") or "-")[:12]
     return f"HIMARI JAX {config.get('himari_jax', '-')}, commit {commit}, run {name}"
-
-
-def document(title: str, header: str, found: Iterable[tuple[str, str]], footer: str) -> str:
-    """A page that needs nothing from elsewhere.
-
-    Args:
-        title: of the window.
-        header: HTML.
-        found: heading and HTML of each section; those without HTML are left out.
-        footer: what made it, text.
-    """
-    from plotly.offline import get_plotlyjs
-
-    sections = [(name, body) for name, body in found if body]
-    links = "".join(f'<a href="#s{i}">{escape(name)}</a>' for i, (name, _) in enumerate(sections))
-    parts = [f'<section id="s{i}"><h2>{escape(k)}</h2>{text}</section>' for i, (k, text) in enumerate(sections)]
-    library = get_plotlyjs().replace("</script", "<\\/script")
-    return (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-        "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; script-src 'unsafe-inline'; "
-        "style-src 'unsafe-inline'; img-src data: blob:\">"
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        '<meta name="color-scheme" content="light dark">'
-        f"<title>{escape(title)}</title><style>{STYLE}</style></head><body>"
-        f"<header>{header}</header><nav aria-label='sections'>{links}</nav><main>{''.join(parts)}</main>"
-        f"<footer>{escape(footer)}. Nothing here is investment advice.</footer>"
-        "<noscript><p>The plots need JavaScript; nothing is fetched.</p></noscript>"
-        f"<script>{library}</script><script>{SCRIPT}</script></body></html>\n"
-    )
 
 
 def top(run: Run) -> str:

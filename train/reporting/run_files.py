@@ -10,6 +10,8 @@ import numpy as np
 import polars as pl
 
 from himari_jax.errors import InputError, StorageError
+from train.artifacts.files import read_text
+from train.artifacts.metrics_file import read_metrics
 
 
 @dataclass(frozen=True)
@@ -59,25 +61,6 @@ def read_run(folder: Path) -> Run:
         )
     except (ValueError, TypeError) as error:
         raise InputError(f"{folder}: a file is damaged ({type(error).__name__}: {error})") from error
-
-
-def read_metrics(folder: Path) -> list[dict[str, Any]]:
-    """Lines of metrics.jsonl of a run; none where there is no such file."""
-    lines = (read_text(folder / "metrics.jsonl") or "").splitlines(keepends=True)
-    whole = lines if not lines or lines[-1].endswith("\n") else lines[:-1]  # the last one may be torn
-    return [dict(json.loads(line)) for line in whole]
-
-
-def read_text(path: Path) -> str | None:
-    """A file's text, None where there is no such file."""
-    try:
-        return path.read_text(encoding="utf-8")
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: damaged, not UTF-8") from error
-    except OSError as error:
-        raise StorageError(f"{path}: {error.strerror}") from error
 
 
 def read_equity(path: Path) -> pl.DataFrame | None:

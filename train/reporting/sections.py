@@ -11,19 +11,17 @@ from train.config.serialize import flatten
 from train.reporting.figure import Figure, figures
 from train.reporting.page import number, pairs, row, table
 from train.reporting.plots import (
-    MOST_PRICES,
     distribution,
     drawdown,
     epoch,
     equity,
     forest,
     histogram_of_samples,
-    position,
     rolling_sharpe,
     sensitivity,
     training,
-    weights,
 )
+from train.reporting.positions import MOST_PRICES, multiplier, position, weights
 from train.reporting.run_files import Extra, Run
 
 COLUMNS = {  # heading: (key, form)
@@ -40,6 +38,7 @@ def all_sections(run: Run, extra: Extra) -> Iterator[tuple[str, str]]:
     """Headings and contents, empty where there is no input."""
     result = run.result
     yield "Agent and baselines", comparison(run)
+    yield "What the policy decided", figures([multiplier(run.frame)] if run.frame is not None else [])
     yield "Course over the span", figures(course(run, extra))
     yield "What the verdict rests on", figures(evidence(run, extra), "pair") + delays(run, extra)
     yield "Audits", audits(extra.audits or result.get("audits") or ())

@@ -23,6 +23,7 @@ from himari_jax.policies.core import reset_carry
 from himari_jax.policies.policy import Policy, act, mean_action
 from himari_jax.sizing import cap_targets
 from himari_jax.splits import Stretches, decision_rows
+from himari_jax.trees import select_tree
 
 BATCH_BYTES = 2**26  # of the paths that are on the device at once
 AXES: Any = cast(Any, Account)(-1, -1, -1)  # lanes are the last axis of every leaf of an account, and of a bar
@@ -75,7 +76,7 @@ class Bar(NamedTuple):
 class Path(NamedTuple):
     """What happened to B accounts over S bars; a leading axis (K,) where K policies were played."""
 
-    multiplier: Any  # (S, N, B) what the policy said; None for given weights
+    multiplier: Any  # (S, N, B) of the policy; None for given weights
     held: Any  # (S, N, B) weights after the fill
     delta: Any  # (S, N, B) traded weights
     returns: Any  # (S, B) simple return of equity from close to close, liquidation included
@@ -84,12 +85,20 @@ class Path(NamedTuple):
 class AccountHistory(NamedTuple):
     """What happened to one account over S bars, on the host."""
 
-    multiplier: np.ndarray  # (S, N)
+    multiplier: np.ndarray | None  # (S, N) of the policy, in [0, 2]; None where weights were given
     held: np.ndarray  # (S, N) weights after the fill
     delta: np.ndarray  # (S, N) traded weights
     cost: np.ndarray  # (S,) share of equity at the fill, liquidation included
     pnl: np.ndarray  # (S, N) earned by each asset, costs included, in shares of equity at the start of the bar
     returns: np.ndarray  # (S,) simple return of equity, liquidation included, float64
+    given: np.ndarray | None = None  # (S, N) target weights of a strategy; None where a policy's multiplier made them
+
+    @property
+    def decision(self) -> np.ndarray:
+        """What was decided at each row: the multiplier of a policy, the target weights of a strategy, (S, N)."""
+        found = self.given if self.multiplier is None else self.multiplier
+        assert found is not None
+        return found
 
     @property
     def equity(self) -> np.ndarray:
@@ -137,8 +146,7 @@ play_lanes = jax.vmap(play_bar, (AXES, -1, cast(Any, Costs)(0, None)), (AXES, -1
 
 def fresh_where(first: jax.Array, account: Account) -> Account:
     """Cash at the first row of a stretch."""
-    cash = open_account(jnp.zeros_like(account.weights))
-    return jax.tree.map(lambda new, old: jnp.where(first, new, old), cash, account)
+    return select_tree(first, open_account(jnp.zeros_like(account.weights)), account)
 
 
 @partial(jax.jit, static_argnums=(0, 1))
@@ -252,15 +260,19 @@ def courses(path: Path, tape: Tape, starts: np.ndarray, rates: np.ndarray) -> It
         rates: (B,) costs.
     """
     steps = path.returns.shape[0]
-    said = np.ones_like(path.held) if path.multiplier is None else path.multiplier
-    leaves = [np.ascontiguousarray(np.moveaxis(np.asarray(x), -1, 0)) for x in path._replace(multiplier=said)]
+    by_account = [[None] * len(starts) if x is None else account_first(x) for x in path]
     last, to_fill, to_mark = np.asarray(tape.last), np.asarray(tape.to_fill), np.asarray(tape.to_mark)
-    for multiplier, held, delta, returns, start, rate in zip(*leaves, starts, rates, strict=True):
+    for multiplier, held, delta, returns, start, rate in zip(*by_account, starts, rates, strict=True):
         window = slice(int(start), int(start) + steps)
         end = last[window].copy()
         end[-1] = True
         cost, pnl = settle(held, delta, to_fill[window], to_mark[window], end, float(rate))
         yield AccountHistory(multiplier, held, delta, cost, pnl, np.asarray(returns, np.float64))
+
+
+def account_first(x: Any) -> np.ndarray:
+    """(S, ..., B) on the host as (B, S, ...)."""
+    return np.ascontiguousarray(np.moveaxis(np.asarray(x), -1, 0))
 
 
 def settle(

@@ -10,13 +10,15 @@ import numpy as np
 
 from envs.market import Market, build_market, to_device
 from himari_jax.account import Costs
+from himari_jax.baselines import Orders, Setting, Window
 from himari_jax.candles import Candles
+from himari_jax.plugins import BASELINES
 from himari_jax.policies.policy import Policy
 from himari_jax.splits import Stretches
 from himari_jax.times import iso_second
 from train.config.market import MarketConfig
 from train.data.market import sizing_rules
-from train.simulation.baselines import BASELINES, Orders, Setting, Window, all_orders, all_rules
+from train.simulation.baselines import all_orders, all_rules
 from train.simulation.engine import (
     BATCH_BYTES,
     AccountHistory,
@@ -185,7 +187,8 @@ def play_orders(stage: Simulator, start: int, orders: Sequence[Orders], rates: S
     trade = jnp.asarray(np.stack([order.trade for order in orders], -1))
     costs = Costs(jnp.asarray(rates, jnp.float32), stage.limits.min_trade)
     path = run_weights(targets, trade, stage.tape, jnp.int32(start), costs)
-    return list(courses(path, stage.tape, np.full(len(orders), start), np.asarray(rates)))
+    played = courses(path, stage.tape, np.full(len(orders), start), np.asarray(rates))
+    return [course._replace(given=order.target) for course, order in zip(played, orders, strict=True)]
 
 
 def constant_returns(stage: Simulator, start: int, agents: Sequence[tuple[float, AccountHistory]]) -> np.ndarray:
@@ -244,8 +247,8 @@ def play_whole(stage: Simulator, play: Play, chosen: int, delay: int, rate: floa
     return SpanHistories(
         agents=agents,
         late=late,
-        baselines=play_baselines(stage, 0, delay, {rate: agents[chosen]}, BASELINES)[rate],
-        late_baselines=play_baselines(stage, 0, delay + 1, {rate: late}, BASELINES)[rate],
+        baselines=play_baselines(stage, 0, delay, {rate: agents[chosen]}, BASELINES.names)[rate],
+        late_baselines=play_baselines(stage, 0, delay + 1, {rate: late}, BASELINES.names)[rate],
         liquidated=liquidated(stage, 0, stage.num_rows),
         bars_per_year=stage.bars_per_year,
     )

@@ -1,14 +1,13 @@
 """Loads a trained run with its policies."""
 
 import hashlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 
-from envs.trading import TradingEnv
 from himari_jax.errors import InputError
 from himari_jax.features import observation_width
 from himari_jax.policies.policy import Policy
@@ -18,7 +17,7 @@ from train.artifacts.run_folder import stored_config, stored_json
 from train.artifacts.saved_policies import read_saved
 from train.config.ppo import Config
 from train.config.serialize import config_hash
-from train.learning.setup import make_learner
+from train.learning.setup import make_policy
 from train.simulation.baselines import entrant_name
 
 
@@ -65,9 +64,7 @@ def load_agent(folder: Path, checkpoint: str = "best") -> Agent:
         raise InputError(f"{folder}: trained on {config.data.env}, not on candles; its report.html has the judgment")
     saved = read_saved(folder, checkpoint)
     assets = len(stored["data"]["symbols"])
-    env = TradingEnv(assets, tuple(config.market.reward_terms))
-    here = replace(config, run=replace(config.run, devices=None))  # it need not be played on as many as it was trained
-    policy = make_learner(here, env, config.market.cost > 0, 1.0).policy
+    policy = make_policy(config, assets, config.market.cost > 0, 1.0)
     wanted = jax.eval_shape(
         lambda: policy.init(
             jax.random.key(0), policy.initial_carry(1), np.zeros((1, observation_width(assets)), np.float32)

@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from himari_jax.errors import StorageError
+from train.artifacts.files import replacing, storage_errors
 from train.learning.setup import Setup
 from train.learning.state import LearnerState
 
@@ -37,11 +37,9 @@ def dump_rollout(setup: Setup, runner: LearnerState, seed: int, folder: Path) ->
     _, played = jax.jit(setup.learner.collect_rollout)(setup.params, one.variables, one.players)
     batch = setup.learner.compute_advantages(played, one)
     path = folder / "bad_rollout.npz"
-    try:
-        branches = {f"branch_{name}": value for name, value in played.branches._asdict().items()}
-        info = played._replace(branches=None)._asdict() | branches | batch._asdict()
-        arrays: dict[str, Any] = {name: np.asarray(x) for name, x in info.items() if x is not None}
-        np.savez_compressed(path, **arrays)
-    except OSError as error:
-        raise StorageError(f"{path}: {error.strerror}; make room or fix the permission") from error
+    branches = {f"branch_{name}": value for name, value in played.branches._asdict().items()}
+    info = played._replace(branches=None)._asdict() | branches | batch._asdict()
+    arrays: dict[str, Any] = {name: np.asarray(x) for name, x in info.items() if x is not None}
+    with storage_errors(path), replacing(path) as part, part.open("wb") as file:
+        np.savez_compressed(file, **arrays)
     return path

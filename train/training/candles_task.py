@@ -76,7 +76,8 @@ def evaluate_test_span(session: Session, best: Best, folder: Path, timings: dict
         "timings": timings,
     }
     result = null_if_nan(result)
-    frame = equity_frame(stage, 0, played.agents[chosen], {k: v.equity for k, v in played.baselines.items()})
+    curves = {name: history.equity for name, history in played.baselines.items()}
+    frame = equity_frame(stage, 0, market.delay, played.agents[chosen], curves)
     write_frame(folder / "equity.parquet", frame)
     write_json(folder / "result.json", result)
     write_report(folder, Extra(prices=closing_prices(stage), samples=samples))
@@ -164,7 +165,7 @@ def build_session(config: Config) -> Session:
     Raises:
         InputError: flags or data do not fit; one line.
     """
-    candles, report = checked(load_raw(config.data, config.synthetic), config.data)
+    candles, report = checked(load_raw(config.data, config.source_options), config.data)
     split = split_rows(candles, config.data.split)
     market = build_market(
         candles, config.market.base_sizing, sizing_rules(config.market), config.market.fill, config.market.delay

@@ -8,6 +8,7 @@ from typing import Any
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 
+from train.artifacts.metrics_file import NAME, cut_metrics
 from train.reporting.console import console
 
 
@@ -20,25 +21,16 @@ class MetricsLog:
     """
 
     def __init__(self, folder: Path, update: int):
-        self.path = folder / "metrics.jsonl"
+        self.path = folder / NAME
         self.failed = False
         self.events = None
         from tensorboardX import SummaryWriter
 
         try:
-            self.cut(update)
+            cut_metrics(folder, update)
             self.events = SummaryWriter(str(folder), purge_step=update + 1)
         except OSError as error:
             self.complain(error)
-
-    def cut(self, update: int) -> None:
-        """Drops the lines of updates that are not in the checkpoint."""
-        if not self.path.exists():
-            return
-        lines = self.path.read_text(errors="replace").splitlines()
-        part = self.path.with_name("metrics.jsonl.part")
-        part.write_text("".join(line + "\n" for line in lines if starts_by(line, update)))
-        part.replace(self.path)
 
     def write(self, record: dict[str, Any]) -> None:
         """Appends one line and its scalars."""
@@ -64,14 +56,6 @@ class MetricsLog:
         """Ends the event file."""
         if self.events is not None:
             self.events.close()
-
-
-def starts_by(line: str, update: int) -> bool:
-    """Whether a line was written by an update up to `update`; a torn line was not."""
-    try:
-        return json.loads(line)["update"] <= update
-    except (ValueError, KeyError, TypeError):
-        return False
 
 
 class Bar:

@@ -2,14 +2,31 @@
 
 import dataclasses
 from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
+from typing import Annotated, Any
 
-from himari_jax.command import parse
+from himari_jax.command import auto, parse
 from himari_jax.errors import InputError
 from himari_jax.storage import named_address
+from train.config.config_file import new_start, read_config_file
 from train.config.ppo import Config
+from train.config.serialize import flatten, path_flag, to_json
 
 PROG = "python -m train.ppo"
+
+
+@dataclass(frozen=True)
+class Flags(Config):
+    """Train a position-sizing policy by PPO and judge it on candles it never saw."""
+
+    config: Annotated[str | None, auto("none")] = None
+    """Defaults of all other flags: the config.json of a run, or a JSON file with some of its groups, such as
+    {"ppo": {"gamma": 0.9}, "market": {"reward": ["log_return"]}}. Flags beside it win."""
+
+    def __post_init__(self):
+        pass  # `parse_flags` checks the whole, when flags have replaced what they replace
 
 
 def read_flags(args: Sequence[str]) -> tuple[Config, Path | None]:
@@ -20,17 +37,45 @@ def read_flags(args: Sequence[str]) -> tuple[Config, Path | None]:
 
     args = [hyphened(word) for word in args]
     if "--resume" not in args:
-        config = parse(Config, args, PROG)
+        config = parse_flags(args, file_defaults(args))
         return config, None if config.run.address is None else mirror_of(config.run.address)
+    if (file := named(args, "--config")) is not None:
+        raise InputError(f"--config {file} and --resume: a run that goes on keeps its own flags; give one of them")
     wanted = named_address(named(args, "--bucket-name"), named(args, "--model-dir")) or named(args, "--run-dir")
     folder = local_run(wanted) if wanted else newest_unfinished(Path("runs"))
     if not wanted and (address := stored_config(folder).run.address) is not None:  # it is the mirror of a bucket
         folder = local_run(address)
-    config = parse(Config, args, PROG, default=as_default(stored_config(folder), args))
+    config = parse_flags(args, as_default(stored_config(folder), args))
     if config.run.address is not None and folder != mirror_of(config.run.address):
         raise InputError(f"--resume: {folder} is not the mirror of {config.run.address}; give one of them")
     print(f"resuming {config.run.address or folder}")
     return config, folder
+
+
+def parse_flags(args: Sequence[str], default: Flags | None) -> Config:
+    """Flags beside defaults that they replace, checked as a whole; a switch that is on may be given again."""
+    on = set()
+    if default is not None:
+        on = {path_flag(path) for path, value in flatten(to_json(default)).items() if value is True}
+    flags = parse(Flags, [word for word in args if word not in on], PROG, default=default)
+    return Config(**groups_of(flags))
+
+
+def groups_of(config: Config) -> dict[str, Any]:
+    """The groups of flags by name."""
+    return {field.name: getattr(config, field.name) for field in dataclasses.fields(Config)}
+
+
+def file_defaults(args: Sequence[str]) -> Flags | None:
+    """The settings of the file that `--config` names as defaults; None where it names none.
+
+    Raises:
+        InputError: names file and key.
+    """
+    path = named(args, "--config")
+    if not path or path.startswith("--"):  # the parser says what is missing
+        return None
+    return give_way(Flags(**read_config_file(Path(path))), args)
 
 
 def hyphened(word: str) -> str:
@@ -39,24 +84,29 @@ def hyphened(word: str) -> str:
     return name.replace("_", "-") + equals + value if name.startswith("--") else word
 
 
-def as_default(stored: Config, args: Sequence[str]) -> Config:
-    """The flags of a run as defaults: what was said about that one start is forgotten.
+def as_default(stored: Config, args: Sequence[str]) -> Flags:
+    """The flags of a run as defaults: what was said about that one start is forgotten, its folder is not."""
+    where = {name: getattr(stored.run, name) for name in ("run_dir", "bucket_name", "model_dir")}
+    run = dataclasses.replace(new_start(stored.run), **where)
+    return give_way(Flags(**groups_of(stored) | {"run": run}), args)
 
-    A length given now, in steps or episodes, replaces the stored one whatever its unit.
+
+def give_way(default: Flags, args: Sequence[str]) -> Flags:
+    """Defaults without what flags of other names replace.
+
+    A length given now, in steps or episodes, replaces the one there whatever its unit; likewise a run folder.
     """
-    run = dataclasses.replace(stored.run, fresh=False, resume=False, debug=False)
-    run = dataclasses.replace(run, devices=None, coordinator=None, num_processes=None, process_id=None)
+    run, ppo = default.run, default.ppo
     if any(named(args, name) for name in ("--run-dir", "--bucket-name", "--model-dir")):
         run = dataclasses.replace(run, run_dir=None, bucket_name=None, model_dir=None)
-    ppo = stored.ppo
     if named(args, "--total-steps") or named(args, "--num-episodes"):
         ppo = dataclasses.replace(ppo, total_steps=None, num_episodes=None)
-    return dataclasses.replace(stored, run=run, ppo=ppo)
+    return dataclasses.replace(default, run=run, ppo=ppo)
 
 
 def named(args: Sequence[str], name: str) -> str | None:
     """The value of a flag before the flags are parsed."""
-    for flag, value in zip(args, [*args[1:], ""], strict=True):
+    for flag, value in pairwise([*args, ""]):
         if flag == name:
             return value
         if flag.startswith(name + "="):

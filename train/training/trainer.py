@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from himari_jax.errors import NumericalError, Preempted
+from himari_jax.trees import select_tree
 from train.artifacts.checkpoint import Checkpoints, host_shape, to_device, to_host
 from train.artifacts.files import null_if_nan, write_json
 from train.artifacts.run_folder import describe, has_checkpoints
@@ -279,13 +280,5 @@ def warn(text: str) -> None:
 
 def better(best: Best, variables: dict, scores: np.ndarray, update: int) -> Best:
     """Takes over the parameters of the seeds that did better than ever."""
-    won = jnp.asarray(scores, jnp.float32) > best.sharpe
-
-    def choose(new: jax.Array, old: jax.Array) -> jax.Array:
-        return jnp.where(won.reshape(-1, *(1,) * (new.ndim - 1)), new, old)
-
-    return Best(
-        variables=jax.tree.map(choose, variables, best.variables),
-        sharpe=choose(jnp.asarray(scores, jnp.float32), best.sharpe),
-        update=choose(jnp.full_like(best.update, update), best.update),
-    )
+    sharpe = jnp.asarray(scores, jnp.float32)
+    return select_tree(sharpe > best.sharpe, Best(variables, sharpe, jnp.full_like(best.update, update)), best)

@@ -46,6 +46,8 @@ class PeersConfig:
     threads, for a machine that is shared."""
     quick: bool = False
     """One seed, few combinations, short budgets: minutes, and no verdict."""
+    debug: bool = False
+    """Show the traceback of an error."""
 
     def __post_init__(self):
         for name in ("budget", "search", "speed"):

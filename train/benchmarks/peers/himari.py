@@ -6,8 +6,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from train.benchmarks.peers import Trial
 from train.benchmarks.peers.clock import CLOCKS
+from train.benchmarks.peers.trial import Trial
 from train.config.market import DataConfig
 from train.config.ppo import Config, PolicyConfig, PPOConfig
 from train.config.run import RunConfig

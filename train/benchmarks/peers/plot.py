@@ -8,8 +8,9 @@ from typing import Any, NamedTuple
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from train.benchmarks.peers import OURS
+from train.artifacts.files import write_text
 from train.benchmarks.peers.config import PeersConfig
+from train.benchmarks.peers.trial import OURS
 
 OURS_COLOR, PEER_COLOR, MISSED_COLOR = "#2a7f62", "#8a8f98", "#d8dade"
 WIDTH, LEFT, BAR = 860, 250, 22  # pixels of the drawing
@@ -65,7 +66,7 @@ def write_plots(speed: list, races: list, bench: PeersConfig, folder: Path) -> N
     figure.update_xaxes(type="log")
     figure.update_layout(showlegend=False, height=260 * len(info), template="plotly_white")
     figure.write_html(folder / "plot.html", include_plotlyjs=True)
-    (folder / "plot.svg").write_text(draw(info))
+    write_text(folder / "plot.svg", draw(info))
 
 
 def draw(info: list[Panel]) -> str:

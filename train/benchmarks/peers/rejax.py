@@ -12,9 +12,9 @@ from gymnax.environments import environment, spaces
 from rejax import PPO
 
 from himari_jax.policies.policy import Output, squash
-from train.benchmarks.peers import BOUND, Trial
 from train.benchmarks.peers.clock import CLOCKS
 from train.benchmarks.peers.himari import BARS, PATHS, SCORE_SEED, build, flags_of
+from train.benchmarks.peers.trial import BOUND, Trial
 from train.oracles.scoring import score_policies
 
 

@@ -12,11 +12,12 @@ from typing import Any
 
 import jax
 
-from train.benchmarks.peers import OURS, RECURRENT_PEERS, Contestant, Trial, Values
+from train.artifacts.files import write_text
 from train.benchmarks.peers.config import PeersConfig
 from train.benchmarks.peers.describe import describe
 from train.benchmarks.peers.himari import build, flags_of
 from train.benchmarks.peers.table import Measured, best_speed, race_rows, race_tables, speed_table, told_line
+from train.benchmarks.peers.trial import OURS, RECURRENT_PEERS, Contestant, Trial, Values
 from train.config.ppo import Config
 from train.config.serialize import config_hash
 from train.learning.setup import first_state
@@ -242,7 +243,7 @@ def print_tables(measured: Measured, bench: PeersConfig, folder: Path) -> None:
     """All tables; also table.txt and the plot."""
     lines = [*speed_table(measured, bench), *race_tables(measured, bench)]
     print("\n".join(lines))
-    (folder / "table.txt").write_text("\n".join(lines) + "\n")
+    write_text(folder / "table.txt", "\n".join(lines) + "\n")
     if len(lines) == 0:
         return
     from train.benchmarks.peers.plot import write_plots

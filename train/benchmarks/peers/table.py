@@ -3,8 +3,8 @@
 import statistics
 from typing import Any
 
-from train.benchmarks.peers import OURS, Trial
 from train.benchmarks.peers.config import PeersConfig
+from train.benchmarks.peers.trial import OURS, Trial
 
 Measured = list[tuple[Trial, dict[str, Any]]]
 NAMES = {

@@ -5,8 +5,8 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from train.benchmarks.peers import OURS, Trial, read_trial
 from train.benchmarks.peers.clock import CLOCKS, Racer, pace, peak_memory, race
+from train.benchmarks.peers.trial import OURS, Trial, read_trial
 
 
 def enter(trial: Trial) -> Racer:

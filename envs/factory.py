@@ -1,0 +1,219 @@
+"""`envs.make`: from candles, or files of candles, to an environment with its parameters."""
+
+import inspect
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from envs.market import build_market, to_device
+from envs.rewards import Term
+from envs.state import EnvParams
+from envs.trading import TradingEnv, make_params
+from himari_jax.candles import Candles
+from himari_jax.checking import check_candles
+from himari_jax.command import require
+from himari_jax.errors import InputError
+from himari_jax.features import lookbacks
+from himari_jax.ranges import check_ranges
+from himari_jax.sizing import SizingRules
+from himari_jax.sources.registry import SourceRequest, load_candles
+from himari_jax.splits import Stretches, decision_rows, split_rows, stretches
+from himari_jax.times import parse_bar
+
+Reward = str | Term | Mapping[str | Term, float]
+ACCOUNT = tuple(  # keywords of `make_params` that a user may set
+    name
+    for name, parameter in inspect.signature(make_params).parameters.items()
+    if parameter.kind is parameter.KEYWORD_ONLY and name not in ("episode_steps", "reward_weights")
+)
+SIZING = tuple(field.name for field in fields(SizingRules))
+
+
+def make(
+    candles: Candles | str | Path | Sequence[str | Path] | None = None,
+    symbols: str | Sequence[str] = (),
+    *,
+    span: str | Stretches = "all",
+    split: tuple[float, float] = (0.6, 0.8),
+    episode_steps: int = 500,
+    reward: Reward = "log_return",
+    base_sizing: str = "constant",
+    fill: str = "next-open",
+    delay: int = 0,
+    bar: str | None = None,
+    calendar: str = "continuous",
+    assume_utc: bool = False,
+    repair: Sequence[str] = (),
+    **params: float,
+) -> tuple[TradingEnv, EnvParams]:
+    """Makes an environment of candles, and its parameters with the market on the default device.
+
+    The environment keeps the parameters as its defaults: `env.reset(key)` and `env.step(key, state, action)` take them.
+    Names and defaults are those of the flags of `python -m train.ppo`.
+
+    Args:
+        candles: checked candles; or a folder, a file or several of Parquet or CSV, one per symbol, the stem of a file
+            being its symbol; None: the embedded sample of BTC-USD. Files are checked by
+            `himari_jax.checking.check_candles`, whose report says what was repaired.
+        symbols: which of the files, in the order of the observation; one file needs none.
+        span: rows at which decisions are made: all (after the look-back), train, val or test of `split`; or
+            stretches ((start, stop), ...) of rows, such as `himari_jax.splits.split_rows` finds.
+        split: where validation and test begin, as shares of the rows.
+        episode_steps: most bars of an episode.
+        reward: a term of `envs.rewards` by name; a function `(outcome, params) -> ()` of `envs.rewards.StepOutcome`
+            and `EnvParams`; or several, each with its weight.
+        base_sizing: constant, vol-target or kelly: the position that the action multiplies.
+        fill: next-open or same-close, the price of a trade.
+        delay: bars by which what is seen of the market is late.
+        bar: length of a bar of the files, such as 15m, 1h or 1d; None: as the data show.
+        calendar: continuous, or sessions where the market closes.
+        assume_utc: takes times without a zone for UTC.
+        repair: sort accepts rows that are not in time order.
+        params: commission_rate, slippage_bps, max_position_pct, max_gross, min_trade, ruin; kelly_fraction,
+            kelly_prior_bars, kelly_half_life_days, kelly_prior_volatility.
+
+    Raises:
+        InputError: one line that says which argument, file or row is wrong, and what is allowed.
+        ValueError: no such base sizing.
+    """
+    check_settings({"episode_steps": episode_steps, "delay": delay}, params)
+    terms, weights = reward_terms(reward)
+    reading: dict[str, Any] = dict(symbols=symbols, bar=bar, calendar=calendar, assume_utc=assume_utc, repair=repair)
+    checked = given_candles(candles, reading) if isinstance(candles, Candles) else read_candles(candles, **reading)
+    rows = decision_span(checked, span, split)
+    rules = SizingRules(**{name: params[name] for name in SIZING if name in params})
+    market = to_device(build_market(checked, base_sizing, rules, fill, delay))
+    account = {name: params[name] for name in ACCOUNT if name in params}
+    made = make_params(market, rows, episode_steps=episode_steps, reward_weights=weights, **account)
+    env = TradingEnv(market.num_assets, terms, made)
+    check_reward(env, made)
+    return env, made
+
+
+def check_settings(counts: Mapping[str, int], params: Mapping[str, float]) -> None:
+    """Checks the names of what `make` passes on, and every number.
+
+    Raises:
+        InputError: names the setting, its value and what is allowed.
+    """
+    known = {*ACCOUNT, *SIZING}
+    for name in params.keys() - known:
+        near = get_close_matches(name, [*known, *inspect.signature(make).parameters], 1)
+        meant = f"did you mean {near[0]}?" if near else f"allowed are {', '.join(sorted(known))}"
+        raise InputError(f"envs.make has no argument {name}; {meant}")
+    for name, count in counts.items():
+        require(isinstance(count, int | np.integer), name, count, "a whole number")
+    require(counts["episode_steps"] >= 1, "episode_steps", counts["episode_steps"], "1 or more")
+    check_ranges({**counts, **params})
+
+
+def reward_terms(reward: Reward) -> tuple[tuple[str | Term, ...], tuple[float, ...]]:
+    """Terms of a reward and the weight of each.
+
+    Raises:
+        InputError: no term, or a weight that is not finite.
+    """
+    weights = dict(reward) if isinstance(reward, Mapping) else {reward: 1.0}
+    require(bool(weights), "reward", reward, "at least one term")
+    for term, weight in weights.items():
+        require(bool(np.isfinite(weight)), f"reward {term}", weight, "a finite weight")
+    return tuple(weights), tuple(float(weight) for weight in weights.values())
+
+
+def given_candles(candles: Candles, reading: Mapping[str, Any]) -> Candles:
+    """Candles that need no reading.
+
+    Raises:
+        InputError: an argument says how to read them.
+    """
+    for name, value in reading.items():
+        if value and value != "continuous":
+            raise InputError(f"{name} {value}: belongs to files of candles; these are in memory, read and checked")
+    return checked_bar(candles)
+
+
+def read_candles(
+    paths: str | Path | Sequence[str | Path] | None,
+    symbols: str | Sequence[str],
+    bar: str | None,
+    calendar: str,
+    assume_utc: bool,
+    repair: Sequence[str],
+) -> Candles:
+    """Candles from files, checked; the embedded sample where no path is given.
+
+    Raises:
+        InputError: names file, row, time, value and what is allowed.
+    """
+    require(isinstance(paths, str | Path | Sequence | None), "candles", type(paths).__name__, "Candles, or paths")
+    data = () if paths is None else tuple(str(path) for path in as_tuple(paths))
+    bar_ms = None if bar is None else parse_bar(bar)
+    request = SourceRequest(as_tuple(symbols), data, bar_ms, assume_utc)
+    raws = load_candles("sample" if paths is None else "files", request)
+    return checked_bar(check_candles(raws, bar_ms=bar_ms, calendar=calendar, repair=as_tuple(repair))[0])
+
+
+def checked_bar(candles: Candles) -> Candles:
+    """The candles, whose bars have windows for the features.
+
+    Raises:
+        InputError: they do not divide an hour.
+    """
+    try:
+        lookbacks(candles.bar_ms)
+    except ValueError as error:
+        raise InputError(f"{', '.join(candles.symbols)}: {error}; allowed bars divide an hour or are longer") from error
+    return candles
+
+
+def as_tuple(value: Any) -> tuple[Any, ...]:
+    """One or several as a tuple."""
+    return (value,) if isinstance(value, str | Path) else tuple(value)
+
+
+def decision_span(candles: Candles, span: str | Stretches, split: tuple[float, float]) -> Stretches:
+    """Stretches of rows at which decisions are made.
+
+    Raises:
+        InputError: no such span, or it holds no row, or rows that lack a look-back or a next bar.
+    """
+    rows, warm_up = len(candles.time), lookbacks(candles.bar_ms).lookback
+    possible = stretches(candles, 0, rows, warm_up)
+    if not possible:
+        raise InputError(
+            f"{', '.join(candles.symbols)}: {rows} bars hold no stretch of {warm_up + 2} without a longer gap, which a "
+            "look-back and one decision need; give more candles"
+        )
+    if isinstance(span, str):
+        if span == "all":
+            return possible
+        require(span in ("train", "val", "test"), "span", span, "all, train, val, test, or stretches of rows")
+        low, high = split
+        require(0 < low < high < 1, "split", split, "two rising shares between 0 and 1")
+        return getattr(split_rows(candles, split), span)
+    wanted = tuple((int(start), int(stop)) for start, stop in span)
+    require(bool(wanted) and all(start < stop for start, stop in wanted), "span", span, "stretches of at least one row")
+    odd = np.setdiff1d(decision_rows(wanted), decision_rows(possible))
+    if len(odd):
+        raise InputError(f"span {wanted}: row {odd[0]} has no look-back or no next bar; possible are {possible}")
+    return wanted
+
+
+def check_reward(env: TradingEnv, params: EnvParams) -> None:
+    """Checks what functions of the user return, by their shapes.
+
+    Raises:
+        InputError: something else than one number.
+    """
+    state = jax.eval_shape(env.state_at, jnp.int32(0))
+    action = jax.ShapeDtypeStruct((env.num_assets,), jnp.float32)
+    key = jax.eval_shape(jax.random.key, 0)
+    reward = jax.eval_shape(env.step_env, key, state, action, params)[2]
+    found = f"{reward.dtype} of shape {reward.shape}"
+    require(reward.shape == () and jnp.issubdtype(reward.dtype, jnp.floating), "reward", found, "one number, float ()")

@@ -1,0 +1,118 @@
+"""Baselines, strategies to compare with: every public function here is one; its name is its command-line name.
+
+A function of a `Setting` is a rule: the target weights that it would hold after each row, (T, N), from rows <= t.
+A function of a `Window` depends on where a window begins or on the agent that is compared: it returns `Orders`.
+Host code without jax; the account that charges the agent charges them.
+"""
+
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
+
+from himari_jax.base_positions import base_positions
+from himari_jax.candles import Candles
+from himari_jax.features import segments
+from himari_jax.sizing import SizingRules, cap_targets
+
+MOMENTUM_BARS = 720
+
+
+class Orders(NamedTuple):
+    """What a strategy wants at each decision row of a window."""
+
+    target: np.ndarray  # (S, N) weights, long only, sum <= 1
+    trade: np.ndarray  # (S, N) bool, whether an order is given
+
+
+class Setting(NamedTuple):
+    """What a rule may look at."""
+
+    candles: Candles
+    base_sizing: str
+    sizing: SizingRules
+
+
+class Window(NamedTuple):
+    """A part of a span, with what the strategies that are no rules look at."""
+
+    seen: np.ndarray  # (S,) rows of the market that are known at each decision
+    tradable: np.ndarray  # (S, N) bool, of the bar of the fill
+    first: np.ndarray  # (S,) bool, first row of a stretch or of the window
+    mean_weights: np.ndarray  # (N,) of the agent in this window
+    traded: float  # sum |delta| of the agent per bar, mean
+
+
+def cash(setting: Setting) -> np.ndarray:
+    """Nothing, ever."""
+    return np.zeros(setting.candles.close.shape)
+
+
+def buy_and_hold(window: Window) -> Orders:
+    """1/N of each asset at its first possible fill of a stretch, then no order."""
+    trade: np.ndarray = np.zeros(window.tradable.shape, bool)
+    edges: list[int] = [*np.flatnonzero(window.first).tolist(), len(trade)]
+    for start, stop in pairwise(edges):
+        possible = window.tradable[start:stop]
+        for n in np.flatnonzero(possible.any(0)):
+            trade[start + possible[:, n].argmax(), n] = True
+    return Orders(np.full(trade.shape, 1 / trade.shape[1]), trade)
+
+
+def equal_weight(setting: Setting) -> np.ndarray:
+    """1/N of each asset, rebalanced every bar."""
+    shape = setting.candles.close.shape
+    return np.full(shape, 1 / shape[1])
+
+
+def base(setting: Setting) -> np.ndarray:
+    """Multiplier 1: the base position with the caps."""
+    positions = base_positions(setting.base_sizing, setting.candles, setting.sizing)
+    return cap_targets(np.ones_like(positions), positions, setting.sizing.max_position_pct, setting.sizing.max_gross)
+
+
+def vol_target(setting: Setting) -> np.ndarray:
+    """The vol-target position, at most fully invested."""
+    return _ungeared(base_positions("vol-target", setting.candles, setting.sizing))
+
+
+def kelly(setting: Setting) -> np.ndarray:
+    """The Bayesian Kelly position, at most fully invested."""
+    return _ungeared(base_positions("kelly", setting.candles, setting.sizing))
+
+
+def momentum(setting: Setting) -> np.ndarray:
+    """1/N in each asset whose return over the last 720 bars of its segment is positive, else nothing."""
+    close = setting.candles.close
+    rising = np.zeros(close.shape, bool)
+    for start, stop in segments(setting.candles):
+        now = close[start:stop]
+        rising[start:stop][MOMENTUM_BARS:] = now[MOMENTUM_BARS:] > now[: max(0, len(now) - MOMENTUM_BARS)]
+    return rising / close.shape[1]
+
+
+def random(window: Window) -> Orders:
+    """Jumps, at random bars, to weights drawn evenly from [0, twice the agent's mean], with the agent's turnover.
+
+    Two draws differ by `2 m / 3` on average, so a jump comes with probability `traded / sum(2 m / 3)`.
+    """
+    rng = np.random.default_rng(0)
+    per_jump = (2 * window.mean_weights / 3).sum()
+    chance = min(1.0, window.traded / per_jump) if per_jump > 0 else 0.0
+    shape = window.tradable.shape
+    target = rng.uniform(0, 2, shape) * window.mean_weights
+    target /= np.maximum(target.sum(1, keepdims=True), 1.0)
+    jumps = rng.random((shape[0], 1)) < chance
+    jumps[0] = True
+    return Orders(target, np.broadcast_to(jumps, shape))
+
+
+def constant(window: Window) -> Orders:
+    """The agent's mean weights, rebalanced every bar: what is left of the agent is timing."""
+    shape = window.tradable.shape
+    return Orders(np.broadcast_to(window.mean_weights, shape), np.ones(shape, bool))
+
+
+def _ungeared(positions: np.ndarray) -> np.ndarray:
+    """Scaled down as a whole where they sum to more than 1."""
+    return positions / np.maximum(positions.sum(1, keepdims=True), 1.0)

@@ -1,0 +1,151 @@
+"""Figures of what was decided and held: multipliers, weights, positions against prices."""
+
+from html import escape
+from itertools import cycle
+from typing import Any, NamedTuple
+
+import numpy as np
+import polars as pl
+
+from train.reporting.figure import MOST_POINTS, SERIES, Figure, axis, line, packed, thin, thinned
+from train.reporting.plots import epoch
+
+MOST_PRICES = 12  # symbols drawn with their price
+MOST_PANELS = 12  # symbols drawn with their multiplier
+MOST_STRETCHES = 400  # of a panel, which is about 1,000 pixels wide
+MULTIPLIER_BINS = 40  # of [0, 2]
+TIME_SHARE = 0.86  # of the width; the distribution has the rest
+HEADING, AROUND = 28, 80  # pixels above each panel, and around all of them
+
+
+class Stretches(NamedTuple):
+    """A curve cut into P stretches of rows."""
+
+    middle: np.ndarray  # (P,) row
+    low: np.ndarray  # (P,)
+    mean: np.ndarray  # (P,)
+    high: np.ndarray  # (P,)
+
+
+def cut(values: np.ndarray, most: int = MOST_STRETCHES) -> Stretches:
+    """Cuts a curve (L,) into at most `most` stretches of about equal length; of one row each where L is not larger."""
+    edges = np.linspace(0, len(values), min(most, len(values)) + 1).astype(int)
+    first, size = edges[:-1], np.diff(edges)
+    mean = np.add.reduceat(values, first, dtype=np.float64) / size
+    return Stretches(first + size // 2, np.minimum.reduceat(values, first), mean, np.maximum.reduceat(values, first))
+
+
+def multiplier(frame: pl.DataFrame) -> Figure | None:
+    """Draws each symbol's multiplier over time and its distribution, with 1 as the reference.
+
+    Every symbol has a panel: a line of the means of stretches of bars in a band from their lowest to their highest.
+    None where the file has no multipliers: an older one, or of a strategy that gives weights.
+    """
+    names = [c for c in frame.columns if c.startswith("multiplier_") and not frame[c].null_count()]
+    if not names:
+        return None
+    shown, time = names[:MOST_PANELS], epoch(frame)
+    pixels = 290 if len(shown) == 1 else 150 * len(shown)
+    layout: dict[str, Any] = {}
+    traces, shapes, headings, texts = [], [], [], []
+    for k, (name, color) in enumerate(zip(shown, cycle(SERIES), strict=False)):
+        values, number = frame[name].to_numpy(), str(k + 1 if k else "")
+        y = f"y{number}"
+        texts.append(f"{name.removeprefix('multiplier_')}: mean {values.mean():.2f}, deviation {values.std():.2f}")
+        top = 1 - k / len(shown)
+        domain = [max(top - 1 / len(shown), 0.0), top - HEADING / pixels]
+        layout[f"yaxis{number}"] = {"domain": domain, "range": [-0.08, 2.08], "tickvals": [0, 1, 2], "fixedrange": True}
+        traces += [*band(time, values, color, y), spread(values, color, y)]
+        shapes.append(reference(y))
+        headings.append(heading(texts[-1], domain[1]))
+    layout["xaxis"] = {"domain": [0, TIME_SHARE], "anchor": y}
+    right = {"domain": [TIME_SHARE + 0.03, 1], "anchor": y, "showticklabels": False}
+    layout["xaxis2"] = axis("how often", type="linear", **right)
+    layout |= {"showlegend": False, "bargap": 0, "shapes": shapes, "annotations": headings}
+    label = f"Multiplier of the base position over time, from 0 to 2. {'; '.join(texts)}."
+    caption = "Dashed: 1, the base position as it is. 0 holds nothing, 2 twice as much, before the caps."
+    if len(frame) > MOST_STRETCHES:
+        caption += f" {len(frame):,} bars in {MOST_STRETCHES} stretches: their means, in a band from lowest to highest."
+    if len(names) > len(shown):
+        caption += f" The first {len(shown)} of {len(names)} symbols."
+    return Figure("Multiplier", label, traces, layout, caption, height=pixels + AROUND)
+
+
+def band(time: np.ndarray, values: np.ndarray, color: str, y: str) -> list[dict[str, Any]]:
+    """Draws the means of stretches as a line, and their lowest and highest as an area where they differ.
+
+    Args:
+        time, values: epoch ms and multipliers, (L,).
+        color: variable of the page.
+        y: axis of the panel.
+    """
+    part = cut(values)
+    when = time[part.middle]
+    mean = line("multiplier", when, part.mean, color, yaxis=y, form=".2f")
+    if len(values) <= MOST_STRETCHES:
+        return [mean]
+    x, edge = np.concatenate([when, when[::-1]]), np.concatenate([part.high, part.low[::-1]])
+    area = {"type": "scatter", "mode": "none", "fill": "toself", "fillcolor": f"var({color})", "opacity": 0.25}
+    return [{**area, "x": packed(x, "f8"), "y": packed(edge), "yaxis": y, "hoverinfo": "skip"}, mean]
+
+
+def spread(values: np.ndarray, color: str, y: str) -> dict[str, Any]:
+    """Draws the share of the bars by multiplier as lying bars beside a panel."""
+    count, edges = np.histogram(np.clip(values, 0, 2), MULTIPLIER_BINS, (0, 2))
+    where = {"x": packed(count / len(values)), "y": packed((edges[:-1] + edges[1:]) / 2), "xaxis": "x2", "yaxis": y}
+    hover = "%{x:.1%} of the bars near %{y:.2f}<extra></extra>"
+    return {"type": "bar", "orientation": "h", **where, "marker": {"color": f"var({color})"}, "hovertemplate": hover}
+
+
+def reference(y: str) -> dict[str, Any]:
+    """A dashed line at multiplier 1, across a panel and its distribution."""
+    stroke = {"color": "var(--ink)", "width": 1.2, "dash": "dash"}
+    return {"type": "line", "xref": "paper", "x0": 0, "x1": 1, "yref": y, "y0": 1, "y1": 1, "line": stroke}
+
+
+def heading(text: str, height: float) -> dict[str, Any]:
+    """Words above a panel whose upper edge is at a height, in shares of the plot."""
+    place = {"xref": "paper", "x": 0, "xanchor": "left", "yref": "paper", "y": height, "yanchor": "bottom"}
+    return {**place, "text": escape(text), "showarrow": False}
+
+
+def weights(frame: pl.DataFrame) -> Figure | None:
+    """Share of equity in each asset over time, stacked."""
+    names = [c for c in frame.columns if c.startswith("weight_")]
+    if not names:
+        return None
+    time, held = epoch(frame), {c.removeprefix("weight_"): frame[c].to_numpy() for c in names}
+    share = max(MOST_POINTS // len(names), 4)
+    rows = np.unique(np.concatenate([thin(values, share) for values in held.values()]))
+    more = {"stackgroup": "one", "width": 0.8, "form": ".1%"}
+    colors = cycle(SERIES)
+    lines = [line(name, time[rows], v[rows], next(colors), **more) for name, v in held.items()]
+    means = ", ".join(f"{name} {values.mean():.1%}" for name, values in held.items())
+    layout = {"yaxis": axis("share of equity", tickformat=".0%", rangemode="tozero")}
+    caption = f"Mean: {means}; the rest is cash." + thinned(len(frame))
+    label = f"Weights of the agent over time as areas; mean {means}."
+    return Figure("Weights over time", label, lines, layout, caption)
+
+
+def position(frame: pl.DataFrame, prices: pl.DataFrame, symbol: str) -> Figure | None:
+    """Price of an asset above, the agent's weight in it below."""
+    column = f"weight_{symbol}"
+    if symbol not in prices.columns or column not in frame.columns:
+        return None
+    shown = prices.filter(pl.col("time").dt.epoch("ms").is_between(*epoch(frame)[[0, -1]].tolist()))
+    if not len(shown):
+        return None
+    held = frame[column].to_numpy()
+    area = {"yaxis": "y2", "fill": "tozeroy", "form": ".1%", "width": 0.8}
+    lines = [
+        line("price", epoch(shown), shown[symbol].to_numpy(), "--b3", form=",.6~g"),
+        line("weight", epoch(frame), held, "--agent", **area),
+    ]
+    layout = {
+        "yaxis": axis("price", domain=[0.4, 1], tickformat=",~r"),
+        "yaxis2": axis("weight", domain=[0, 0.32], tickformat=".0%", rangemode="tozero"),
+        "xaxis": {"anchor": "y2"},
+        "showlegend": False,
+    }
+    label = f"Close of {symbol} over the test span and the agent's weight in it, mean {held.mean():.1%}."
+    return Figure(f"Position against price: {symbol}", label, lines, layout, height=400)
