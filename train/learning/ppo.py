@@ -94,7 +94,7 @@ class Learner:
         epoch = partial(self.epoch, batch=batch, first_carry=first_carry, runner=runner)
         learned, (terms, norms) = jax.lax.scan(epoch, learned, jax.random.split(key_shuffle, self.sizes.update_epochs))
         variables, opt_state, guard = learned
-        variables = anneal_log_std(variables, runner.hyper)
+        variables = anneal_log_std(variables, runner.hyper, runner.update)
         after = runner._replace(
             variables=variables, opt_state=opt_state, players=players, key=key, update=runner.update + 1, guard=guard
         )

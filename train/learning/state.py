@@ -25,6 +25,7 @@ class Hyperparameters(NamedTuple):
     vf_coef: jax.Array
     max_grad_norm: jax.Array
     final_std: jax.Array  # share of the exploration's deviation that annealing leaves at the end
+    weight_decay: jax.Array  # share of a kernel that a step of learning rate 1 would take away
 
 
 @dataclass(frozen=True)
