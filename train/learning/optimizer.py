@@ -12,7 +12,7 @@ from train.learning.state import Hyperparameters, LearnerState
 
 
 def apply_gradients(
-    learned: tuple, grads: dict, loss: jax.Array, runner: LearnerState
+    learned: tuple, grads: dict, loss: jax.Array, runner: LearnerState, decays: bool
 ) -> tuple[tuple, jax.Array, jax.Array]:
     """One step of the optimizer, unless its numbers are bad.
 
@@ -21,6 +21,7 @@ def apply_gradients(
         grads: of the parameters.
         loss: ().
         runner: of the update.
+        decays: whether there is a weight decay; without one the program is that of 0.1.0, to the last bit.
 
     Returns:
         learned; whether the step was taken, () bool; norm of the gradient, ().
@@ -30,7 +31,8 @@ def apply_gradients(
     guard, good = check_step(guard, loss, norm, runner.update)
     steps, after = make_optimizer(runner.hyper).update(grads, opt_state)
     rate = learning_rate_at(runner.hyper, runner.update)
-    steps = decay_kernels(steps, variables["params"], runner.hyper.weight_decay)
+    if decays:
+        steps = decay_kernels(steps, variables["params"], runner.hyper.weight_decay)
     weights = jax.tree.map(lambda w, s: w - rate * s, variables["params"], steps)
     weights, opt_state = select_tree(good, (weights, after), (variables["params"], opt_state))
     return ({**variables, "params": weights}, opt_state, guard), good, norm

@@ -152,7 +152,7 @@ class Learner:
             return terms.loss, terms
 
         grads, terms = jax.grad(loss, has_aux=True)(variables["params"])
-        learned, good, norm = apply_gradients(learned, grads, terms.loss, runner)
+        learned, good, norm = apply_gradients(learned, grads, terms.loss, runner, self.sizes.weight_decay)
         # What a step that is not taken says would spoil the means.
         return learned, select_tree(good, (terms, norm), jax.tree.map(jnp.zeros_like, (terms, norm)))
 

@@ -38,6 +38,7 @@ class Sizes:
     num_minibatches: int
     episode_steps: int
     clip_value: bool = False
+    weight_decay: bool = False  # whether kernels decay
     lookahead: int = 0  # bars over which an action is compared with the mean action; 0: with the value
     num_devices: int = 1
 
