@@ -1,6 +1,7 @@
 """Reads the policies in a run's checkpoints, for backtests and exports; moves, locks and writes nothing."""
 
 import logging
+import re
 import time
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,7 +11,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from himari_jax.errors import CheckpointError, InputError, first_line
-from train.artifacts.checkpoint import describe, digest_of, leaves, names
+from train.artifacts.checkpoint import describe, digest_of, leaves
 
 ATTEMPTS = 4
 
@@ -94,3 +95,8 @@ def read_state(place: Path, step: int, part: str) -> dict[str, Any]:
         if describe(np.asarray(leaf)) != stored[names(path)]:
             raise ValueError(f"wrong digest of {path}")
     return state
+
+
+def names(path: str) -> tuple[str, ...]:
+    """Splits a leaf's path into its keys, whatever kind of container they belong to."""
+    return tuple(re.findall(r"\w+", path))
