@@ -9,7 +9,7 @@ import numpy as np
 
 from himari_jax.candles import Candles
 from himari_jax.errors import InputError
-from himari_jax.features import lookbacks
+from himari_jax.features import BASE
 from train.config.backtest import EvaluationDataConfig, GridConfig
 from train.config.market import DataConfig, MarketConfig
 from train.config.ppo import Config
@@ -67,7 +67,7 @@ def null_of(strategy: Strategy, candles: Candles, market: MarketConfig, delay: i
     """A strategy on a market without drift, from the row on at which it has weights."""
     null = null_market(candles)
     weights = strategy.weights(null, market_of(null, market))
-    lookback = lookbacks(null.bar_ms).lookback
+    lookback = BASE.lookback(null.bar_ms)
     known = np.isfinite(weights).all(1)
     first = max(lookback, int(np.argmax(known))) + delay
     if not known.any() or first > len(known) // 2:
@@ -174,7 +174,8 @@ def enter(names: Sequence[str], wanted: EvaluationDataConfig, grid: GridConfig) 
     for source in sources:
         config = source.config if isinstance(source, Agent) else lead
         cuts = cuts_of(source if isinstance(source, Agent) else (agents[0] if agents else None))
-        ground = load_evaluation_data(wanted, config.data, config.source_options, cuts)
+        features = source.features if isinstance(source, Agent) else BASE
+        ground = load_evaluation_data(wanted, config.data, config.source_options, cuts, features)
         if isinstance(source, Agent):
             check_fits(ground, source.symbols, source.stored["data"]["bar"], str(source.folder))
             members.append(enter_agent(source, ground, grid))
@@ -194,9 +195,9 @@ def enter_agent(agent: Agent, ground: EvaluationData, grid: GridConfig) -> Membe
     Raises:
         InputError: something on it knows the future.
     """
-    market, candles = agent.config.market, ground.candles
+    market, candles, seen = agent.config.market, ground.candles, agent.features
     own = candles.fingerprint == agent.stored["data"]["fingerprint"]
-    train = find_span("train", candles, ground.cuts, agent.config.data.split) if own else None
+    train = find_span("train", candles, ground.cuts, agent.config.data.split, seen) if own else None
     way = agent_way(agent, train)
     rows = audit_rows(ground, train, AUDITED_ROWS["run"])
     leaks = audit_causality(ground.raws, ground.config, way, rows).leaks
@@ -204,12 +205,12 @@ def enter_agent(agent: Agent, ground: EvaluationData, grid: GridConfig) -> Membe
         leaks |= {"the constants of its normalizer"}
     findings: tuple[AuditResult, ...] = (refuse_leaks(leaks, len(rows), str(agent.folder)),)
     null = null_market(candles)
-    nothing = find_span("all", null, None, (0.6, 0.8))
-    stage = build_simulator(null, market, nothing, (market.delay,))
+    nothing = find_span("all", null, None, (0.6, 0.8), seen)
+    stage = build_simulator(null, market, nothing, (market.delay,), features=seen)
     lone = [Cell(0, market.delay, market.cost)]
     _, ((_, course),) = next(play_policies(stage, agent.policy, agent.variables, agent.chosen, lone, stage.num_rows))
     findings += (audit_null_market(course),)
-    stage = build_simulator(candles, market, ground.span, delays_of(grid, market.delay))
+    stage = build_simulator(candles, market, ground.span, delays_of(grid, market.delay), features=seen)
     play = partial(play_policies, stage, agent.policy, agent.variables, agent.chosen)
     entrant = Entrant(agent.name, stage, play, tuple(agent.seeds), agent.chosen, market.cost, market.delay)
     return Member(entrant, agent, agent.config, ground, agent.digest, findings)

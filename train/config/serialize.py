@@ -3,7 +3,7 @@
 import dataclasses
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from himari_jax.command import flag
@@ -34,6 +34,10 @@ MAY_CHANGE = {
 }
 
 
+# Flags that came after 0.1.0, by dotted field, with the value that means what was done before there was the flag: a
+# config.json without them reads so, and at that value they leave the hash of a configuration as it was.
+LATER: dict[str, Any] = {"market.features": ("base",)}
+
 ALWAYS_HASHED = "synthetic"  # a source whose options count whatever the source is: so it was in 0.1.0
 
 
@@ -59,7 +63,7 @@ def from_json(values: dict) -> Config:
     """
     try:
         kinds = {name: kind for name, kind in group_kinds().items() if name in values or name not in option_kinds()}
-        return Config(**config_fields({name: read_group(kind, values[name]) for name, kind in kinds.items()}))
+        return Config(**config_fields({name: read_group(name, kind, values[name]) for name, kind in kinds.items()}))
     except (KeyError, TypeError, AttributeError) as error:
         raise InputError(f"config.json was written by another version: {error}") from error
 
@@ -80,14 +84,15 @@ def config_fields(groups: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def read_group(kind: Any, values: dict) -> Any:
-    """A group of flags from its values.
+def read_group(name: str, kind: Any, values: dict) -> Any:
+    """A group of flags from its values; a flag that came later is as it was before.
 
     Raises:
         KeyError: one of them is missing.
         TypeError: one of them is unknown.
     """
-    group = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
+    before = {path.partition(".")[2]: value for path, value in LATER.items() if path.startswith(f"{name}.")}
+    group = before | {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
     if missing := {field.name for field in dataclasses.fields(kind)} - set(group):
         raise KeyError(", ".join(sorted(missing)))
     return kind(**group)
@@ -114,13 +119,24 @@ def flatten(values: dict, prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def config_hash(config: Config) -> str:
+def config_hash(config: Config, features: Sequence[str] | None = None) -> str:
     """SHA-256 of everything that shapes the result but the seed, as hex.
+
+    Args:
+        config: flags.
+        features: marks of the feature sets, where they are known: a user's file counts by its SHA-256, not by its path.
 
     The options of sources that are not chosen do not count: a new source leaves the hashes of other runs as they are.
     """
     ignored = MAY_CHANGE - {"ppo.total_steps", "ppo.num_episodes"} | {"run.seed", "run.num_seeds"}
     unused = set(config.source_options) - {ALWAYS_HASHED, config.data.chosen_source}
     groups = {name: group for name, group in to_json(config).items() if name not in unused}
-    kept = {key: value for key, value in flatten(groups).items() if key not in ignored}
+    if features is not None:
+        groups["market"]["features"] = list(features)
+    kept = {key: value for key, value in flatten(groups).items() if key not in ignored and not as_before(key, value)}
     return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
+
+
+def as_before(path: str, value: Any) -> bool:
+    """Whether a flag that came later is at the value that means what was done before."""
+    return path in LATER and json.loads(json.dumps(LATER[path])) == value

@@ -8,7 +8,7 @@ import numpy as np
 
 from himari_jax.candles import Candles, DataReport, RawCandles
 from himari_jax.errors import InputError
-from himari_jax.features import lookbacks, segments
+from himari_jax.features import BASE, Features, segments
 from himari_jax.splits import Stretches, count_rows, stretches
 from himari_jax.times import bar_name, iso_second
 from train.config.backtest import NAMED, EvaluationDataConfig, parse_span
@@ -38,7 +38,11 @@ class EvaluationData:
 
 
 def load_evaluation_data(
-    wanted: EvaluationDataConfig, own: DataConfig, options: Mapping[str, Any], cuts: tuple[int, int] | None
+    wanted: EvaluationDataConfig,
+    own: DataConfig,
+    options: Mapping[str, Any],
+    cuts: tuple[int, int] | None,
+    features: Features = BASE,
 ) -> EvaluationData:
     """Loads, checks and cuts.
 
@@ -47,6 +51,7 @@ def load_evaluation_data(
         own: how the run read its candles.
         options: of the sources, by name.
         cuts: first bars of validation and test of the run, epoch milliseconds; None: by the split of `own`.
+        features: whose look-back is needed.
 
     Raises:
         InputError: flags or candles do not fit.
@@ -54,7 +59,7 @@ def load_evaluation_data(
     config = merged(wanted, own)
     raws = load_raw(config, options)
     candles, report = checked(raws, config)
-    span = find_span(wanted.span, candles, cuts, config.split)
+    span = find_span(wanted.span, candles, cuts, config.split, features)
     return EvaluationData(raws, config, candles, report, span, wanted.span, cuts)
 
 
@@ -73,13 +78,19 @@ def merged(wanted: EvaluationDataConfig, own: DataConfig) -> DataConfig:
     return replace(own, **given)
 
 
-def find_span(name: str, candles: Candles, cuts: tuple[int, int] | None, split: tuple[float, float]) -> Stretches:
-    """Decision rows of a span.
+def find_span(
+    name: str,
+    candles: Candles,
+    cuts: tuple[int, int] | None,
+    split: tuple[float, float],
+    features: Features = BASE,
+) -> Stretches:
+    """Decision rows of a span, after the look-back of the features.
 
     Raises:
         InputError: it holds none; says where the candles begin and end.
     """
-    time, bar, warm_up = candles.time, candles.bar_ms, lookbacks(candles.bar_ms).lookback
+    time, bar, warm_up = candles.time, candles.bar_ms, features.lookback(candles.bar_ms)
     if name in NAMED:
         rows = len(time)
         if cuts is None:

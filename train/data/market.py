@@ -2,13 +2,14 @@
 
 from envs.market import Market, build_market
 from himari_jax.candles import Candles
+from himari_jax.features import BASE, Features
 from himari_jax.sizing import SizingRules
 from train.config.market import MarketConfig
 
 
-def market_of(candles: Candles, config: MarketConfig) -> Market:
-    """The market as a strategy sees it."""
-    return build_market(candles, config.base_sizing, sizing_rules(config), config.fill)
+def market_of(candles: Candles, config: MarketConfig, features: Features = BASE) -> Market:
+    """The market as a strategy sees it, without delay."""
+    return build_market(candles, config.base_sizing, sizing_rules(config), config.fill, features=features)
 
 
 def sizing_rules(market: MarketConfig) -> SizingRules:

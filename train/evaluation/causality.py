@@ -13,6 +13,7 @@ import numpy as np
 
 from envs.market import Market, build_market, delayed, to_device
 from himari_jax.candles import Candles, RawCandles
+from himari_jax.features import BASE, Features
 from himari_jax.policies.policy import CLIP, Policy, fit_scaling
 from himari_jax.splits import Stretches, decision_rows
 from train.config.market import DataConfig, MarketConfig
@@ -105,13 +106,15 @@ class AgentWay:
     market: MarketConfig
     train: Stretches | None  # training span, where the candles are those of the run
     rate: float
+    features: Features = BASE
     build: Callable[..., Market] = build_market
     fit: Callable[..., Any] = fit_scaling
 
     def __call__(self, candles: Candles, t: int) -> dict[str, Known]:
         """Everything that follows from the candles, played over the last decisions up to t."""
         config = self.market
-        market = self.build(candles, config.base_sizing, sizing_rules(config), config.fill, config.delay)
+        seen = {} if self.features is BASE else {"features": self.features}
+        market = self.build(candles, config.base_sizing, sizing_rules(config), config.fill, config.delay, **seen)
         course, begin = self.play(market, candles, t)
         lead = np.zeros((begin, len(candles.symbols)))
         known: dict[str, Known] = {
@@ -144,7 +147,7 @@ def agent_way(agent: Agent, train: Stretches | None) -> AgentWay:
     """The way of a run's chosen seed."""
     variables = jax.tree.map(lambda x: x[agent.chosen], agent.variables)
     config = agent.config.market
-    return AgentWay(agent.policy, variables, config, train, config.cost)
+    return AgentWay(agent.policy, variables, config, train, config.cost, agent.features)
 
 
 def strategy_way(strategy: Strategy, config: MarketConfig, delay: int) -> Derive:
@@ -162,7 +165,8 @@ def fitted_elsewhere(way: AgentWay, candles: Candles) -> bool:
     if way.train is None:
         return False
     config = way.market
-    market = build_market(candles, config.base_sizing, sizing_rules(config), config.fill, config.delay)
+    rules = sizing_rules(config)
+    market = build_market(candles, config.base_sizing, rules, config.fill, config.delay, features=way.features)
     wanted = fit_scaling(market.features, market.corr, decision_rows(way.train))
     stored = way.variables["constants"]["normaliser"]
     scale = np.where(np.isfinite(wanted.limit), wanted.std, 1.0)

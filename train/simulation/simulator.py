@@ -12,6 +12,7 @@ from envs.market import Market, build_market, to_device
 from himari_jax.account import Costs
 from himari_jax.baselines import Orders, Setting, Window
 from himari_jax.candles import Candles
+from himari_jax.features import BASE, Features
 from himari_jax.plugins import BASELINES
 from himari_jax.policies.policy import Policy
 from himari_jax.splits import Stretches
@@ -80,6 +81,7 @@ def build_simulator(
     span: Stretches,
     delays: Sequence[int],
     rules: Mapping[str, np.ndarray] | None = None,
+    features: Features = BASE,
 ) -> Simulator:
     """Aligns the market once; delays are read off the same arrays.
 
@@ -89,9 +91,10 @@ def build_simulator(
         span: stretches of decision rows.
         delays: bars.
         rules: target weights of more strategies, (T, N) each.
+        features: what the policies see of the market.
     """
     sizing = sizing_rules(config)
-    market = build_market(candles, config.base_sizing, sizing, config.fill)
+    market = build_market(candles, config.base_sizing, sizing, config.fill, features=features)
     limits = Limits.of(config)
     tape = make_tape(to_device(market), span, candles, delays)
     known = all_rules(Setting(candles, config.base_sizing, sizing)) | dict(rules or {})

@@ -12,11 +12,14 @@ from envs.state import EnvParams
 from envs.trading import TradingEnv, make_params
 from himari_jax import metrics
 from himari_jax.candles import Candles, DataReport
+from himari_jax.feature_audit import audit_features
+from himari_jax.features import Features
 from himari_jax.metrics import zero_if_nan
 from himari_jax.policies.policy import as_constants, fit_scaling
 from himari_jax.sizing import SizingRules
 from himari_jax.splits import Split, decision_rows, split_rows
 from himari_jax.times import bar_name, iso_second
+from train.artifacts.feature_files import describe_features, find_features
 from train.artifacts.files import null_if_nan, write_frame, write_json
 from train.artifacts.provenance import findings_of, tools
 from train.config.ppo import Config
@@ -42,11 +45,22 @@ class Session(Setup):
     report: DataReport
     split: Split
     market: Market  # on the host
+    features: Features  # what is seen of it
 
     @property
     def symbols(self) -> tuple[str, ...]:
         """Symbols in the order of the observation."""
         return self.candles.symbols
+
+    @property
+    def config_hash(self) -> str:
+        """What counts as one configuration."""
+        return config_hash(self.config, self.features.marks)
+
+    @property
+    def files(self) -> dict[str, bytes]:
+        """The user's own features, by the name of the file."""
+        return self.features.files
 
     @property
     def rules(self) -> SizingRules:
@@ -58,10 +72,11 @@ def evaluate_test_span(session: Session, best: Best, folder: Path, timings: dict
     """Plays the best parameters of each seed on the test span, on time and one bar later, and writes the result."""
     chosen = int(np.argmax(np.asarray(best.sharpe)))
     market = session.config.market
-    stage = build_simulator(session.candles, market, session.split.test, (market.delay, market.delay + 1))
+    delays = (market.delay, market.delay + 1)
+    stage = build_simulator(session.candles, market, session.split.test, delays, features=session.features)
     play = partial(play_policies, stage, session.learner.policy, best.variables, chosen)
     played = play_whole(stage, play, chosen, market.delay, market.cost)
-    key = config_hash(session.config), session.candles.fingerprint, span_name(stage), bar_name(session.candles.bar_ms)
+    key = session.config_hash, session.candles.fingerprint, span_name(stage), bar_name(session.candles.bar_ms)
     trials = note_trials(folder.absolute().parent, key, session.seeds, played.agents)
     result, samples = summarize(played, chosen, session.seeds, trials)
     result["advice"] += correlation_advice(session.candles, session.split.train)
@@ -94,8 +109,9 @@ def made_by(session: Session) -> dict[str, Any]:
             "fingerprint": session.candles.fingerprint,
             "synthetic": session.candles.synthetic,
             "cuts": [iso_second(session.candles.time[row]) for row in session.split.cuts],
+            "features": describe_features(session.features),
         },
-        "config_hash": config_hash(session.config),
+        "config_hash": session.config_hash,
     }
 
 
@@ -159,17 +175,22 @@ class CandlesTask:
         return evaluate_test_span(self.session, state.best, folder, timings)
 
 
-def build_session(config: Config) -> Session:
+def build_session(config: Config, resumed: Path | None = None) -> Session:
     """Loads, checks, splits, aligns.
+
+    Args:
+        config: flags.
+        resumed: the folder of a run that goes on with its own copies of the user's features.
 
     Raises:
         InputError: flags or data do not fit; one line.
     """
     candles, report = checked(load_raw(config.data, config.source_options), config.data)
-    split = split_rows(candles, config.data.split)
-    market = build_market(
-        candles, config.market.base_sizing, sizing_rules(config.market), config.market.fill, config.market.delay
-    )
+    features = find_features(config.market.features, candles, resumed)
+    split = split_rows(candles, config.data.split, features.lookback(candles.bar_ms))
+    audit_features(features, candles)
+    rules, account = sizing_rules(config.market), config.market
+    market = build_market(candles, account.base_sizing, rules, account.fill, account.delay, features=features)
     rows = decision_rows(split.train)
     scaling = fit_scaling(market.features, market.corr, rows)
     constants = as_constants(scaling)
@@ -188,4 +209,4 @@ def build_session(config: Config) -> Session:
     )
     env = TradingEnv(len(candles.symbols), tuple(terms))
     learner = make_learner(config, env, config.market.cost > 0, 1.0)
-    return Session(config, params, learner, constants, candles, report, split, market)
+    return Session(config, params, learner, constants, candles, report, split, market, features)
