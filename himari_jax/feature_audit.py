@@ -1,4 +1,4 @@
-"""The audit of a user's own features before anything is trained on them: causal, repeatable, true to their look-back."""
+"""Audits own features before anything is trained on them: are they causal, repeatable, true to their look-back?"""
 
 from collections.abc import Iterator
 from dataclasses import replace

@@ -44,7 +44,7 @@ class FeatureSet:
             value, when = found[full + row, n, k], iso_second(candles.time[full + row] + candles.bar_ms)
             raise InputError(
                 f"{self.name}: {self.names[k]} of {candles.symbols[n]} at {when} is {value:g}; allowed after the "
-                f"{full + 1} rows of its look-back: finite numbers from -{MOST_MARKET:g} to {MOST_MARKET:g}"
+                f"{full + 1} rows of its look-back (LOOKBACK): finite numbers from -{MOST_MARKET:g} to {MOST_MARKET:g}"
             )
         return np.where(bad, 0.0, found)
 

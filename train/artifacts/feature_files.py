@@ -83,6 +83,6 @@ def refuse_other_files(folder: Path, files: Mapping[str, bytes]) -> None:
         ours, theirs = hashlib.sha256(code).hexdigest(), known.get(name)
         if theirs is not None and ours != theirs:
             raise InputError(
-                f"--features {name}: another since the run in {folder} began (SHA-256 {ours[:12]}, {theirs[:12]} then); "
+                f"--features {name}: not that of the run in {folder} (SHA-256 {ours[:12]}, {theirs[:12]} then); "
                 "--resume goes on with the copy of then, or use another --run-dir"
             )
