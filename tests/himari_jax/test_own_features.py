@@ -1,7 +1,9 @@
 """A user's own features: audited before anything trains, each bad file is one line, what is stored comes back."""
 
 import hashlib
+import re
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -56,6 +58,14 @@ def test_features_of_rows_up_to_now_pass_and_stand_after_those_of_base(own, mark
     close = np.log(market.close)
     np.testing.assert_array_equal(values[36:, :, 12], close[36:] - close[:-36])
     assert (values[:36, :, 12] == 0).all()
+
+
+def test_the_example_of_the_docs_passes(own, market):
+    page = (Path(__file__).parents[2] / "docs" / "market.md").read_text()
+    code = re.search(r"^## Features of your own$.*?^```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)[1]
+    features = own(code)
+    audit_features(features, market)
+    assert features.names[12:] == ("far", "range")
 
 
 def test_a_file_may_come_first_and_alone(own, market, tmp_path):
