@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -90,7 +91,7 @@ def another_future(candles: Candles, t: int, sign: int) -> Candles:
         "close": close,
         "volume": candles.volume[t + 1 :] * rng.lognormal(0, 1, shape) + 1,
     }
-    joined = {name: np.concatenate([getattr(candles, name)[: t + 1], x]) for name, x in later.items()}
+    joined: dict[str, Any] = {name: np.concatenate([getattr(candles, name)[: t + 1], x]) for name, x in later.items()}
     return replace(candles, **joined)
 
 

@@ -195,7 +195,8 @@ def quiet() -> Iterator[None]:
 
 def sealed(candles: Candles) -> Candles:
     """Candles whose arrays are copies that cannot be written to."""
-    copies = {f.name: np.array(x) for f in fields(candles) if isinstance(x := getattr(candles, f.name), np.ndarray)}
+    given = {field.name: getattr(candles, field.name) for field in fields(candles)}
+    copies: dict[str, Any] = {name: np.array(x) for name, x in given.items() if isinstance(x, np.ndarray)}
     for copy in copies.values():
         copy.setflags(write=False)
     return replace(candles, **copies)

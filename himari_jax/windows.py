@@ -57,8 +57,8 @@ def windows(bar_ms: int) -> Windows:
     slow, signal = max(bars_of(26, bar_ms), fast + 1), bars_of(9, bar_ms, 2)
     faded = max(ceil(BASE_HOURS * rsi / 14), ceil(BASE_HOURS * slow / 26))
     lookback = max(bars_of(BASE_HOURS, bar_ms), faded)
-    spans = (bars_of(hours, bar_ms) for hours in (1, 4, 24, 168))
-    return Windows(*spans, lookback, rsi, fast, slow, signal)
+    one, four, day, week = (bars_of(hours, bar_ms) for hours in (1, 4, 24, 168))
+    return Windows(one, four, day, week, lookback, rsi, fast, slow, signal)
 
 
 def feature_set(*names: str, lookback: Callable[[int], int]) -> Callable[[F], F]:
