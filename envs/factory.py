@@ -27,10 +27,11 @@ from himari_jax.splits import Stretches, decision_rows, split_rows, stretches
 from himari_jax.times import parse_bar
 
 Reward = str | Term | Mapping[str | Term, float]
+OWN = ("episode_steps", "reward_weights", "step", "any_phase", "initial_moments")  # set by `make` itself
 ACCOUNT = tuple(  # keywords of `make_params` that a user may set
     name
     for name, parameter in inspect.signature(make_params).parameters.items()
-    if parameter.kind is parameter.KEYWORD_ONLY and name not in ("episode_steps", "reward_weights")
+    if parameter.kind is parameter.KEYWORD_ONLY and name not in OWN
 )
 SIZING = tuple(field.name for field in fields(SizingRules))
 

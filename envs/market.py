@@ -10,7 +10,7 @@ from himari_jax.base_positions import base_positions
 from himari_jax.candles import Candles
 from himari_jax.errors import InputError
 from himari_jax.features import market_features, segments
-from himari_jax.sizing import SizingRules
+from himari_jax.sizing import SizingRules, cap_targets
 
 FILLS = ("next-open", "same-close")
 
@@ -21,11 +21,12 @@ Array = Any  # np.ndarray on the host, jax.Array on the device
 class Market(NamedTuple):
     """Everything of a market that does not depend on the account; shared by all episodes.
 
-    Row t is what a decision at the close of bar t may know, and what happens to it until close[t+1].
+    Row t is what a decision at the close of bar t may know, and what happens to it until the next decision, whose row
+    is t + D for decisions every D bars.
     """
 
     to_fill: Array  # (T, N) fill / close[t] - 1
-    to_mark: Array  # (T, N) close[t+1] / fill - 1
+    to_mark: Array  # (T, N) close[t+D] / fill - 1
     features: Array  # (T, N, 12) raw
     corr: Array  # (T, P) raw
     base: Array  # (T, N) base positions, share of equity
@@ -44,6 +45,7 @@ def build_market(
     fill: str = "next-open",
     delay: int = 0,
     dtype=np.float32,
+    step: int = 1,
 ) -> Market:
     """Aligns prices in float64 on the host and rounds once; numpy arrays, ready for `device_put`.
 
@@ -54,6 +56,7 @@ def build_market(
         fill: next-open trades at open[t+1], same-close at close[t].
         delay: rows by which features, correlations and base positions are late; prices are not.
         dtype: of the arrays.
+        step: D, bars from decision to decision; positions drift between them.
 
     Raises:
         InputError: unknown fill or a negative delay.
@@ -62,7 +65,7 @@ def build_market(
         raise InputError(f"--fill {fill}: allowed are {', '.join(FILLS)}")
     if delay < 0:
         raise InputError(f"--delay {delay}: allowed is 0 or more bars")
-    to_fill, to_mark, tradable = align_prices(candles, fill)
+    to_fill, to_mark, tradable = align_prices(candles, fill, step)
     features, corr = market_features(candles)
     base = base_positions(base_sizing, candles, rules or SizingRules())
     features, corr, base = (delayed(x, candles, delay) for x in (features, corr, base))
@@ -70,18 +73,47 @@ def build_market(
     return Market(to_fill, to_mark, features, corr, base, tradable)
 
 
-def align_prices(candles: Candles, fill: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """to_fill, to_mark and tradable, (T, N) each; the last row of a segment has no next bar and holds 0."""
+def align_prices(candles: Candles, fill: str, step: int = 1) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """to_fill, to_mark and tradable, (T, N) each; the last `step` rows of a segment have no mark and hold 0."""
     to_fill = np.zeros_like(candles.close)
     to_mark = np.zeros_like(candles.close)
     tradable = np.zeros(candles.close.shape, bool)
     for start, stop in segments(candles):
-        now, following = slice(start, stop - 1), slice(start + 1, stop)
+        if stop - start <= step:
+            continue
+        now, following = slice(start, stop - step), slice(start + 1, stop - step + 1)
         price = candles.open[following] if fill == "next-open" else candles.close[now]
         to_fill[now] = price / candles.close[now] - 1
-        to_mark[now] = candles.close[following] / price - 1
+        to_mark[now] = candles.close[start + step : stop] / price - 1
         tradable[now] = candles.tradable[following if fill == "next-open" else now]
     return to_fill, to_mark, tradable
+
+
+def base_returns(market: Market, rows: np.ndarray, max_position_pct: float, max_gross: float) -> np.ndarray:
+    """Simple returns of multiplier 1 from decision to decision, without costs, (L,) float64.
+
+    Args:
+        market: on the host.
+        rows: (L,) decision rows.
+        max_position_pct, max_gross: caps of the account.
+    """
+    base = np.asarray(market.base, np.float64)[rows]
+    held = cap_targets(np.ones_like(base), base, max_position_pct, max_gross)
+    moves = (1 + np.asarray(market.to_fill, np.float64)[rows]) * (1 + np.asarray(market.to_mark, np.float64)[rows]) - 1
+    return np.asarray((held * moves).sum(-1))
+
+
+def risk_aversion(returns: np.ndarray) -> float:
+    """Weight of the squared log return that makes multiplier 1 the best constant, at least 1/4.
+
+    `lambda = max(mean(g) / (2 mean(g^2)) - 1/2, 1/4)`: the best constant multiple of g for
+    `log_return - lambda log_return^2` is 1 to second order.
+
+    Args:
+        returns: (L,) g, the base position's own return from decision to decision on the training rows.
+    """
+    square = float(np.mean(returns**2))
+    return max(float(np.mean(returns)) / (2 * square) - 0.5, 0.25) if square > 0 else 0.25
 
 
 def delayed(x: np.ndarray, candles: Candles, delay: int) -> np.ndarray:

@@ -27,7 +27,9 @@ class EnvParams(environment.EnvParams):
     min_trade: jax.Array  # () smallest |change of weight| that is traded
     ruin: jax.Array  # () share of its starting equity below which an episode terminates
     reward_weights: jax.Array  # (R,) one for each term of the environment
-    max_steps_in_episode: jax.Array  # () int32
+    max_steps_in_episode: jax.Array  # () int32, decisions
+    decide_every: jax.Array  # () int32, D, rows from decision to decision
+    initial_moments: jax.Array  # (2,) what `EnvState.return_moments` begins with
 
     @property
     def costs(self) -> Costs:

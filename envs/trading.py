@@ -154,7 +154,7 @@ class TradingEnv(environment.Environment[EnvState, EnvParams]):
         account, trade = step_account(state.account, target, to_fill, to_mark, market.tradable[t], params.costs)
         after = EnvState(
             time=state.time + 1,
-            t=t + 1,
+            t=t + params.decide_every,
             account=account,
             peak=jnp.maximum(state.peak, account.log_equity),
             return_moments=update_moments(state.return_moments, trade.log_return),
@@ -169,7 +169,7 @@ class TradingEnv(environment.Environment[EnvState, EnvParams]):
     def reset_env(self, key: jax.Array, params: EnvParams) -> tuple[jax.Array, EnvState]:
         """Cash, at a start drawn evenly from `params.starts`."""
         start = params.starts[jax.random.randint(key, (), 0, params.starts.shape[0])]
-        state = self.state_at(start)
+        state = self.state_at(start).replace(return_moments=params.initial_moments)
         return self.get_obs(state, params), state
 
     def state_at(self, t: jax.Array) -> EnvState:
@@ -201,7 +201,7 @@ class TradingEnv(environment.Environment[EnvState, EnvParams]):
 
     def is_truncated(self, state: EnvState, params: EnvParams) -> jax.Array:
         """A time limit or the end of the stretch; the value is bootstrapped from the final observation."""
-        return (state.time >= params.max_steps_in_episode) | params.last[state.t - 1]
+        return (state.time >= params.max_steps_in_episode) | params.last[state.t - params.decide_every]
 
     def action_space(self, params: EnvParams | None = None) -> spaces.Box:
         """Multipliers in [0, 2]."""
@@ -224,26 +224,34 @@ def make_params(
     min_trade: float = 0.0,
     ruin: float = 0.5,
     reward_weights: tuple[float, ...] = (1.0,),
+    step: int = 1,
+    any_phase: bool = False,
+    initial_moments: tuple[float, float] = (0.0, 0.0),
 ) -> EnvParams:
     """Parameters of a `TradingEnv` whose episodes lie inside a span.
 
     Args:
         market: host or device arrays.
-        span: stretches of decision rows; no episode leaves its stretch.
-        episode_steps: bars of an episode.
+        span: stretches of decision rows, every `step` rows; no episode leaves its stretch.
+        episode_steps: decisions of an episode.
+        step: rows from decision to decision, as the market was built for.
+        any_phase: whether an episode may start between the decision rows of the span.
+        initial_moments: mean and mean square of the log return that `differential_sharpe` begins with.
 
     Raises:
         InputError: no stretch holds an episode.
     """
-    longest = max(stop - start for start, stop in span)
+    longest = max(-(-(stop - start) // step) for start, stop in span)
     if longest < episode_steps:
         raise InputError(
-            f"--episode-steps {episode_steps}: the span has {longest} decision bars without a longer gap after its "
+            f"--episode-steps {episode_steps}: the span has {longest} decisions without a longer gap after its "
             "look-back; give more candles or shorter episodes"
         )
-    starts = [np.arange(start, stop - episode_steps + 1) for start, stop in span]
+    ahead = (episode_steps - 1) * step  # rows from an episode's first to its last decision
+    starts = [np.arange(start, stop - ahead, 1 if any_phase else step) for start, stop in span]
     last = np.zeros(market.base.shape[0], bool)
-    last[[stop - 1 for _, stop in span]] = True
+    for start, stop in span:
+        last[max(stop - step, start) : stop] = True  # a decision more would lie outside
     scalar = partial(jnp.asarray, dtype=market.base.dtype)
     return EnvParams(
         max_steps_in_episode=jnp.int32(episode_steps),
@@ -257,4 +265,6 @@ def make_params(
         min_trade=scalar(min_trade),
         ruin=scalar(ruin),
         reward_weights=scalar(reward_weights),
+        decide_every=jnp.int32(step),
+        initial_moments=scalar(initial_moments),
     )

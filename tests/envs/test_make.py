@@ -145,7 +145,7 @@ def test_a_reward_is_a_name_a_function_or_several_with_weights(history):
         ({"max_gross": "all"}, "max_gross all"),
         ({"episode_steps": 0}, "episode_steps 0: allowed is 1 or more"),
         ({"episode_steps": 2.5}, "episode_steps 2.5: allowed is a whole number"),
-        ({"episode_steps": 5000}, "5000: the span has 1099 decision bars"),
+        ({"episode_steps": 5000}, "5000: the span has 1099 decisions"),
         ({"delay": -1}, "delay -1: allowed is 0 to 100 bars"),
         ({"fill": "yesterday"}, "next-open, same-close"),
         ({"span": "tomorrow"}, "span tomorrow: allowed is all, train, val, test"),

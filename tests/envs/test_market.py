@@ -79,5 +79,5 @@ def test_too_few_bars_are_refused_with_both_numbers(candles, worlds):
     with pytest.raises(InputError, match=r"val span has at most 200 bars.*402"):
         split_rows(candles(1, 1000))
     market, train = worlds[1][2], worlds[1][1]
-    with pytest.raises(InputError, match=r"5000.*1039 decision bars"):
+    with pytest.raises(InputError, match=r"5000.*1039 decisions"):
         make_params(market, train, episode_steps=5000)

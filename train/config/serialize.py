@@ -36,7 +36,14 @@ MAY_CHANGE = {
 
 # Flags that came after 0.1.0, by dotted field, with the value that means what was done before there was the flag: a
 # config.json without them reads so, and at that value they leave the hash of a configuration as it was.
-LATER: dict[str, Any] = {"ppo.weight_decay": 0.0}
+LATER: dict[str, Any] = {
+    "ppo.weight_decay": 0.0,
+    "data.embargo": "lookback",
+    "data.pool": False,
+    "market.decide_every": None,
+    "market.decide_phase": "0h",
+    "market.draw_phase": False,
+}
 
 ALWAYS_HASHED = "synthetic"  # a source whose options count whatever the source is: so it was in 0.1.0
 
