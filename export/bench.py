@@ -18,7 +18,7 @@ from typing import Any
 
 from export.loadgen import ask, generator
 from himari_jax.command import parse, require, run_command
-from himari_jax.errors import InputError
+from himari_jax.errors import InputError, last_line
 
 PROG = "python -m export.bench"
 POLICIES = ("mlp", "lstm")
@@ -90,7 +90,7 @@ def make_bundle(policy: str, folder: Path) -> Path:
     for command in (train, ["export.bundle", str(run), "--out", str(out)]):
         found = subprocess.run([sys.executable, "-m", *command], capture_output=True, text=True)
         if found.returncode:
-            info = (found.stderr.strip().splitlines() or [f"exit {found.returncode}"])[-1]
+            info = last_line(found.stderr, f"exit {found.returncode}")
             raise InputError(f"no bundle could be made: {info.removeprefix('error: ')}")
     return out
 

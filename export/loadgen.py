@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import uvloop
 
-from himari_jax.errors import InputError
+from himari_jax.errors import InputError, last_line
 
 GRACE = 20.0  # seconds beyond the measurement after which a generator is ended
 LUA = """wrk.method = "POST"
@@ -61,7 +61,7 @@ def ask(port: int, body: Path, connections: int, seconds: float) -> Load:
         raise InputError(f"{command[0]}: did not end within {seconds + GRACE:g} s") from None
     lines = found.stdout.strip().splitlines()
     if found.returncode or not lines:
-        raise InputError(f"{command[0]}: {(found.stderr.strip().splitlines() or ['no result'])[-1]}")
+        raise InputError(f"{command[0]}: {last_line(found.stderr, 'no result')}")
     info = json.loads(lines[-1])
     if failed := info.pop("failed", 0):
         raise InputError(f"{failed} requests were not answered with 200")

@@ -7,6 +7,11 @@ def first_line(error: BaseException, most: int | None = 200) -> str:
     return lines[0][:most]
 
 
+def last_line(text: str, otherwise: str) -> str:
+    """The last line that a process wrote, which says why it failed; `otherwise` where it wrote none."""
+    return (text.strip().splitlines() or [otherwise])[-1]
+
+
 class HimariError(Exception):
     """Base of the errors that a user can cause; its text is one line: the fault, its place and the remedy."""
 

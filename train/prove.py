@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from himari_jax.command import parse, require, run_command
-from himari_jax.errors import InputError
+from himari_jax.errors import InputError, last_line
 from train.artifacts.files import write_text
 from train.artifacts.metrics_file import read_metrics
 from train.oracles.goals import ROWS, Block, Row
@@ -105,7 +105,7 @@ def prove(row: Row, algorithm: str, steps: int, config: ProveConfig) -> Block:
     command = [sys.executable, "-m", "train.ppo", *shlex.split(flags), "--run-dir", str(folder)]
     info = subprocess.run(command, capture_output=True, text=True, env=os.environ)
     if info.returncode:
-        last = (info.stderr.strip().splitlines() or ["no word"])[-1]
+        last = last_line(info.stderr, "no word")
         raise InputError(f"{row.name}: python -m train.ppo {flags} ended with {info.returncode}: {last}")
     result = json.loads((folder / "result.json").read_text())
     block = medians(result, folder)

@@ -22,7 +22,7 @@ from export.bundling.config import BundleConfig
 from export.runtime import SCHEMA
 from himari_jax.base_positions import Base
 from himari_jax.candles import COLUMNS
-from himari_jax.errors import InputError
+from himari_jax.errors import InputError, last_line
 from himari_jax.features import ACCOUNT_FEATURES, MARKET_FEATURES, lookbacks, observation_names
 from himari_jax.observation import assemble, features_hash
 from himari_jax.policies.policy import act, mean_action
@@ -255,5 +255,5 @@ def verify(part: Path, probe: Path) -> None:
     command = [sys.executable, "-m", "export.check", str(part), "--probe", str(probe)]
     found = subprocess.run(command, capture_output=True, text=True)
     if found.returncode:
-        info = (found.stderr.strip().splitlines() or [f"exit {found.returncode}"])[-1].removeprefix("error: ")
+        info = last_line(found.stderr, f"exit {found.returncode}").removeprefix("error: ")
         raise InputError(f"the graph is not the policy: {info}")

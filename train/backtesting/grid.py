@@ -222,11 +222,6 @@ class EquityFile:
         self.flush()
         with storage_errors(self.path), replacing(self.path) as part:
             pl.scan_parquet(self.parts / "*.parquet").sink_parquet(part, compression="zstd")
-        shutil.rmtree(self.parts, ignore_errors=True)
-
-    def discard(self) -> None:
-        """Leaves nothing behind."""
-        shutil.rmtree(self.parts, ignore_errors=True)
 
 
 def grid_frame(rows: Sequence[Mapping[str, Any]]) -> Any:
