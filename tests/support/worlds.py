@@ -61,6 +61,7 @@ HYPER = {
     "vf_coef": 0.5,
     "max_grad_norm": 0.5,
     "final_std": 1.0,
+    "weight_decay": 0.0,
 }
 
 

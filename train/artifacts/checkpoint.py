@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import json
 import logging
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -16,7 +17,12 @@ import orbax.checkpoint as ocp
 from himari_jax.errors import CheckpointError, InputError, StorageError, first_line
 from train.learning.sharding import is_key
 
-SCHEMA = 1
+SCHEMA = 2
+Names = tuple[str, ...]  # keys of a leaf's path
+# By the schema that brought the change: leaves that older ones lack, with the value that means what they did; leaves
+# that are no longer kept.
+ADDED: dict[int, dict[Names, float]] = {2: {("runner", "hyper", "weight_decay"): 0.0}}
+DROPPED: dict[int, set[Names]] = {2: {("runner", "guard", "norms")}}
 
 
 def to_host(state: Any) -> Any:
@@ -154,18 +160,34 @@ class Checkpoints:
             except Exception as error:  # Orbax raises many kinds for damaged files
                 self.quarantine(candidate, error)
                 continue
-            compare(target, described, f"{self.folder}/{candidate}")
+            compare(target, described, int(meta["schema"]), f"{self.folder}/{candidate}")
             try:
-                host = self.manager.restore(candidate, args=ocp.args.Composite(state=ocp.args.StandardRestore(target)))
-                found = {path: describe(np.asarray(leaf)) for path, leaf in leaves(host["state"]).items()}
-                wrong = [path for path, leaf in found.items() if leaf != described[path]]
-                if wrong:
-                    raise ValueError(f"wrong digest of {wrong[0]}")
+                host = self.read(candidate, target, described, int(meta["schema"]))
             except Exception as error:
                 self.quarantine(candidate, error)
                 continue
-            return candidate, to_device(host["state"], like), meta
+            return candidate, to_device(host, like), meta
         raise CheckpointError(f"{self.folder}: no usable checkpoint; start anew with another --run-dir")
+
+    def read(self, step: int, target: Any, described: dict[str, dict], schema: int) -> Any:
+        """The state of a step on the host, every leaf as its digest says; an older schema's with what it lacks.
+
+        Raises:
+            ValueError: a digest is wrong; Orbax raises much else.
+        """
+        form = ocp.args.StandardRestore(target) if schema == SCHEMA else ocp.args.StandardRestore()
+        state = self.manager.restore(step, args=ocp.args.Composite(state=form))["state"]
+        found = {names(path): np.asarray(leaf) for path, leaf in leaves(state).items()}
+        for path, leaf in described.items():
+            if describe(found[names(path)]) != leaf:
+                raise ValueError(f"wrong digest of {path}")
+        if schema == SCHEMA:
+            return state
+        added = changes(ADDED, schema)
+        paths, tree = jax.tree_util.tree_flatten_with_path(target)
+        wanted = [(names(jax.tree_util.keystr(path)), leaf) for path, leaf in paths]
+        filled = [np.full_like(leaf, added[k]) if k in added else found[k] for k, leaf in wanted]
+        return jax.tree_util.tree_unflatten(tree, filled)
 
     def quarantine(self, step: int, error: Exception) -> None:
         """Moves a damaged step aside and says so."""
@@ -190,15 +212,31 @@ def host_shape(leaf: Any) -> np.ndarray:
     return np.empty(shape.shape, shape.dtype)
 
 
-def compare(target: Any, described: dict[str, dict], where: str) -> None:
-    """Refuses a checkpoint whose leaves are not those of the program.
+def names(path: str) -> Names:
+    """Splits a leaf's path into its keys, whatever kind of container they belong to."""
+    return tuple(re.findall(r"\w+", path))
+
+
+def changes(table: dict[int, Any], schema: int) -> dict[Names, float]:
+    """Merges what a table says of all schemas after the given one, by leaf."""
+    return {
+        leaf: (known[leaf] if isinstance(known, dict) else 0.0)
+        for s, known in table.items()
+        if s > schema
+        for leaf in known
+    }
+
+
+def compare(target: Any, described: dict[str, dict], schema: int, where: str) -> None:
+    """Refuses a checkpoint whose leaves are not those of the program, but for what its schema explains.
 
     Raises:
         InputError: names the first that differs.
     """
     wanted = {path: [list(leaf.shape), str(leaf.dtype)] for path, leaf in leaves(target).items()}
     stored = {path: [leaf["shape"], leaf["dtype"]] for path, leaf in described.items()}
-    for path in sorted(wanted.keys() | stored.keys()):
+    explained = changes(ADDED, schema).keys() | changes(DROPPED, schema).keys()
+    for path in sorted(path for path in wanted.keys() | stored.keys() if names(path) not in explained):
         if wanted.get(path) != stored.get(path):
             raise InputError(
                 f"{where}: leaf {path} is {stored.get(path, 'absent')} in the checkpoint and "

@@ -1,7 +1,6 @@
 """Reads the policies in a run's checkpoints, for backtests and exports; moves, locks and writes nothing."""
 
 import logging
-import re
 import time
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,7 +10,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from himari_jax.errors import CheckpointError, InputError, first_line
-from train.artifacts.checkpoint import describe, digest_of, leaves
+from train.artifacts.checkpoint import describe, digest_of, leaves, names
 
 ATTEMPTS = 4
 
@@ -95,8 +94,3 @@ def read_state(place: Path, step: int, part: str) -> dict[str, Any]:
         if describe(np.asarray(leaf)) != stored[names(path)]:
             raise ValueError(f"wrong digest of {path}")
     return state
-
-
-def names(path: str) -> tuple[str, ...]:
-    """Splits a leaf's path into its keys, whatever kind of container they belong to."""
-    return tuple(re.findall(r"\w+", path))

@@ -100,6 +100,8 @@ class PPOConfig:
     """Weight of the value loss."""
     final_std: float = 1.0
     """Share of the exploration's deviation that annealing leaves at the end (geometric); 1: only as it learns."""
+    weight_decay: float = 0.0
+    """Decay of the kernels, as a share at learning rate 1 (AdamW); it keeps noise from being learned by heart."""
     max_grad_norm: float = 0.5
     """Gradient norm beyond which the gradient is scaled down."""
 
@@ -121,7 +123,7 @@ class PPOConfig:
         require(bars is None or 1 <= bars <= 64, "--lookahead", bars, "1 to 64")
         require(bars is None or self.baseline == "mean-action", "--lookahead", bars, "with --baseline mean-action")
         require(0 < self.final_std <= 1, "--final-std", self.final_std, "above 0, up to 1")
-        for name in ("ent_coef", "vf_coef"):
+        for name in ("ent_coef", "vf_coef", "weight_decay"):
             value = getattr(self, name)
             require(value >= 0 and math.isfinite(value), flag(name), value, "0 or more")
 

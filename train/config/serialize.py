@@ -40,6 +40,7 @@ MAY_CHANGE = {
 LATER: dict[str, Any] = {
     "market.base_positions": None,
     "market.base_max_age": "7d",
+    "ppo.weight_decay": 0.0,
 }
 
 ALWAYS_HASHED = "synthetic"  # a source whose options count whatever the source is: so it was in 0.1.0

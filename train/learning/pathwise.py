@@ -67,7 +67,7 @@ class PathwiseLearner(Learner):
             return -(reward * runner.reward_scale).mean(), (after, reward.mean(), terminated.sum(), done.sum())
 
         (value, (after, reward, terminated, done)), grads = jax.value_and_grad(loss, has_aux=True)(variables["params"])
-        learned, good, norm = apply_gradients(learned, grads, value, runner)
+        learned, good, norm = apply_gradients(learned, grads, value, runner, self.sizes.weight_decay)
         value, norm = select_tree(good, (value, norm), (jnp.zeros(()), jnp.zeros(())))
         return after._replace(keys=keys), learned, (value, reward, terminated, done, norm)
 

@@ -94,7 +94,7 @@ class Learner:
         epoch = partial(self.epoch, batch=batch, first_carry=first_carry, runner=runner)
         learned, (terms, norms) = jax.lax.scan(epoch, learned, jax.random.split(key_shuffle, self.sizes.update_epochs))
         variables, opt_state, guard = learned
-        variables = anneal_log_std(variables, runner.hyper)
+        variables = anneal_log_std(variables, runner.hyper, runner.update)
         after = runner._replace(
             variables=variables, opt_state=opt_state, players=players, key=key, update=runner.update + 1, guard=guard
         )
@@ -152,7 +152,7 @@ class Learner:
             return terms.loss, terms
 
         grads, terms = jax.grad(loss, has_aux=True)(variables["params"])
-        learned, good, norm = apply_gradients(learned, grads, terms.loss, runner)
+        learned, good, norm = apply_gradients(learned, grads, terms.loss, runner, self.sizes.weight_decay)
         # What a step that is not taken says would spoil the means.
         return learned, select_tree(good, (terms, norm), jax.tree.map(jnp.zeros_like, (terms, norm)))
 

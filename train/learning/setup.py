@@ -68,6 +68,7 @@ def make_learner(config: Config, env: Any, costly: bool, start: float) -> Learne
         num_minibatches=ppo.num_minibatches,
         episode_steps=ppo.episode_steps,
         clip_value=ppo.clip_value,
+        weight_decay=ppo.weight_decay > 0,
         lookahead=config.lookahead,
         num_devices=device_count(config.run.devices),
     )

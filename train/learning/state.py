@@ -25,6 +25,7 @@ class Hyperparameters(NamedTuple):
     vf_coef: jax.Array
     max_grad_norm: jax.Array
     final_std: jax.Array  # share of the exploration's deviation that annealing leaves at the end
+    weight_decay: jax.Array  # share of a kernel that a step of learning rate 1 would take away
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,7 @@ class Sizes:
     num_minibatches: int
     episode_steps: int
     clip_value: bool = False
+    weight_decay: bool = False  # whether kernels decay
     lookahead: int = 0  # bars over which an action is compared with the mean action; 0: with the value
     num_devices: int = 1
 
