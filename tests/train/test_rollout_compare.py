@@ -156,12 +156,13 @@ def test_the_mean_action_is_the_mean_of_the_actions():
             assert abs(mean_action(output)[0, 0] - drawn) < 0.012
 
 
-def test_exploration_is_annealed_to_its_share():
+def test_exploration_is_annealed_to_its_share_and_no_further():
     scalars = hyper(final_std=0.25, total_updates=8)
     variables = {"params": {"log_std": jnp.array([-0.5, 1.0])}}
-    for _ in range(8):
-        variables = anneal_log_std(variables, scalars)
-    np.testing.assert_allclose(variables["params"]["log_std"], np.array([-0.5, 1.0]) + np.log(0.25), rtol=1e-5)
+    for update in range(16):  # twice the schedule: what is left stays
+        variables = anneal_log_std(variables, scalars, jnp.int32(update))
+        if update >= 7:
+            np.testing.assert_allclose(variables["params"]["log_std"], np.array([-0.5, 1.0]) + np.log(0.25), rtol=1e-5)
 
 
 @pytest.mark.parametrize("kind", KINDS)
