@@ -21,13 +21,16 @@ from himari_jax.candles import Candles
 from himari_jax.checking import check_candles
 from himari_jax.command import require
 from himari_jax.errors import InputError
-from himari_jax.features import lookbacks
+from himari_jax.feature_audit import audit_features
+from himari_jax.features import Features
+from himari_jax.own_features import load_features
 from himari_jax.ranges import check_ranges
 from himari_jax.sizing import SizingRules
 from himari_jax.sources.registry import load_candles
 from himari_jax.sources.request import SourceRequest
 from himari_jax.splits import Stretches, decision_rows, split_rows, stretches
 from himari_jax.times import parse_bar
+from himari_jax.windows import check_bar
 
 Reward = str | Term | Mapping[str | Term, float]
 ACCOUNT = tuple(  # keywords of `make_params` that a user may set
@@ -49,6 +52,7 @@ def make(
     base_sizing: str = "constant",
     fill: str = "next-open",
     delay: int = 0,
+    features: str | Path | Sequence[str | Path] = "base",
     bar: str | None = None,
     calendar: str = "continuous",
     assume_utc: bool = False,
@@ -74,6 +78,8 @@ def make(
         base_sizing: of the position that the action multiplies: constant, vol-target, kelly, or a plug-in's name.
         fill: next-open or same-close, the price of a trade.
         delay: bars by which what is seen of the market is late.
+        features: what is seen of the market: feature sets by name, files with a function `features(candles)`, or
+            several of them; a user's file is audited first.
         bar: length of a bar of the files, such as 15m, 1h or 1d; None: as the data show.
         calendar: continuous, or sessions where the market closes.
         assume_utc: takes times without a zone for UTC.
@@ -88,9 +94,10 @@ def make(
     terms, weights = reward_terms(reward)
     reading: dict[str, Any] = dict(symbols=symbols, bar=bar, calendar=calendar, assume_utc=assume_utc, repair=repair)
     checked = given_candles(candles, reading) if isinstance(candles, Candles) else read_candles(candles, **reading)
-    rows = decision_span(checked, span, split)
+    sets = chosen_features(features, checked)
+    rows = decision_span(checked, span, split, sets.lookback(checked.bar_ms))
     rules = SizingRules(**{name: params[name] for name in SIZING if name in params})
-    market = to_device(build_market(checked, base_sizing, rules, fill, delay))
+    market = to_device(build_market(checked, base_sizing, rules, fill, delay, features=sets))
     account = {name: params[name] for name in ACCOUNT if name in params}
     made = make_params(market, rows, episode_steps=episode_steps, reward_weights=weights, **account)
     env = TradingEnv(market.num_assets, terms, made)
@@ -169,10 +176,23 @@ def checked_bar(candles: Candles) -> Candles:
         InputError: they do not divide an hour.
     """
     try:
-        lookbacks(candles.bar_ms)
+        check_bar(candles.bar_ms)
     except ValueError as error:
         raise InputError(f"{', '.join(candles.symbols)}: {error}; allowed bars divide an hour or are longer") from error
     return candles
+
+
+def chosen_features(wanted: str | Path | Sequence[str | Path], candles: Candles) -> Features:
+    """Feature sets; those of a user are audited.
+
+    Raises:
+        InputError: no such set or file, or one that fails the audit.
+    """
+    names = tuple(str(name) for name in as_tuple(wanted))
+    require(bool(names), "features", wanted, "at least one set")
+    found = load_features(names, candles)
+    audit_features(found, candles)
+    return found
 
 
 def as_tuple(value: Any) -> tuple[Any, ...]:
@@ -180,13 +200,13 @@ def as_tuple(value: Any) -> tuple[Any, ...]:
     return (value,) if isinstance(value, str | Path) else tuple(value)
 
 
-def decision_span(candles: Candles, span: str | Stretches, split: tuple[float, float]) -> Stretches:
-    """Stretches of rows at which decisions are made.
+def decision_span(candles: Candles, span: str | Stretches, split: tuple[float, float], warm_up: int) -> Stretches:
+    """Stretches of rows at which decisions are made, after so many of warm-up.
 
     Raises:
         InputError: no such span, or it holds no row, or rows that lack a look-back or a next bar.
     """
-    rows, warm_up = len(candles.time), lookbacks(candles.bar_ms).lookback
+    rows = len(candles.time)
     possible = stretches(candles, 0, rows, warm_up)
     if not possible:
         raise InputError(
@@ -199,7 +219,7 @@ def decision_span(candles: Candles, span: str | Stretches, split: tuple[float, f
         require(span in ("train", "val", "test"), "span", span, "all, train, val, test, or stretches of rows")
         low, high = split
         require(0 < low < high < 1, "split", split, "two rising shares between 0 and 1")
-        return getattr(split_rows(candles, split), span)
+        return getattr(split_rows(candles, split, warm_up), span)
     wanted = tuple((int(start), int(stop)) for start, stop in span)
     require(bool(wanted) and all(start < stop for start, stop in wanted), "span", span, "stretches of at least one row")
     odd = np.setdiff1d(decision_rows(wanted), decision_rows(possible))

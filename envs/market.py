@@ -9,7 +9,7 @@ import numpy as np
 from himari_jax.base_positions import Base, base_positions
 from himari_jax.candles import Candles
 from himari_jax.errors import InputError
-from himari_jax.features import market_features, segments
+from himari_jax.features import BASE, Features, market_features, segments
 from himari_jax.sizing import SizingRules
 
 FILLS = ("next-open", "same-close")
@@ -26,7 +26,7 @@ class Market(NamedTuple):
 
     to_fill: Array  # (T, N) fill / close[t] - 1
     to_mark: Array  # (T, N) close[t+1] / fill - 1
-    features: Array  # (T, N, 12) raw
+    features: Array  # (T, N, k) raw
     corr: Array  # (T, P) raw
     base: Array  # (T, N) base positions, share of equity; NaN before the first row of a file
     tradable: Array  # (T, N) bool, whether the bar of the fill trades
@@ -36,6 +36,11 @@ class Market(NamedTuple):
         """N."""
         return self.base.shape[-1]
 
+    @property
+    def num_features(self) -> int:
+        """Market features of an asset, k."""
+        return self.features.shape[-1]
+
 
 def build_market(
     candles: Candles,
@@ -44,6 +49,7 @@ def build_market(
     fill: str = "next-open",
     delay: int = 0,
     dtype=np.float32,
+    features: Features = BASE,
 ) -> Market:
     """Aligns prices in float64 on the host and rounds once; numpy arrays, ready for `device_put`.
 
@@ -54,20 +60,21 @@ def build_market(
         fill: next-open trades at open[t+1], same-close at close[t].
         delay: rows by which features, correlations and base positions are late; prices are not.
         dtype: of the arrays.
+        features: what is seen of the market.
 
     Raises:
-        InputError: unknown fill or a negative delay.
+        InputError: unknown fill, a negative delay, or a user's features that are no numbers.
     """
     if fill not in FILLS:
         raise InputError(f"--fill {fill}: allowed are {', '.join(FILLS)}")
     if delay < 0:
         raise InputError(f"--delay {delay}: allowed is 0 or more bars")
     to_fill, to_mark, tradable = align_prices(candles, fill)
-    features, corr = market_features(candles)
+    values, corr = market_features(candles, features)
     base = base_positions(base_sizing, candles, rules or SizingRules())
-    features, corr, base = (delayed(x, candles, delay) for x in (features, corr, base))
-    to_fill, to_mark, features, corr, base = (x.astype(dtype) for x in (to_fill, to_mark, features, corr, base))
-    return Market(to_fill, to_mark, features, corr, base, tradable)
+    values, corr, base = (delayed(x, candles, delay) for x in (values, corr, base))
+    to_fill, to_mark, values, corr, base = (x.astype(dtype) for x in (to_fill, to_mark, values, corr, base))
+    return Market(to_fill, to_mark, values, corr, base, tradable)
 
 
 def align_prices(candles: Candles, fill: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

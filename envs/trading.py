@@ -40,15 +40,16 @@ class TradingEnv(environment.Environment[EnvState, EnvParams]):
     """Position sizing on candles, as a gymnax environment: one decision at the close of each bar.
 
     A decision at the close of bar t is filled at the next open (or this close) and marked at the next close. Letters:
-    N assets, P = N (N - 1) / 2 pairs, D = 16 N + P + [N > 1] numbers seen: 16, 34, 52, 71 for one to four assets.
+    N assets, P = N (N - 1) / 2 pairs, D = 16 N + P + [N > 1] numbers seen: 16, 34, 52, 71 for one to four assets. Other
+    feature sets than `base` have k instead of its 12 market numbers: D = (k + 4) N + P + [N > 1].
 
     - observation: float32 (D,). Market numbers know bars up to t and are raw: a policy scales them itself.
-        - of each asset 16, asset after asset (windows of bars longer than an hour: one bar for each hour named):
+        - of each asset 16, asset after asset (a window shorter than a bar is one bar):
             - 0 price: log(close / mean close of 168 h)
             - 1 return_1h, 2 return_4h, 3 return_24h: log return of the close
             - 4 volatility_1h, 5 volatility_4h, 6 volatility_24h: Garman-Klass, per bar
-            - 7 rsi: Wilder's RSI(14) / 100
-            - 8 macd, 9 macd_signal, 10 macd_histogram: MACD(12, 26, 9) / close
+            - 7 rsi: Wilder's RSI of 14 h / 100
+            - 8 macd, 9 macd_signal, 10 macd_histogram: MACD of 12, 26, 9 h / close
             - 11 volume_ratio: log((0.05 + volume / mean volume of 24 h) / 1.05)
             - 12 position: w, share of equity held
             - 13 entry_distance: price / average entry price - 1; 0 when flat
@@ -206,8 +207,10 @@ class TradingEnv(environment.Environment[EnvState, EnvParams]):
         return spaces.Box(0.0, 2.0, (self.num_assets,), dtype=jnp.float32)
 
     def observation_space(self, params: EnvParams | None = None) -> spaces.Box:
-        """Any D real numbers."""
-        return spaces.Box(-jnp.inf, jnp.inf, (observation_width(self.num_assets),), dtype=jnp.float32)
+        """Any D real numbers; of the features `base` where neither call nor environment has parameters."""
+        params = self.params if params is None else params
+        known = (self.num_assets,) if params is None else (self.num_assets, params.market.num_features)
+        return spaces.Box(-jnp.inf, jnp.inf, (observation_width(*known),), dtype=jnp.float32)
 
 
 def make_params(

@@ -42,6 +42,8 @@ class BenchConfig:
     """Connections at which the rate is measured."""
     repeats: int = 5
     """Measurements, of which the median counts."""
+    allow_features_code: bool = False
+    """Run the code for features that a bundle carries."""
     debug: bool = False
     """Show the traceback of an error."""
 
@@ -99,7 +101,7 @@ def measure(bundle: Path, folder: Path, bench: BenchConfig) -> None:
     """Measures one bundle and prints the results line by line."""
     from export.loading import load
 
-    model = load(bundle)
+    model = load(bundle, bench.allow_features_code)
     policy = str(model.manifest["policy"])
     observation, candles = folder / "observation.json", folder / "candles.json"
     write_bodies(model, observation, candles)
@@ -189,6 +191,7 @@ def served(bundle: Path, folder: Path, bench: BenchConfig, workers: int) -> Iter
     key.write_bytes(b"of the benchmark alone")
     flags = ["--port", "0", "--host", "127.0.0.1", "--quiet", "--max-age-bars", "0"]
     flags += ["--workers", str(workers), "--token-key-file", str(key)]
+    flags += ["--allow-features-code"] if bench.allow_features_code else []
     command = [python_of(bench), "-m", "export.server", str(bundle.absolute()), *flags]
     start = time.perf_counter()
     # From a folder without our packages, so that a given environment uses its own.

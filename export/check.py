@@ -20,6 +20,8 @@ class CheckConfig:
     """Folder of the bundle."""
     probe: Path | None = None
     """More observations with the outputs that they must give, .npz."""
+    allow_features_code: bool = False
+    """Run the code for features that the bundle carries."""
     debug: bool = False
     """Show the traceback of an error."""
 
@@ -31,7 +33,7 @@ def main(args: Sequence[str]) -> int:
 
     from export.loading import compare, load
 
-    model = load(config.bundle)
+    model = load(config.bundle, config.allow_features_code)
     if config.probe is not None:
         with np.load(config.probe, allow_pickle=False) as probe:
             carry = tuple(probe[f"carry_{i}"] for i in range(len(model.carry_shapes)))

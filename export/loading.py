@@ -17,6 +17,8 @@ from himari_jax.candles import COLUMNS, Candles
 from himari_jax.errors import InputError, first_line
 from himari_jax.features import market_features
 from himari_jax.observation import assemble, features_hash
+from himari_jax.own_features import SUFFIX, restore_features
+from himari_jax.plugins import FEATURE_FILE
 from himari_jax.sizing import SizingRules
 
 TOLERANCE = 1e-5  # of outputs and observations against the golden ones
@@ -24,21 +26,36 @@ DAMAGE = (OSError, EOFError, RuntimeError, ValueError, LookupError, TypeError, z
 OVERSIZE = 64 * 2**20  # bytes of a file, beyond which it is refused as a bundle
 
 
-def load(folder: Path) -> Model:
+def load(folder: Path, allow_code: bool = False) -> Model:
     """A bundle, verified: hashes, signature, and its golden numbers.
+
+    Args:
+        folder: of the bundle.
+        allow_code: whether to run code for features that the bundle carries.
 
     Raises:
         InputError: it is not complete, was altered, or does not reproduce its own numbers; one line.
     """
     manifest, digest = read_manifest(folder)
-    contents = {name: read_file(folder / name) for name in FILES}
+    codes = code_names(manifest)
+    if codes and not allow_code:
+        raise InputError(f"{folder}: carries code for its features ({', '.join(codes)}); --allow-features-code runs it")
+    contents = {name: read_file(folder / name) for name in (*FILES, *codes)}
     for name, data in contents.items():
         if hashlib.sha256(data).hexdigest() != manifest["files"].get(name):
             raise InputError(f"{folder / name}: its SHA-256 is not the one in manifest.json; export the bundle again")
-    model = Model(folder, manifest, digest, open_session(contents["policy.onnx"], folder / "policy.onnx"))
+    sets = manifest["features"].get("sets", {})
+    features = restore_features(sets, {name: contents[name] for name in codes}, f"{folder}/manifest.json")
+    session = open_session(contents["policy.onnx"], folder / "policy.onnx")
+    model = Model(folder, manifest, digest, session, features)
     check_signature(model)
     check_golden(model, contents["golden.npz"], contents["policy.onnx"])
     return model
+
+
+def code_names(manifest: Mapping[str, Any]) -> tuple[str, ...]:
+    """The user's files that a bundle's features are made by."""
+    return tuple(name for name in manifest["features"].get("sets", {}) if name.endswith(SUFFIX))
 
 
 def read_file(path: Path) -> bytes:
@@ -64,8 +81,8 @@ def read_manifest(folder: Path) -> tuple[dict[str, Any], str]:
     data = read_file(folder / "manifest.json")
     try:
         manifest = dict(json.loads(data))
-        needed = ("name", "version", "symbols", "bar_ms", "calendar", "min_candles", "features_hash", "carry_shapes")
-        missing = [key for key in (*needed, "sizing", "files") if key not in manifest]
+        needed = ("name", "version", "symbols", "bar_ms", "calendar", "min_candles", "features", "features_hash")
+        missing = [key for key in (*needed, "carry_shapes", "sizing", "files") if key not in manifest]
         if manifest.get("schema") != SCHEMA:
             raise InputError(f"{folder}/manifest.json: schema {manifest.get('schema')}; this server reads {SCHEMA}")
         if missing:
@@ -89,6 +106,7 @@ def check_kinds(manifest: Mapping[str, Any]) -> None:
         raise TypeError("symbols is no list of names")
     if not isinstance(shapes, list) or not all(isinstance(x, list) and all(type(n) is int for n in x) for x in shapes):
         raise TypeError("carry_shapes is no list of shapes")
+    check_sets(manifest["features"])
     if not isinstance(manifest["files"], dict):
         raise TypeError("files is no table")
     if not isinstance(sizing, dict) or not isinstance(sizing["base_sizing"], str):
@@ -96,6 +114,18 @@ def check_kinds(manifest: Mapping[str, Any]) -> None:
     if not all(type(x) in (int, float) and x > 0 for x in sizing["rules"].values()):
         raise ValueError("sizing.rules are not all numbers above 0")
     SizingRules(**sizing["rules"])
+
+
+def check_sets(features: Any) -> None:
+    """Raises where the manifest does not say which features there are."""
+    sets = features.get("sets", {}) if isinstance(features, dict) else None
+    if not isinstance(sets, dict):
+        raise TypeError("features is no table of sets")
+    for name, names in sets.items():
+        if not isinstance(names, list) or not all(isinstance(x, str) for x in names):
+            raise TypeError(f"features.sets.{name} is no list of names")
+        if name.endswith(SUFFIX) and FEATURE_FILE.fullmatch(name) is None:
+            raise ValueError(f"features.sets has a file {name!r}")
 
 
 def open_session(data: bytes, where: Path) -> Any:
@@ -126,7 +156,7 @@ def check_signature(model: Model) -> None:
         given = {node.name: tuple(node.shape[1:]) for node in found}
         if given != expected:
             raise InputError(f"{model.folder}/policy.onnx: its tensors are {given}; the manifest asks for {expected}")
-    if model.features_hash != features_hash(model.symbols, model.bar_ms):
+    if model.features_hash != features_hash(model.symbols, model.bar_ms, model.features):
         raise InputError(f"{model.folder}/manifest.json: features_hash is of other features than this server builds")
 
 
@@ -161,7 +191,7 @@ def replay(model: Model, golden: Mapping[str, np.ndarray], where: Path) -> None:
     candles, rows, steps = golden_candles(model, golden), golden["row"], len(golden["observation"])
     if model.base_sizing != "file":  # whose positions come with each request
         own_base(model, candles)  # a sizing that this server does not have is found here
-    features, corr = market_features(candles)
+    features, corr = market_features(candles, model.features)
     for k in (0, steps // 2, steps - 1):
         built = assemble(features[rows[k]], corr[rows[k]], golden["weights"][k], golden["entry_ratio"][k])
         compare(where, "observation", built, golden["observation"][k])

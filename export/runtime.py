@@ -15,12 +15,12 @@ from himari_jax.base_positions import base_positions
 from himari_jax.candles import COLUMNS, Candles, RawCandles
 from himari_jax.checking import check_candles
 from himari_jax.errors import InputError
-from himari_jax.features import observation_width
+from himari_jax.features import BASE, Features, observation_names
 from himari_jax.sizing import SizingRules, cap_targets
 
 SCHEMA = 1
 FILES = ("policy.onnx", "golden.npz")
-MOST_ACCOUNT, MOST_MARKET = 1e3, 1e6  # beyond which an input is no observation of this policy
+MOST_ACCOUNT = 1e3  # beyond which an input of the account is no observation of this policy
 
 
 class Prediction(NamedTuple):
@@ -47,6 +47,7 @@ class Model:
     manifest: dict[str, Any]
     digest: str  # SHA-256 of manifest.json
     session: Any  # onnxruntime.InferenceSession
+    features: Features = BASE  # what it sees of the market
 
     @cached_property
     def name(self) -> str:
@@ -66,7 +67,12 @@ class Model:
     @cached_property
     def width(self) -> int:
         """D."""
-        return observation_width(len(self.symbols))
+        return len(self.names)
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """Names of the D numbers of an observation."""
+        return observation_names(self.symbols, self.features)
 
     @cached_property
     def carry_shapes(self) -> tuple[tuple[int, ...], ...]:

@@ -59,6 +59,8 @@ class ServerConfig:
     """Most open connections of a process; more are answered 503."""
     read_timeout: float = 10.0
     """Seconds for the headers of a request, and again for its body."""
+    allow_features_code: bool = False
+    """Run the code for features that a bundle carries, with the rights of this process: for bundles of your own."""
     quiet: bool = False
     """Log no requests."""
     debug: bool = False
@@ -151,7 +153,7 @@ def work(config: ServerConfig, sock, settings: "Settings", log: "Log") -> int:
     for number in (signal.SIGTERM, signal.SIGINT):  # until the loop takes over, there is nothing to finish
         signal.signal(number, lambda *_: os._exit(0))
     metrics = Metrics()
-    shelf = make_shelf(Path(config.bundle), metrics, log)
+    shelf = make_shelf(Path(config.bundle), metrics, log, config.allow_features_code)
     app = Application(shelf, settings, metrics, log)
     GuardedProtocol.header_seconds = config.read_timeout
     if not shelf.look() and shelf.seen is None:
@@ -171,7 +173,7 @@ def settle() -> None:
     gc.set_threshold(20_000, 20, 20)
 
 
-def make_shelf(path: Path, metrics: "Metrics", log: "Log"):
+def make_shelf(path: Path, metrics: "Metrics", log: "Log", allow_code: bool = False):
     """A shelf that counts and logs what happens on it."""
     from export.serving.model_store import ModelStore, ServedModel
 
@@ -185,7 +187,7 @@ def make_shelf(path: Path, metrics: "Metrics", log: "Log"):
         metrics.rejected.inc()
         log("ERROR", "bundle_refused", folder=str(folder), reason=reason)
 
-    return ModelStore(path, on_load, on_refuse)
+    return ModelStore(path, on_load, on_refuse, allow_code)
 
 
 def main(args: Sequence[str]) -> int:

@@ -7,6 +7,7 @@ from rows <= t. Host code without jax.
 import numpy as np
 
 from himari_jax.candles import Candles
+from himari_jax.errors import InputError
 from himari_jax.features import segments
 from himari_jax.sizing import (
     SizingRules,
@@ -17,6 +18,7 @@ from himari_jax.sizing import (
     exponential_sum,
     simple_returns,
 )
+from himari_jax.times import HOUR_MS, bar_name
 
 TARGET_VOLATILITY = 0.20  # annual, of the whole portfolio
 
@@ -40,13 +42,24 @@ def kelly(candles: Candles, rules: SizingRules) -> np.ndarray:
     """Fractional Bayesian Kelly, `c E[mu] / E[sigma^2 + var(mu)]`, clipped to [0, max_position_pct].
 
     Normal-Inverse-Gamma posterior of the bar return whose evidence is forgotten exponentially towards
-    the prior. With n, s1, s2 the forgotten count, sum and sum of squares, and k = prior bars:
+    the prior. With n, s1, s2 the forgotten count, sum and sum of squares, and k = what the prior is worth, in bars:
     `E[mu] = s1 / (k + n)`, `a = (k + n) / 2`, `b = k v / 2 + (s2 - s1^2 / (k + n)) / 2`,
     `E[sigma^2] = b / (a - 1)`, `E[var(mu)] = E[sigma^2] / (k + n)`, v the prior's variance.
     Without evidence it is 0; with endless evidence and no forgetting it reaches `c mu / sigma^2`.
 
+    The prior is worth `kelly_prior_bars` hours, whatever the length of a bar.
+
+    Raises:
+        InputError: that is not more than two bars, which a variance needs.
+
     Source: Murphy, "Conjugate Bayesian analysis of the Gaussian distribution", 2007.
     """
+    worth = rules.kelly_prior_bars * HOUR_MS / candles.bar_ms
+    if not worth > 2:
+        raise InputError(
+            f"--kelly-prior-bars {rules.kelly_prior_bars:g}: hours, {worth:g} bars of {bar_name(candles.bar_ms)}; "
+            "a variance needs a prior worth more than 2"
+        )
     returns = np.zeros_like(candles.close)
     returns[1:] = simple_returns(candles.close)
     known = np.ones(len(candles.time))
@@ -55,10 +68,10 @@ def kelly(candles: Candles, rules: SizingRules) -> np.ndarray:
     year = bars_per_year(candles)
     bars_per_day = year / 365
     decay = 0.5 ** (1 / (rules.kelly_half_life_days * bars_per_day))
-    count = exponential_sum(known[:, None], decay) + rules.kelly_prior_bars
+    count = exponential_sum(known[:, None], decay) + worth
     total = exponential_sum(returns, decay)
     square = exponential_sum(returns**2, decay)
-    prior = rules.kelly_prior_volatility**2 / year * rules.kelly_prior_bars
+    prior = rules.kelly_prior_volatility**2 / year * worth
     mean = total / count
     variance = np.maximum(prior + square - total * mean, 1e-18) / 2 / (count / 2 - 1)
     fraction = rules.kelly_fraction * mean / (variance * (1 + 1 / count))

@@ -14,8 +14,9 @@ from himari_jax.base_positions import Base, base_positions
 from himari_jax.candles import Candles
 from himari_jax.features import segments
 from himari_jax.sizing import SizingRules, cap_targets
+from himari_jax.windows import bars_of
 
-MOMENTUM_BARS = 720
+MOMENTUM_HOURS = 720
 
 
 class Orders(NamedTuple):
@@ -82,12 +83,12 @@ def kelly(setting: Setting) -> np.ndarray:
 
 
 def momentum(setting: Setting) -> np.ndarray:
-    """1/N in each asset whose return over the last 720 bars of its segment is positive, else nothing."""
-    close = setting.candles.close
+    """1/N in each asset whose return over the last 720 hours of its segment is positive, else nothing."""
+    close, lag = setting.candles.close, bars_of(MOMENTUM_HOURS, setting.candles.bar_ms)
     rising = np.zeros(close.shape, bool)
     for start, stop in segments(setting.candles):
         now = close[start:stop]
-        rising[start:stop][MOMENTUM_BARS:] = now[MOMENTUM_BARS:] > now[: max(0, len(now) - MOMENTUM_BARS)]
+        rising[start:stop][lag:] = now[lag:] > now[: max(0, len(now) - lag)]
     return rising / close.shape[1]
 
 

@@ -1,62 +1,115 @@
-"""The 12 market features of an asset and the pair correlations: one function for training, backtest and server."""
+"""Market features by set and the pair correlations: one way for training, backtest and server."""
 
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import pairwise
-from typing import NamedTuple
 
 import numpy as np
-import talib
 
-from himari_jax.candles import Candles
-from himari_jax.times import HOUR_MS
+from himari_jax.candles import COLUMNS, Candles
+from himari_jax.errors import InputError
+from himari_jax.indicators import difference, rolling_mean
+from himari_jax.plugins import FEATURE_SETS
+from himari_jax.times import iso_second
+from himari_jax.windows import per_hour
 
-MARKET_FEATURES = (
-    "price",
-    "return_1h",
-    "return_4h",
-    "return_24h",
-    "volatility_1h",
-    "volatility_4h",
-    "volatility_24h",
-    "rsi",
-    "macd",
-    "macd_signal",
-    "macd_histogram",
-    "volume_ratio",
-)
 ACCOUNT_FEATURES = ("position", "entry_distance", "unrealized_pnl", "allocation")
-ASSET_WIDTH = len(MARKET_FEATURES) + len(ACCOUNT_FEATURES)
+MOST_MARKET = 1e6  # beyond which a market input is no observation of a policy
 
 
-class Lookbacks(NamedTuple):
-    """How many bars the windows of the features hold."""
+@dataclass(frozen=True)
+class FeatureSet:
+    """A function of candles with the names of what it gives."""
 
-    one_hour: int
-    four_hours: int
-    day: int
-    week: int
-    lookback: int  # rows that a feature may depend on; also the fewest candles the server takes
+    name: str  # of the set, or of the user's file
+    names: tuple[str, ...]  # of its features
+    lookback: Callable[[int], int]  # rows that they may depend on, by the length of a bar in milliseconds
+    function: Callable[[Candles], np.ndarray]  # of the candles of one segment, (T, N, k) float64
+    code: bytes | None = None  # of the user's file; None for a set by name
+    mark: str = ""  # which function it is: the SHA-256 of the file; empty for a set by name
+
+    def values(self, candles: Candles) -> np.ndarray:
+        """The features of one segment, (T, N, k) float64; 0 where a window is not yet full.
+
+        Raises:
+            InputError: a user's function fails, or gives what is no number after its look-back.
+        """
+        found = self.function(candles)
+        if self.code is None:
+            return np.nan_to_num(found, nan=0.0, posinf=0.0, neginf=0.0)
+        full, bad = self.lookback(candles.bar_ms) - 1, ~(np.abs(found) <= MOST_MARKET)
+        if bad[full:].any():
+            row, n, k = (int(x[0]) for x in np.nonzero(bad[full:]))
+            value, when = found[full + row, n, k], iso_second(candles.time[full + row] + candles.bar_ms)
+            raise InputError(
+                f"{self.name}: {self.names[k]} of {candles.symbols[n]} at {when} is {value:g}; allowed after the "
+                f"{full + 1} rows of its look-back (LOOKBACK): finite numbers from -{MOST_MARKET:g} to {MOST_MARKET:g}"
+            )
+        return np.where(bad, 0.0, found)
 
 
-def lookbacks(bar_ms: int) -> Lookbacks:
-    """Windows scaled by time for bars of up to an hour; longer bars use 1, 4, 24 and 168 bars.
+@dataclass(frozen=True)
+class Features:
+    """The feature sets that a policy sees, in their order.
 
     Raises:
-        ValueError: the bar is shorter than an hour and does not divide it.
+        InputError: two features have one name.
     """
-    if bar_ms < HOUR_MS and HOUR_MS % bar_ms:
-        raise ValueError(f"bars of {bar_ms} ms do not divide an hour")
-    per_hour = max(1, HOUR_MS // bar_ms)
-    return Lookbacks(per_hour, 4 * per_hour, 24 * per_hour, 168 * per_hour, 400 * per_hour)
+
+    sets: tuple[FeatureSet, ...]
+
+    def __post_init__(self):
+        owner = dict.fromkeys(ACCOUNT_FEATURES, "the account")
+        for one in self.sets:
+            for name in one.names:
+                if name in owner:
+                    raise InputError(f"--features {one.name}: {name} is a feature of {owner[name]}; rename it")
+                owner[name] = one.name
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """Names of the market features of an asset."""
+        return tuple(name for one in self.sets for name in one.names)
+
+    @property
+    def marks(self) -> tuple[str, ...]:
+        """Which sets: their names, of files their SHA-256."""
+        return tuple(one.mark or one.name for one in self.sets)
+
+    @property
+    def files(self) -> dict[str, bytes]:
+        """The user's files by name."""
+        return {one.name: one.code for one in self.sets if one.code is not None}
+
+    def lookback(self, bar_ms: int) -> int:
+        """Rows that any of them, or a pair correlation, may depend on."""
+        return max(25 * per_hour(bar_ms), *(one.lookback(bar_ms) for one in self.sets))
 
 
-def observation_width(num_assets: int) -> int:
-    """D(N) = 16 N + N (N - 1) / 2 + [N > 1]."""
-    return ASSET_WIDTH * num_assets + num_assets * (num_assets - 1) // 2 + (num_assets > 1)
+def named_set(name: str) -> FeatureSet:
+    """The feature set of that name.
+
+    Raises:
+        InputError: there is none.
+    """
+    function = FEATURE_SETS.load(name)
+    return FeatureSet(name, function.names, function.lookback, function)
 
 
-def observation_names(symbols: tuple[str, ...]) -> tuple[str, ...]:
+BASE = Features((named_set("base"),))
+MARKET_FEATURES = BASE.names
+
+
+def observation_width(num_assets: int, num_features: int = len(MARKET_FEATURES)) -> int:
+    """D(N) = (k + 4) N + N (N - 1) / 2 + [N > 1], k market features of an asset."""
+    width = num_features + len(ACCOUNT_FEATURES)
+    return width * num_assets + num_assets * (num_assets - 1) // 2 + (num_assets > 1)
+
+
+def observation_names(symbols: tuple[str, ...], features: Features = BASE) -> tuple[str, ...]:
     """Names of the D numbers of an observation, in order."""
-    names = [f"{symbol}.{name}" for symbol in symbols for name in MARKET_FEATURES + ACCOUNT_FEATURES]
+    names = [f"{symbol}.{name}" for symbol in symbols for name in features.names + ACCOUNT_FEATURES]
     pairs = [f"correlation.{symbols[i]}.{symbols[j]}" for i, j in pair_indices(len(symbols))]
     return (*names, *pairs, *(("herfindahl",) if len(symbols) > 1 else ()))
 
@@ -66,23 +119,21 @@ def pair_indices(num_assets: int) -> list[tuple[int, int]]:
     return [(i, j) for i in range(num_assets) for j in range(i + 1, num_assets)]
 
 
-def market_features(candles: Candles) -> tuple[np.ndarray, np.ndarray]:
-    """Market features (T, N, 12) and correlations (T, P), float64, from rows <= t of the same segment.
+def market_features(candles: Candles, features: Features = BASE) -> tuple[np.ndarray, np.ndarray]:
+    """Market features (T, N, k) and correlations (T, P), float64, from rows <= t of the same segment.
 
-    Rows whose windows are not yet full (fewer than `lookback` rows into a segment) hold 0 where the
-    indicator is undefined; no episode starts there.
+    Rows whose windows are not yet full (fewer than the look-back into a segment) hold 0 where a feature is undefined;
+    no episode starts there.
+
+    Raises:
+        InputError: a user's function fails, or gives what is no number.
     """
-    rows, assets = candles.close.shape
-    features = np.zeros((rows, assets, len(MARKET_FEATURES)))
-    correlations = np.zeros((rows, assets * (assets - 1) // 2))
-    span = lookbacks(candles.bar_ms)
+    parts, correlations = [], []
     for start, stop in segments(candles):
-        part = slice(start, stop)
-        for n in range(assets):
-            series = [getattr(candles, name)[part, n] for name in ("open", "high", "low", "close", "volume")]
-            features[part, n] = asset_features(np.ascontiguousarray(np.stack(series)), span)
-        correlations[part] = pair_correlations(candles.close[part], span)
-    return features, correlations
+        part = rows_of(candles, start, stop)
+        parts.append(np.concatenate([one.values(part) for one in features.sets], axis=-1))
+        correlations.append(pair_correlations(part))
+    return np.concatenate(parts), np.concatenate(correlations)
 
 
 def segments(candles: Candles) -> list[tuple[int, int]]:
@@ -92,83 +143,31 @@ def segments(candles: Candles) -> list[tuple[int, int]]:
     return list(pairwise(edges))
 
 
-def asset_features(candles: np.ndarray, span: Lookbacks) -> np.ndarray:
-    """The 12 features of one asset over one segment, (T, 12); 0 where undefined.
+def rows_of(candles: Candles, start: int, stop: int) -> Candles:
+    """The candles of the rows [start, stop) of one segment, as if there were no others."""
+    columns = {name: getattr(candles, name)[start:stop] for name in ("time", *COLUMNS, "tradable")}
+    return replace(candles, **columns, segment=np.zeros(stop - start, np.int32))
 
-    Args:
-        candles: (5, T), open high low close volume.
-        span: windows in bars.
+
+def pair_correlations(candles: Candles) -> np.ndarray:
+    """Rolling 24 h correlation of 1 h log returns of each pair over one segment, (T, P); 0 where a window is flat.
+
+    Bars longer than an hour: 24 returns of a bar.
     """
-    open_, high, low, close, volume = candles
-    log_close = np.log(close)
-    volatility = 0.5 * np.log(high / low) ** 2 - (2 * np.log(2) - 1) * np.log(close / open_) ** 2
-    macd, signal, histogram = talib.MACD(close, 12, 26, 9)
-    columns = [
-        log_close - np.log(talib.SMA(close, span.week)),
-        *(difference(log_close, k) for k in (span.one_hour, span.four_hours, span.day)),
-        *(np.sqrt(rolling_mean(volatility, k)) for k in (span.one_hour, span.four_hours, span.day)),
-        relative_strength(close, span),
-        macd / close,
-        signal / close,
-        histogram / close,
-        volume_ratio(volume, span),
-    ]
-    return np.nan_to_num(np.stack(columns, axis=-1), nan=0.0, posinf=0.0, neginf=0.0)
-
-
-def difference(log_price: np.ndarray, k: int) -> np.ndarray:
-    """`x[t] - x[t-k]`, NaN in the first k rows."""
-    out = np.full_like(log_price, np.nan)
-    out[k:] = log_price[k:] - log_price[:-k]
-    return out
-
-
-def rolling_mean(x: np.ndarray, k: int) -> np.ndarray:
-    """Mean of the last k rows, NaN in the first k - 1.
-
-    A window is summed anew at each row: a running sum never returns to exactly 0 after zeros.
-    """
-    out = np.full_like(x, np.nan)
-    if len(x) >= k:
-        out[k - 1 :] = np.convolve(x, np.ones(k), mode="valid") / k
-    return out
-
-
-def relative_strength(close: np.ndarray, span: Lookbacks) -> np.ndarray:
-    """Wilder RSI(14) / 100; 0.5 where nothing moved for a quarter of the look-back (TA-Lib says 0).
-
-    Gains and losses fade alike in a calm, so their ratio would remember moves of any age.
-    """
-    # TA-Lib takes sums below 1e-14 for zero: the scale keeps cheap coins and long calms away from that.
-    rsi = talib.RSI(close * (1e6 / close[0]), 14) / 100
-    row = np.arange(len(close))
-    moved = np.zeros(len(close), bool)
-    moved[1:] = close[1:] != close[:-1]
-    last_move = np.maximum.accumulate(np.where(moved, row, -span.lookback))
-    return np.where((row - last_move >= span.lookback // 4) & (row >= 14), 0.5, rsi)
-
-
-def volume_ratio(volume: np.ndarray, span: Lookbacks) -> np.ndarray:
-    """`log((0.05 + volume / mean_24(volume)) / 1.05)`, 0 where the mean is 0."""
-    mean = rolling_mean(volume, span.day)
-    ratio = np.divide(volume, mean, out=np.ones_like(volume), where=mean > 0)
-    return np.where(mean > 0, np.log((0.05 + ratio) / 1.05), 0.0)
-
-
-def pair_correlations(close: np.ndarray, span: Lookbacks) -> np.ndarray:
-    """Rolling 24 h correlation of 1 h log returns of each pair, (T, N) -> (T, P); 0 where a window is flat."""
+    close, hour = candles.close, per_hour(candles.bar_ms)
     rows, assets = close.shape
     out = np.zeros((rows, assets * (assets - 1) // 2))
-    if rows < span.day + span.one_hour:
+    day = 24 * hour
+    if rows < day + hour:
         return out
-    returns = [difference(np.log(close[:, n]), span.one_hour)[span.one_hour :] for n in range(assets)]
-    mean = [rolling_mean(r, span.day) for r in returns]
-    square = [rolling_mean(r * r, span.day) for r in returns]
+    returns = [difference(np.log(close[:, n]), hour)[hour:] for n in range(assets)]
+    mean = [rolling_mean(r, day) for r in returns]
+    square = [rolling_mean(r * r, day) for r in returns]
     variance = [s - m * m for m, s in zip(mean, square, strict=True)]
     for p, (i, j) in enumerate(pair_indices(assets)):
-        covariance = rolling_mean(returns[i] * returns[j], span.day) - mean[i] * mean[j]
+        covariance = rolling_mean(returns[i] * returns[j], day) - mean[i] * mean[j]
         # The remainder of a constant return after the subtraction is rounding, not variance.
         moves = (variance[i] > 1e-10 * square[i]) & (variance[j] > 1e-10 * square[j])
         scale = np.sqrt(np.where(moves, variance[i] * variance[j], 1.0))
-        out[span.one_hour :, p] = np.where(moves, np.clip(covariance / scale, -1, 1), 0.0)
+        out[hour:, p] = np.where(moves, np.clip(covariance / scale, -1, 1), 0.0)
     return out

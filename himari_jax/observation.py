@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from himari_jax.candles import Candles
-from himari_jax.features import lookbacks, market_features, observation_names
+from himari_jax.features import BASE, Features, market_features, observation_names
+from himari_jax.windows import Windows, windows
 
 Array = Any  # of numpy or jax; `...` stands for axes of accounts side by side
 
@@ -54,10 +55,10 @@ def herfindahl(weights: Array) -> Array:
 
 
 def assemble(features: Array, corr: Array, weights: Array, entry_ratio: Array) -> Array:
-    """The observation: 12 market and 4 account numbers of each asset, then correlations and Herfindahl index.
+    """The observation: k market and 4 account numbers of each asset, then correlations and Herfindahl index.
 
     Args:
-        features: (..., N, 12) of the market at the decision row.
+        features: (..., N, k) of the market at the decision row.
         corr: (..., P) pair correlations; P is 0 for one asset, whose observation ends before them.
         weights: (..., N) shares of equity held.
         entry_ratio: (..., N) price / average entry price.
@@ -73,14 +74,22 @@ def assemble(features: Array, corr: Array, weights: Array, entry_ratio: Array) -
     return xp.concat([assets, corr, herfindahl(weights)[..., None]], axis=-1)
 
 
-def observe(candles: Candles, weights: np.ndarray, entry_ratio: np.ndarray) -> np.ndarray:
+def observe(candles: Candles, weights: np.ndarray, entry_ratio: np.ndarray, features: Features = BASE) -> np.ndarray:
     """The observation of the newest bar, (D,) float32, as the environment builds it."""
-    features, corr = market_features(candles)
-    return assemble(features[-1], corr[-1], weights, entry_ratio).astype(np.float32)
+    values, corr = market_features(candles, features)
+    return assemble(values[-1], corr[-1], weights, entry_ratio).astype(np.float32)
 
 
-def features_hash(symbols: Sequence[str], bar_ms: int) -> str:
-    """SHA-256 of the names of an observation's numbers and the bar, as hex; symbols by their place."""
+def features_hash(symbols: Sequence[str], bar_ms: int, features: Features = BASE) -> str:
+    """SHA-256 of the names of an observation's numbers, the bar and what they are made by, as hex.
+
+    Symbols count by their place, a user's file by its SHA-256. Of `base` on bars of an hour it is that of 0.1.0.
+    """
     places = tuple(f"asset{n}" for n in range(len(symbols)))
-    text = json.dumps([observation_names(places), bar_ms, lookbacks(bar_ms)._asdict()])
-    return hashlib.sha256(text.encode()).hexdigest()
+    span, usual = windows(bar_ms)._asdict(), Windows._field_defaults
+    parts: list[Any] = [observation_names(places, features), bar_ms, {k: span[k] for k in span if k not in usual}]
+    if periods := {name: span[name] for name in usual if span[name] != usual[name]}:
+        parts.append(periods)
+    if features.marks != BASE.marks:
+        parts.append([features.marks, features.lookback(bar_ms)])
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()

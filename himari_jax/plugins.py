@@ -7,6 +7,7 @@ Names and help texts are read off the source text: flags are known before jax or
 import ast
 import importlib
 import pkgutil
+import re
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.util import find_spec
@@ -147,4 +148,6 @@ def first_line(node: ast.Module | ast.FunctionDef) -> str:
 POLICIES = Modules("--policy", "himari_jax.policies", entry="make")
 SOURCES = Modules("--source", "himari_jax.sources", entry="load")
 BASE_SIZINGS = Functions("--base-sizing", "himari_jax.base_sizings", hyphens=True)
+FEATURE_FILE = re.compile(r"[A-Za-z0-9_+-]{1,64}\.py")  # a user's own: it becomes a file of the run and of the bundle
+FEATURE_SETS = Functions("--features", "himari_jax.feature_sets")
 BASELINES = Functions("--baselines", "himari_jax.baselines")

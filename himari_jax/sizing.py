@@ -6,8 +6,9 @@ from itertools import accumulate
 import numpy as np
 
 from himari_jax.candles import Candles
-from himari_jax.features import lookbacks, segments
+from himari_jax.features import segments
 from himari_jax.times import HOUR_MS
+from himari_jax.windows import BASE_HOURS, per_hour
 
 
 @dataclass(frozen=True)
@@ -17,7 +18,7 @@ class SizingRules:
     max_position_pct: float = 0.5
     max_gross: float = 1.0
     kelly_fraction: float = 0.25
-    kelly_prior_bars: float = 720.0  # how many bars of evidence the prior (mean 0) is worth
+    kelly_prior_bars: float = 720.0  # how many bars of an hour of evidence the prior (mean 0) is worth
     kelly_half_life_days: float = 180.0  # of the evidence; inf switches forgetting off
     kelly_prior_volatility: float = 0.6  # annual, the prior's guess
 
@@ -62,14 +63,18 @@ def cap_targets(multiplier, base, max_position_pct, max_gross):
     return target * xp.minimum(1.0, max_gross / xp.maximum(gross, max_gross))
 
 
+def sizing_lookback(bar_ms: int) -> int:
+    """Rows that a volatility of returns looks back: 400 h, or as many bars where they are longer."""
+    return BASE_HOURS * per_hour(bar_ms)
+
+
 def ewma_volatility(candles: Candles) -> np.ndarray:
     """Volatility per bar, (T, N): EWMA (alpha 2/169 for hours, zero mean) of squared simple close returns.
 
-    Exactly the last `lookback` rows count, so that a server with that many candles finds the same number.
+    Exactly the last `sizing_lookback` rows count, so that a server with that many candles finds the same number.
     """
-    span = lookbacks(candles.bar_ms)
-    alpha = 2 / (span.week + 1)
-    weights = (1 - alpha) ** np.arange(span.lookback - 1)
+    alpha = 2 / (168 * per_hour(candles.bar_ms) + 1)
+    weights = (1 - alpha) ** np.arange(sizing_lookback(candles.bar_ms) - 1)
     out = np.zeros_like(candles.close)
     for start, stop in segments(candles):
         square = simple_returns(candles.close[start:stop]) ** 2
@@ -86,7 +91,7 @@ def bars_per_year(candles: Candles) -> np.ndarray:
     if candles.calendar == "continuous":
         return np.full((len(candles.time), 1), candles.bars_per_year)
     row = np.arange(len(candles.time))
-    first = np.maximum(row - lookbacks(candles.bar_ms).lookback + 1, 0)
+    first = np.maximum(row - sizing_lookback(candles.bar_ms) + 1, 0)
     years = (candles.time - candles.time[first] + candles.bar_ms) / (365.25 * 24 * HOUR_MS)
     return ((row - first + 1) / years)[:, None]
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from himari_jax.candles import Candles
 from himari_jax.errors import InputError
-from himari_jax.features import lookbacks, segments
+from himari_jax.features import BASE, segments
 
 Stretches = tuple[tuple[int, int], ...]  # (start, stop) rows at which decisions are made
 
@@ -21,13 +21,18 @@ class Split:
     cuts: tuple[int, int]  # first rows of the validation and of the test span, embargo included
 
 
-def split_rows(candles: Candles, fractions: tuple[float, float] = (0.6, 0.8)) -> Split:
-    """Cuts at `floor(fraction * T)`; the first `lookback` rows after a cut or a gap are embargo and warm-up.
+def split_rows(candles: Candles, fractions: tuple[float, float] = (0.6, 0.8), warm_up: int | None = None) -> Split:
+    """Cuts at `floor(fraction * T)`; the first `warm_up` rows after a cut or a gap are embargo and warm-up.
+
+    Args:
+        candles: checked.
+        fractions: where validation and test begin.
+        warm_up: rows; None: the look-back of the features `base`.
 
     Raises:
         InputError: a span keeps no row to decide at; names both numbers.
     """
-    rows, warm_up = len(candles.time), lookbacks(candles.bar_ms).lookback
+    rows, warm_up = len(candles.time), BASE.lookback(candles.bar_ms) if warm_up is None else warm_up
     first, second = (int(np.floor(fraction * rows)) for fraction in fractions)
     edges = {"train": (0, first), "val": (first, second), "test": (second, rows)}
     spans = {name: stretches(candles, start, stop, warm_up) for name, (start, stop) in edges.items()}

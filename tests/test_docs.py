@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from himari_jax.features import ACCOUNT_FEATURES, MARKET_FEATURES
+from himari_jax.features import ACCOUNT_FEATURES, MARKET_FEATURES, named_set
+from himari_jax.plugins import FEATURE_SETS
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = ("README.md", *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md"))))
@@ -142,3 +143,9 @@ def test_the_table_of_inputs_names_them_in_their_order():
     rows = re.findall(r"^\| (\d+) \| `(\w+)` \|", read("docs/market.md"), re.MULTILINE)
     assert [name for _, name in rows] == [*MARKET_FEATURES, *ACCOUNT_FEATURES]
     assert [int(number) for number, _ in rows] == list(range(16))
+
+
+def test_the_table_of_each_further_set_names_its_features_in_their_order():
+    further = [name for name in FEATURE_SETS.names if name != "base"]
+    rows = re.findall(r"^\| `(\w+)` \| `(\w+)` \|", read("docs/market.md"), re.MULTILINE)
+    assert rows == [(name, feature) for name in further for feature in named_set(name).names]

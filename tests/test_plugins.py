@@ -82,6 +82,13 @@ def a_tenth(candles, rules):
     """A tenth of equity in each asset, from outside."""
     return np.full(candles.close.shape, 0.1)
 ''',
+    "himari_jax/feature_sets.py": '''
+
+@feature_set("wick", lookback=lambda bar_ms: 1)
+def wicks(candles: Candles) -> np.ndarray:
+    """The range of a bar, from outside."""
+    return np.log(candles.high / candles.low)[..., None]
+''',
     "envs/rewards.py": '''
 
 def patience(outcome, params):
@@ -98,6 +105,7 @@ def half_cash(setting: Setting) -> np.ndarray:
 TINY = "--rollout-steps 8 --num-minibatches 2 --episode-steps 50 --total-steps 256 --hidden-dim 8 --device cpu"
 COMMANDS = [
     f"train.ppo --run-dir run --policy lone_layer --source waves --waves.period 36 --base-sizing a-tenth "
+    f"--features wicks base "
     f"--reward log_return patience=0.5 {TINY}",
     "train.backtest run --baselines half_cash --costs 10 --delays 0 --equity none --device cpu",
     f"train.ppo --run-dir market --env loud-leak --policy lone_layer {TINY}",
@@ -145,6 +153,7 @@ def test_help_lists_every_plugin_with_the_first_line_of_its_docstring(copy):
         "loud-leak: A leak of larger returns, from outside.",
         "a-tenth: A tenth of equity in each asset, from outside.",
         "patience: Minus a thousandth of what is held, from outside.",
+        "wicks: The range of a bar, from outside.",
         "(default: 512; 16 for lone_layer; 256 for lstm; see --preset)",
         "--waves.period INT",
         "Bars of a wave. (default: 24)",
@@ -158,6 +167,8 @@ def test_a_plugin_of_each_kind_is_used_by_its_name(copy):
     run_in(copy, "-c", DRIVER, *COMMANDS)
     flags = json.loads((copy / "run" / "config.json").read_text())["flags"]
     assert flags["waves"] == {"period": 36}
+    sets = json.loads((copy / "run" / "config.json").read_text())["data"]["features"]["sets"]
+    assert (list(sets), sets["wicks"]) == (["wicks", "base"], ["wick"])
     notes = (copy / "run" / "data_report.json").read_text()
     assert "waves of 36 bars" in notes
     result = json.loads((copy / "run" / "result.json").read_text())

@@ -19,14 +19,14 @@ import numpy as np
 from envs.market import to_device
 from envs.trading import TradingEnv, make_params
 from export.bundling.config import BundleConfig
-from export.runtime import SCHEMA
+from export.runtime import FILES, SCHEMA
 from himari_jax.base_positions import Base
 from himari_jax.candles import COLUMNS
 from himari_jax.errors import InputError, last_line
-from himari_jax.features import ACCOUNT_FEATURES, MARKET_FEATURES, lookbacks, observation_names
+from himari_jax.features import ACCOUNT_FEATURES, observation_names
 from himari_jax.observation import assemble, features_hash
 from himari_jax.policies.policy import act, mean_action
-from himari_jax.sizing import CONSTANT
+from himari_jax.sizing import CONSTANT, sizing_lookback
 from himari_jax.splits import decision_rows
 from himari_jax.times import bar_name
 from train.artifacts.files import replacing, storage_errors
@@ -52,7 +52,11 @@ def write_bundle(config: BundleConfig) -> int:
     if index >= len(agent.seeds):
         raise InputError(f"--seed-index {index}: {config.run} has {len(agent.seeds)} seeds, from 0")
     ground = load_evaluation_data(
-        EvaluationDataConfig(data=config.data), agent.config.data, agent.config.source_options, cuts_of(agent)
+        EvaluationDataConfig(data=config.data),
+        agent.config.data,
+        agent.config.source_options,
+        cuts_of(agent),
+        agent.features,
     )
     base, ground = known_ground(agent, ground)
     variables = jax.tree.map(lambda x: jnp.asarray(x[index]), agent.variables)
@@ -66,7 +70,9 @@ def write_bundle(config: BundleConfig) -> int:
             part.mkdir(parents=True)
             (part / "policy.onnx").write_bytes(graph)
             np.savez_compressed(part / "golden.npz", **golden)
-            files = {name: digest((part / name).read_bytes()) for name in ("policy.onnx", "golden.npz")}
+            for name, code in agent.features.files.items():
+                (part / name).write_bytes(code)
+            files = {name: digest((part / name).read_bytes()) for name in (*FILES, *agent.features.files)}
             manifest = json.dumps(make_manifest(agent, index, config, ground, files), indent=2)
             (part / "manifest.json").write_text(manifest + "\n")
             verify(part, probe)
@@ -103,7 +109,7 @@ def export_graph(agent: Agent, variables: Any) -> bytes:
         from jax2onnx import to_onnx
     except ImportError as error:
         raise InputError("exporting needs the extra: pip install 'himari-jax[export]'") from error
-    policy, width = agent.policy, len(observation_names(agent.symbols))
+    policy, width = agent.policy, len(observation_names(agent.symbols, agent.features))
     leaves, tree = jax.tree.flatten(policy.initial_carry(1))
 
     def forward(observation: jax.Array, *carry: jax.Array) -> tuple[jax.Array, ...]:
@@ -147,7 +153,7 @@ def make_golden(agent: Agent, variables: Any, ground: EvaluationData, base: Base
     """Candles -> observation -> outputs of a rollout in the environment, by Flax."""
     start, stop = golden_rows(ground, GOLDEN_STEPS)
     config, candles = agent.config.market, ground.candles
-    market = to_device(market_from(candles, config, base=base))
+    market = to_device(market_from(candles, config, 0, base, agent.features))
     params = make_params(
         market,
         ((start, stop),),
@@ -178,7 +184,7 @@ def make_golden(agent: Agent, variables: Any, ground: EvaluationData, base: Base
 
     (_, carry), info = rollout(variables)
     names = ("observation", "multiplier", "value", "weights", "entry_ratio")
-    lookback = lookbacks(candles.bar_ms).lookback
+    lookback = agent.features.lookback(candles.bar_ms)
     window = slice(start - lookback + 1, stop)
     return {
         **{name: np.asarray(x) for name, x in zip(names, info, strict=True)},
@@ -192,7 +198,7 @@ def make_golden(agent: Agent, variables: Any, ground: EvaluationData, base: Base
 def make_probe(agent: Agent, variables: Any, ground: EvaluationData, base: Base) -> dict[str, np.ndarray]:
     """Observations of the run's candles with accounts and memories of chance, and what Flax says of them."""
     rng, assets = np.random.default_rng(0), len(agent.symbols)
-    market = market_from(ground.candles, agent.config.market, base=base)
+    market = market_from(ground.candles, agent.config.market, 0, base, agent.features)
     rows = rng.choice(decision_rows(ground.span), PROBES)
     weights = rng.dirichlet(np.ones(assets + 1), PROBES)[:, :assets] * (rng.random((PROBES, assets)) < 0.8)
     ratio = np.exp(rng.normal(0, 0.1, (PROBES, assets)))
@@ -226,10 +232,14 @@ def make_manifest(
         "bar": bar_name(candles.bar_ms),
         "bar_ms": candles.bar_ms,
         "calendar": candles.calendar,
-        "min_candles": lookbacks(candles.bar_ms).lookback,
-        "features": {"market": list(MARKET_FEATURES), "account": list(ACCOUNT_FEATURES)},
-        "observation": list(observation_names(agent.symbols)),
-        "features_hash": features_hash(agent.symbols, candles.bar_ms),
+        "min_candles": fewest_candles(agent, candles.bar_ms),
+        "features": {
+            "market": list(agent.features.names),
+            "account": list(ACCOUNT_FEATURES),
+            "sets": {one.name: list(one.names) for one in agent.features.sets},
+        },
+        "observation": list(observation_names(agent.symbols, agent.features)),
+        "features_hash": features_hash(agent.symbols, candles.bar_ms, agent.features),
         "action": {"low": 0.0, "high": 2.0, "meaning": "multiplier of each asset's base position"},
         "carry_shapes": [list(leaf.shape[1:]) for leaf in jax.tree.leaves(agent.policy.initial_carry(1))],
         "sizing": {
@@ -246,13 +256,19 @@ def make_manifest(
     }
 
 
+def fewest_candles(agent: Agent, bar_ms: int) -> int:
+    """Rows that the features look back, and the base sizing where its memory is finite."""
+    sizing = sizing_lookback(bar_ms) if agent.config.market.base_sizing == "vol-target" else 0
+    return max(agent.features.lookback(bar_ms), sizing)
+
+
 def verify(part: Path, probe: Path) -> None:
     """Loads the bundle in another process, as a server would.
 
     Raises:
         InputError: it does not reproduce what Flax and the environment said.
     """
-    command = [sys.executable, "-m", "export.check", str(part), "--probe", str(probe)]
+    command = [sys.executable, "-m", "export.check", str(part), "--probe", str(probe), "--allow-features-code"]
     found = subprocess.run(command, capture_output=True, text=True)
     if found.returncode:
         info = last_line(found.stderr, f"exit {found.returncode}").removeprefix("error: ")

@@ -65,7 +65,7 @@ def from_candles(served: ServedModel, instance: Instance, field: str, now_ms: in
     assert not isinstance(instance.candles, type(UNSET))
     candles = read_candles(served, instance.candles, field, now_ms, max_age)
     accounts = [*past_accounts(served, instance, candles, field), (instance.account, f"{field}.account")]
-    features, corr = features_of(candles, field)
+    features, corr = features_of(served, candles, field)
     seen = []
     for row, (account, where) in enumerate(accounts, len(candles.time) - len(accounts)):
         holdings = read_account(served, account, where)
@@ -80,11 +80,13 @@ def from_candles(served: ServedModel, instance: Instance, field: str, now_ms: in
     return PolicyInput(np.stack(seen)[:-1], seen[-1], base, equity, time, before)
 
 
-def features_of(candles: Candles, field: str) -> tuple[np.ndarray, np.ndarray]:
+def features_of(served: ServedModel, candles: Candles, field: str) -> tuple[np.ndarray, np.ndarray]:
     """Market features and correlations of training; it puts 0 where one is undefined, so that is refused here."""
     try:
         with np.errstate(over="raise", invalid="raise", divide="raise"):
-            return market_features(candles)
+            return market_features(candles, served.model.features)
+    except InputError as error:  # of the user's own features
+        raise invalid(f"{field}.candles", str(error)) from None
     except FloatingPointError as error:
         raise invalid(f"{field}.candles", f"the features are not defined for such candles ({error})") from None
 

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from export.loading import load
-from export.runtime import FILES, MOST_ACCOUNT, MOST_MARKET, Model
+from export.runtime import FILES, MOST_ACCOUNT, Model
 from export.serving.schemas import ModelOut
 from himari_jax.errors import InputError
-from himari_jax.features import ASSET_WIDTH, MARKET_FEATURES, observation_names
+from himari_jax.features import ACCOUNT_FEATURES, MOST_MARKET
 
 Signature = tuple[tuple[str, int, int, int], ...]  # path, time, size and number of each file
 
@@ -30,12 +30,14 @@ class ServedModel:
     def __post_init__(self):
         symbols = self.model.symbols
         limits = np.full(self.model.width, MOST_MARKET)
+        market = len(self.model.features.names)
+        width = market + len(ACCOUNT_FEATURES)
         for n in range(len(symbols)):
-            limits[ASSET_WIDTH * n + len(MARKET_FEATURES) : ASSET_WIDTH * (n + 1)] = MOST_ACCOUNT
+            limits[width * n + market : width * (n + 1)] = MOST_ACCOUNT
         if len(symbols) > 1:
             limits[-1] = MOST_ACCOUNT  # Herfindahl
         info = ModelOut(self.model.name, self.model.version, self.model.digest)
-        for name, value in (("symbols", symbols), ("names", observation_names(symbols)), ("limits", limits)):
+        for name, value in (("symbols", symbols), ("names", self.model.names), ("limits", limits)):
             object.__setattr__(self, name, value)
         object.__setattr__(self, "info", info)
 
@@ -44,10 +46,22 @@ class ModelStore:
     """Loads models from a folder and holds the one that is served.
 
     A bundle folder, or a folder of version folders: the one that its file CURRENT names, else the newest.
+
+    Args:
+        path: of that folder.
+        on_load: told of a model that begins to answer.
+        on_refuse: told of a bundle that does not hold, and why.
+        allow_code: whether to run code for features that a bundle carries.
     """
 
-    def __init__(self, path: Path, on_load: Callable[[ServedModel], None], on_refuse: Callable[[Path, str], None]):
-        self.path, self.on_load, self.on_refuse = path, on_load, on_refuse
+    def __init__(
+        self,
+        path: Path,
+        on_load: Callable[[ServedModel], None],
+        on_refuse: Callable[[Path, str], None],
+        allow_code: bool = False,
+    ):
+        self.path, self.on_load, self.on_refuse, self.allow_code = path, on_load, on_refuse, allow_code
         self.current: ServedModel | None = None
         self.seen: Signature | None = None
         self.stopping = threading.Event()
@@ -84,7 +98,7 @@ class ModelStore:
             folder, signature = found, sign(found)
             if signature == self.seen:
                 return False
-            served = ServedModel(load(folder))
+            served = ServedModel(load(folder, self.allow_code))
         except Exception as error:  # a candidate must never end the server, whatever is wrong with it
             self.refuse(folder, signature, error)
             return False
@@ -115,8 +129,7 @@ class ModelStore:
 def sign(folder: Path) -> Signature:
     """Says whether a file of a bundle changed; a missing one counts as 0."""
     parts = []
-    for name in ("manifest.json", *FILES):
-        path = folder / name
+    for path in (*(folder / name for name in ("manifest.json", *FILES)), *sorted(folder.glob("*.py"))):
         try:
             stat = path.stat()
             parts.append((str(path), stat.st_mtime_ns, stat.st_size, stat.st_ino))

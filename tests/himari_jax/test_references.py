@@ -19,7 +19,7 @@ from envs.market import build_market, to_device
 from himari_jax import metrics
 from himari_jax.account import Costs
 from himari_jax.checking import check_candles
-from himari_jax.features import lookbacks
+from himari_jax.features import BASE
 from himari_jax.metric_table import METRICS
 from himari_jax.sources.registry import load_candles
 from himari_jax.sources.request import SourceRequest
@@ -59,7 +59,7 @@ def scene(request, data_folder, ledger):
     candles, _ = check_candles(load_candles("files", spot))
     columns = [field.name for field in fields(candles) if isinstance(getattr(candles, field.name), np.ndarray)]
     candles = replace(candles, **{name: getattr(candles, name)[rows] for name in columns})
-    span = stretches(candles, 0, len(candles.time), lookbacks(HOUR_MS).lookback)
+    span = stretches(candles, 0, len(candles.time), BASE.lookback(HOUR_MS))
     assert len(span) == count
     simulator = build_simulator(candles, MarketConfig(fill=fill), span, (0,))
     agent = play_orders(simulator, 0, [every_bar(simulator.rules["vol_target"][simulator.rows] / 2)], [FEE])[0]

@@ -80,6 +80,16 @@ def write_text(path: Path, text: str) -> None:
         part.write_bytes(text.encode("utf-8", "replace"))
 
 
+def write_bytes(path: Path, content: bytes) -> None:
+    """Writes a file atomically.
+
+    Raises:
+        StorageError: it could not be written.
+    """
+    with storage_errors(path), replacing(path) as part:
+        part.write_bytes(content)
+
+
 def write_json(path: Path, value: Any) -> None:
     """Writes a JSON file atomically.
 

@@ -6,7 +6,7 @@ import numpy as np
 from himari_jax.base_positions import Base
 from himari_jax.candles import Candles
 from himari_jax.errors import InputError
-from himari_jax.features import lookbacks
+from himari_jax.features import BASE
 from himari_jax.splits import decision_rows, from_row
 from train.config.market import MarketConfig
 from train.data.base import first_decision
@@ -42,7 +42,7 @@ def audit_agent(agent: Agent, data: EvaluationData, base: Base) -> tuple[AuditRe
     """
     candles, flags = data.candles, agent.config.data
     own = candles.fingerprint == agent.stored["data"]["fingerprint"]
-    train = find_span("train", candles, data.cuts, flags.split) if own else None
+    train = find_span("train", candles, data.cuts, flags.split, agent.features) if own else None
     way = agent_way(agent, train, base)
     known = None if train is None else from_row(train, first_decision(base, candles, agent.market, agent.market.delay))
     rows = audit_rows(data, known, AUDITED_ROWS["run"])
@@ -59,8 +59,8 @@ def null_history(agent: Agent, candles: Candles) -> AccountHistory:
     No file of base positions knows that market: there the base sizing of the flags holds.
     """
     null, market = null_market(candles), agent.market
-    span = find_span("all", null, None, (0.6, 0.8))
-    simulator = build_simulator(null, market, span, (market.delay,))
+    span = find_span("all", null, None, (0.6, 0.8), agent.features)
+    simulator = build_simulator(null, market, span, (market.delay,), features=agent.features)
     chosen = jax.tree.map(lambda x: x[agent.chosen : agent.chosen + 1], agent.variables)
     cell = Cell(0, market.delay, market.cost)
     _, ((_, history),) = next(play_policies(simulator, agent.policy, chosen, 0, [cell], simulator.num_rows))
@@ -118,7 +118,7 @@ def null_of(strategy: Strategy, candles: Candles, market: MarketConfig, delay: i
     """A strategy on a market without drift, from the row on at which it has weights."""
     null = null_market(candles)
     weights = strategy.weights(null, market_from(null, market))
-    lookback = lookbacks(null.bar_ms).lookback
+    lookback = BASE.lookback(null.bar_ms)
     known = np.isfinite(weights).all(1)
     first = max(lookback, int(np.argmax(known))) + delay
     if not known.any() or first > len(known) // 2:

@@ -9,6 +9,7 @@ from pathlib import Path
 from himari_jax.base_positions import Base
 from himari_jax.candles import Candles, DataReport
 from himari_jax.errors import InputError
+from himari_jax.features import BASE, Features
 from himari_jax.splits import Stretches
 from himari_jax.times import bar_name
 from train.backtesting.audits import audit_agent, audit_strategy, refuse_fickle
@@ -23,7 +24,7 @@ from train.simulation.rules import Strategy, check_weights, load_strategy
 from train.simulation.simulator import Play, Simulator, build_simulator, play_policies, play_weights, span_name
 from train.simulation.trained import Agent, base_of, cuts_of, load_agent
 
-SimulatorOf = Callable[[Candles, MarketConfig, Stretches, Sequence[int], Base], Simulator]
+SimulatorOf = Callable[[Candles, MarketConfig, Stretches, Sequence[int], Base, Features], Simulator]
 
 
 @dataclass(frozen=True)
@@ -164,7 +165,8 @@ def enter(names: Sequence[str], wanted: EvaluationDataConfig, grid: GridConfig) 
     for source in sources:
         config = source.config if isinstance(source, Agent) else lead
         run = source if isinstance(source, Agent) else (agents[0] if agents else None)
-        data = load_evaluation_data(wanted, config.data, config.source_options, cuts_of(run), read)
+        features = source.features if isinstance(source, Agent) else BASE
+        data = load_evaluation_data(wanted, config.data, config.source_options, cuts_of(run), features, read)
         if isinstance(source, Agent):
             check_fits(data, source.symbols, source.stored["data"]["bar"], str(source.folder))
         base, data = with_base(run, config.market, data, wanted, grid)
@@ -206,12 +208,12 @@ def shared_simulators() -> SimulatorOf:
     built: dict[tuple, Simulator] = {}
 
     def simulator_of(
-        candles: Candles, market: MarketConfig, span: Stretches, delays: Sequence[int], base: Base
+        candles: Candles, market: MarketConfig, span: Stretches, delays: Sequence[int], base: Base, features: Features
     ) -> Simulator:
-        rules = sha256_of(base) or base, sizing_rules(market), market.fill, market.min_trade
+        rules = sha256_of(base) or base, features.marks, sizing_rules(market), market.fill, market.min_trade
         key = candles.fingerprint, span, tuple(delays), *rules
         if key not in built:
-            built[key] = build_simulator(candles, market, span, delays, base)
+            built[key] = build_simulator(candles, market, span, delays, base, features)
         return built[key]
 
     return simulator_of
@@ -231,7 +233,7 @@ def enter_agent(agent: Agent, data: EvaluationData, grid: GridConfig, simulator_
     """
     market = agent.market
     audits = audit_agent(agent, data, base)
-    simulator = simulator_of(data.candles, market, data.span, delays_of(grid, market.delay), base)
+    simulator = simulator_of(data.candles, market, data.span, delays_of(grid, market.delay), base, agent.features)
     return Entry(
         name=agent.name,
         source=agent,
@@ -257,7 +259,7 @@ def enter_strategy(
         InputError: its weights are no weights, change from call to call, or know the future.
     """
     market, candles, delay = config.market, data.candles, min(grid.delays)
-    simulator = simulator_of(candles, market, data.span, delays_of(grid, delay), base)
+    simulator = simulator_of(candles, market, data.span, delays_of(grid, delay), base, BASE)
     weights = strategy.weights(candles, market_from(candles, market, base=base))
     check_weights(weights, simulator.rows, candles, str(strategy.path))
     check_weights(weights, simulator.seen_rows, candles, str(strategy.path))

@@ -1,12 +1,13 @@
 """Flags of the candles, of markets with a known optimum, of the account."""
 
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import Annotated, Any, Literal
 
 from envs.plugins import MARKETS, REWARD_TERMS
 from himari_jax.command import auto, choice, flag, parse_number, require
 from himari_jax.errors import InputError
-from himari_jax.plugins import BASE_SIZINGS, SOURCES
+from himari_jax.plugins import BASE_SIZINGS, FEATURE_FILE, FEATURE_SETS, SOURCES
 from himari_jax.ranges import check_ranges
 from himari_jax.times import parse_bar
 
@@ -115,12 +116,19 @@ class MarketConfig:
     kelly_fraction: float = 0.25
     """Share of the full Kelly position."""
     kelly_prior_bars: float = 720.0
-    """Bars of evidence that Kelly's prior (mean 0) is worth."""
+    """Hours of evidence that Kelly's prior (mean 0) is worth, at every length of a bar."""
     kelly_half_life_days: float = 180.0
     """Half-life of Kelly's evidence, days; inf never forgets."""
     reward: Annotated[tuple[str, ...], choice("Reward terms, NAME or NAME=WEIGHT.", REWARD_TERMS.summaries)] = (
         "log_return",
     )
+    features: Annotated[
+        tuple[str, ...],
+        choice(
+            "What is seen of the market: sets by name, FILE.py with features(candles), or several of them.",
+            FEATURE_SETS.summaries,
+        ),
+    ] = ("base",)
     fill: Literal["next-open", "same-close"] = "next-open"
     """Price of the trade after a decision at the close."""
     delay: int = 0
@@ -139,6 +147,20 @@ class MarketConfig:
         elif self.base_max_age != "7d":
             raise InputError(f"--base-max-age {self.base_max_age}: belongs to --base-positions, which is not given")
         require(bool(self.reward_terms), "--reward", "", "at least one term")
+        self.check_features()
+
+    def check_features(self) -> None:
+        """Raises where a feature set is not known, or two of them have one name."""
+        require(bool(self.features), "--features", "", f"{', '.join(FEATURE_SETS.names)}, or FILE.py")
+        for text in self.features:
+            name = PurePath(text).name
+            if text.endswith(".py"):
+                allowed = "a name of letters, digits, _, + and -, and .py"
+                require(FEATURE_FILE.fullmatch(name) is not None, "--features", text, allowed)
+            else:
+                require(text in FEATURE_SETS.names, "--features", text, f"{', '.join(FEATURE_SETS.names)}, or FILE.py")
+            once = [PurePath(other).name for other in self.features].count(name) == 1
+            require(once, "--features", text, "each set, and each name of a file, once")
 
     @property
     def sizing(self) -> str:

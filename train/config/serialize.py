@@ -3,7 +3,7 @@
 import dataclasses
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from himari_jax.command import flag
@@ -40,6 +40,7 @@ MAY_CHANGE = {
 LATER: dict[str, Any] = {
     "market.base_positions": None,
     "market.base_max_age": "7d",
+    "market.features": ("base",),
     "ppo.weight_decay": 0.0,
 }
 
@@ -134,16 +135,21 @@ def flatten(values: dict, prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def config_hash(config: Config, base_sha256: str | None = None) -> str:
+def config_hash(config: Config, base_sha256: str | None = None, features: Sequence[str] | None = None) -> str:
     """SHA-256 of everything that shapes the result but the seed, as hex.
 
-    `base_sha256` is that of the file of --base-positions: another file is another configuration.
+    Args:
+        config: flags.
+        base_sha256: of the file of --base-positions: another file is another configuration.
+        features: marks of the feature sets, where they are known: a user's file counts by its SHA-256, not by its path.
 
     The options of sources that are not chosen do not count: a new source leaves the hashes of other runs as they are.
     """
     ignored = MAY_CHANGE - {"ppo.total_steps", "ppo.num_episodes"} | {"run.seed", "run.num_seeds"}
     unused = set(config.source_options) - {ALWAYS_HASHED, config.data.chosen_source}
     groups = {name: group for name, group in to_json(config).items() if name not in unused}
+    if features is not None:
+        groups["market"]["features"] = list(features)
     kept = {key: value for key, value in flatten(groups).items() if key not in ignored and not as_before(key, value)}
     if base_sha256 is not None:
         kept["market.base_positions"] = base_sha256

@@ -8,7 +8,7 @@ import numpy as np
 
 from himari_jax.candles import Candles, DataReport, RawCandles
 from himari_jax.errors import InputError
-from himari_jax.features import lookbacks, segments
+from himari_jax.features import BASE, Features, segments
 from himari_jax.splits import Stretches, count_rows, stretches
 from himari_jax.times import bar_name, iso_second
 from train.config.backtest import NAMED, EvaluationDataConfig, parse_span
@@ -59,6 +59,7 @@ def load_evaluation_data(
     own: DataConfig,
     options: Mapping[str, Any],
     cuts: tuple[int, int] | None,
+    features: Features = BASE,
     load: Callable[[DataConfig, Any], Loaded] = load_candles,
 ) -> EvaluationData:
     """Loads, checks and cuts.
@@ -68,6 +69,7 @@ def load_evaluation_data(
         own: how the run read its candles.
         options: of the sources, by name.
         cuts: first bars of validation and test of the run, epoch milliseconds; None: by the split of `own`.
+        features: whose look-back is needed.
         load: `load_candles`, or one that remembers: it is asked with everything left out that changes no candle.
 
     Raises:
@@ -76,7 +78,7 @@ def load_evaluation_data(
     config = merged(wanted, own)
     asked = replace(config, split=DataConfig().split)
     raws, candles, report = load(asked, options.get(config.chosen_source))
-    span = find_span(wanted.span, candles, cuts, config.split)
+    span = find_span(wanted.span, candles, cuts, config.split, features)
     return EvaluationData(raws, config, candles, report, span, wanted.span, cuts)
 
 
@@ -95,13 +97,19 @@ def merged(wanted: EvaluationDataConfig, own: DataConfig) -> DataConfig:
     return replace(own, **given)
 
 
-def find_span(name: str, candles: Candles, cuts: tuple[int, int] | None, split: tuple[float, float]) -> Stretches:
-    """Decision rows of a span.
+def find_span(
+    name: str,
+    candles: Candles,
+    cuts: tuple[int, int] | None,
+    split: tuple[float, float],
+    features: Features = BASE,
+) -> Stretches:
+    """Decision rows of a span, after the look-back of the features.
 
     Raises:
         InputError: it holds none; says where the candles begin and end.
     """
-    time, bar, warm_up = candles.time, candles.bar_ms, lookbacks(candles.bar_ms).lookback
+    time, bar, warm_up = candles.time, candles.bar_ms, features.lookback(candles.bar_ms)
     if name in NAMED:
         rows = len(time)
         if cuts is None:

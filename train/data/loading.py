@@ -6,9 +6,9 @@ from typing import Any
 from himari_jax.candles import Candles, DataReport, RawCandles
 from himari_jax.checking import check_candles
 from himari_jax.errors import InputError
-from himari_jax.features import lookbacks
 from himari_jax.sources.registry import load_candles
 from himari_jax.sources.request import SourceRequest
+from himari_jax.windows import check_bar
 from train.config.market import DataConfig
 
 
@@ -39,7 +39,7 @@ def checked(raws: Sequence[RawCandles], data: DataConfig) -> tuple[Candles, Data
     """
     candles, report = check_candles(raws, bar_ms=data.bar_ms, calendar=data.calendar, repair=data.repair)
     try:
-        lookbacks(candles.bar_ms)
+        check_bar(candles.bar_ms)
     except ValueError as error:
         raise InputError(f"{', '.join(candles.symbols)}: {error}; allowed bars divide an hour or are longer") from error
     return candles, report

@@ -3,11 +3,14 @@
 from envs.market import Market, build_market
 from himari_jax.base_positions import Base
 from himari_jax.candles import Candles
+from himari_jax.features import BASE, Features
 from himari_jax.sizing import SizingRules
 from train.config.market import MarketConfig
 
 
-def market_from(candles: Candles, config: MarketConfig, delay: int = 0, base: Base | None = None) -> Market:
+def market_from(
+    candles: Candles, config: MarketConfig, delay: int = 0, base: Base | None = None, features: Features = BASE
+) -> Market:
     """The market that the flags ask for, on the host.
 
     Args:
@@ -15,8 +18,11 @@ def market_from(candles: Candles, config: MarketConfig, delay: int = 0, base: Ba
         config: base sizing with its rules, and the fill; its own delay is not looked at.
         delay: bars by which features, correlations and base positions are late.
         base: instead of the base sizing of the flags.
+        features: what is seen of the market.
     """
-    return build_market(candles, base or config.base_sizing, sizing_rules(config), config.fill, delay)
+    return build_market(
+        candles, base or config.base_sizing, sizing_rules(config), config.fill, delay, features=features
+    )
 
 
 def sizing_rules(market: MarketConfig) -> SizingRules:

@@ -157,7 +157,9 @@ class AgentWay:
 def agent_way(agent: Agent, train: Stretches | None, base: Base | None = None) -> AgentWay:
     """The way of a run's chosen seed; `base` is instead of the base sizing of its flags."""
     variables = jax.tree.map(lambda x: x[agent.chosen], agent.variables)
-    return AgentWay(agent.policy, variables, agent.config.market, train, partial(market_from, base=base))
+    return AgentWay(
+        agent.policy, variables, agent.config.market, train, partial(market_from, base=base, features=agent.features)
+    )
 
 
 def strategy_way(strategy: Strategy, config: MarketConfig, delay: int, base: Base | None = None) -> Derive:
@@ -174,7 +176,7 @@ def fitted_elsewhere(way: AgentWay, candles: Candles) -> bool:
     """Whether the constants inside the policy are not those of the training span."""
     if way.train is None:
         return False
-    market = market_from(candles, way.market, way.market.delay)
+    market = way.build(candles, way.market, way.market.delay)
     wanted = fit_scaling(market.features, market.corr, decision_rows(way.train))
     stored = way.variables["constants"]["normaliser"]
     scale = np.where(np.isfinite(wanted.limit), wanted.std, 1.0)

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from train.config.ppo import Config
+from train.config.serialize import config_hash
 from train.learning.pathwise import PathwiseLearner
 from train.learning.policy import make_policy
 from train.learning.ppo import Learner, train_chunk
@@ -29,6 +30,16 @@ class Setup:
     def seeds(self) -> list[int]:
         """Seeds of the policies that train side by side."""
         return [self.config.run.seed + k for k in range(self.config.run.num_seeds)]
+
+    @property
+    def config_hash(self) -> str:
+        """What counts as one configuration."""
+        return config_hash(self.config)
+
+    @property
+    def files(self) -> dict[str, bytes]:
+        """Files of the user that the run folder keeps, by name."""
+        return {}
 
     @property
     def width(self) -> int:

@@ -13,6 +13,7 @@ from himari_jax.account import Costs
 from himari_jax.base_positions import Base
 from himari_jax.baselines import Orders, Setting, Window
 from himari_jax.candles import Candles
+from himari_jax.features import BASE, Features
 from himari_jax.plugins import BASELINES
 from himari_jax.policies.policy import Policy
 from himari_jax.splits import Stretches
@@ -95,7 +96,12 @@ class Simulator:
 
 
 def build_simulator(
-    candles: Candles, config: MarketConfig, span: Stretches, delays: Sequence[int], base: Base | None = None
+    candles: Candles,
+    config: MarketConfig,
+    span: Stretches,
+    delays: Sequence[int],
+    base: Base | None = None,
+    features: Features = BASE,
 ) -> Simulator:
     """Aligns the market once; delays are read off the same arrays.
 
@@ -105,8 +111,9 @@ def build_simulator(
         span: stretches of decision rows.
         delays: bars.
         base: instead of the base sizing of the flags; known at every row that a decision of the span sees.
+        features: what the policies see of the market.
     """
-    market = market_from(candles, config, base=base)
+    market = market_from(candles, config, 0, base, features)
     host = lay_out(market, span, candles, delays)
     setting = Setting(candles, base or config.base_sizing, sizing_rules(config))
     return Simulator(candles, market, span, host, jax.device_put(host), tuple(delays), Limits.of(config), setting)

@@ -10,11 +10,12 @@ import numpy as np
 
 from himari_jax.base_positions import Base
 from himari_jax.errors import InputError
-from himari_jax.features import observation_width
+from himari_jax.features import BASE, Features, observation_width
 from himari_jax.own_positions import OwnPositions
 from himari_jax.policies.policy import Policy
 from himari_jax.times import parse_iso
 from train.artifacts.checkpoint import leaves
+from train.artifacts.feature_files import features_of_run
 from train.artifacts.run_folder import stored_config, stored_json
 from train.artifacts.saved_policies import read_saved
 from train.config.market import MarketConfig
@@ -38,6 +39,7 @@ class Agent:
     chosen: int  # index of the seed that did best on validation
     step: int  # of the checkpoint
     checkpoint: str  # best, latest or a step
+    features: Features = BASE  # what the policies see of the market
 
     @property
     def market(self) -> MarketConfig:
@@ -63,7 +65,7 @@ class Agent:
     @property
     def digest(self) -> str:
         """Hash that identifies the configuration in the trial ledger."""
-        own = config_hash(self.config, self.base_sha256)
+        own = config_hash(self.config, self.base_sha256, self.features.marks)
         return own if self.checkpoint == "best" else hashlib.sha256(f"{own} {self.step}".encode()).hexdigest()
 
 
@@ -78,12 +80,11 @@ def load_agent(folder: Path, checkpoint: str = "best") -> Agent:
     if config.data.env is not None:
         raise InputError(f"{folder}: trained on {config.data.env}, not on candles; its report.html has the verdict")
     saved = read_saved(folder, checkpoint)
-    assets = len(stored["data"]["symbols"])
+    assets, features = len(stored["data"]["symbols"]), features_of_run(folder, stored)
+    width = observation_width(assets, len(features.names))
     policy = make_policy(config, assets, config.market.cost > 0, 1.0)
     wanted = jax.eval_shape(
-        lambda: policy.init(
-            jax.random.key(0), policy.initial_carry(1), np.zeros((1, observation_width(assets)), np.float32)
-        )
+        lambda: policy.init(jax.random.key(0), policy.initial_carry(1), np.zeros((1, width), np.float32))
     )
     seeds = config.run.num_seeds
     shapes = {k: (seeds, *v.shape) for k, v in leaves(wanted).items()}
@@ -93,7 +94,7 @@ def load_agent(folder: Path, checkpoint: str = "best") -> Agent:
         raise InputError(f"{folder}: {odd} is {found.get(odd)} in the checkpoint, {shapes.get(odd)} by its flags")
     chosen = int(np.argmax(saved.sharpe))
     name = entry_name(folder.resolve().name)
-    return Agent(name, folder, config, stored, policy, saved.variables, chosen, saved.step, checkpoint)
+    return Agent(name, folder, config, stored, policy, saved.variables, chosen, saved.step, checkpoint, features)
 
 
 def base_of(agent: Agent, symbols: tuple[str, ...], assume_utc: bool, path: str | None = None) -> Base:

@@ -13,11 +13,14 @@ from envs.trading import TradingEnv, make_params
 from himari_jax import metrics
 from himari_jax.base_positions import Base
 from himari_jax.candles import Candles, DataReport
+from himari_jax.feature_audit import audit_features
+from himari_jax.features import Features
 from himari_jax.metrics import zero_if_nan
 from himari_jax.policies.policy import as_constants, fit_scaling
 from himari_jax.sizing import SizingRules
 from himari_jax.splits import Split, decision_rows, split_rows
 from himari_jax.times import bar_name, iso_second
+from train.artifacts.feature_files import describe_features, find_features
 from train.artifacts.files import null_if_nan, write_frame, write_json
 from train.artifacts.provenance import findings_of, tools
 from train.config.market import MarketConfig
@@ -46,6 +49,7 @@ class Session(Setup):
     split: Split
     market: Market  # on the host
     base: Base  # that the policy multiplies
+    features: Features  # what is seen of the market
 
     @property
     def symbols(self) -> tuple[str, ...]:
@@ -61,6 +65,16 @@ class Session(Setup):
         return describe_base(account, self.base, shares)
 
     @property
+    def config_hash(self) -> str:
+        """Hash that identifies the configuration in the trial ledger."""
+        return config_hash(self.config, sha256_of(self.base), self.features.marks)
+
+    @property
+    def files(self) -> dict[str, bytes]:
+        """The user's own features, by the name of the file."""
+        return self.features.files
+
+    @property
     def rules(self) -> SizingRules:
         """Caps and parameters of the base sizing."""
         return sizing_rules(self.config.market)
@@ -70,11 +84,11 @@ def evaluate_test_span(session: Session, best: Best, folder: Path, timings: dict
     """Plays the best parameters of each seed on the test span, on time and one bar later, and writes the result."""
     chosen = int(np.argmax(np.asarray(best.sharpe)))
     market, candles, split = session.config.market, session.candles, session.split
-    simulator = build_simulator(candles, market, split.test, (market.delay, market.delay + 1), session.base)
+    delays = (market.delay, market.delay + 1)
+    simulator = build_simulator(candles, market, split.test, delays, session.base, session.features)
     play = partial(play_policies, simulator, session.learner.policy, best.variables, chosen)
     played = play_whole(simulator, play, chosen, market.delay, market.cost)
-    digest = config_hash(session.config, sha256_of(session.base))
-    key = digest, candles.fingerprint, span_name(simulator), bar_name(candles.bar_ms)
+    key = session.config_hash, candles.fingerprint, span_name(simulator), bar_name(candles.bar_ms)
     root = folder.absolute().parent
     trials = note_trials(root, key, session.seeds, [history.returns for history in played.agents])
     result, samples = summarize(played, chosen, session.seeds, trials)
@@ -111,8 +125,9 @@ def made_by(session: Session) -> dict[str, Any]:
             "synthetic": session.candles.synthetic,
             "cuts": [iso_second(session.candles.time[row]) for row in session.split.cuts],
             **({} if sha256 is None else {"base_sha256": sha256}),
+            "features": describe_features(session.features),
         },
-        "config_hash": config_hash(session.config, sha256),
+        "config_hash": session.config_hash,
     }
 
 
@@ -188,16 +203,22 @@ def known_split(split: Split, base: Base, candles: Candles, market: MarketConfig
     return Split(**where_known(spans, base, first, report), cuts=split.cuts)
 
 
-def build_session(config: Config) -> Session:
+def build_session(config: Config, resumed: Path | None = None) -> Session:
     """Loads, checks, splits, aligns.
+
+    Args:
+        config: flags.
+        resumed: the folder of a run that goes on with its own copies of the user's features.
 
     Raises:
         InputError: flags or data do not fit; one line.
     """
     candles, report = checked(load_raw(config.data, config.source_options), config.data)
-    split = split_rows(candles, config.data.split)
+    features = find_features(config.market.features, candles, resumed)
+    split = split_rows(candles, config.data.split, features.lookback(candles.bar_ms))
+    audit_features(features, candles)
     base = load_base(config.market, candles.symbols, config.data.assume_utc)
-    market = market_from(candles, config.market, config.market.delay, base)
+    market = market_from(candles, config.market, config.market.delay, base, features)
     rows = decision_rows(split.train)  # of the whole span: whatever the base, the same constants
     scaling = fit_scaling(market.features, market.corr, rows)
     split = known_split(split, base, candles, config.market, report)
@@ -217,4 +238,4 @@ def build_session(config: Config) -> Session:
     )
     env = TradingEnv(len(candles.symbols), tuple(terms))
     learner = make_learner(config, env, config.market.cost > 0, 1.0)
-    return Session(config, params, learner, constants, candles, report, split, market, base)
+    return Session(config, params, learner, constants, candles, report, split, market, base, features)

@@ -10,11 +10,11 @@ import jax
 
 from himari_jax.errors import InputError
 from train.artifacts.downloads import refuse_mirror
+from train.artifacts.feature_files import refuse_other_files
 from train.artifacts.run_folder import claim, default_folder, lock, read_result
 from train.artifacts.uploads import NoUploads, Uploads, finish_upload, uploads
 from train.config.ppo import Config
 from train.config.run import RunConfig
-from train.config.serialize import config_hash
 from train.distributed.processes import all_gather, broadcast_text, is_first, on_first_process
 from train.learning.sharding import device_count
 from train.oracles.console import print_oracle
@@ -33,10 +33,10 @@ def train(config: Config, resumed: Path | None = None) -> int:
         resumed: the folder that `--resume` found, or the mirror of a run in a bucket.
     """
     begun = time.perf_counter()
-    task = CandlesTask(build_session(config)) if config.data.env is None else OracleTask(build_setup(config))
+    task = make_task(config, resumed if config.run.resume else None)
     check_processes_agree(task)
     folder = Path(broadcast_text(str(resumed or config.run.run_dir or default_folder(config, task.names))))
-    earlier = on_first_process(lambda: open_folder(folder, config, task))
+    earlier = on_first_process(lambda: open_folder(folder, task))
     print_end = print_result if config.data.env is None else print_oracle
     if all_gather((earlier is not None,))[0][0]:
         if earlier is not None:
@@ -54,9 +54,21 @@ def train(config: Config, resumed: Path | None = None) -> int:
     return 0
 
 
-def open_folder(folder: Path, config: Config, task: Task) -> dict[str, Any] | None:
+def make_task(config: Config, resumed: Path | None) -> Task:
+    """The task that the flags ask for: candles, or a market with a known optimum.
+
+    Args:
+        config: flags.
+        resumed: the folder that `--resume` found: it has what the user's own files were.
+    """
+    return OracleTask(build_setup(config)) if config.data.env else CandlesTask(build_session(config, resumed))
+
+
+def open_folder(folder: Path, task: Task) -> dict[str, Any] | None:
     """Claims the run folder; the result of a run there that is finished."""
+    config = task.setup.config
     refuse_mirror(folder, config.run.address)
+    refuse_other_files(folder, task.setup.files)
     claim(folder, config, task.fingerprint, task.base_sha256)
     earlier = read_result(folder)
     return earlier if earlier is not None and earlier["timings"]["updates"] >= config.total_updates else None
@@ -79,7 +91,7 @@ def check_processes_agree(task: Task) -> None:
     config = task.setup.config
     run = config.run
     loop = (run.seed, run.num_seeds, run.eval_interval, run.save_interval, run.devices, run.deterministic)
-    texts = (config_hash(config, task.base_sha256), hashlib.sha256(repr(loop).encode()).hexdigest(), task.fingerprint)
+    texts = (task.setup.config_hash, hashlib.sha256(repr(loop).encode()).hexdigest(), task.fingerprint)
     marks = all_gather((*(int(text[:7], 16) for text in texts), config.total_updates))
     names = ("flags", "--seed, --num-seeds, intervals, --devices or --deterministic", "data", "--total-steps")
     for k, marked in enumerate(marks):

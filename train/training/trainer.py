@@ -16,7 +16,7 @@ import numpy as np
 from himari_jax.errors import NumericalError, Preempted
 from himari_jax.trees import select_tree
 from train.artifacts.checkpoint import Checkpoints, host_shape, to_device, to_host
-from train.artifacts.files import null_if_nan, write_json
+from train.artifacts.files import null_if_nan, write_bytes, write_json
 from train.artifacts.run_folder import describe, has_checkpoints
 from train.artifacts.uploads import NoUploads, Uploads
 from train.distributed.processes import all_gather, broadcast, is_first, on_first_process
@@ -72,9 +72,11 @@ class Trainer:
             self.save()  # the last good step of a run that goes wrong at once
 
     def write_headers(self) -> None:
-        """config.json and data_report.json."""
+        """config.json, data_report.json and the user's own files."""
         write_json(self.folder / "config.json", describe(self.config, self.origin))
         write_json(self.folder / "data_report.json", self.task.findings())
+        for name, content in self.setup.files.items():
+            write_bytes(self.folder / name, content)
 
     def restore(self, like: TrainState) -> tuple[int, TrainState, float]:
         """Updates done, state and seconds of training of the newest usable checkpoint, in every process."""

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from himari_jax.account import Account, Costs, open_account, step_account
+from himari_jax.features import ACCOUNT_FEATURES
 from himari_jax.observation import assemble
 from himari_jax.sizing import cap_targets
 
@@ -17,7 +18,10 @@ Act = Callable[[np.ndarray, Any], tuple[np.ndarray, Any]]  # (B, D), memory -> m
 class Twin(Protocol):
     """A market as a trainer sees it."""
 
-    width: int
+    @property
+    def width(self) -> int:
+        """D."""
+        ...
 
     def open(self, rng: np.random.Generator, episodes: int) -> Any:
         """States of new episodes, leaves (B, ...)."""
@@ -47,7 +51,7 @@ class AccountTwin:
 
     to_fill: np.ndarray  # (T,)
     to_mark: np.ndarray  # (T,)
-    features: np.ndarray  # (T, 12) as the policy shall see them
+    features: np.ndarray  # (T, k) as the policy shall see them
     base: np.ndarray  # (T,)
     tradable: np.ndarray  # (T,) bool
     starts: np.ndarray  # (M,)
@@ -58,7 +62,10 @@ class AccountTwin:
     max_gross: float
     ruin: float
 
-    width = 16
+    @property
+    def width(self) -> int:
+        """D."""
+        return self.features.shape[1] + len(ACCOUNT_FEATURES)
 
     def open(self, rng: np.random.Generator, episodes: int) -> AccountState:
         """Cash, at starts drawn evenly."""
@@ -69,7 +76,7 @@ class AccountTwin:
         return AccountState(t, *open_account(np.zeros((*t.shape, 1), np.float32)))
 
     def observe(self, state: AccountState) -> np.ndarray:
-        """12 market and 4 account numbers, (B, 16)."""
+        """Market and account numbers, (B, D)."""
         return assemble(self.features[state.t][:, None], np.zeros((len(state.t), 0)), state.weights, state.entry_ratio)
 
     def step(
