@@ -28,15 +28,16 @@ from himari_jax.ranges import check_ranges
 from himari_jax.sizing import SizingRules
 from himari_jax.sources.registry import load_candles
 from himari_jax.sources.request import SourceRequest
-from himari_jax.splits import Stretches, decision_rows, split_rows, stretches
+from himari_jax.splits import SplitRules, Stretches, as_stretches, decision_rows, split_rows, stretches, usual_embargo
 from himari_jax.times import parse_bar
 from himari_jax.windows import check_bar
 
 Reward = str | Term | Mapping[str | Term, float]
+OWN = ("episode_steps", "reward_weights", "initial_moments")  # set by `make` itself
 ACCOUNT = tuple(  # keywords of `make_params` that a user may set
     name
     for name, parameter in inspect.signature(make_params).parameters.items()
-    if parameter.kind is parameter.KEYWORD_ONLY and name not in ("episode_steps", "reward_weights")
+    if parameter.kind is parameter.KEYWORD_ONLY and name not in OWN
 )
 SIZING = tuple(field.name for field in fields(SizingRules))
 
@@ -95,10 +96,11 @@ def make(
     reading: dict[str, Any] = dict(symbols=symbols, bar=bar, calendar=calendar, assume_utc=assume_utc, repair=repair)
     checked = given_candles(candles, reading) if isinstance(candles, Candles) else read_candles(candles, **reading)
     sets = chosen_features(features, checked)
-    rows = decision_span(checked, span, split, sets.lookback(checked.bar_ms))
+    embargo = usual_embargo(checked.bar_ms, delay=delay)
+    rows = decision_span(checked, span, SplitRules(split, embargo, warm_up=sets.lookback(checked.bar_ms)))
     rules = SizingRules(**{name: params[name] for name in SIZING if name in params})
     market = to_device(build_market(checked, base_sizing, rules, fill, delay, features=sets))
-    account = {name: params[name] for name in ACCOUNT if name in params}
+    account: dict[str, Any] = {name: params[name] for name in ACCOUNT if name in params}
     made = make_params(market, rows, episode_steps=episode_steps, reward_weights=weights, **account)
     env = TradingEnv(market.num_assets, terms, made)
     check_reward(env, made)
@@ -200,13 +202,13 @@ def as_tuple(value: Any) -> tuple[Any, ...]:
     return (value,) if isinstance(value, str | Path) else tuple(value)
 
 
-def decision_span(candles: Candles, span: str | Stretches, split: tuple[float, float], warm_up: int) -> Stretches:
-    """Stretches of rows at which decisions are made, after so many of warm-up.
+def decision_span(candles: Candles, span: str | Stretches, rules: SplitRules) -> Stretches:
+    """Stretches of rows at which decisions are made.
 
     Raises:
         InputError: no such span, or it holds no row, or rows that lack a look-back or a next bar.
     """
-    rows = len(candles.time)
+    rows, warm_up = len(candles.time), rules.look_back(candles)
     possible = stretches(candles, 0, rows, warm_up)
     if not possible:
         raise InputError(
@@ -217,11 +219,11 @@ def decision_span(candles: Candles, span: str | Stretches, split: tuple[float, f
         if span == "all":
             return possible
         require(span in ("train", "val", "test"), "span", span, "all, train, val, test, or stretches of rows")
-        low, high = split
-        require(0 < low < high < 1, "split", split, "two rising shares between 0 and 1")
-        return getattr(split_rows(candles, split, warm_up), span)
-    wanted = tuple((int(start), int(stop)) for start, stop in span)
-    require(bool(wanted) and all(start < stop for start, stop in wanted), "span", span, "stretches of at least one row")
+        low, high = rules.cuts
+        require(0 < low < high < 1, "split", rules.cuts, "two rising shares between 0 and 1")
+        return split_rows(candles, rules).spans[span]
+    wanted = as_stretches(span)
+    require(bool(wanted) and all(wanted), "span", span, "stretches of at least one row")
     odd = np.setdiff1d(decision_rows(wanted), decision_rows(possible))
     if len(odd):
         raise InputError(f"span {wanted}: row {odd[0]} has no look-back or no next bar; possible are {possible}")

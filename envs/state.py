@@ -27,7 +27,8 @@ class EnvParams(environment.EnvParams):
     min_trade: jax.Array  # () smallest |change of weight| that is traded
     ruin: jax.Array  # () share of its starting equity below which an episode terminates
     reward_weights: jax.Array  # (R,) one for each term of the environment
-    max_steps_in_episode: jax.Array  # () int32
+    max_steps_in_episode: jax.Array  # () int32, decisions
+    initial_moments: jax.Array  # (2,) of the log return, with which an episode begins: (0, 0) until it is known
 
     @property
     def costs(self) -> Costs:

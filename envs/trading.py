@@ -168,7 +168,7 @@ class TradingEnv(environment.Environment[EnvState, EnvParams]):
     def reset_env(self, key: jax.Array, params: EnvParams) -> tuple[jax.Array, EnvState]:
         """Cash, at a start drawn evenly from `params.starts`."""
         start = params.starts[jax.random.randint(key, (), 0, params.starts.shape[0])]
-        state = self.state_at(start)
+        state = self.state_at(start).replace(return_moments=params.initial_moments)
         return self.get_obs(state, params), state
 
     def state_at(self, t: jax.Array) -> EnvState:
@@ -225,26 +225,29 @@ def make_params(
     min_trade: float = 0.0,
     ruin: float = 0.5,
     reward_weights: tuple[float, ...] = (1.0,),
+    initial_moments: tuple[float, float] = (0.0, 0.0),
 ) -> EnvParams:
     """Parameters of a `TradingEnv` whose episodes lie inside a span.
 
     Args:
         market: host or device arrays.
-        span: stretches of decision rows; no episode leaves its stretch.
-        episode_steps: bars of an episode.
+        span: stretches of decision rows, each the one after the other (`envs.market.stack_decisions` makes such a
+            market of decisions that lie further apart); no episode leaves its stretch.
+        episode_steps: decisions of an episode.
+        initial_moments: mean and mean square of the log return that `differential_sharpe` begins with.
 
     Raises:
         InputError: no stretch holds an episode.
     """
-    longest = max(stop - start for start, stop in span)
+    longest = max(len(each) for each in span)
     if longest < episode_steps:
         raise InputError(
-            f"--episode-steps {episode_steps}: the span has {longest} decision bars without a longer gap after its "
+            f"--episode-steps {episode_steps}: the span has {longest} decisions without a longer gap after its "
             "look-back; give more candles or shorter episodes"
         )
-    starts = [np.arange(start, stop - episode_steps + 1) for start, stop in span]
+    starts = [np.arange(each.start, each.stop - episode_steps + 1) for each in span]
     last = np.zeros(market.base.shape[0], bool)
-    last[[stop - 1 for _, stop in span]] = True
+    last[[each[-1] for each in span]] = True
     scalar = partial(jnp.asarray, dtype=market.base.dtype)
     return EnvParams(
         max_steps_in_episode=jnp.int32(episode_steps),
@@ -258,4 +261,5 @@ def make_params(
         min_trade=scalar(min_trade),
         ruin=scalar(ruin),
         reward_weights=scalar(reward_weights),
+        initial_moments=scalar(initial_moments),
     )

@@ -149,14 +149,14 @@ def check_signature(model: Model) -> None:
     Raises:
         InputError: names the first that differs.
     """
-    assets, shapes = len(model.symbols), model.carry_shapes
+    assets, shapes = len(model.places), model.carry_shapes
     wanted = {"observation": (model.width,), **{f"carry_{i}": shape for i, shape in enumerate(shapes)}}
     outputs = {"multiplier": (assets,), "value": (), **{f"next_carry_{i}": shape for i, shape in enumerate(shapes)}}
     for found, expected in ((model.session.get_inputs(), wanted), (model.session.get_outputs(), outputs)):
         given = {node.name: tuple(node.shape[1:]) for node in found}
         if given != expected:
             raise InputError(f"{model.folder}/policy.onnx: its tensors are {given}; the manifest asks for {expected}")
-    if model.features_hash != features_hash(model.symbols, model.bar_ms, model.features):
+    if model.features_hash != features_hash(model.places, model.bar_ms, model.features):
         raise InputError(f"{model.folder}/manifest.json: features_hash is of other features than this server builds")
 
 
@@ -217,7 +217,7 @@ def golden_candles(model: Model, golden: Mapping[str, np.ndarray]) -> Candles:
     """The candles of the golden rows."""
     columns: dict[str, Any] = {name: golden[name].astype(np.float64) for name in COLUMNS}
     return Candles(
-        symbols=model.symbols,
+        symbols=model.places,
         bar_ms=model.bar_ms,
         calendar=str(model.manifest["calendar"]),
         time=golden["time"].astype(np.int64),

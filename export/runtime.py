@@ -15,7 +15,7 @@ from himari_jax.base_positions import base_positions
 from himari_jax.candles import COLUMNS, Candles, RawCandles
 from himari_jax.checking import check_candles
 from himari_jax.errors import InputError
-from himari_jax.features import BASE, Features, observation_names
+from himari_jax.features import ANY_SYMBOL, BASE, Features, observation_names
 from himari_jax.sizing import SizingRules, cap_targets
 
 SCHEMA = 1
@@ -61,8 +61,18 @@ class Model:
 
     @cached_property
     def symbols(self) -> tuple[str, ...]:
-        """Assets, in the order of the observation."""
+        """Assets, in the order of the observation; of a pool, those that it was trained on."""
         return tuple(self.manifest["symbols"])
+
+    @cached_property
+    def is_pool(self) -> bool:
+        """Whether the policy has one asset, any of the symbols."""
+        return bool(self.manifest.get("pool", False))
+
+    @cached_property
+    def places(self) -> tuple[str, ...]:
+        """Names of the assets of an observation: the symbols, or `asset` for whichever of a pool."""
+        return (ANY_SYMBOL,) if self.is_pool else self.symbols
 
     @cached_property
     def width(self) -> int:
@@ -72,7 +82,7 @@ class Model:
     @cached_property
     def names(self) -> tuple[str, ...]:
         """Names of the D numbers of an observation."""
-        return observation_names(self.symbols, self.features)
+        return observation_names(self.places, self.features)
 
     @cached_property
     def carry_shapes(self) -> tuple[tuple[int, ...], ...]:

@@ -11,7 +11,7 @@ from himari_jax.metric_table import AccountSeries, measure
 from himari_jax.metrics import deviation
 
 Interval = tuple[float, float]
-Columns = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]  # returns, held, traded, cost
+Columns = tuple[Any, ...]  # returns, held, traded, cost, and inside where there is such
 CHUNK = 128  # resamples that are counted before one matrix product; 128 x 17,520 bars are 18 MB
 
 
@@ -23,6 +23,7 @@ def metric_intervals(
     bars_per_year: float,
     num_samples: int = 500,
     seed: int = 0,
+    inside: np.ndarray | None = None,
 ) -> dict[str, Interval]:
     """95 % intervals by the metric's name; what needs whole trips has none.
 
@@ -37,10 +38,11 @@ def metric_intervals(
         bars_per_year: A.
         num_samples: resamples.
         seed: of the draws.
+        inside: equity at the bars between decisions, (T, D - 1), drawn with its interval.
 
     Source: Politis and Romano, "The Stationary Bootstrap", JASA, 1994.
     """
-    series = AccountSeries.of(returns, held, traded, cost, bars_per_year)
+    series = AccountSeries.of(returns, held, traded, cost, bars_per_year, inside)
     if not series.usable:
         return {}
     length = block_length(series.returns[:, None])
@@ -55,13 +57,13 @@ def paired_metric_differences(
     """Value and 95 % interval of a's metrics minus b's, both on the same resampled bars.
 
     Args:
-        a: returns, held, traded, cost, as in `metric_intervals`.
+        a: returns, held, traded, cost, as in `metric_intervals`, and `inside` where there is such.
         b: the same of the other, over the same bars.
         bars_per_year: A.
         num_samples: resamples.
         seed: of the draws.
     """
-    one, other = (AccountSeries.of(*columns, bars_per_year) for columns in (a, b))
+    one, other = (_series(columns, bars_per_year) for columns in (a, b))
     if not (one.usable and other.usable):
         return {}
     now, then = measure(one, True), measure(other, True)
@@ -73,6 +75,11 @@ def paired_metric_differences(
     ]
     found = {name: interval(np.array([sample[name] for sample in samples])) for name in now}
     return {name: (now[name] - then[name], ends) for name, ends in found.items()}
+
+
+def _series(columns: Columns, bars_per_year: float) -> AccountSeries:
+    returns, held, traded, cost, *inside = columns
+    return AccountSeries.of(returns, held, traded, cost, bars_per_year, *inside)
 
 
 def stationary_bootstrap_sharpe(

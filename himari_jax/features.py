@@ -15,6 +15,7 @@ from himari_jax.times import iso_second
 from himari_jax.windows import per_hour
 
 ACCOUNT_FEATURES = ("position", "entry_distance", "unrealized_pnl", "allocation")
+ANY_SYMBOL = "asset"  # in names of an observation, whichever symbol of a pool
 MOST_MARKET = 1e6  # beyond which a market input is no observation of a policy
 
 

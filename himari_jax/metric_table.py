@@ -22,10 +22,17 @@ class AccountSeries:
     cost: np.ndarray  # (T,) share of equity
     bars_per_year: float
     win_rate_trip: float = math.nan  # share of round trips that made money; nan where bars are drawn anew
+    inside: np.ndarray | None = None  # (T, D - 1) equity at the bars between decisions, 1 at the decision before them
 
     @classmethod
     def of(
-        cls, returns: np.ndarray, held: np.ndarray, traded: np.ndarray, cost: np.ndarray, bars_per_year: float
+        cls,
+        returns: np.ndarray,
+        held: np.ndarray,
+        traded: np.ndarray,
+        cost: np.ndarray,
+        bars_per_year: float,
+        inside: np.ndarray | None = None,
     ) -> "AccountSeries":
         """The series of an account, without its round trips.
 
@@ -35,6 +42,7 @@ class AccountSeries:
             traded: (T,) sum |delta| of the bar.
             cost: (T,) share of equity.
             bars_per_year: A.
+            inside: (T, D - 1) equity at the bars between decisions that lie D bars apart, for the drawdown.
         """
         held = np.asarray(held, float)
         return cls(
@@ -44,6 +52,7 @@ class AccountSeries:
             traded=np.asarray(traded, float),
             cost=np.asarray(cost, float),
             bars_per_year=bars_per_year,
+            inside=inside,
         )
 
     @property
@@ -60,6 +69,7 @@ class AccountSeries:
             traded=self.traded[bars],
             cost=self.cost[bars],
             bars_per_year=self.bars_per_year,
+            inside=None if self.inside is None else self.inside[bars],
         )
 
     @cached_property
@@ -69,8 +79,16 @@ class AccountSeries:
 
     @cached_property
     def fall(self) -> float:
-        """Maximum drawdown, at most 0."""
-        return metrics.max_drawdown(self.returns)
+        """Maximum drawdown at the close of every bar, at most 0."""
+        return metrics.max_drawdown(self.bar_returns)
+
+    @property
+    def bar_returns(self) -> np.ndarray:
+        """Simple returns of every bar, those between decisions too, (T D,)."""
+        if self.inside is None:
+            return self.returns
+        equity = np.concatenate([np.ones((len(self.returns), 1)), self.inside, 1 + self.returns[:, None]], 1)
+        return (equity[:, 1:] / equity[:, :-1] - 1).ravel()
 
     @cached_property
     def herfindahl(self) -> float:

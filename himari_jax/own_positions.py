@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +28,11 @@ class OwnPositions:
     shares: np.ndarray  # (K, N) float64, share of equity, 0 or more
     extra: tuple[str, ...]  # columns of the file that no symbol has
     max_age_ms: int
+
+    def of(self, symbol: str) -> "OwnPositions":
+        """Those of one symbol alone."""
+        n = self.symbols.index(symbol)
+        return replace(self, symbols=(symbol,), shares=self.shares[:, [n]])
 
 
 def read_own_positions(path: Path, symbols: Sequence[str], max_age_ms: int, assume_utc: bool = False) -> OwnPositions:

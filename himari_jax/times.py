@@ -1,6 +1,7 @@
 """Times, spans and lengths of bars, as text and as epoch milliseconds."""
 
 import re
+from datetime import UTC, datetime
 
 import numpy as np
 
@@ -34,10 +35,26 @@ def span(milliseconds: int) -> str:
 
 def parse_bar(text: str, flag: str = "--bar") -> int:
     """Milliseconds of a bar, or of another duration, such as 1h, 15m or 1d."""
-    found = re.fullmatch(r"(\d{1,6})([mhd])", text)
-    length = int(found[1]) * BAR_UNITS[found[2]] if found else 0
+    length = parse_duration(text, flag)
     require(length > 0, flag, text, "a number and m, h or d, such as 15m, 1h, 1d")
     return length
+
+
+def parse_duration(text: str, flag: str) -> int:
+    """Milliseconds of a duration such as 0h, 36h or 7d."""
+    found = re.fullmatch(r"(\d{1,6})([mhd])", text)
+    require(found is not None, flag, text, "a number and m, h or d, such as 15m, 1h, 1d")
+    assert found is not None
+    return int(found[1]) * BAR_UNITS[found[2]]
+
+
+def parse_moment(text: str, flag: str) -> int:
+    """Epoch milliseconds of a date or time in ISO 8601, UTC where it names no zone."""
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        require(False, flag, text, "a date such as 2018-01-01, UTC")
+    return int((moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment).timestamp() * 1000)
 
 
 def bar_name(bar_ms: int) -> str:

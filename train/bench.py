@@ -61,7 +61,7 @@ def measure(model: str, num_envs: int, bench: BenchConfig) -> str:
     import numpy as np
 
     from train.learning.setup import compile_chunk, first_state
-    from train.training.candles_task import build_session
+    from train.training.session import build_session
 
     policy, assets = MODELS[model]
     session = build_session(bench_config(policy, assets, num_envs, bench.rollout_steps))

@@ -8,7 +8,6 @@ import subprocess
 import sys
 import tempfile
 import warnings
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +15,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from envs.market import to_device
+from envs.market import stack_decisions, to_device
 from envs.trading import TradingEnv, make_params
 from export.bundling.config import BundleConfig
 from export.runtime import FILES, SCHEMA
-from himari_jax.base_positions import Base
 from himari_jax.candles import COLUMNS
 from himari_jax.errors import InputError, last_line
 from himari_jax.features import ACCOUNT_FEATURES, observation_names
@@ -33,12 +31,13 @@ from train.artifacts.files import replacing, storage_errors
 from train.artifacts.provenance import tools
 from train.artifacts.run_folder import read_result
 from train.config.backtest import EvaluationDataConfig
-from train.data.base import first_decision, where_known
-from train.data.evaluation_data import EvaluationData, load_evaluation_data
+from train.data.evaluation_data import EvaluationData, known_data, load_evaluation_data
 from train.data.market import market_from, sizing_rules
+from train.data.members import Member
 from train.simulation.trained import Agent, base_of, cuts_of, load_agent
 
-GOLDEN_STEPS = 256  # decisions of the golden rollout
+GOLDEN_STEPS = 256  # decisions of the golden rollout, where there are as many
+FEWEST_GOLDEN = 16
 PROBES = 2048  # further observations that graph and Flax must agree on; not shipped
 OPSET = 18
 
@@ -54,17 +53,18 @@ def write_bundle(config: BundleConfig) -> int:
     ground = load_evaluation_data(
         EvaluationDataConfig(data=config.data),
         agent.config.data,
+        agent.config.market,
         agent.config.source_options,
         cuts_of(agent),
         agent.features,
     )
-    base, ground = known_ground(agent, ground)
+    ground = known_ground(agent, ground)
     variables = jax.tree.map(lambda x: jnp.asarray(x[index]), agent.variables)
     graph = export_graph(agent, variables)
-    golden: dict[str, Any] = make_golden(agent, variables, ground, base) | {"policy_sha256": np.str_(digest(graph))}
+    golden: dict[str, Any] = make_golden(agent, variables, ground) | {"policy_sha256": np.str_(digest(graph))}
     with tempfile.TemporaryDirectory(prefix="himari-") as scratch:
         probe = Path(scratch) / "probe.npz"
-        probed: dict[str, Any] = make_probe(agent, variables, ground, base)
+        probed: dict[str, Any] = make_probe(agent, variables, ground)
         np.savez(probe, **probed)
         with storage_errors(f"--out {config.out}"), replacing(config.out) as part:
             part.mkdir(parents=True)
@@ -82,16 +82,14 @@ def write_bundle(config: BundleConfig) -> int:
     return 0
 
 
-def known_ground(agent: Agent, ground: EvaluationData) -> tuple[Base, EvaluationData]:
-    """The base of a run on its candles, and the decisions from which on it is known.
+def known_ground(agent: Agent, ground: EvaluationData) -> EvaluationData:
+    """The decisions on a run's candles from which on its base is known.
 
     Raises:
         InputError: the file of the base does not fit the candles.
     """
     base = base_of(agent, ground.candles.symbols, ground.config.assume_utc)
-    first = first_decision(base, ground.candles, agent.config.market, 0)
-    span = where_known({ground.name: ground.span}, base, first, ground.report)[ground.name]
-    return base, replace(ground, span=span)
+    return known_data(ground, base, agent.config.market, 0, ground.report)
 
 
 def digest(data: bytes) -> str:
@@ -109,7 +107,7 @@ def export_graph(agent: Agent, variables: Any) -> bytes:
         from jax2onnx import to_onnx
     except ImportError as error:
         raise InputError("exporting needs the extra: pip install 'himari-jax[export]'") from error
-    policy, width = agent.policy, len(observation_names(agent.symbols, agent.features))
+    policy, width = agent.policy, len(observation_names(agent.places, agent.features))
     leaves, tree = jax.tree.flatten(policy.initial_carry(1))
 
     def forward(observation: jax.Array, *carry: jax.Array) -> tuple[jax.Array, ...]:
@@ -137,27 +135,30 @@ def rename(graph: Any, inputs: list[str], outputs: list[str]) -> None:
         node.output[:] = [names.get(name, name) for name in node.output]
 
 
-def golden_rows(ground: EvaluationData, steps: int) -> tuple[int, int]:
-    """First and last + 1 decision row of the newest `steps` decisions in one stretch.
+def golden_rows(ground: EvaluationData) -> tuple[Member, range]:
+    """The newest decisions in one stretch, at most 256 of them, and whose they are.
 
     Raises:
-        InputError: no stretch of the test span is so long.
+        InputError: no stretch of the test span has 16 of them.
     """
-    for start, stop in reversed(ground.span):
-        if stop - start >= steps:
-            return stop - steps, stop
-    raise InputError(f"the run's test span has no {steps} decisions in a row for the golden numbers; use more candles")
+    found = [(each, stretch[-GOLDEN_STEPS:]) for each in ground.members for stretch in reversed(each.span)]
+    member, rows = max(found, key=lambda pair: len(pair[1]))
+    if len(rows) < FEWEST_GOLDEN:
+        raise InputError(
+            f"the run's test span has no {FEWEST_GOLDEN} decisions in a row for the golden numbers; use more candles"
+        )
+    return member, rows
 
 
-def make_golden(agent: Agent, variables: Any, ground: EvaluationData, base: Base) -> dict[str, np.ndarray]:
+def make_golden(agent: Agent, variables: Any, ground: EvaluationData) -> dict[str, np.ndarray]:
     """Candles -> observation -> outputs of a rollout in the environment, by Flax."""
-    start, stop = golden_rows(ground, GOLDEN_STEPS)
-    config, candles = agent.config.market, ground.candles
-    market = to_device(market_from(candles, config, 0, base, agent.features))
+    member, rows = golden_rows(ground)
+    config, candles = agent.config.market, member.candles
+    market, span = stack_decisions([(market_from(candles, config, 0, member.base, agent.features), (rows,))])
     params = make_params(
-        market,
-        ((start, stop),),
-        episode_steps=stop - start,
+        to_device(market),
+        span,
+        episode_steps=len(rows),
         commission_rate=config.commission_rate,
         slippage_bps=config.slippage_bps,
         max_position_pct=config.max_position_pct,
@@ -165,7 +166,7 @@ def make_golden(agent: Agent, variables: Any, ground: EvaluationData, base: Base
         min_trade=config.min_trade,
         ruin=0.0,
     )
-    env, policy = TradingEnv(len(agent.symbols)), agent.policy
+    env, policy = TradingEnv(agent.policy.num_assets), agent.policy
 
     @jax.jit
     def rollout(variables: Any) -> Any:
@@ -179,27 +180,28 @@ def make_golden(agent: Agent, variables: Any, ground: EvaluationData, base: Base
             info = obs, multiplier, output.value[0], account.weights, account.entry_ratio
             return (env_state, carry), info
 
-        begin = env.state_at(jnp.int32(start)), policy.initial_carry(1)
-        return jax.lax.scan(step, begin, length=stop - start)
+        begin = env.state_at(jnp.int32(0)), policy.initial_carry(1)
+        return jax.lax.scan(step, begin, length=len(rows))
 
     (_, carry), info = rollout(variables)
     names = ("observation", "multiplier", "value", "weights", "entry_ratio")
     lookback = agent.features.lookback(candles.bar_ms)
-    window = slice(start - lookback + 1, stop)
+    window = slice(rows[0] - lookback + 1, rows[-1] + 1)
     return {
         **{name: np.asarray(x) for name, x in zip(names, info, strict=True)},
         **{f"carry_{i}": np.asarray(leaf[0]) for i, leaf in enumerate(jax.tree.leaves(carry))},
         **{name: getattr(candles, name)[window] for name in COLUMNS},
         "time": candles.time[window],
-        "row": np.arange(start, stop) - window.start,
+        "row": np.asarray(rows) - window.start,
     }
 
 
-def make_probe(agent: Agent, variables: Any, ground: EvaluationData, base: Base) -> dict[str, np.ndarray]:
+def make_probe(agent: Agent, variables: Any, ground: EvaluationData) -> dict[str, np.ndarray]:
     """Observations of the run's candles with accounts and memories of chance, and what Flax says of them."""
-    rng, assets = np.random.default_rng(0), len(agent.symbols)
-    market = market_from(ground.candles, agent.config.market, 0, base, agent.features)
-    rows = rng.choice(decision_rows(ground.span), PROBES)
+    rng, assets = np.random.default_rng(0), agent.policy.num_assets
+    member, _ = golden_rows(ground)
+    market = market_from(member.candles, agent.config.market, 0, member.base, agent.features)
+    rows = rng.choice(decision_rows(member.span), PROBES)
     weights = rng.dirichlet(np.ones(assets + 1), PROBES)[:, :assets] * (rng.random((PROBES, assets)) < 0.8)
     ratio = np.exp(rng.normal(0, 0.1, (PROBES, assets)))
     obs = assemble(market.features[rows], market.corr[rows], weights, ratio).astype(np.float32)
@@ -228,23 +230,26 @@ def make_manifest(
         "version": f"{agent.step}-{files['policy.onnx'][:8]}",
         "policy": agent.config.policy.policy,
         "symbols": list(agent.symbols),
+        "pool": agent.config.data.pool,
         "synthetic": candles.synthetic,
         "bar": bar_name(candles.bar_ms),
         "bar_ms": candles.bar_ms,
         "calendar": candles.calendar,
+        "decide_every": market.decide_every,
+        "decide_phase": market.decide_phase,
         "min_candles": fewest_candles(agent, candles.bar_ms),
         "features": {
             "market": list(agent.features.names),
             "account": list(ACCOUNT_FEATURES),
             "sets": {one.name: list(one.names) for one in agent.features.sets},
         },
-        "observation": list(observation_names(agent.symbols, agent.features)),
-        "features_hash": features_hash(agent.symbols, candles.bar_ms, agent.features),
+        "observation": list(observation_names(agent.places, agent.features)),
+        "features_hash": features_hash(agent.places, candles.bar_ms, agent.features),
         "action": {"low": 0.0, "high": 2.0, "meaning": "multiplier of each asset's base position"},
         "carry_shapes": [list(leaf.shape[1:]) for leaf in jax.tree.leaves(agent.policy.initial_carry(1))],
         "sizing": {
             "base_sizing": market.sizing,
-            "base": CONSTANT[market.sizing](rules, len(agent.symbols)) if market.sizing in CONSTANT else None,
+            "base": CONSTANT[market.sizing](rules, len(agent.places)) if market.sizing in CONSTANT else None,
             "rules": {k: getattr(rules, k) for k in rules.__dataclass_fields__},
         },
         "files": files,

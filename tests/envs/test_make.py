@@ -19,10 +19,10 @@ from envs.market import build_market
 from envs.rewards import log_return
 from himari_jax.errors import HimariError, InputError
 from himari_jax.sizing import SizingRules
-from himari_jax.splits import split_rows
+from himari_jax.splits import SplitRules, split_rows
 from train.config.ppo import Config
-from train.training.candles_task import build_session
 from train.training.resume import read_flags
+from train.training.session import build_session
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = re.compile(r"<!-- library example: runs as a test -->\s*```python\n(.*?)```", re.DOTALL)
@@ -97,10 +97,10 @@ def test_defaults_are_those_of_the_command_line():
 
 
 def test_spans_are_all_rows_with_a_look_back_or_those_of_the_split(history):
-    split = split_rows(history, (0.4, 0.7))
-    for name, expected in {"all": ((400, 1499),), "train": split.train, "val": split.val, "test": split.test}.items():
+    split = split_rows(history, SplitRules((0.4, 0.7), embargo=24))
+    for name, expected in {"all": (range(400, 1499),), **split.spans}.items():
         params = envs.make(history, span=name, split=(0.4, 0.7), episode_steps=10)[1]
-        assert (params.starts.min(), params.starts.max()) == (expected[0][0], expected[0][1] - 10)
+        assert (params.starts.min(), params.starts.max()) == (expected[0].start, expected[0].stop - 10)
     params = envs.make(history, span=((500, 520), (700, 715)), episode_steps=15)[1]
     assert params.starts.tolist() == [*range(500, 506), 700]
     assert np.flatnonzero(params.last).tolist() == [519, 714]
@@ -145,7 +145,7 @@ def test_a_reward_is_a_name_a_function_or_several_with_weights(history):
         ({"max_gross": "all"}, "max_gross all"),
         ({"episode_steps": 0}, "episode_steps 0: allowed is 1 or more"),
         ({"episode_steps": 2.5}, "episode_steps 2.5: allowed is a whole number"),
-        ({"episode_steps": 5000}, "5000: the span has 1099 decision bars"),
+        ({"episode_steps": 5000}, "5000: the span has 1099 decisions"),
         ({"delay": -1}, "delay -1: allowed is 0 to 100 bars"),
         ({"fill": "yesterday"}, "next-open, same-close"),
         ({"span": "tomorrow"}, "span tomorrow: allowed is all, train, val, test"),

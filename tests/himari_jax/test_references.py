@@ -23,12 +23,14 @@ from himari_jax.features import BASE
 from himari_jax.metric_table import METRICS
 from himari_jax.sources.registry import load_candles
 from himari_jax.sources.request import SourceRequest
-from himari_jax.splits import stretches
+from himari_jax.splits import decision_rows, stretches
 from train.config.market import MarketConfig
 from train.evaluation.summary import account_metrics
 from train.simulation.baselines import all_orders, every_bar
-from train.simulation.engine import histories, make_tape, run_weights
-from train.simulation.simulator import build_simulator, liquidated, play_baselines, play_orders, window_of
+from train.simulation.engine import make_tape, run_weights
+from train.simulation.history import histories
+from train.simulation.play import play_baselines, play_orders, window_of
+from train.simulation.simulator import build_simulator, liquidated
 
 A, FEE, HOUR_MS = 8760, 0.001, 3_600_000
 NOTHING = 1e-6  # of equity: what no metric takes for a position
@@ -62,9 +64,10 @@ def scene(request, data_folder, ledger):
     span = stretches(candles, 0, len(candles.time), BASE.lookback(HOUR_MS))
     assert len(span) == count
     simulator = build_simulator(candles, MarketConfig(fill=fill), span, (0,))
-    agent = play_orders(simulator, 0, [every_bar(simulator.rules["vol_target"][simulator.rows] / 2)], [FEE])[0]
+    (rules,) = simulator.rules
+    agent = play_orders(simulator, 0, [every_bar(rules["vol_target"][decision_rows(span)] / 2)], [FEE])[0]
     single = play_baselines(simulator, 0, 0, {FEE: agent}, STRATEGIES)[FEE]
-    orders = {name: all_orders(simulator.rules, window_of(simulator, 0, 0, agent))[name] for name in STRATEGIES}
+    orders = {name: all_orders(rules, window_of(simulator, 0, 0, agent))[name] for name in STRATEGIES}
     double = play_double(candles, span, fill, orders)
     kept = {name: keep_books(ledger, candles, span, fill, order) for name, order in orders.items()}
     ended, to_mark = liquidated(simulator, 0, simulator.num_rows), simulator.host.to_mark
@@ -96,12 +99,12 @@ def read_books(history, to_mark, ended, trips):
 
 def keep_books(ledger, candles, span, fill, orders):
     """Books of units and cash from prices and orders; the round trips are vectorbt's."""
-    rows = np.concatenate([np.arange(*stretch) for stretch in span])
+    rows = decision_rows(span)
     filled = rows + 1 if fill == "next-open" else rows
     prices, marks = (candles.open if fill == "next-open" else candles.close)[filled], candles.close[rows + 1]
     wanted = np.where(candles.tradable[filled] & orders.trade, orders.target, np.nan)
     capital, pages, tickets = 1.0, [], []
-    for part in np.split(np.arange(len(rows)), np.cumsum([stop - start for start, stop in span])[:-1]):
+    for part in np.split(np.arange(len(rows)), np.cumsum([len(each) for each in span])[:-1]):
         price, mark, want = prices[part], marks[part], wanted[part]
         page = ledger(price, mark, np.nan_to_num(want), ~np.isnan(want), FEE, capital=capital)
         equity, cash = page["equity"], np.concatenate([[capital], page["cash"]])

@@ -18,7 +18,7 @@ from train.config.ppo import Config
 from train.learning.setup import compile_chunk, first_state
 from train.learning.sharding import make_sharding
 from train.oracles.task import build_setup
-from train.training.candles_task import build_session
+from train.training.session import build_session
 
 UPDATES = 10
 COLLECTIVES = "all-gather|all-reduce|reduce-scatter|all-to-all|collective-permute|collective-broadcast"

@@ -16,7 +16,8 @@ from himari_jax.splits import decision_rows
 from himari_jax.times import HOUR_MS
 from train.learning.ppo import Learner, train_chunk
 from train.learning.state import Hyperparameters, Sizes
-from train.simulation.engine import AccountHistory, Limits, histories, make_tape, run_policy, whole_span
+from train.simulation.engine import Limits, make_tape, run_policy, whole_span
+from train.simulation.history import AccountHistory, histories
 
 
 def candles_of(close: np.ndarray) -> Candles:

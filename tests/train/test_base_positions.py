@@ -198,7 +198,7 @@ def test_a_run_of_before_keeps_its_constant_base_and_its_hash():
 
 def test_idle_shares_are_counted_by_span_and_symbol_and_told_above_a_tenth():
     base = np.array([[0.0, 0.1], [0.5, 0.1], [0.6, 0.1], [0.2, np.nan]], np.float32)
-    spans = {"train": ((0, 3),), "test": ((1, 3),)}
+    spans = {"train": (range(3),), "test": (range(1, 3),)}
     shares = idle_shares(base, spans, ("A", "B"), 0.5)
     assert shares["train"]["A"] == {"zero": pytest.approx(1 / 3), "at_cap": pytest.approx(2 / 3)}
     assert shares["test"]["A"] == {"zero": 0.0, "at_cap": 1.0}

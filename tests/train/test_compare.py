@@ -11,7 +11,7 @@ from train.backtesting.comparison import beside, play_sides
 from train.backtesting.entries import enter
 from train.compare import main
 from train.config.backtest import EvaluationDataConfig, GridConfig
-from train.simulation.simulator import Cell
+from train.simulation.play import Cell
 
 HOLD = "import numpy as np\ndef weights(market):\n    return np.full(market.base.shape, {})\n"
 

@@ -15,8 +15,9 @@ from train.config.backtest import EvaluationDataConfig, GridConfig
 from train.data.evaluation_data import load_candles
 from train.data.market import market_from
 from train.simulation import simulator
-from train.simulation.engine import Limits, histories, make_lanes, make_tape, run_policy
-from train.simulation.simulator import Cell, play_policies
+from train.simulation.engine import Limits, make_lanes, make_tape, run_policy
+from train.simulation.history import histories
+from train.simulation.play import Cell, play_policies
 from train.simulation.trained import load_agent
 
 

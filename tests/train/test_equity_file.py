@@ -22,7 +22,7 @@ from train.data.market import sizing_rules
 from train.ppo import main as train_main
 from train.report import main as report_main
 from train.simulation.baselines import every_bar
-from train.simulation.simulator import play_orders
+from train.simulation.play import play_orders
 
 SYMBOLS = ("SYN1", "SYN2")
 # Both caps bind, the policy is late, and small trades are not made.

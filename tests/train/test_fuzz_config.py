@@ -17,7 +17,7 @@ from train.config.serialize import flatten, from_json, path_flag, to_json
 from train.learning.ppo import train_chunk
 from train.learning.setup import Setup, first_state
 from train.oracles.task import build_setup
-from train.training.candles_task import build_session
+from train.training.session import build_session
 
 WORLD = "--source synthetic --synthetic.num-bars 2600 --episode-steps 40 --num-envs 16 --num-minibatches 2".split()
 GARBAGE = (

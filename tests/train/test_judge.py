@@ -4,8 +4,8 @@ import pytest
 from train.artifacts.files import null_if_nan
 from train.evaluation.summary import advice, summarize
 from train.evaluation.verdict import Evidence, verdict
-from train.simulation.engine import AccountHistory
-from train.simulation.simulator import SpanHistories
+from train.simulation.history import AccountHistory
+from train.simulation.play import SpanHistories
 
 # A policy with an edge: ahead by .8 (interval above 0), surely above 0, still ahead one bar later.
 EDGE = Evidence(

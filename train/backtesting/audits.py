@@ -1,17 +1,19 @@
 """The audits that every entry goes through before it is played: causality, and a market without drift."""
 
+from collections.abc import Sequence
+
 import jax
 import numpy as np
 
-from himari_jax.base_positions import Base
 from himari_jax.candles import Candles
 from himari_jax.errors import InputError
 from himari_jax.features import BASE
-from himari_jax.splits import decision_rows, from_row
+from himari_jax.splits import Stretches, cut_times, decision_rows, find_span, from_row, stretches
 from train.config.market import MarketConfig
 from train.data.base import first_decision
-from train.data.evaluation_data import EvaluationData, find_span
+from train.data.evaluation_data import EvaluationData
 from train.data.market import market_from
+from train.data.members import Member
 from train.evaluation.causality import (
     agent_way,
     audit_causality,
@@ -23,9 +25,10 @@ from train.evaluation.causality import (
 )
 from train.evaluation.null_market import audit_null_market, null_market
 from train.evaluation.result import AuditResult
-from train.simulation.engine import AccountHistory
+from train.simulation.history import AccountHistory
+from train.simulation.play import Cell, play_policies, play_weights
 from train.simulation.rules import Strategy, check_weights
-from train.simulation.simulator import Cell, build_simulator, play_policies, play_weights
+from train.simulation.simulator import build_simulator
 from train.simulation.trained import Agent
 
 AUDITED_ROWS = {"run": 2, "strategy": 3}  # inside the span, at which the future changes for the whole way
@@ -34,23 +37,42 @@ AROUND = (2500, 60)  # bars before and after such a row
 ROUNDING = 1e-9  # relative; a rule's sums may round otherwise where later numbers changed
 
 
-def audit_agent(agent: Agent, data: EvaluationData, base: Base) -> tuple[AuditResult, AuditResult]:
+def audit_agent(agent: Agent, data: EvaluationData) -> tuple[AuditResult, AuditResult]:
     """Audits the way of a run from candles to equity, and what it earns on a market without drift.
+
+    Of a pool the way of every symbol is audited.
 
     Raises:
         InputError: something on the way knows the future.
     """
-    candles, flags = data.candles, agent.config.data
-    own = candles.fingerprint == agent.stored["data"]["fingerprint"]
-    train = find_span("train", candles, data.cuts, flags.split, agent.features) if own else None
-    way = agent_way(agent, train, base)
-    known = None if train is None else from_row(train, first_decision(base, candles, agent.market, agent.market.delay))
-    rows = audit_rows(data, known, AUDITED_ROWS["run"])
-    leaks = audit_causality(data.raws, data.config, way, rows, candles=candles).leaks
-    if own and fitted_elsewhere(way, candles):
+    own = data.candles.fingerprint == agent.stored["data"]["fingerprint"]
+    train = train_spans(data) if own else None
+    leaks: set[str] = set()
+    count = 0
+    for each in data.alone:
+        found, rows = audit_way(agent, each, train[0] if train and not data.config.pool else None)
+        leaks, count = leaks | found, count + rows
+    if train and fitted_elsewhere(agent, [each.candles for each in data.members], train):
         leaks |= {"the constants of its normalizer"}
-    causality = refuse_leaks(leaks, len(rows), str(agent.folder))
-    return causality, audit_null_market(null_history(agent, candles))
+    causality = refuse_leaks(leaks, count, str(agent.folder))
+    return causality, audit_null_market(null_history(agent, data.members[0].candles))
+
+
+def train_spans(data: EvaluationData) -> list[Stretches]:
+    """The training span of each member; it may be empty."""
+    cuts = data.cuts or cut_times(data.candles.time, data.rules.cuts)
+    return [find_span(each.candles, data.rules, cuts, "train") for each in data.members]
+
+
+def audit_way(agent: Agent, data: EvaluationData, train: Stretches | None) -> tuple[set[str], int]:
+    """What on the way of a run from the candles of one account to its equity knows the future, and rows looked at."""
+    candles, base = data.candles, data.members[0].base
+    known = None
+    if train is not None:
+        known = from_row(train, first_decision(base, candles, agent.market, agent.market.delay))
+    rows = audit_rows(data, known, AUDITED_ROWS["run"])
+    way = agent_way(agent, train, base)
+    return audit_causality(data.raws, data.config, way, rows, candles=candles).leaks, len(rows)
 
 
 def null_history(agent: Agent, candles: Candles) -> AccountHistory:
@@ -59,7 +81,8 @@ def null_history(agent: Agent, candles: Candles) -> AccountHistory:
     No file of base positions knows that market: there the base sizing of the flags holds.
     """
     null, market = null_market(candles), agent.market
-    span = find_span("all", null, None, (0.6, 0.8), agent.features)
+    rows = len(null.time)
+    span = stretches(null, 0, rows, agent.features.lookback(null.bar_ms), market.step(null.bar_ms), market.phase_ms)
     simulator = build_simulator(null, market, span, (market.delay,), features=agent.features)
     chosen = jax.tree.map(lambda x: x[agent.chosen : agent.chosen + 1], agent.variables)
     cell = Cell(0, market.delay, market.cost)
@@ -67,7 +90,7 @@ def null_history(agent: Agent, candles: Candles) -> AccountHistory:
     return history
 
 
-def refuse_fickle(strategy: Strategy, weights: np.ndarray, candles: Candles, market: MarketConfig, base: Base) -> None:
+def refuse_fickle(strategy: Strategy, weights: np.ndarray, member: Member, market: MarketConfig) -> None:
     """Calls a function again.
 
     Raises:
@@ -75,15 +98,22 @@ def refuse_fickle(strategy: Strategy, weights: np.ndarray, candles: Candles, mar
     """
     if strategy.is_file:
         return
-    again = strategy.weights(candles, market_from(candles, market, base=base))
+    again = strategy.weights(member.candles, market_from(member.candles, market, base=member.base))
     if not np.array_equal(weights, again, equal_nan=True):
         raise InputError(f"{strategy.path}: weights() gives other weights when called again; fix its seed")
 
 
 def audit_strategy(
-    strategy: Strategy, weights: np.ndarray, data: EvaluationData, market: MarketConfig, delay: int, base: Base
+    strategy: Strategy, weights: Sequence[np.ndarray], data: EvaluationData, market: MarketConfig, delay: int
 ) -> tuple[tuple[AuditResult, ...], bool]:
     """Audits a function; says, too, whether its weights move though no audited candle could move them.
+
+    Args:
+        strategy: a function or a file.
+        weights: (T, n) of each account that decides.
+        data: its candles.
+        market: rules.
+        delay: bars.
 
     Raises:
         InputError: it knows the future.
@@ -91,15 +121,19 @@ def audit_strategy(
     if strategy.is_file:
         names = "causality", "null market"
         return tuple(AuditResult(name, None, "not run: weights from a file") for name in names), False
-    way = strategy_way(strategy, market, delay, base)
-    far = audit_rows(data, None, AUDITED_ROWS["strategy"])
-    closer = close_rows(data, weights, CLOSE_ROWS)
-    wide = audit_causality(data.raws, data.config, way, far, ROUNDING, candles=data.candles)
-    close = audit_causality(data.raws, data.config, way, closer, ROUNDING, AROUND, data.candles)
-    causality = refuse_leaks(wide.leaks | close.leaks, len({*far, *closer}), str(strategy.path))
-    moving = bool(np.ptp(weights[decision_rows(data.span)], axis=0).any())
-    blind = moving and not (wide.reacted or close.reacted)
-    return (causality, null_of(strategy, data.candles, market, delay)), blind
+    leaks: set[str] = set()
+    rows, moving, reacted = 0, False, False
+    for each, own in zip(data.alone, weights, strict=True):
+        way = strategy_way(strategy, market, delay, each.members[0].base)
+        far = audit_rows(each, None, AUDITED_ROWS["strategy"])
+        closer = close_rows(each, own, CLOSE_ROWS)
+        wide = audit_causality(each.raws, each.config, way, far, ROUNDING, candles=each.candles)
+        close = audit_causality(each.raws, each.config, way, closer, ROUNDING, AROUND, each.candles)
+        leaks, rows = leaks | wide.leaks | close.leaks, rows + len({*far, *closer})
+        moving |= bool(np.ptp(own[decision_rows(each.span)], axis=0).any())
+        reacted |= wide.reacted or close.reacted
+    causality = refuse_leaks(leaks, rows, str(strategy.path))
+    return (causality, null_of(strategy, data.members[0].candles, market, delay)), moving and not reacted
 
 
 def refuse_leaks(leaks: set[str], rows: int, where: str) -> AuditResult:
@@ -123,9 +157,10 @@ def null_of(strategy: Strategy, candles: Candles, market: MarketConfig, delay: i
     first = max(lookback, int(np.argmax(known))) + delay
     if not known.any() or first > len(known) // 2:
         return AuditResult("null market", None, "not run: the rule needs more bars than this market has")
-    last = len(known) - 1
+    step = market.step(null.bar_ms)
+    last = len(known) - step
     check_weights(weights, np.arange(first - delay, last), null, f"{strategy.path}, on a market without drift")
-    simulator = build_simulator(null, market, ((first, last),), (delay,))
+    simulator = build_simulator(null, market, (range(first, last, step),), (delay,))
     cell = Cell(0, delay, market.cost)
-    _, ((_, history),) = next(play_weights(simulator, weights, [cell], simulator.num_rows))
+    _, ((_, history),) = next(play_weights(simulator, [weights], [cell], simulator.num_rows))
     return audit_null_market(history)

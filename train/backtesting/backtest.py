@@ -20,14 +20,15 @@ from train.backtesting.grid import EquityFile, Windows, cut_windows, grid_frame,
 from train.backtesting.multiple_testing import Evaluation, compare_all, print_many
 from train.config.backtest import BacktestConfig
 from train.config.serialize import to_json
-from train.data.base import describe_base, idle_shares
+from train.data.base import describe_base, idle_shares, merge_shares
 from train.evaluation.summary import correlation_advice, summarize
 from train.evaluation.trials import note_trials
 from train.reporting.console import print_backtest
 from train.reporting.report import write_page
 from train.reporting.run_files import Extra
 from train.simulation.frames import closing_prices, equity_frame
-from train.simulation.simulator import ends, play_whole
+from train.simulation.play import play_whole
+from train.simulation.simulator import ends
 from train.simulation.trained import Agent
 
 
@@ -113,7 +114,8 @@ def evaluate_entry(
     played = play_whole(entry.simulator, entry.play, entry.chosen, entry.delay, entry.cost)
     trials = note_trials(root, entry.trial_key, entry.seeds, [history.returns for history in played.agents])
     result, samples = summarize(played, entry.chosen, [seed or 0 for seed in entry.seeds], trials, doubts=entry.doubts)
-    result["advice"] += correlation_advice(entry.candles, entry.data.span)
+    if not entry.simulator.is_pool:
+        result["advice"] += correlation_advice(entry.candles, entry.data.span)
     delays, costs = delays_of(config.grid, entry.delay), costs_of(config.grid, entry.cost)
     rows = play_grid(entry, windows, delays, costs, config.shown_baselines, equity, config.equity == "own")
     # Of the whole span the audit of lag needs no more than every delay at the own cost.
@@ -157,7 +159,7 @@ def finish(evaluation: Evaluation, many: dict[str, Any] | None, cells: int, seco
     result = evaluation.result | {
         "name": entry.name,
         "policy": flags.policy if isinstance(source, Agent) else source.name,
-        "symbols": list(entry.symbols),
+        "symbols": list(entry.simulator.symbols),
         "synthetic": entry.candles.synthetic,
         "span": span,
         "spans": {span: ends(entry.candles, entry.data.span)},
@@ -176,9 +178,12 @@ def finish(evaluation: Evaluation, many: dict[str, Any] | None, cells: int, seco
 
 def base_on(entry: Entry) -> dict[str, Any]:
     """The base of an entry, and where the multiplier does nothing."""
-    spans, market = {entry.data.name: entry.data.span}, entry.market
-    shares = idle_shares(entry.simulator.market.base, spans, entry.symbols, market.max_position_pct)
-    return describe_base(market, entry.base, shares)
+    simulator, market = entry.simulator, entry.market
+    own = [
+        idle_shares(table.base, {entry.data.name: each.span}, each.candles.symbols, market.max_position_pct)
+        for each, table in zip(simulator.members, simulator.markets, strict=True)
+    ]
+    return describe_base(market, entry.base, merge_shares(own))
 
 
 def write_all(
@@ -209,7 +214,7 @@ def write_report(path: Path, config: BacktestConfig, evaluation: Evaluation, res
         samples=evaluation.samples,
         audits=result["audits"],
     )
-    curves = {name: history.equity for name, history in played.baselines.items()}
+    curves = {name: history.bar_equity for name, history in played.baselines.items()}
     frame = equity_frame(entry.simulator, 0, entry.delay, played.agents[entry.chosen], curves)
     training = read_metrics(source.folder) if isinstance(source, Agent) else []
     data = findings_of(entry.candles, entry.data.report) | {"base": result["base"]}

@@ -22,8 +22,9 @@ from train.evaluation.gates import Gate, GateResult, check_gates, describe
 from train.evaluation.summary import account_metrics, intervals_of, traded
 from train.evaluation.trials import note_trials
 from train.reporting.console import console, number
-from train.simulation.engine import AccountHistory
-from train.simulation.simulator import Cell, liquidated, play_baselines
+from train.simulation.history import AccountHistory
+from train.simulation.play import Cell, play_baselines
+from train.simulation.simulator import liquidated
 
 FEWEST = 100  # bars that a comparison needs
 
@@ -38,10 +39,9 @@ class Side(NamedTuple):
 
     def cut(self, rows: np.ndarray) -> "Side":
         """Some of the bars."""
-        history = AccountHistory._make(None if leaf is None else leaf[rows] for leaf in self.history)
         end = self.end[rows]
         end[-1] = True
-        return Side(history, self.returns[:, rows], self.time[rows], end)
+        return Side(self.history.cut(rows), self.returns[:, rows], self.time[rows], end)
 
     def scores(self, bars_per_year: float) -> np.ndarray:
         """Annual Sharpe by seed, (K,)."""
@@ -177,7 +177,7 @@ def apply_gates(gates: Sequence[Gate], first: Entry, run: bool, a: Side, b: Side
     year = first.bars_per_year
     if not run:
         return check_gates(gates, gate_block(a, year))
-    pair = [(c.returns, c.held, traded(c), c.cost) for c in (a.history, b.history)]
+    pair = [(c.returns, c.held, traded(c), c.cost, c.inside) for c in (a.history, b.history)]
     differences = {"sharpe": sharpe_difference(pair[0][0], pair[1][0], year)}
     differences |= paired_metric_differences(pair[0], pair[1], year)
     return check_gates(gates, gate_block(a, year), gate_block(b, year), differences)

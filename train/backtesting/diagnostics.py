@@ -12,7 +12,7 @@ from train.backtesting.entries import Entry
 from train.evaluation.result import AuditResult
 from train.evaluation.verdict import CONSTANT_BELOW
 from train.simulation.baselines import every_bar
-from train.simulation.simulator import SpanHistories, play_orders
+from train.simulation.play import SpanHistories, play_orders
 from train.simulation.trained import Agent
 
 MULTIPLIERS = np.arange(1, 9) / 4  # of the base position, among which the best constant policy is sought
@@ -36,7 +36,7 @@ def collapse(entry: Entry, played: SpanHistories, result: dict[str, Any]) -> Aud
     info = f"what it says deviates by {spread:.3f} over the bars"
     if isinstance(entry.source, Agent):
         best, at = best_constant(entry)
-        distance = float(np.abs(agent.decision - agent.decision.mean(0)).mean())
+        distance = float(np.nanmean(np.abs(agent.decision - np.nanmean(agent.decision, 0))))
         difference = zero_if_nan(result["agent"]["sharpe"]) - best
         info += (
             f" (mean distance from its own mean {distance:.3f}); "
@@ -52,13 +52,20 @@ def collapse(entry: Entry, played: SpanHistories, result: dict[str, Any]) -> Aud
 def best_constant(entry: Entry) -> tuple[float, float]:
     """Sharpe and multiplier of the constant policy that did best on the span, in hindsight."""
     simulator, rules = entry.simulator, entry.market
-    base = np.asarray(simulator.market.base, np.float64)[simulator.seen(entry.delay)]
+    bases = [np.asarray(market.base, np.float64) for market in simulator.markets]
+    base = simulator.at_decisions(bases, entry.delay)
     caps = rules.max_position_pct, rules.max_gross
-    orders = [every_bar(cap_targets(np.full(base.shape, m), base, *caps)) for m in MULTIPLIERS]
+    orders = [every_bar(constant_targets(base, m, caps, simulator.is_pool)) for m in MULTIPLIERS]
     played = play_orders(simulator, 0, orders, [entry.cost] * len(orders))
     sharpes = [zero_if_nan(metrics.sharpe(history.returns, entry.bars_per_year)) for history in played]
     k = int(np.argmax(sharpes))
     return sharpes[k], float(MULTIPLIERS[k])
+
+
+def constant_targets(base: np.ndarray, multiplier: float, caps: tuple[float, float], is_pool: bool) -> np.ndarray:
+    """Target weights of a constant multiplier, (L, N); in a pool the caps hold for each symbol's account."""
+    rows = base[..., None] if is_pool else base
+    return cap_targets(np.full(rows.shape, multiplier), rows, *caps).reshape(base.shape)
 
 
 def timing(result: dict[str, Any]) -> AuditResult:

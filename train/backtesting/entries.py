@@ -6,25 +6,28 @@ from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
 
+import numpy as np
+
 from himari_jax.base_positions import Base
 from himari_jax.candles import Candles, DataReport
 from himari_jax.errors import InputError
 from himari_jax.features import BASE, Features
-from himari_jax.splits import Stretches
+from himari_jax.splits import decision_rows
 from himari_jax.times import bar_name
 from train.backtesting.audits import audit_agent, audit_strategy, refuse_fickle
 from train.config.backtest import EvaluationDataConfig, GridConfig
 from train.config.market import DataConfig, MarketConfig
 from train.config.ppo import Config
-from train.data.base import first_decision, sha256_of, where_known
-from train.data.evaluation_data import EvaluationData, check_fits, load_candles, load_evaluation_data
+from train.data.base import sha256_of
+from train.data.evaluation_data import EvaluationData, check_fits, known_data, load_candles, load_evaluation_data
 from train.data.market import market_from, sizing_rules
 from train.evaluation.result import AuditResult
+from train.simulation.play import Play, play_policies, play_weights
 from train.simulation.rules import Strategy, check_weights, load_strategy
-from train.simulation.simulator import Play, Simulator, build_simulator, play_policies, play_weights, span_name
+from train.simulation.simulator import Simulator, simulate, span_name
 from train.simulation.trained import Agent, base_of, cuts_of, load_agent
 
-SimulatorOf = Callable[[Candles, MarketConfig, Stretches, Sequence[int], Base, Features], Simulator]
+SimulatorOf = Callable[[EvaluationData, MarketConfig, Sequence[int], Base, Features], Simulator]
 
 
 @dataclass(frozen=True)
@@ -67,8 +70,8 @@ class Entry:
 
     @property
     def bars_per_year(self) -> float:
-        """Of the candles."""
-        return self.candles.bars_per_year
+        """Decisions of a year."""
+        return self.simulator.bars_per_year
 
     @property
     def market(self) -> MarketConfig:
@@ -166,7 +169,9 @@ def enter(names: Sequence[str], wanted: EvaluationDataConfig, grid: GridConfig) 
         config = source.config if isinstance(source, Agent) else lead
         run = source if isinstance(source, Agent) else (agents[0] if agents else None)
         features = source.features if isinstance(source, Agent) else BASE
-        data = load_evaluation_data(wanted, config.data, config.source_options, cuts_of(run), features, read)
+        data = load_evaluation_data(
+            wanted, config.data, config.market, config.source_options, cuts_of(run), features, read
+        )
         if isinstance(source, Agent):
             check_fits(data, source.symbols, source.stored["data"]["bar"], str(source.folder))
         base, data = with_base(run, config.market, data, wanted, grid)
@@ -189,10 +194,8 @@ def with_base(
         return market.base_sizing, data
     assume_utc = data.config.assume_utc or wanted.assume_utc
     base = base_of(run, data.candles.symbols, assume_utc, wanted.base_positions)
-    first = first_decision(base, data.candles, market, max(delays_of(grid, market.delay)))
     report = DataReport(list(data.report.entries))  # entries of the same candles share the one of those
-    span = where_known({data.name: data.span}, base, first, report)[data.name]
-    return base, replace(data, span=span, report=report)
+    return base, known_data(data, base, market, max(delays_of(grid, market.delay)), report)
 
 
 def digest_of(source: Agent | Strategy, base: Base) -> str:
@@ -204,16 +207,17 @@ def digest_of(source: Agent | Strategy, base: Base) -> str:
 
 
 def shared_simulators() -> SimulatorOf:
-    """`build_simulator`, but what was built for the same candles, base, span, delays and rules is given again."""
+    """`simulate`, but what was built for the same candles, base, span, delays and rules is given again."""
     built: dict[tuple, Simulator] = {}
 
     def simulator_of(
-        candles: Candles, market: MarketConfig, span: Stretches, delays: Sequence[int], base: Base, features: Features
+        data: EvaluationData, market: MarketConfig, delays: Sequence[int], base: Base, features: Features
     ) -> Simulator:
         rules = sha256_of(base) or base, features.marks, sizing_rules(market), market.fill, market.min_trade
-        key = candles.fingerprint, span, tuple(delays), *rules
+        spans = tuple(each.span for each in data.members)
+        key = data.candles.fingerprint, data.config.pool, spans, tuple(delays), *rules
         if key not in built:
-            built[key] = build_simulator(candles, market, span, delays, base, features)
+            built[key] = simulate(data.members, market, delays, features, data.config.pool)
         return built[key]
 
     return simulator_of
@@ -232,8 +236,8 @@ def enter_agent(agent: Agent, data: EvaluationData, grid: GridConfig, simulator_
         InputError: something on the way knows the future.
     """
     market = agent.market
-    audits = audit_agent(agent, data, base)
-    simulator = simulator_of(data.candles, market, data.span, delays_of(grid, market.delay), base, agent.features)
+    audits = audit_agent(agent, data)
+    simulator = simulator_of(data, market, delays_of(grid, market.delay), base, agent.features)
     return Entry(
         name=agent.name,
         source=agent,
@@ -258,13 +262,17 @@ def enter_strategy(
     Raises:
         InputError: its weights are no weights, change from call to call, or know the future.
     """
-    market, candles, delay = config.market, data.candles, min(grid.delays)
-    simulator = simulator_of(candles, market, data.span, delays_of(grid, delay), base, BASE)
-    weights = strategy.weights(candles, market_from(candles, market, base=base))
-    check_weights(weights, simulator.rows, candles, str(strategy.path))
-    check_weights(weights, simulator.seen_rows, candles, str(strategy.path))
-    refuse_fickle(strategy, weights, candles, market, base)
-    audits, blind = audit_strategy(strategy, weights, data, market, delay, base)
+    market, delay, where = config.market, min(grid.delays), str(strategy.path)
+    simulator = simulator_of(data, market, delays_of(grid, delay), base, BASE)
+    weights = []
+    for a, each in enumerate(simulator.members):
+        own = strategy.weights(each.candles, market_from(each.candles, market, base=each.base))
+        check_weights(own, decision_rows(each.span), each.candles, where)
+        seen = np.concatenate([simulator.seen(d, member=a)[simulator.active[a]] for d in simulator.delays])
+        check_weights(own, np.unique(seen), each.candles, where)
+        refuse_fickle(strategy, own, each, market)
+        weights.append(own)
+    audits, blind = audit_strategy(strategy, weights, data, market, delay)
     return Entry(
         name=strategy.name,
         source=strategy,

@@ -16,9 +16,10 @@ from himari_jax.times import iso_second
 from train.artifacts.files import replacing, storage_errors
 from train.backtesting.entries import Entry
 from train.evaluation.summary import account_metrics
-from train.simulation.engine import AccountHistory
 from train.simulation.frames import equity_frame
-from train.simulation.simulator import Cell, constant_returns, liquidated, play_baselines
+from train.simulation.history import AccountHistory
+from train.simulation.play import Cell, constant_returns, play_baselines
+from train.simulation.simulator import liquidated
 
 ROWS_AT_ONCE = 2**20  # of equity.parquet, kept before they are written
 
@@ -110,8 +111,8 @@ def beside_agent(entry: Entry, group: Group, names: Sequence[str]) -> Beside:
 
 
 def equity_by_name(beside: Beside) -> dict[Cell, dict[str, np.ndarray]]:
-    """Equity of the baselines, (S,), by cell."""
-    return {cell: {name: history.equity for name, history in found.items()} for cell, found in beside.items()}
+    """Equity of the baselines at every bar, (S D,), by cell."""
+    return {cell: {name: history.bar_equity for name, history in found.items()} for cell, found in beside.items()}
 
 
 def place_of(entry: Entry, window: int, cell: Cell, steps: int) -> dict[str, Any]:

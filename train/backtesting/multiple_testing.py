@@ -10,7 +10,7 @@ from himari_jax.comparison import model_confidence_set, spa_pvalue, stepm_superi
 from train.backtesting.entries import Entry
 from train.backtesting.grid import Windows
 from train.evaluation.summary import BY_CHANCE
-from train.simulation.simulator import SpanHistories
+from train.simulation.play import SpanHistories
 
 MOST_IN_SET = 64  # policies of a model confidence set: it compares all pairs
 

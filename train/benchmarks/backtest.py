@@ -72,7 +72,7 @@ def market_of(closes: np.ndarray) -> Tape:
     moves = (closes[1:] / closes[:-1] - 1).astype(np.float32)[:, None]
     blank, yes = np.zeros_like(moves), np.ones(moves.shape, bool)
     market = Market(blank, moves, np.zeros((BARS, 1, 12), np.float32), np.zeros((BARS, 0), np.float32), blank, yes)
-    return make_tape(jax.tree.map(jnp.asarray, market), ((0, BARS),))
+    return make_tape(jax.tree.map(jnp.asarray, market), (range(BARS),))
 
 
 def ours(closes: np.ndarray, targets: np.ndarray) -> Callable[[], Any]:
@@ -174,7 +174,7 @@ def policy_line(core: str, assets: int, width: int, lanes: int, repeats: int) ->
     base, yes = np.full((BARS, assets), 0.5 / assets, np.float32), np.ones((BARS, assets), bool)
     moves = random(BARS, assets), random(BARS, assets)
     market = Market(*moves, random(BARS, assets, 12), random(BARS, pairs), base, yes)
-    tape = make_tape(jax.tree.map(jnp.asarray, market), ((0, BARS),))
+    tape = make_tape(jax.tree.map(jnp.asarray, market), (range(BARS),))
     starts = rng.integers(0, BARS - steps, lanes)
     where = make_lanes(starts.tolist(), [0] * lanes, [FEE] * lanes)
     limits = Limits(jnp.float32(0.5), jnp.float32(1), jnp.float32(0))

@@ -9,7 +9,7 @@ from himari_jax.command import auto, choice, flag, parse_number, require
 from himari_jax.errors import InputError
 from himari_jax.plugins import BASE_SIZINGS, FEATURE_FILE, FEATURE_SETS, SOURCES
 from himari_jax.ranges import check_ranges
-from himari_jax.times import parse_bar
+from himari_jax.times import bar_name, parse_bar, parse_duration, parse_moment
 
 
 @dataclass(frozen=True)
@@ -28,8 +28,15 @@ class DataConfig:
     """A folder or files of Parquet or CSV, one per symbol; the file's stem is the symbol."""
     bar: Annotated[str | None, auto("as the data show; 1h for synthetic")] = None
     """Length of a bar: 15m, 1h, 1d."""
-    split: tuple[float, float] = (0.6, 0.8)
-    """Where validation and test begin, as shares of the rows."""
+    split: tuple[float | str, float | str] = (0.6, 0.8)
+    """Where validation and test begin: shares of the rows, or dates such as 2017-01-01 2018-01-01 (UTC)."""
+    embargo: Annotated[str | None, auto("the decision interval, the delay and a bar, at least a day")] = None
+    """Time after each cut without a decision, such as 10d; look-backs may lie before it. lookback: as much as the
+    features look back, inside the span."""
+    pool: bool = False
+    """One policy of one asset, trained on all symbols, each with its own dates."""
+    skip_short: bool = False
+    """Leave symbols of the pool out whose candles hold no decision, instead of refusing them."""
     calendar: Literal["continuous", "sessions"] = "continuous"
     """continuous never closes; sessions has nights, weekends and holidays."""
     assume_utc: bool = False
@@ -42,11 +49,23 @@ class DataConfig:
             MARKETS.check(self.env)
         if self.source is not None:
             SOURCES.check(self.source)
-        low, high = self.split
-        require(0 < low < high < 1, "--split", f"{low} {high}", "two rising shares between 0 and 1")
+        low, high = self.cuts
+        shares = 0 < low < high < 1
+        allowed = "two rising shares between 0 and 1, or two rising dates such as 2017-01-01 2018-01-01"
+        require(shares or 1 < low < high, "--split", " ".join(map(str, self.split)), allowed)
+        if self.embargo not in (None, "lookback"):
+            parse_duration(self.embargo, "--embargo")
+        require(self.pool or not self.skip_short, "--skip-short", "given", "beside --pool")
+        require(not (self.pool and self.env), "--pool", f"with --env {self.env}", "beside candles alone")
         require(len(set(self.symbols)) == len(self.symbols), "--symbols", " ".join(self.symbols), "each symbol once")
         if self.bar is not None:
             parse_bar(self.bar)
+
+    @property
+    def cuts(self) -> tuple[float, float]:
+        """Where validation and test begin: shares below 1, or epoch milliseconds."""
+        low, high = (parse_moment(x, "--split") if isinstance(x, str) else x for x in self.split)
+        return low, high
 
     @property
     def bar_ms(self) -> int | None:
@@ -102,7 +121,13 @@ class MarketConfig:
     max_gross: float = 1.0
     """Largest sum of weights, share of equity."""
     min_trade: float = 0.0
-    """Smallest change of weight that is traded."""
+    """Smallest change of weight that is traded: a band around what is held; it binds base and baselines, too."""
+    decide_every: Annotated[str | None, auto("every bar")] = None
+    """Time from decision to decision, such as 24h: a whole number of bars. Positions drift in between."""
+    decide_phase: str = "0h"
+    """Decisions are at closes that are a multiple of --decide-every plus this, UTC."""
+    draw_phase: bool = False
+    """Training episodes begin at any bar; the phase of --decide-every holds where policies are evaluated."""
     ruin: float = 0.5
     """An episode ends when equity falls below this share of its start."""
     base_sizing: Annotated[
@@ -146,6 +171,11 @@ class MarketConfig:
                 raise two_bases(self.base_sizing, self.base_positions)
         elif self.base_max_age != "7d":
             raise InputError(f"--base-max-age {self.base_max_age}: belongs to --base-positions, which is not given")
+        if self.decide_every is not None:
+            parse_bar(self.decide_every, "--decide-every")
+        parse_duration(self.decide_phase, "--decide-phase")
+        alone = self.decide_every is not None or (self.decide_phase == "0h" and not self.draw_phase)
+        require(alone, "--decide-phase, --draw-phase", "given", "beside --decide-every")
         require(bool(self.reward_terms), "--reward", "", "at least one term")
         self.check_features()
 
@@ -172,15 +202,35 @@ class MarketConfig:
         """Share of the traded value that a trade costs."""
         return self.commission_rate + self.slippage_bps / 1e4
 
+    def step(self, bar_ms: int) -> int:
+        """D, bars from decision to decision.
+
+        Raises:
+            InputError: the interval is no whole number of bars, or the phase is none.
+        """
+        every = bar_ms if self.decide_every is None else parse_bar(self.decide_every, "--decide-every")
+        whole = "a whole number of bars of " + bar_name(bar_ms)
+        require(every % bar_ms == 0, "--decide-every", self.decide_every, whole)
+        require(self.phase_ms % bar_ms == 0, "--decide-phase", self.decide_phase, whole)
+        return every // bar_ms
+
     @property
-    def reward_terms(self) -> dict[str, float]:
-        """Weights of the reward terms by name."""
-        terms: dict[str, float] = {}
+    def phase_ms(self) -> int:
+        """The phase of the decisions, milliseconds."""
+        return parse_duration(self.decide_phase, "--decide-phase")
+
+    @property
+    def reward_terms(self) -> dict[str, float | None]:
+        """Weights of the reward terms by name; None where the training rows decide (volatility=auto)."""
+        terms: dict[str, float | None] = {}
         for text in self.reward:
             name, _, weight = text.partition("=")
             name = name.replace("-", "_")
             once = name in REWARD_TERMS.names and name not in terms
             require(once, "--reward", text, f"each once of {', '.join(REWARD_TERMS.names)}")
+            if name == "volatility" and weight == "auto":
+                terms[name] = None
+                continue
             terms[name] = parse_number("--reward", text, weight if "=" in text else "1")
         return terms
 

@@ -38,8 +38,14 @@ MAY_CHANGE = {
 # Flags that came after 0.1.0, by dotted field, with the value that means what was done before there was the flag: a
 # config.json without them reads so, and at that value they leave the hash of a configuration as it was.
 LATER: dict[str, Any] = {
+    "data.embargo": "lookback",
+    "data.pool": False,
+    "data.skip_short": False,
     "market.base_positions": None,
     "market.base_max_age": "7d",
+    "market.decide_every": None,
+    "market.decide_phase": "0h",
+    "market.draw_phase": False,
     "market.features": ("base",),
     "ppo.weight_decay": 0.0,
 }

@@ -1,6 +1,6 @@
 """The base of a run: a base sizing or a user's own file, where it is known, and where the multiplier does nothing."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,13 @@ def sha256_of(base: Base) -> str | None:
     return base.sha256 if isinstance(base, OwnPositions) else None
 
 
+def base_of_part(base: Base, part: Candles) -> Base:
+    """The base of a part of the symbols: a file's columns of one symbol of a pool."""
+    if isinstance(base, OwnPositions) and base.symbols != part.symbols:
+        return base.of(*part.symbols)
+    return base
+
+
 def first_decision(base: Base, candles: Candles, market: MarketConfig, delay: int) -> int:
     """The first row at which a base is known to a decision that is `delay` bars late."""
     if not isinstance(base, OwnPositions):
@@ -52,14 +59,14 @@ def where_known(spans: Mapping[str, Stretches], base: Base, first: int, report: 
     """Spans without the decisions before a base is known; what is lost goes into the report.
 
     Raises:
-        InputError: a span has no decision from then on.
+        InputError: a span that had decisions has fewer than two from then on.
     """
     if not isinstance(base, OwnPositions):
         return dict(spans)
     found = {name: from_row(span, first) for name, span in spans.items()}
     begin = iso_minute(base.time[0])
     for name, span in found.items():
-        if count_rows(span) < 2:
+        if spans[name] and count_rows(span) < 2:
             raise InputError(
                 f"{base.origin}: its first row is of {begin}, after which the {name} span has no two decisions; "
                 "allowed: base positions from before it, or other cuts or spans"
@@ -67,7 +74,7 @@ def where_known(spans: Mapping[str, Stretches], base: Base, first: int, report: 
         if lost := count_rows(spans[name]) - count_rows(span):
             what = f"decisions of the {name} span before its first row, {begin}, are left out"
             report.add("base unknown", base.origin, lost, what)
-    if base.extra:
+    if base.extra and not any(entry["kind"] == "extra columns" for entry in report.entries):
         report.add("extra columns", base.origin, len(base.extra), f"not used: {', '.join(base.extra)}")
     return found
 
@@ -87,9 +94,20 @@ def idle_shares(base: np.ndarray, spans: Mapping[str, Stretches], symbols: tuple
     limit = base.dtype.type(cap)
     found: dict[str, dict[str, dict[str, float]]] = {}
     for name, span in spans.items():
+        if not span:
+            continue
         rows = base[decision_rows(span)]
         zero, capped = (rows == 0).mean(0), (rows >= limit).mean(0)
         found[name] = {symbol: {"zero": float(zero[n]), "at_cap": float(capped[n])} for n, symbol in enumerate(symbols)}
+    return found
+
+
+def merge_shares(parts: Iterable[Mapping[str, Mapping[str, Any]]]) -> dict[str, dict[str, Any]]:
+    """Shares of several members as those of one."""
+    found: dict[str, dict[str, Any]] = {}
+    for part in parts:
+        for name, by_symbol in part.items():
+            found.setdefault(name, {}).update(by_symbol)
     return found
 
 
@@ -103,11 +121,11 @@ def idle_lines(described: Mapping[str, Any]) -> list[str]:
     """One line for each symbol that has a span in which more than a tenth of the decisions are idle."""
     spans: Mapping[str, Any] = described["idle"]
     lines = []
-    for symbol in next(iter(spans.values())):
+    for symbol in dict.fromkeys(symbol for span in spans.values() for symbol in span):
         parts = []
         for key, where in (("zero", "is 0 (no multiplier does anything)"), ("at_cap", "is at the cap of {cap:g}, "
             "where a multiplier above 1 does nothing,")):  # fmt: skip
-            shares = {name: span[symbol][key] for name, span in spans.items()}
+            shares = {name: span[symbol][key] for name, span in spans.items() if symbol in span}
             if max(shares.values()) > TOLD:
                 told = ", ".join(f"{share:.0%} of {name}" for name, share in shares.items())
                 parts.append(f"{where.format(cap=described['cap'])} in {told}")

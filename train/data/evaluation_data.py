@@ -2,18 +2,22 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from himari_jax.base_positions import Base
 from himari_jax.candles import Candles, DataReport, RawCandles
 from himari_jax.errors import InputError
-from himari_jax.features import BASE, Features, segments
-from himari_jax.splits import Stretches, count_rows, stretches
-from himari_jax.times import bar_name, iso_second
-from train.config.backtest import NAMED, EvaluationDataConfig, parse_span
-from train.config.market import DataConfig
-from train.data.loading import checked, load_raw
+from himari_jax.features import BASE, Features
+from himari_jax.splits import SplitRules, Stretches, cut_times, group_rows
+from himari_jax.times import bar_name
+from train.config.backtest import EvaluationDataConfig
+from train.config.market import DataConfig, MarketConfig
+from train.data.base import base_of_part, first_decision, where_known
+from train.data.loading import checked_parts, load_raw
+from train.data.members import Member, join_candles
+from train.data.spans import evaluation_span, refuse_empty, split_rules
 
 
 @dataclass(frozen=True)
@@ -22,22 +26,51 @@ class EvaluationData:
 
     raws: list[RawCandles]  # as the source read them: the audit begins there
     config: DataConfig
-    candles: Candles
+    candles: Candles  # of all members, side by side
     report: DataReport
-    span: Stretches
+    members: tuple[Member, ...]  # with their decisions in the span
+    rules: SplitRules  # by which those were found
     name: str  # of the span, as the flag gave it
     cuts: tuple[int, int] | None  # epoch milliseconds of the first bars of validation and test of the run
 
     @property
+    def times(self) -> np.ndarray:
+        """When decisions are made, (L,), epoch milliseconds."""
+        return np.unique(np.concatenate([each.times for each in self.members]))
+
+    @property
+    def span(self) -> Stretches:
+        """Rows of `candles` at which some member decides."""
+        if not self.config.pool:
+            return self.members[0].span
+        rows = np.searchsorted(self.candles.time, self.times - self.candles.bar_ms)
+        return group_rows(rows, self.rules.step)
+
+    @property
     def seen_rows(self) -> int:
         """Decisions before the test span of the run: training or validation may have seen that time."""
-        if self.cuts is None:
-            return 0
-        rows = np.concatenate([self.candles.time[a:b] for a, b in self.span])
-        return int((rows < self.cuts[1]).sum())
+        return 0 if self.cuts is None else int((self.times - self.candles.bar_ms < self.cuts[1]).sum())
+
+    @property
+    def alone(self) -> list["EvaluationData"]:
+        """The data of each account by itself: of every symbol of a pool that decides in the span."""
+        if not self.config.pool:
+            return [self]
+        own = zip(self.raws, self.members, strict=True)
+        lone = replace(self.config, pool=False)
+        return [
+            replace(self, raws=[raw], config=lone, candles=each.candles, members=(each,))
+            for raw, each in own
+            if each.span
+        ]
 
 
-Loaded = tuple[list[RawCandles], Candles, DataReport]
+class Loaded(NamedTuple):
+    """Candles as a source read them, and checked."""
+
+    raws: list[RawCandles]
+    parts: tuple[Candles, ...]  # all symbols together, or each symbol of a pool
+    report: DataReport
 
 
 def load_candles(config: DataConfig, options: Any = None) -> Loaded:
@@ -51,12 +84,13 @@ def load_candles(config: DataConfig, options: Any = None) -> Loaded:
         InputError: flags or candles do not fit.
     """
     raws = load_raw(config, {config.chosen_source: options})
-    return raws, *checked(raws, config)
+    return Loaded(raws, *checked_parts(raws, config))
 
 
 def load_evaluation_data(
     wanted: EvaluationDataConfig,
     own: DataConfig,
+    market: MarketConfig,
     options: Mapping[str, Any],
     cuts: tuple[int, int] | None,
     features: Features = BASE,
@@ -67,6 +101,7 @@ def load_evaluation_data(
     Args:
         wanted: flags.
         own: how the run read its candles.
+        market: its rules, of which the decision interval counts.
         options: of the sources, by name.
         cuts: first bars of validation and test of the run, epoch milliseconds; None: by the split of `own`.
         features: whose look-back is needed.
@@ -76,10 +111,33 @@ def load_evaluation_data(
         InputError: flags or candles do not fit.
     """
     config = merged(wanted, own)
-    asked = replace(config, split=DataConfig().split)
-    raws, candles, report = load(asked, options.get(config.chosen_source))
-    span = find_span(wanted.span, candles, cuts, config.split, features)
-    return EvaluationData(raws, config, candles, report, span, wanted.span, cuts)
+    asked = replace(config, split=DataConfig().split, embargo=None)
+    raws, parts, report = load(asked, options.get(config.chosen_source))
+    candles = join_candles(parts)
+    rules = split_rules(config, market, features, candles.bar_ms)
+    where = cuts or cut_times(candles.time, rules.cuts)
+    members = tuple(
+        Member(each, evaluation_span(wanted.span, each, where, rules), market.base_sizing) for each in parts
+    )
+    refuse_empty(members, wanted.span, cuts, rules)
+    return EvaluationData(raws, config, candles, report, members, rules, wanted.span, cuts)
+
+
+def known_data(
+    data: EvaluationData, base: Base, market: MarketConfig, delay: int, report: DataReport
+) -> EvaluationData:
+    """The data without the decisions before a base is known at every delay up to one; with the base of each member.
+
+    Raises:
+        InputError: the file of the base does not fit the candles, or no decision is left.
+    """
+    members = []
+    for each in data.members:
+        own = base_of_part(base, each.candles)
+        first = first_decision(own, each.candles, market, delay)
+        span = where_known({data.name: each.span}, own, first, report)[data.name]
+        members.append(Member(each.candles, span, own))
+    return replace(data, members=tuple(members), report=report)
 
 
 def merged(wanted: EvaluationDataConfig, own: DataConfig) -> DataConfig:
@@ -97,52 +155,6 @@ def merged(wanted: EvaluationDataConfig, own: DataConfig) -> DataConfig:
     return replace(own, **given)
 
 
-def find_span(
-    name: str,
-    candles: Candles,
-    cuts: tuple[int, int] | None,
-    split: tuple[float, float],
-    features: Features = BASE,
-) -> Stretches:
-    """Decision rows of a span, after the look-back of the features.
-
-    Raises:
-        InputError: it holds none; says where the candles begin and end.
-    """
-    time, bar, warm_up = candles.time, candles.bar_ms, features.lookback(candles.bar_ms)
-    if name in NAMED:
-        rows = len(time)
-        if cuts is None:
-            first, second = (int(np.floor(fraction * rows)) for fraction in split)
-        else:
-            first, second = (int(np.searchsorted(time, cut)) for cut in cuts)
-        edges = {"train": (0, first), "val": (first, second), "test": (second, rows), "all": (0, rows)}
-        span = stretches(candles, *edges[name], warm_up)
-    else:
-        begin, end = parse_span(name)
-        inside = np.flatnonzero((time + bar >= begin) & (time + bar <= end))
-        span = between(candles, int(inside[0]), int(inside[-1]) + 1, warm_up) if len(inside) else ()
-    if not span or count_rows(span) < 2:
-        hint = ""
-        if name in NAMED and cuts is not None and name != "all":
-            hint = f" (the run was cut at {iso_second(cuts[0])} and {iso_second(cuts[1])})"
-        raise InputError(
-            f"--span {name}: no two decisions lie there{hint}; the candles go from {iso_second(time[0])} to "
-            f"{iso_second(time[-1] + bar)} and the first {warm_up} bars are look-back; use --span all or FROM:TO"
-        )
-    return span
-
-
-def between(candles: Candles, start: int, stop: int, warm_up: int) -> Stretches:
-    """Decision rows of [start, stop): the look-back may lie before them, in the same segment."""
-    found = []
-    for low, high in segments(candles):
-        begin, end = max(low + warm_up, start), min(high - 1, stop)
-        if begin < end:
-            found.append((begin, end))
-    return tuple(found)
-
-
 def check_fits(data: EvaluationData, symbols: Sequence[str], bar: str, who: str) -> None:
     """Refuses candles that a policy cannot be played on.
 
@@ -150,7 +162,7 @@ def check_fits(data: EvaluationData, symbols: Sequence[str], bar: str, who: str)
         InputError: another number of symbols, or another bar.
     """
     found = data.candles.symbols
-    if len(found) != len(symbols):
+    if not data.config.pool and len(found) != len(symbols):  # the policy of a pool has one asset, whichever
         raise InputError(
             f"{who}: trained on {len(symbols)} symbols ({' '.join(symbols)}), given {len(found)} ({' '.join(found)}); "
             "--symbols names as many, in that order"

@@ -8,6 +8,7 @@ from himari_jax.checking import check_candles
 from himari_jax.errors import InputError
 from himari_jax.sources.registry import load_candles
 from himari_jax.sources.request import SourceRequest
+from himari_jax.times import bar_name
 from himari_jax.windows import check_bar
 from train.config.market import DataConfig
 
@@ -43,3 +44,23 @@ def checked(raws: Sequence[RawCandles], data: DataConfig) -> tuple[Candles, Data
     except ValueError as error:
         raise InputError(f"{', '.join(candles.symbols)}: {error}; allowed bars divide an hour or are longer") from error
     return candles, report
+
+
+def checked_parts(raws: Sequence[RawCandles], data: DataConfig) -> tuple[tuple[Candles, ...], DataReport]:
+    """`checked` on one time grid, or, of a pool, each symbol by itself with its own dates.
+
+    Raises:
+        InputError: candles break a rule, or symbols of a pool have bars of different lengths.
+    """
+    if not data.pool:
+        candles, report = checked(raws, data)
+        return (candles,), report
+    found = [checked([raw], data) for raw in raws]
+    parts, report = tuple(candles for candles, _ in found), DataReport([e for _, own in found for e in own.entries])
+    odd = next((each for each in parts if each.bar_ms != parts[0].bar_ms), None)
+    if odd is not None:
+        raise InputError(
+            f"--pool: {parts[0].symbols[0]} has bars of {bar_name(parts[0].bar_ms)}, {odd.symbols[0]} of "
+            f"{bar_name(odd.bar_ms)}; must be the same: leave one out, or say which with --bar"
+        )
+    return parts, report

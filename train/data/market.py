@@ -20,9 +20,8 @@ def market_from(
         base: instead of the base sizing of the flags.
         features: what is seen of the market.
     """
-    return build_market(
-        candles, base or config.base_sizing, sizing_rules(config), config.fill, delay, features=features
-    )
+    rules, step = sizing_rules(config), config.step(candles.bar_ms)
+    return build_market(candles, base or config.base_sizing, rules, config.fill, delay, features=features, step=step)
 
 
 def sizing_rules(market: MarketConfig) -> SizingRules:

@@ -23,7 +23,8 @@ from train.data.loading import checked
 from train.data.market import market_from
 from train.evaluation.futures import another_future, between, no_future
 from train.evaluation.result import AuditResult
-from train.simulation.engine import AccountHistory, Limits, histories, lay_out, make_lanes, run_policy
+from train.simulation.engine import Limits, lay_out, make_lanes, run_policy
+from train.simulation.history import AccountHistory, histories
 from train.simulation.rules import Strategy
 from train.simulation.trained import Agent
 
@@ -133,7 +134,7 @@ class AgentWay:
             "actions": (np.concatenate([lead, history.decision]), 1),
             "equity": (np.concatenate([lead[:, 0], history.equity[:-1]]), 0),
         }
-        if self.train is not None and t >= self.train[-1][1] - 1:
+        if self.train is not None and t >= self.train[-1][-1]:
             scaling = self.fit(market.features, market.corr, decision_rows(self.train))
             known["normalizer"] = (np.concatenate(scaling)[None], 1)
         return known
@@ -144,9 +145,11 @@ class AgentWay:
         Of the market the played rows are cut out: markets of any length need one compiled program.
         """
         first = int(np.argmax(candles.segment == candles.segment[t]))
-        begin = max(first, t + 1 - TRAIL, first_known(market.base))
-        steps, rate = t + 1 - begin, self.market.cost
-        tape = lay_out(Market(*(x[begin : t + 1] for x in market)), ((0, steps),))
+        begin, step = max(first, first_known(market.base)), self.market.step(candles.bar_ms)
+        begin = max(begin + (t - begin) % step, t - (TRAIL - 1) * step)
+        rows, rate = np.arange(begin, t + 1, step), self.market.cost
+        steps = len(rows)
+        tape = lay_out(Market(*(x[rows] for x in market)), (range(steps),))
         variables = jax.tree.map(lambda x: x[None], self.variables)
         lanes, limits = make_lanes([0], [0], [rate]), Limits.of(self.market)
         path = jax.tree.map(np.asarray, run_policy(self.policy, steps, variables, tape, lanes, limits))
@@ -172,13 +175,25 @@ def strategy_way(strategy: Strategy, config: MarketConfig, delay: int, base: Bas
     return derive
 
 
-def fitted_elsewhere(way: AgentWay, candles: Candles) -> bool:
-    """Whether the constants inside the policy are not those of the training span."""
-    if way.train is None:
-        return False
-    market = way.build(candles, way.market, way.market.delay)
-    wanted = fit_scaling(market.features, market.corr, decision_rows(way.train))
-    stored = way.variables["constants"]["normaliser"]
+def fitted_elsewhere(agent: Agent, parts: Sequence[Candles], train: Sequence[Stretches]) -> bool:
+    """Whether the constants inside a run's policy are not those of its training span.
+
+    Args:
+        agent: the run.
+        parts: candles of all symbols together, or of each symbol of its pool.
+        train: the training span of each part.
+    """
+    seen, corr = [], []
+    for candles, span in zip(parts, train, strict=True):
+        market, rows = (
+            market_from(candles, agent.market, agent.market.delay, features=agent.features),
+            decision_rows(span),
+        )
+        seen.append(market.features[rows])
+        corr.append(market.corr[rows])
+    features = np.concatenate(seen)
+    wanted = fit_scaling(features, np.concatenate(corr), np.arange(len(features)))
+    stored = jax.tree.map(lambda x: x[agent.chosen], agent.variables["constants"]["normaliser"])
     scale = np.where(np.isfinite(wanted.limit), wanted.std, 1.0)
     drift = np.abs(np.asarray(stored["mean"]) - wanted.mean) / scale
     return bool((drift > FITTED_NEAR * CLIP).any() or not np.allclose(stored["std"], wanted.std, rtol=10 * FITTED_NEAR))
@@ -196,7 +211,7 @@ def audit_rows(data: EvaluationData, train: Stretches | None, number: int) -> li
     """Rows after which the future changes, the whole way each: some inside the span, its last, the end of training."""
     rows = decision_rows(data.span)
     inside = [int(rows[len(rows) * (k + 1) // (number + 1)]) for k in range(number)]
-    ends = [train[-1][1] - 1] if train else []
+    ends = [train[-1][-1]] if train else []
     return real_rows(data, [*inside, int(rows[-1]), *ends])
 
 

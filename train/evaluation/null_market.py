@@ -6,7 +6,7 @@ import numpy as np
 
 from himari_jax.candles import Candles
 from train.evaluation.result import AuditResult
-from train.simulation.engine import AccountHistory
+from train.simulation.history import AccountHistory
 
 NULL_ROWS = 12_400  # of the market without drift, look-back included
 NULL_BEFORE_MS = 7 * 365 * 24 * 3_600_000  # whole weeks

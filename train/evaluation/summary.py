@@ -21,8 +21,8 @@ from himari_jax.statistics import (
     seed_correlation,
 )
 from train.evaluation.verdict import Evidence, depends_on_delay_0, verdict
-from train.simulation.engine import AccountHistory
-from train.simulation.simulator import SpanHistories
+from train.simulation.history import AccountHistory
+from train.simulation.play import SpanHistories
 
 COLLAPSE_ABOVE = 0.99  # correlation of positions between seeds, above which they count as one policy
 BY_CHANCE = ("random",)  # one draw of chance is shown beside the others, but to beat its luck, or not to, says nothing
@@ -32,7 +32,7 @@ BAR_TOP_CORRELATION = 0.9  # above which assets are hardly different ones
 def account_metrics(history: AccountHistory, liquidated: np.ndarray, bars_per_year: float) -> dict[str, Any]:
     """Every metric of one account; undefined ones are nan."""
     held, pnl = np.asarray(history.held, np.float64), np.asarray(history.pnl, np.float64)
-    series = AccountSeries.of(history.returns, held, traded(history), history.cost, bars_per_year)
+    series = AccountSeries.of(history.returns, held, traded(history), history.cost, bars_per_year, history.inside)
     return measure(replace(series, win_rate_trip=metrics.win_rate_trip(held, pnl, liquidated)))
 
 
@@ -134,7 +134,8 @@ def delay_block(evidence: Evidence) -> dict[str, Any]:
 
 def intervals_of(history: AccountHistory, bars_per_year: float) -> dict[str, list[float]]:
     """`METRIC_interval` of everything but the Sharpe ratio, whose interval is paired with the others'."""
-    found = metric_intervals(history.returns, history.held, traded(history), history.cost, bars_per_year)
+    series = history.returns, history.held, traded(history), history.cost
+    found = metric_intervals(*series, bars_per_year, inside=history.inside)
     return {f"{name}_interval": list(ends) for name, ends in found.items()}
 
 
@@ -188,7 +189,7 @@ def gather(
         late_sharpe=late_sharpe,
         late_difference=late_sharpe - late_baseline_sharpe,
         late_interval=interval(samples.late - samples.agents[chosen]),
-        spread=float(np.max(np.std(np.asarray(history.decision, np.float64), axis=0))),
+        spread=float(np.max(np.nanstd(np.asarray(history.decision, np.float64), axis=0))),
         detectable=minimum_detectable_sharpe(len(played.liquidated), year),
     )
 

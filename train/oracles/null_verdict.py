@@ -8,8 +8,8 @@ from himari_jax import metrics
 from himari_jax.metrics import zero_if_nan
 from train.evaluation.summary import summarize
 from train.oracles.scoring import OraclePath as OraclePath
-from train.simulation.engine import AccountHistory
-from train.simulation.simulator import SpanHistories
+from train.simulation.history import AccountHistory
+from train.simulation.play import SpanHistories
 
 BARS_PER_YEAR = 8760.0
 NUM_SAMPLES = 400  # of the bootstrap

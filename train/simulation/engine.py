@@ -7,7 +7,7 @@ A lane is one account's way: where it begins, how late it sees the market, what 
 along the last axis, which is what vector units like.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, NamedTuple, cast
 
@@ -40,6 +40,7 @@ class Tape(NamedTuple):
     seen: Array  # (R, L) int32, rows whose features, correlations and base are seen, by delay
     first: Array  # (L,) bool, first row of a stretch
     last: Array  # (L,) bool, last row of a stretch
+    inside: Array | None = None  # (L, D - 1, N) close / fill - 1 of the bars between decisions, on the host alone
 
 
 class Lanes(NamedTuple):
@@ -82,30 +83,6 @@ class Path(NamedTuple):
     returns: Any  # (S, B) simple return of equity from close to close, liquidation included
 
 
-class AccountHistory(NamedTuple):
-    """The history of one account over S bars, on the host."""
-
-    multiplier: np.ndarray | None  # (S, N) of the policy, in [0, 2]; None where weights were given
-    held: np.ndarray  # (S, N) weights after the fill
-    delta: np.ndarray  # (S, N) traded weights
-    cost: np.ndarray  # (S,) share of equity at the fill, liquidation included
-    pnl: np.ndarray  # (S, N) earned by each asset, costs included, in shares of equity at the start of the bar
-    returns: np.ndarray  # (S,) simple return of equity, liquidation included, float64
-    given: np.ndarray | None = None  # (S, N) target weights of a strategy; None where a policy's multiplier made them
-
-    @property
-    def decision(self) -> np.ndarray:
-        """The decision at each row: the multiplier of a policy, the target weights of a strategy, (S, N)."""
-        found = self.given if self.multiplier is None else self.multiplier
-        assert found is not None
-        return found
-
-    @property
-    def equity(self) -> np.ndarray:
-        """Equity at each mark, 1.0 before the first, (S,)."""
-        return np.cumprod(1 + self.returns)
-
-
 def make_tape(market: Market, span: Stretches, candles: Candles | None = None, delays: Sequence[int] = (0,)) -> Tape:
     """Lays out the rows of a span, on the device.
 
@@ -123,8 +100,8 @@ def lay_out(market: Market, span: Stretches, candles: Candles | None = None, del
     rows = decision_rows(span)
     everything = np.arange(len(market.base))
     seen = [delayed(everything, candles, d)[rows] if d and candles else rows for d in delays]
-    first = np.isin(rows, [start for start, _ in span])
-    last = np.isin(rows, [stop - 1 for _, stop in span])
+    first = np.isin(rows, [each[0] for each in span])
+    last = np.isin(rows, [each[-1] for each in span])
     to_fill, to_mark, tradable = (x[rows] for x in (market.to_fill, market.to_mark, market.tradable))
     return Tape(market, rows.astype(np.int32), to_fill, to_mark, tradable, np.stack(seen).astype(np.int32), first, last)
 
@@ -253,44 +230,3 @@ def replayed(
 def cash(assets: int, lots: int, dtype: Any) -> Account:
     """Accounts of cash, lanes last."""
     return jax.tree.map(lambda x: jnp.repeat(x[..., None], lots, -1), open_account(jnp.zeros(assets, dtype)))
-
-
-def histories(path: Path, tape: Tape, starts: np.ndarray, rates: np.ndarray) -> Iterator[AccountHistory]:
-    """The accounts of a batch one by one, on the host.
-
-    Args:
-        path: of B lanes, without an axis of policies.
-        tape: that was played; from the host nothing is copied.
-        starts: (B,) positions on it.
-        rates: (B,) costs.
-    """
-    steps = path.returns.shape[0]
-    by_account = [[None] * len(starts) if x is None else account_first(x) for x in path]
-    last, to_fill, to_mark = np.asarray(tape.last), np.asarray(tape.to_fill), np.asarray(tape.to_mark)
-    for multiplier, held, delta, returns, start, rate in zip(*by_account, starts, rates, strict=True):
-        window = slice(int(start), int(start) + steps)
-        end = last[window].copy()
-        end[-1] = True
-        cost, pnl = settle(held, delta, to_fill[window], to_mark[window], end, float(rate))
-        yield AccountHistory(multiplier, held, delta, cost, pnl, np.asarray(returns, np.float64))
-
-
-def account_first(x: Any) -> np.ndarray:
-    """(S, ..., B) on the host as (B, S, ...)."""
-    return np.ascontiguousarray(np.moveaxis(np.asarray(x), -1, 0))
-
-
-def settle(
-    held: np.ndarray, delta: np.ndarray, to_fill: np.ndarray, to_mark: np.ndarray, end: np.ndarray, rate: float
-) -> tuple[np.ndarray, np.ndarray]:
-    """Cost (S,) and profit by asset (S, N) that follow from what was held and traded, in float64.
-
-    With w1 = held - delta, the weights that arrive at the fill: `1 + r1 = 1 / (1 - sum(w1 f / (1 + f)))`, because
-    `w = w1 (1 + r1) / (1 + f)` and cash keeps its value.
-    """
-    held, delta, f, g = (np.asarray(x, np.float64) for x in (held, delta, to_fill, to_mark))
-    arrived = (held - delta) * f / (1 + f)
-    drift = 1 / (1 - arrived.sum(1, keepdims=True))  # (S, 1), 1 + r1
-    paid = rate * np.abs(delta)
-    sold = np.where(end[:, None], rate * held * (1 + g), 0)
-    return (paid + sold).sum(1), drift * (arrived + held * g - paid - sold)

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from train.simulation.engine import AccountHistory
+from train.simulation.history import AccountHistory, until_fill
 from train.simulation.simulator import Simulator, liquidated
 
 
@@ -14,47 +14,78 @@ def closing_prices(simulator: Simulator) -> Any:
     import polars as pl
 
     candles = simulator.candles
-    prices = {symbol: candles.close[simulator.rows, n] for n, symbol in enumerate(candles.symbols)}
-    return pl.DataFrame({"time": decision_times(simulator), **prices})
+    rows = np.searchsorted(candles.time, simulator.times - candles.bar_ms)
+    prices = {symbol: candles.close[rows, n] for n, symbol in enumerate(candles.symbols)}
+    return pl.DataFrame({"time": utc(simulator.times), **prices}).fill_nan(None)
 
 
-def decision_times(simulator: Simulator) -> Any:
-    """Reads the times of the decisions, a polars series (L,) of datetime[ms, UTC]."""
+def utc(times: np.ndarray) -> Any:
+    """Epoch milliseconds as a polars series of datetime[ms, UTC]."""
     import polars as pl
 
-    return pl.Series(simulator.times.astype("datetime64[ms]")).dt.replace_time_zone("UTC")
+    return pl.Series(times.astype("datetime64[ms]")).dt.replace_time_zone("UTC")
 
 
 def equity_frame(
     simulator: Simulator, start: int, delay: int, agent: AccountHistory, baselines: Mapping[str, np.ndarray]
 ) -> Any:
-    """Builds the rows of equity.parquet, one for each decision of a window, as a polars frame.
+    """Builds the rows of equity.parquet, one for each bar of a window, as a polars frame.
 
-    The columns are `time`, `weight_SYMBOL` (after the fill), `multiplier_SYMBOL` (of the policy), `base_SYMBOL` (the
-    base position that it multiplies, as late as the policy saw it; share of equity), `equity`, `baseline_NAME` and
-    `liquidated`. `cap_targets(multiplier, base, ...)` gives the weights that were wanted. Multiplier and base are null
-    for a strategy that gives weights itself.
+    The columns are `time`, `weight_SYMBOL` (after the fill; drifted where no decision is made), `multiplier_SYMBOL` (of
+    the policy), `base_SYMBOL` (the base position that it multiplies, as late as the policy saw it; share of equity),
+    `equity`, `baseline_NAME` and `liquidated`. `cap_targets(multiplier, base, ...)` gives the weights that were wanted.
+    Multiplier and base are null for a strategy that gives weights itself.
+
+    In a pool weight and base are shares of the symbol's own account, whose equity is `equity_SYMBOL`; `equity` is that
+    of the portfolio, and a symbol that does not decide has nulls.
 
     Args:
         simulator: that played.
         start: position of the window.
         delay: bars by which the agent saw the market late.
         agent: what happened to its account.
-        baselines: equity by name, (S,).
+        baselines: equity by name at every bar, (S D,).
     """
     import polars as pl
 
-    window, symbols = slice(start, start + len(agent.returns)), simulator.candles.symbols
-    seen = simulator.seen(delay, start, len(agent.returns))
-    base = None if agent.multiplier is None else simulator.market.base[seen]
-    tables = {"weight": agent.held, "multiplier": agent.multiplier, "base": base}
-    nothing = pl.repeat(None, len(seen), dtype=pl.Float32, eager=True)
+    steps, symbols = len(agent.returns), simulator.symbols
+    every = agent.growth.shape[1]  # D
+    own = agent.accounts or (agent,)
+    weights = np.concatenate([drifting_weights(simulator, start, a, each) for a, each in enumerate(own)], axis=1)
+    base = None
+    if agent.multiplier is not None:
+        base = simulator.at_decisions([market.base for market in simulator.markets], delay, start, steps)
+    tables = {"weight": weights, "multiplier": repeated(agent.multiplier, every), "base": repeated(base, every)}
+    idle = np.repeat(~simulator.active[:, start : start + steps].T, every, axis=0)
+    if agent.accounts:
+        tables["equity"] = np.stack([each.bar_equity for each in own], axis=1)
+        tables = {name: x if x is None else np.where(idle, np.nan, x) for name, x in tables.items()}
+    nothing = pl.repeat(None, steps * every, dtype=pl.Float32, eager=True)
     columns = {
-        f"{name}_{symbol}": nothing if table is None else table[:, n]
+        f"{name}_{symbol}": nothing if table is None else pl.Series(table[:, n]).fill_nan(None)
         for name, table in tables.items()
         for n, symbol in enumerate(symbols)
     }
     curves = {f"baseline_{name}": curve for name, curve in baselines.items()}
-    sold = liquidated(simulator, start, len(seen))
-    time = decision_times(simulator)[window]
-    return pl.DataFrame({"time": time, **columns, "equity": agent.equity, **curves, "liquidated": sold})
+    sold = np.zeros((steps, every), bool)
+    sold[:, -1] = liquidated(simulator, start, steps)
+    bars = simulator.times[start : start + steps, None] + simulator.candles.bar_ms * np.arange(every)
+    rest = {"equity": agent.bar_equity, **curves, "liquidated": sold.ravel()}
+    return pl.DataFrame({"time": utc(bars.ravel()), **columns, **rest})
+
+
+def repeated(table: np.ndarray | None, every: int) -> np.ndarray | None:
+    """What was decided, at every bar until the next decision."""
+    return table if table is None or every == 1 else np.repeat(table, every, axis=0)
+
+
+def drifting_weights(simulator: Simulator, start: int, member: int, account: AccountHistory) -> np.ndarray:
+    """Weights of an account at every bar of a window, (S D, n): after the fill at a decision, then as prices move."""
+    part = simulator.positions(member, start, len(account.returns))
+    moves = simulator.host.inside
+    if account.inside is None or moves is None:
+        return account.held
+    held, inside = np.asarray(account.held, np.float64), moves[part]
+    _, drift = until_fill(held, account.delta, simulator.host.to_fill[part])
+    later = held[:, None] * (1 + inside) * (drift / account.inside)[..., None]
+    return np.concatenate([held[:, None], later], axis=1).reshape(-1, held.shape[1]).astype(account.held.dtype)

@@ -10,7 +10,7 @@ import numpy as np
 
 from himari_jax.base_positions import Base
 from himari_jax.errors import InputError
-from himari_jax.features import BASE, Features, observation_width
+from himari_jax.features import ANY_SYMBOL, BASE, Features, observation_width
 from himari_jax.own_positions import OwnPositions
 from himari_jax.policies.policy import Policy
 from himari_jax.times import parse_iso
@@ -58,6 +58,11 @@ class Agent:
         return tuple(self.stored["data"]["symbols"])
 
     @property
+    def places(self) -> tuple[str, ...]:
+        """Names of the assets of an observation: the symbols, or `asset` for whichever of a pool."""
+        return (ANY_SYMBOL,) if self.config.data.pool else self.symbols
+
+    @property
     def base_sha256(self) -> str | None:
         """SHA-256 of the file of base positions that it was trained with, where there was one."""
         return self.stored["data"].get("base_sha256")
@@ -80,7 +85,8 @@ def load_agent(folder: Path, checkpoint: str = "best") -> Agent:
     if config.data.env is not None:
         raise InputError(f"{folder}: trained on {config.data.env}, not on candles; its report.html has the verdict")
     saved = read_saved(folder, checkpoint)
-    assets, features = len(stored["data"]["symbols"]), features_of_run(folder, stored)
+    assets = 1 if config.data.pool else len(stored["data"]["symbols"])
+    features = features_of_run(folder, stored)
     width = observation_width(assets, len(features.names))
     policy = make_policy(config, assets, config.market.cost > 0, 1.0)
     wanted = jax.eval_shape(

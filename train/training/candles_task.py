@@ -1,111 +1,57 @@
 """Training on candles: Sharpe on validation on the way, the test span at the end."""
 
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from envs.market import Market, to_device
-from envs.state import EnvParams
-from envs.trading import TradingEnv, make_params
 from himari_jax import metrics
-from himari_jax.base_positions import Base
-from himari_jax.candles import Candles, DataReport
-from himari_jax.feature_audit import audit_features
-from himari_jax.features import Features
 from himari_jax.metrics import zero_if_nan
-from himari_jax.policies.policy import as_constants, fit_scaling
-from himari_jax.sizing import SizingRules
-from himari_jax.splits import Split, decision_rows, split_rows
+from himari_jax.splits import count_rows
 from himari_jax.times import bar_name, iso_second
-from train.artifacts.feature_files import describe_features, find_features
+from train.artifacts.feature_files import describe_features
 from train.artifacts.files import null_if_nan, write_frame, write_json
 from train.artifacts.provenance import findings_of, tools
-from train.config.market import MarketConfig
-from train.config.ppo import Config
-from train.config.serialize import config_hash
-from train.data.base import describe_base, first_decision, idle_lines, idle_shares, load_base, sha256_of, where_known
-from train.data.loading import checked, load_raw
-from train.data.market import market_from, sizing_rules
+from train.data.base import idle_lines, sha256_of
 from train.evaluation.summary import correlation_advice, summarize
 from train.evaluation.trials import note_trials
-from train.learning.setup import Best, Setup, make_learner
+from train.learning.setup import Best, Setup
 from train.reporting.report import write_report
 from train.reporting.run_files import Extra
-from train.simulation.engine import Limits, make_tape, run_policy, whole_span
+from train.simulation.engine import Limits, make_lanes, run_policy
 from train.simulation.frames import closing_prices, equity_frame
-from train.simulation.simulator import build_simulator, ends, play_policies, play_whole, span_name
-
-
-@dataclass(frozen=True)
-class Session(Setup):
-    """A run on candles, built from its flags; nothing has been written yet."""
-
-    params: EnvParams  # training span
-    candles: Candles
-    report: DataReport
-    split: Split
-    market: Market  # on the host
-    base: Base  # that the policy multiplies
-    features: Features  # what is seen of the market
-
-    @property
-    def symbols(self) -> tuple[str, ...]:
-        """Symbols in the order of the observation."""
-        return self.candles.symbols
-
-    @property
-    def described_base(self) -> dict[str, Any]:
-        """The base, and where the multiplier does nothing."""
-        spans = {name: getattr(self.split, name) for name in ("train", "val", "test")}
-        account = self.config.market
-        shares = idle_shares(self.market.base, spans, self.symbols, account.max_position_pct)
-        return describe_base(account, self.base, shares)
-
-    @property
-    def config_hash(self) -> str:
-        """Hash that identifies the configuration in the trial ledger."""
-        return config_hash(self.config, sha256_of(self.base), self.features.marks)
-
-    @property
-    def files(self) -> dict[str, bytes]:
-        """The user's own features, by the name of the file."""
-        return self.features.files
-
-    @property
-    def rules(self) -> SizingRules:
-        """Caps and parameters of the base sizing."""
-        return sizing_rules(self.config.market)
+from train.simulation.play import play_policies, play_whole
+from train.simulation.simulator import span_name
+from train.training.session import Session
 
 
 def evaluate_test_span(session: Session, best: Best, folder: Path, timings: dict[str, Any]) -> dict[str, Any]:
     """Plays the best parameters of each seed on the test span, on time and one bar later, and writes the result."""
     chosen = int(np.argmax(np.asarray(best.sharpe)))
-    market, candles, split = session.config.market, session.candles, session.split
-    delays = (market.delay, market.delay + 1)
-    simulator = build_simulator(candles, market, split.test, delays, session.base, session.features)
+    market, candles = session.config.market, session.candles
+    simulator = session.simulator("test", (market.delay, market.delay + 1))
     play = partial(play_policies, simulator, session.learner.policy, best.variables, chosen)
     played = play_whole(simulator, play, chosen, market.delay, market.cost)
     key = session.config_hash, candles.fingerprint, span_name(simulator), bar_name(candles.bar_ms)
     root = folder.absolute().parent
     trials = note_trials(root, key, session.seeds, [history.returns for history in played.agents])
     result, samples = summarize(played, chosen, session.seeds, trials)
-    result["advice"] += correlation_advice(candles, split.train)
+    if not session.config.data.pool:
+        result["advice"] += correlation_advice(candles, session.parts[0].split.train)
     result |= {
         "symbols": list(session.symbols),
         "policy": session.config.policy.policy,
         "synthetic": candles.synthetic,
         "best_update": np.asarray(best.update).tolist(),
         "validation_sharpe": np.asarray(best.sharpe, np.float64).tolist(),
-        "spans": {name: ends(candles, getattr(split, name)) for name in ("train", "val", "test")},
+        "spans": session.spans(),
         "fingerprint": candles.fingerprint,
         "base": session.described_base,
         "timings": timings,
     }
     result = null_if_nan(result)
-    curves = {name: history.equity for name, history in played.baselines.items()}
+    curves = {name: history.bar_equity for name, history in played.baselines.items()}
     frame = equity_frame(simulator, 0, market.delay, played.agents[chosen], curves)
     write_frame(folder / "equity.parquet", frame)
     write_json(folder / "result.json", result)
@@ -115,7 +61,7 @@ def evaluate_test_span(session: Session, best: Best, folder: Path, timings: dict
 
 def made_by(session: Session) -> dict[str, Any]:
     """Provenance of an artifact: versions, device, commit and data."""
-    sha256 = sha256_of(session.base)
+    sha256, risk = sha256_of(session.base), session.risk_aversion
     return tools() | {
         "data": {
             "source": session.config.data.chosen_source,
@@ -123,8 +69,9 @@ def made_by(session: Session) -> dict[str, Any]:
             "bar": bar_name(session.candles.bar_ms),
             "fingerprint": session.candles.fingerprint,
             "synthetic": session.candles.synthetic,
-            "cuts": [iso_second(session.candles.time[row]) for row in session.split.cuts],
+            "cuts": [iso_second(cut) for cut in session.cuts],
             **({} if sha256 is None else {"base_sha256": sha256}),
+            **({} if risk is None else {"risk_aversion": risk}),
             "features": describe_features(session.features),
         },
         "config_hash": session.config_hash,
@@ -136,7 +83,7 @@ class CandlesTask:
 
     def __init__(self, session: Session):
         self.session = session
-        self.tape = make_tape(session.params.market, session.split.val)
+        self.validation = session.simulator("val", (session.config.market.delay,))
 
     @property
     def setup(self) -> Setup:
@@ -160,12 +107,18 @@ class CandlesTask:
 
     def headline(self) -> list[str]:
         """Describes the candles and lists the anomalies found in them."""
-        candles = self.session.candles
+        session, candles = self.session, self.session.candles
         days = len(candles.time) * candles.bar_ms / 86_400_000
         kind = "SYNTHETIC " if candles.synthetic else ""
         length = f"{len(candles.time):,} bars of {bar_name(candles.bar_ms)} ({days:,.0f} days)"
-        found = [f"  {x['symbol']}: {x['kind']} ({x['count']}): {x['detail']}" for x in self.session.report.entries]
-        return [f"{kind}{' '.join(self.session.symbols)}: {length}", *found, *idle_lines(self.session.described_base)]
+        found = [f"  {x['symbol']}: {x['kind']} ({x['count']}): {x['detail']}" for x in session.report.entries]
+        return [
+            f"{kind}{' '.join(session.symbols)}: {length}",
+            *found,
+            *pool_lines(session),
+            *reward_lines(session),
+            *idle_lines(session.described_base),
+        ]
 
     def origin(self) -> dict[str, Any]:
         """Versions, device, commit and data."""
@@ -177,11 +130,14 @@ class CandlesTask:
 
     def score(self, variables: dict) -> np.ndarray:
         """Annual Sharpe ratio of each seed on the validation span, (K,)."""
-        params, year = self.session.params, self.session.candles.bars_per_year
-        limits = Limits.of(params)
-        steps, lanes = whole_span(self.tape, params.costs.rate)
-        path = run_policy(self.session.learner.policy, steps, variables, self.tape, lanes, limits)
-        return np.array([zero_if_nan(metrics.sharpe(r, year)) for r in np.asarray(path.returns)[..., 0]])
+        simulator, rate = self.validation, self.session.params.costs.rate
+        accounts = len(simulator.members)
+        lanes = make_lanes([simulator.positions(a).start for a in range(accounts)], [0] * accounts, [rate] * accounts)
+        steps, limits = simulator.num_rows, Limits.of(self.session.params)
+        path = run_policy(self.session.learner.policy, steps, variables, simulator.tape, lanes, limits)
+        returns, active = np.asarray(path.returns), simulator.active.T  # (K, S, A), (S, A)
+        whole = returns[..., 0] if accounts == 1 else (returns * active).sum(-1) / active.sum(-1)
+        return np.array([zero_if_nan(metrics.sharpe(r, simulator.bars_per_year)) for r in whole])
 
     def record(self, scores: np.ndarray) -> dict[str, Any]:
         """Mean and each."""
@@ -196,46 +152,18 @@ class CandlesTask:
         return evaluate_test_span(self.session, state.best, folder, timings)
 
 
-def known_split(split: Split, base: Base, candles: Candles, market: MarketConfig, report: DataReport) -> Split:
-    """The spans without the decisions before the base is known, one bar late too."""
-    first = first_decision(base, candles, market, market.delay + 1)
-    spans = {name: getattr(split, name) for name in ("train", "val", "test")}
-    return Split(**where_known(spans, base, first, report), cuts=split.cuts)
+def pool_lines(session: Session) -> list[str]:
+    """Says of a pool how many decisions each symbol has in each span."""
+    if not session.config.data.pool:
+        return []
+    lines = []
+    for part in session.parts:
+        counts = ", ".join(f"{count_rows(span):,} in {name}" for name, span in part.split.spans.items())
+        lines.append(f"  {part.candles.symbols[0]}: decisions: {counts}")
+    return lines
 
 
-def build_session(config: Config, resumed: Path | None = None) -> Session:
-    """Loads, checks, splits, aligns.
-
-    Args:
-        config: flags.
-        resumed: the folder of a run that goes on with its own copies of the user's features.
-
-    Raises:
-        InputError: flags or data do not fit; one line.
-    """
-    candles, report = checked(load_raw(config.data, config.source_options), config.data)
-    features = find_features(config.market.features, candles, resumed)
-    split = split_rows(candles, config.data.split, features.lookback(candles.bar_ms))
-    audit_features(features, candles)
-    base = load_base(config.market, candles.symbols, config.data.assume_utc)
-    market = market_from(candles, config.market, config.market.delay, base, features)
-    rows = decision_rows(split.train)  # of the whole span: whatever the base, the same constants
-    scaling = fit_scaling(market.features, market.corr, rows)
-    split = known_split(split, base, candles, config.market, report)
-    constants = as_constants(scaling)
-    terms = config.market.reward_terms
-    params = make_params(
-        to_device(market),
-        split.train,
-        episode_steps=config.ppo.episode_steps,
-        commission_rate=config.market.commission_rate,
-        slippage_bps=config.market.slippage_bps,
-        max_position_pct=config.market.max_position_pct,
-        max_gross=config.market.max_gross,
-        min_trade=config.market.min_trade,
-        ruin=config.market.ruin,
-        reward_weights=tuple(terms.values()),
-    )
-    env = TradingEnv(len(candles.symbols), tuple(terms))
-    learner = make_learner(config, env, config.market.cost > 0, 1.0)
-    return Session(config, params, learner, constants, candles, report, split, market, base, features)
+def reward_lines(session: Session) -> list[str]:
+    """Says which weight volatility=auto has become."""
+    risk = session.risk_aversion
+    return [] if risk is None else [f"  reward: volatility={risk:.4g}, by which multiplier 1 is the best constant"]

@@ -20,7 +20,8 @@ from train.learning.sharding import device_count
 from train.oracles.console import print_oracle
 from train.oracles.task import OracleTask, build_setup
 from train.reporting.console import print_result
-from train.training.candles_task import CandlesTask, build_session
+from train.training.candles_task import CandlesTask
+from train.training.session import build_session
 from train.training.task import Task
 from train.training.trainer import Trainer
 

@@ -10,7 +10,7 @@ from envs.oracles.garleanu_pedersen import GarleanuPedersen
 from envs.oracles.hidden_drift import HiddenDrift
 from himari_jax.policies.policy import CLIP
 from train.learning.setup import Setup
-from train.training.candles_task import Session
+from train.training.session import Session
 
 
 def describe(setup: Setup, folder: Path) -> dict[str, Any]:
@@ -36,7 +36,7 @@ def describe(setup: Setup, folder: Path) -> dict[str, Any]:
 
 def rows(session: Session) -> dict[str, np.ndarray]:
     """Arrays of a single-asset market, features standardized as the policy has them."""
-    market, params = session.market, session.params
+    market, params = session.parts[0].market, session.params
     assert session.constants is not None
     scaling = {name: np.asarray(x)[:12] for name, x in session.constants["normaliser"].items()}
     features = np.clip((market.features[:, 0] - scaling["mean"]) / scaling["std"], -CLIP, CLIP)

@@ -14,7 +14,7 @@ from train.config.run import RunConfig
 from train.learning.setup import Setup, compile_chunk, first_state
 from train.oracles.scoring import score_policies
 from train.oracles.task import build_setup
-from train.training.candles_task import build_session
+from train.training.session import build_session
 
 PATHS, BARS, SCORE_SEED = 256, 200, 30_000
 

@@ -1,0 +1,238 @@
+"""Plays policies, rules and baselines on a simulator, at any cost and delay."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from himari_jax.account import Costs
+from himari_jax.baselines import Orders, Window
+from himari_jax.plugins import BASELINES
+from himari_jax.policies.policy import Policy
+from train.simulation.baselines import all_orders, every_bar
+from train.simulation.engine import BATCH_BYTES, make_lanes, run_policy, run_weights
+from train.simulation.history import AccountHistory, as_portfolio, histories
+from train.simulation.returns import returns_in_batches
+from train.simulation.simulator import Simulator, liquidated
+
+
+class Cell(NamedTuple):
+    """One way to play a policy."""
+
+    start: int  # position on the tape
+    delay: int  # bars by which it sees the market late
+    rate: float  # share of the traded value that a trade costs
+
+
+CellHistories = tuple[int, list[tuple[int, AccountHistory]]]  # a policy, and its histories by index of the cell
+Play = Callable[[Sequence[Cell], int], Iterator[CellHistories]]  # cells and bars of a window; see play_policies
+
+
+def play_policies(
+    simulator: Simulator, policy: Policy, variables: Any, first: int, cells: Sequence[Cell], steps: int
+) -> Iterator[CellHistories]:
+    """Plays K policies on every cell, as much at once as the memory allows.
+
+    Args:
+        simulator: of the span.
+        policy: the module.
+        variables: leaves (K, ...).
+        first: the policy that comes first in every part.
+        cells: windows, delays, costs.
+        steps: bars of a window.
+
+    Yields:
+        part by part of the cells, for every policy: its index, and (index of the cell, history) of the part's cells.
+    """
+    seeds, accounts = jax.tree.leaves(variables)[0].shape[0], len(simulator.members)
+    order = np.array([first, *(k for k in range(seeds) if k != first)])
+    per_cell = steps * (3 * policy.num_assets + 1) * 4 * accounts
+    for offset, part in batches(cells, max(1, BATCH_BYTES // per_cell)):
+        at_once = max(1, min(seeds, BATCH_BYTES // (per_cell * len(part))))
+        starts = np.array([simulator.positions(a, cell.start).start for cell in part for a in range(accounts)])
+        rates = np.repeat([cell.rate for cell in part], accounts)
+        late = np.repeat([simulator.delays.index(cell.delay) for cell in part], accounts)
+        lanes = make_lanes(starts.tolist(), late.tolist(), rates.tolist())
+        for some in (order[a : a + at_once] for a in range(0, seeds, at_once)):
+            chosen = jax.tree.map(lambda x, some=some: x[some], variables)
+            paths = run_policy(policy, steps, chosen, simulator.tape, lanes, simulator.limits)
+            paths = jax.tree.map(np.asarray, paths)
+            for i, k in enumerate(some.tolist()):
+                path = jax.tree.map(lambda x, i=i: x[i], paths)
+                lots = histories(path, simulator.host, starts, np.asarray(lanes.rate))
+                played = enumerate(portfolios(simulator, lots, [cell.start for cell in part]), offset)
+                yield k, [(index, history) for index, history in played if index < len(cells)]
+
+
+def portfolios(simulator: Simulator, lots: Iterable[AccountHistory], starts: Sequence[int]) -> Iterator[AccountHistory]:
+    """The history of each window: that of its one account, or of the portfolio of the members' accounts.
+
+    Args:
+        simulator: that played.
+        lots: histories of accounts, those of one window together.
+        starts: positions of the windows.
+    """
+    waiting = iter(lots)
+    for start in starts:
+        own = tuple(islice(waiting, len(simulator.members)))
+        window = slice(start, start + len(own[0].returns))
+        yield as_portfolio(own, simulator.active[:, window]) if simulator.is_pool else own[0]
+
+
+def play_weights(
+    simulator: Simulator, weights: Sequence[np.ndarray], cells: Sequence[Cell], steps: int
+) -> Iterator[CellHistories]:
+    """Plays target weights (T, n) of each member on cells, as `play_policies` plays policies."""
+    places: dict[tuple[int, int], list[int]] = {}
+    for index, cell in enumerate(cells):
+        places.setdefault((cell.start, cell.delay), []).append(index)
+    for (start, delay), indices in places.items():
+        orders = every_bar(simulator.at_decisions(weights, delay, start, steps))
+        played = play_orders(simulator, start, [orders] * len(indices), [cells[i].rate for i in indices])
+        yield 0, list(zip(indices, played, strict=True))
+
+
+def batches(cells: Sequence[Cell], most: int) -> Iterator[tuple[int, list[Cell]]]:
+    """Equal parts of at most `most` cells with their offsets; the last is filled up, so that one shape is compiled."""
+    number = -(-len(cells) // most)
+    size = -(-len(cells) // number)
+    for offset in range(0, len(cells), size):
+        part = list(cells[offset : offset + size])
+        yield offset, part + part[-1:] * (size - len(part))
+
+
+def play_baselines(
+    simulator: Simulator,
+    start: int,
+    delay: int,
+    agents: Mapping[float, AccountHistory],
+    names: Sequence[str] | None = None,
+) -> dict[float, dict[str, AccountHistory]]:
+    """Baselines in one window at one delay, by cost and name.
+
+    Args:
+        simulator: of the span.
+        start: position of the window.
+        delay: bars.
+        agents: the policy's history in that window by cost: `random` and `constant` are made from it.
+        names: which; None: all.
+    """
+    orders: list[Orders] = []
+    labels: list[tuple[float, str]] = []
+    for rate, agent in agents.items():
+        wanted = orders_beside(simulator, start, delay, agent)
+        chosen = BASELINES.names if names is None else names
+        orders += [wanted[name] for name in chosen]
+        labels += [(rate, name) for name in chosen]
+    played = play_orders(simulator, start, orders, [rate for rate, _ in labels]) if orders else []
+    found: dict[float, dict[str, AccountHistory]] = {rate: {} for rate in agents}
+    for (rate, name), history in zip(labels, played, strict=True):
+        found[rate][name] = history
+    return found
+
+
+def orders_beside(simulator: Simulator, start: int, delay: int, agent: AccountHistory) -> dict[str, Orders]:
+    """The orders of every baseline in the window that an agent was simulated in, by name."""
+    found = [all_orders(rules, window_of(simulator, start, delay, agent, a)) for a, rules in enumerate(simulator.rules)]
+    if len(found) == 1:
+        return found[0]
+    return {
+        name: Orders(*(np.concatenate(x, axis=1) for x in zip(*(orders[name] for orders in found), strict=True)))
+        for name in found[0]
+    }
+
+
+def window_of(simulator: Simulator, start: int, delay: int, agent: AccountHistory, member: int = 0) -> Window:
+    """The strategies' inputs in the window that an agent was simulated in, of one member."""
+    own = agent.accounts[member] if agent.accounts else agent
+    steps = len(agent.returns)
+    part = simulator.positions(member, start, steps)
+    decides = simulator.active[member, start : start + steps]
+    own = own if decides.all() else own.cut(decides)
+    first = np.array(simulator.host.first[part])
+    first[0] = True
+    return Window(
+        seen=simulator.seen(delay, start, steps, member),
+        tradable=simulator.host.tradable[part],
+        first=first,
+        mean_weights=mean_weights(own),
+        traded=float(np.abs(own.delta).sum(1).mean()) if len(own.delta) else 0.0,
+    )
+
+
+def mean_weights(history: AccountHistory) -> np.ndarray:
+    """What an account held on average, (N,); 0 where it never decided."""
+    held = np.asarray(history.held, np.float64)
+    return held.mean(0) if len(held) else np.zeros(held.shape[1])
+
+
+def play_orders(
+    simulator: Simulator, start: int, orders: Sequence[Orders], rates: Sequence[float]
+) -> list[AccountHistory]:
+    """Given orders of all members side by side in one window, each at its cost."""
+    targets: Any = np.nan_to_num(np.stack([order.target for order in orders], -1).astype(np.float32))
+    trade: Any = np.stack([order.trade for order in orders], -1)
+    costs = Costs(np.asarray(rates, np.float32), simulator.limits.min_trade)
+    columns = [slice(a, a + 1) for a in range(len(simulator.members))] if simulator.is_pool else [slice(None)]
+    lots: list[Iterator[AccountHistory]] = []
+    for a, column in enumerate(columns):
+        begin: Any = np.int32(simulator.positions(a, start).start)
+        path = run_weights(targets[:, column], trade[:, column], simulator.tape, begin, costs)
+        path = jax.tree.map(np.asarray, path)
+        lots.append(histories(path, simulator.host, np.full(len(orders), begin), np.asarray(rates)))
+    by_order = (history for own in zip(*lots, strict=True) for history in own)
+    played = portfolios(simulator, by_order, [start] * len(orders))
+    return [history._replace(given=order.target) for history, order in zip(played, orders, strict=True)]
+
+
+def constant_returns(simulator: Simulator, start: int, agents: Sequence[tuple[float, AccountHistory]]) -> np.ndarray:
+    """Returns (S, B) of the policies that hold each agent's mean weights, by (cost, history) of one window."""
+    steps, rates = len(agents[0][1].returns), np.array([rate for rate, _ in agents])
+    found = []
+    for a in range(len(simulator.members)):
+        means = np.stack([window_of(simulator, start, simulator.delays[0], h, a).mean_weights for _, h in agents], -1)
+        targets = np.broadcast_to(means.astype(np.float32), (steps, *means.shape))
+        begin = simulator.positions(a, start).start
+        parts = returns_in_batches(targets, simulator.tape, begin, rates, simulator.limits.min_trade)
+        found.append(np.concatenate([returns for _, returns in parts], -1).astype(np.float64))
+    if not simulator.is_pool:
+        return found[0]
+    active = simulator.active[:, start : start + steps, None]
+    return (np.stack(found) * active).sum(0) / active.sum(0)
+
+
+class SpanHistories(NamedTuple):
+    """Account histories of agents and baselines on the test span."""
+
+    agents: list[AccountHistory]  # by seed
+    late: AccountHistory  # the chosen seed, one bar later
+    baselines: dict[str, AccountHistory]
+    late_baselines: dict[str, AccountHistory]
+    liquidated: np.ndarray  # (L,) bool
+    bars_per_year: float
+
+
+def play_whole(simulator: Simulator, play: Play, chosen: int, delay: int, rate: float) -> SpanHistories:
+    """All policies on the whole span, the chosen one a bar later too, and the baselines beside them.
+
+    Args:
+        simulator: with `delay` and `delay + 1` among its delays.
+        play: plays the policies on cells, as `play_policies` does.
+        chosen: index of the policy that validation chose.
+        delay: the run's own, bars.
+        rate: the run's own cost.
+    """
+    cells = [Cell(0, delay, rate), Cell(0, delay + 1, rate)]
+    found = {(k, index): history for k, played in play(cells, simulator.num_rows) for index, history in played}
+    agents = [found[k, 0] for k in range(len(found) // 2)]
+    late = found[chosen, 1]
+    return SpanHistories(
+        agents=agents,
+        late=late,
+        baselines=play_baselines(simulator, 0, delay, {rate: agents[chosen]})[rate],
+        late_baselines=play_baselines(simulator, 0, delay + 1, {rate: late})[rate],
+        liquidated=liquidated(simulator, 0, simulator.num_rows),
+        bars_per_year=simulator.bars_per_year,
+    )

@@ -1,0 +1,232 @@
+"""A run on candles, from its flags: loaded, checked, cut in time, aligned."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from envs.market import Market, base_returns, risk_aversion, stack_decisions, to_device
+from envs.state import EnvParams
+from envs.trading import TradingEnv, make_params
+from himari_jax.base_positions import Base
+from himari_jax.candles import Candles, DataReport
+from himari_jax.feature_audit import audit_features
+from himari_jax.features import Features
+from himari_jax.policies.policy import as_constants, fit_scaling
+from himari_jax.sizing import SizingRules
+from himari_jax.splits import SPANS, Split, Stretches, decision_rows
+from train.artifacts.feature_files import find_features
+from train.config.market import MarketConfig
+from train.config.ppo import Config
+from train.config.serialize import config_hash
+from train.data.base import (
+    base_of_part,
+    describe_base,
+    first_decision,
+    idle_shares,
+    load_base,
+    merge_shares,
+    sha256_of,
+    where_known,
+)
+from train.data.loading import checked_parts, load_raw
+from train.data.market import market_from, sizing_rules
+from train.data.members import Member, join_candles
+from train.data.spans import split_members, split_rules
+from train.learning.setup import Setup, make_learner
+from train.simulation.simulator import Simulator, ends, simulate
+
+
+class Part(NamedTuple):
+    """Candles that share an account, all symbols of a run or one symbol of a pool, as training sees them."""
+
+    candles: Candles
+    base: Base  # that the policy multiplies
+    split: Split
+    market: Market  # on the host
+
+    def member(self, span: str) -> Member:
+        """The part with its decisions in a span."""
+        return Member(self.candles, self.split.spans[span], self.base)
+
+
+@dataclass(frozen=True)
+class Session(Setup):
+    """A run on candles, built from its flags; nothing has been written yet."""
+
+    params: EnvParams  # training span
+    candles: Candles  # of all parts, side by side
+    report: DataReport
+    parts: tuple[Part, ...]
+    base: Base  # of all symbols
+    features: Features  # what is seen of the market
+    risk_aversion: float | None = None  # of volatility=auto
+
+    @property
+    def symbols(self) -> tuple[str, ...]:
+        """Symbols in the order of the observation, or of the pool."""
+        return self.candles.symbols
+
+    @property
+    def cuts(self) -> tuple[int, int]:
+        """Where validation and test begin, epoch milliseconds."""
+        return self.parts[0].split.cuts
+
+    @property
+    def described_base(self) -> dict[str, Any]:
+        """The base, and where the multiplier does nothing."""
+        account = self.config.market
+        cap = account.max_position_pct
+        own = [idle_shares(part.market.base, part.split.spans, part.candles.symbols, cap) for part in self.parts]
+        return describe_base(account, self.base, merge_shares(own))
+
+    @property
+    def config_hash(self) -> str:
+        """Hash that identifies the configuration in the trial ledger."""
+        return config_hash(self.config, sha256_of(self.base), self.features.marks)
+
+    @property
+    def files(self) -> dict[str, bytes]:
+        """The user's own features, by the name of the file."""
+        return self.features.files
+
+    @property
+    def rules(self) -> SizingRules:
+        """Caps and parameters of the base sizing."""
+        return sizing_rules(self.config.market)
+
+    def simulator(self, span: str, delays: Sequence[int]) -> Simulator:
+        """The simulator of a span."""
+        members = [part.member(span) for part in self.parts]
+        return simulate(members, self.config.market, delays, self.features, self.config.data.pool)
+
+    def spans(self) -> dict[str, Any]:
+        """First and last decision of each stretch by span; of a pool by span and symbol."""
+        found = {
+            name: {
+                " ".join(part.candles.symbols): ends(part.candles, span)
+                for part in self.parts
+                if (span := part.split.spans[name])
+            }
+            for name in SPANS
+        }
+        return found if self.config.data.pool else {name: own for name, by in found.items() for own in by.values()}
+
+
+def build_session(config: Config, resumed: Path | None = None) -> Session:
+    """Loads, checks, splits, aligns.
+
+    Args:
+        config: flags.
+        resumed: the folder of a run that goes on with its own copies of the user's features.
+
+    Raises:
+        InputError: flags or data do not fit; one line.
+    """
+    data, account = config.data, config.market
+    raws = load_raw(data, config.source_options)
+    candles, report = checked_parts(raws, data)
+    features = find_features(account.features, candles[0], resumed)
+    rules = split_rules(data, account, features, candles[0].bar_ms)
+    splits = split_members(candles, rules, data.pool, data.skip_short)
+    kept = [(part, split) for part, split in zip(candles, splits, strict=True) if split is not None]
+    for part, _ in kept:
+        audit_features(features, part)
+    base = load_base(account, tuple(s for part, _ in kept for s in part.symbols), data.assume_utc)
+    parts = [align(part, split, account, base, features) for part, split in kept]
+    # Of the whole span: whatever the base, the same constants.
+    scaling = fit_scaling(*training_rows([part for part in parts if part.split.train]))
+    parts = [part._replace(split=known_split(part, account, report)) for part in parts]
+    trained = [part for part in parts if part.split.train]
+    market, span = training_market(trained, account)
+    caps = account.max_position_pct, account.max_gross
+    own = np.concatenate([base_returns(part.market, decision_rows(part.split.train), *caps) for part in trained])
+    terms, risk = decided_terms(account, own)
+    params = make_params(
+        to_device(market),
+        span,
+        episode_steps=config.ppo.episode_steps,
+        commission_rate=account.commission_rate,
+        slippage_bps=account.slippage_bps,
+        max_position_pct=account.max_position_pct,
+        max_gross=account.max_gross,
+        min_trade=account.min_trade,
+        ruin=account.ruin,
+        reward_weights=tuple(terms.values()),
+        initial_moments=initial_moments(terms, own),
+    )
+    joined = join_candles([part.candles for part in parts])
+    env = TradingEnv(len(parts[0].candles.symbols), tuple(terms))
+    learner = make_learner(config, env, account.cost > 0, 1.0)
+    return Session(
+        config=config,
+        params=params,
+        learner=learner,
+        constants=as_constants(scaling),
+        candles=joined,
+        report=report,
+        parts=tuple(parts),
+        base=base,
+        features=features,
+        risk_aversion=risk,
+    )
+
+
+def align(candles: Candles, split: Split, account: MarketConfig, base: Base, features: Features) -> Part:
+    """Candles with their market, as late as the policy sees it."""
+    own = base_of_part(base, candles)
+    return Part(candles, own, split, market_from(candles, account, account.delay, own, features))
+
+
+def training_rows(parts: Sequence[Part]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Features and correlations at the training decisions of all parts, and their rows: what the normalizer is fit to.
+
+    Those of one part stay in place, which keeps the sums over them as they were.
+    """
+    if len(parts) == 1:
+        market = parts[0].market
+        return market.features, market.corr, decision_rows(parts[0].split.train)
+    rows = [decision_rows(part.split.train) for part in parts]
+    seen = np.concatenate([part.market.features[own] for part, own in zip(parts, rows, strict=True)])
+    corr = np.concatenate([part.market.corr[own] for part, own in zip(parts, rows, strict=True)])
+    return seen, corr, np.arange(len(seen))
+
+
+def known_split(part: Part, account: MarketConfig, report: DataReport) -> Split:
+    """The spans without the decisions before the base is known, one bar late too."""
+    first = first_decision(part.base, part.candles, account, account.delay + 1)
+    return Split(**where_known(part.split.spans, part.base, first, report), cuts=part.split.cuts)
+
+
+def training_market(parts: Sequence[Part], account: MarketConfig) -> tuple[Market, Stretches]:
+    """The market that training draws episodes from, and its stretches: of several parts one after the other."""
+    only = parts[0]
+    if len(parts) == 1 and only.split.train[0].step == 1:
+        return only.market, only.split.train
+    return stack_decisions([(part.market, part.split.train) for part in parts], account.draw_phase)
+
+
+def decided_terms(account: MarketConfig, own: np.ndarray) -> tuple[dict[str, float], float | None]:
+    """Weights of the reward terms, and what volatility=auto has become; None without it.
+
+    Args:
+        account: flags.
+        own: (L,) simple returns of the base position on the training rows.
+    """
+    risk = risk_aversion(own)
+    terms = {name: risk if weight is None else weight for name, weight in account.reward_terms.items()}
+    return terms, risk if None in account.reward_terms.values() else None
+
+
+def initial_moments(terms: Mapping[str, float], own: np.ndarray) -> tuple[float, float]:
+    """Mean and mean square of the log return with which an episode begins.
+
+    `differential_sharpe` divides by the variance that they have: from nothing known its first terms would be in the
+    hundreds, where later ones are near 1. The base position's own return on the training rows is a fair first guess.
+    """
+    if "differential_sharpe" not in terms:
+        return 0.0, 0.0
+    r = np.log1p(own)
+    return float(r.mean()), float(np.mean(r**2))
