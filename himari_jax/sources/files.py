@@ -23,9 +23,9 @@ def load(request: SourceRequest) -> list[RawCandles]:
         InputError: no such file or symbol, two files for one symbol, or a file that cannot be read.
     """
     files = _list_files(request.data)
-    if not request.symbols and len(files) > 1:
+    if not request.symbols and not request.every and len(files) > 1:
         raise InputError(f"--symbols is needed to choose from several files: {_stems(files)}")
-    wanted = request.symbols or (_stem(files[0]),)
+    wanted = request.symbols or tuple(_stem(file) for file in files)
     chosen = {symbol: _find_file(symbol, files) for symbol in wanted}
     if len(set(chosen.values())) < len(wanted):
         raise InputError(f"--symbols {' '.join(wanted)}: two of them are one file; each may stand once")

@@ -13,3 +13,4 @@ class SourceRequest:
     bar_ms: int | None = None  # length of a bar; None: as the source has it
     assume_utc: bool = False  # reads times without a zone as UTC
     options: Any = None  # the `Options` of this source; None: its defaults
+    every: bool = False  # without symbols: all that the files hold, as a pool wants them

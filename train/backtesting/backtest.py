@@ -21,6 +21,7 @@ from train.backtesting.multiple_testing import Evaluation, compare_all, print_ma
 from train.config.backtest import BacktestConfig
 from train.config.serialize import to_json
 from train.data.base import describe_base, idle_shares, merge_shares
+from train.evaluation.by_symbol import by_symbol
 from train.evaluation.summary import correlation_advice, summarize
 from train.evaluation.trials import note_trials
 from train.reporting.console import print_backtest
@@ -114,7 +115,9 @@ def evaluate_entry(
     played = play_whole(entry.simulator, entry.play, entry.chosen, entry.delay, entry.cost)
     trials = note_trials(root, entry.trial_key, entry.seeds, [history.returns for history in played.agents])
     result, samples = summarize(played, entry.chosen, [seed or 0 for seed in entry.seeds], trials, doubts=entry.doubts)
-    if not entry.simulator.is_pool:
+    if entry.simulator.is_pool:
+        result["by_symbol"] = by_symbol(played, entry.chosen)
+    else:
         result["advice"] += correlation_advice(entry.candles, entry.data.span)
     delays, costs = delays_of(config.grid, entry.delay), costs_of(config.grid, entry.cost)
     rows = play_grid(entry, windows, delays, costs, config.shown_baselines, equity, config.equity == "own")

@@ -29,6 +29,8 @@ def print_result(result: dict[str, Any], config: Config, folder: Path) -> None:
     parts = (COLUMNS,) if out.width >= WIDTH else (COLUMNS[:5], COLUMNS[5:])
     for part in parts:
         out.print(table(result, part))
+    if "by_symbol" in result:
+        out.print(symbol_table(result))
     for line in run_lines(result, config):
         out.print(line, soft_wrap=True, style="bold" if line.startswith(result["verdict"]["word"]) else None)
     out.print(f"next: open {folder}/report.html; numbers in result.json and equity.parquet", soft_wrap=True)
@@ -40,7 +42,7 @@ def table(result: dict[str, Any], columns: tuple[str, ...]) -> Table:
     span = result["spans"][name]
     kind = "SYNTHETIC " if result["synthetic"] else ""
     called = f"{name} span" if name.isalpha() else "span"
-    title = f"{kind}{' '.join(result['symbols'])}, {called} {span[0][0][:10]} to {span[-1][1][:10]}, costs included"
+    title = f"{kind}{who(result)}, {called} {span[0][0][:10]} to {span[-1][1][:10]}, costs included"
     grid = Table(title=title, title_justify="left", box=None, pad_edge=False)
     grid.add_column("", no_wrap=True)
     for name in columns:
@@ -49,6 +51,29 @@ def table(result: dict[str, Any], columns: tuple[str, ...]) -> Table:
     for name, block in rows.items():
         texts = dict(zip(COLUMNS, cells(block), strict=True))
         grid.add_row(name, *(texts[column] for column in columns), style="bold" if block is result["agent"] else None)
+    return grid
+
+
+def who(result: dict[str, Any]) -> str:
+    """Words whose accounts a result is of: the symbols, or the equal-weighted accounts of a pool."""
+    symbols = result["symbols"]
+    return f"{len(symbols)} accounts of equal weight" if "by_symbol" in result else " ".join(symbols)
+
+
+def symbol_table(result: dict[str, Any]) -> Table:
+    """Makes a table of a pool's symbols, a row each: the agent, its base, its own mean weight held, one bar late."""
+    grid = Table(title="each symbol's own account, Sharpe", title_justify="left", box=None, pad_edge=False)
+    heads = ("", "decisions", "agent", "base", "constant", "timing", "late", "multiplier", "turnover/y", "max DD")
+    for head in heads:
+        grid.add_column(head, justify="right" if head else "left", no_wrap=True)
+    forms = ("{:.2f}", "{:.2f}", "{:.2f}", "{:+.2f}", "{:.2f}", "{:.2f}", "{:.1f}", "{:.1%}")
+    keys = (
+        *("sharpe", "base_sharpe", "constant_sharpe", "timing_value"),
+        *("late_sharpe", "multiplier", "turnover", "max_drawdown"),
+    )
+    for symbol, block in result["by_symbol"].items():
+        texts = [number(block.get(key), form) for key, form in zip(keys, forms, strict=True)]
+        grid.add_row(symbol, f"{block['decisions']:,}", *texts)
     return grid
 
 
@@ -116,6 +141,8 @@ def print_backtest(result: dict[str, Any], rows: Sequence[dict[str, Any]], capit
     parts = (COLUMNS,) if out.width >= WIDTH else (COLUMNS[:5], COLUMNS[5:])
     for part in parts:
         out.print(table(result, part))
+    if "by_symbol" in result:
+        out.print(symbol_table(result))
     out.print()
     out.print(sensitivity(result, rows))
     out.print()

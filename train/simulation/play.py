@@ -211,7 +211,10 @@ class SpanHistories(NamedTuple):
     baselines: dict[str, AccountHistory]
     late_baselines: dict[str, AccountHistory]
     liquidated: np.ndarray  # (L,) bool
-    bars_per_year: float
+    bars_per_year: float  # decisions of a year
+    symbols: tuple[str, ...] = ()  # of a pool, whose accounts are A
+    active: np.ndarray | None = None  # (A, L) bool, whether they decide
+    sold: np.ndarray | None = None  # (A, L) bool, whether an account is sold after the bar
 
 
 def play_whole(simulator: Simulator, play: Play, chosen: int, delay: int, rate: float) -> SpanHistories:
@@ -228,11 +231,17 @@ def play_whole(simulator: Simulator, play: Play, chosen: int, delay: int, rate: 
     found = {(k, index): history for k, played in play(cells, simulator.num_rows) for index, history in played}
     agents = [found[k, 0] for k in range(len(found) // 2)]
     late = found[chosen, 1]
+    steps, members = simulator.num_rows, range(len(simulator.members))
+    pool: dict[str, Any] = {}
+    if simulator.is_pool:
+        sold = np.stack([simulator.host.last[simulator.positions(a)] for a in members])
+        pool = {"symbols": simulator.symbols, "active": simulator.active, "sold": sold}
     return SpanHistories(
         agents=agents,
         late=late,
         baselines=play_baselines(simulator, 0, delay, {rate: agents[chosen]})[rate],
         late_baselines=play_baselines(simulator, 0, delay + 1, {rate: late})[rate],
-        liquidated=liquidated(simulator, 0, simulator.num_rows),
+        liquidated=liquidated(simulator, 0, steps),
         bars_per_year=simulator.bars_per_year,
+        **pool,
     )

@@ -14,6 +14,7 @@ from train.artifacts.feature_files import describe_features
 from train.artifacts.files import null_if_nan, write_frame, write_json
 from train.artifacts.provenance import findings_of, tools
 from train.data.base import idle_lines, sha256_of
+from train.evaluation.by_symbol import by_symbol
 from train.evaluation.summary import correlation_advice, summarize
 from train.evaluation.trials import note_trials
 from train.learning.setup import Best, Setup
@@ -37,10 +38,12 @@ def evaluate_test_span(session: Session, best: Best, folder: Path, timings: dict
     root = folder.absolute().parent
     trials = note_trials(root, key, session.seeds, [history.returns for history in played.agents])
     result, samples = summarize(played, chosen, session.seeds, trials)
-    if not session.config.data.pool:
+    if simulator.is_pool:
+        result["by_symbol"] = by_symbol(played, chosen)
+    else:
         result["advice"] += correlation_advice(candles, session.parts[0].split.train)
     result |= {
-        "symbols": list(session.symbols),
+        "symbols": list(simulator.symbols),
         "policy": session.config.policy.policy,
         "synthetic": candles.synthetic,
         "best_update": np.asarray(best.update).tolist(),

@@ -103,16 +103,14 @@ class Session(Setup):
         return simulate(members, self.config.market, delays, self.features, self.config.data.pool)
 
     def spans(self) -> dict[str, Any]:
-        """First and last decision of each stretch by span; of a pool by span and symbol."""
-        found = {
-            name: {
-                " ".join(part.candles.symbols): ends(part.candles, span)
-                for part in self.parts
-                if (span := part.split.spans[name])
-            }
-            for name in SPANS
-        }
-        return found if self.config.data.pool else {name: own for name, by in found.items() for own in by.values()}
+        """First and last decision of each stretch by span; of a pool from the first to the last of any symbol."""
+        found: dict[str, Any] = {}
+        for name in SPANS:
+            own = [ends(part.candles, span) for part in self.parts if (span := part.split.spans[name])]
+            pairs = [pair for stretches in own for pair in stretches]
+            whole = [[min(first for first, _ in pairs), max(last for _, last in pairs)]]
+            found[name] = whole if self.config.data.pool else own[0]
+        return found
 
 
 def build_session(config: Config, resumed: Path | None = None) -> Session:
