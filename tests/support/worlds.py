@@ -78,7 +78,7 @@ class World:
         self, close, policy="mlp", cost=0.0, sizes=None, learner=Learner, leak=False, log_std=-0.5, width=32, seed=0
     ):
         self.candles = candles_of(close)
-        self.span = ((400, len(close) - 1),)
+        self.span = (range(400, len(close) - 1),)
         self.market = build_market(self.candles, fill="same-close")
         if leak:
             # The next return replaces a feature: what a learner that works must find.
