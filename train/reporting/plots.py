@@ -226,8 +226,16 @@ def against(name: str, part: pl.DataFrame, by: str, index: int, own: bool) -> di
     return trace
 
 
-def training(metrics: Sequence[Mapping[str, Any]], seeds: Sequence[int]) -> list[Figure]:
-    """Draws the curves of training, one small plot for each thing that was measured."""
+def training(
+    metrics: Sequence[Mapping[str, Any]], seeds: Sequence[int], best: Mapping[int, tuple[int, str]]
+) -> list[Figure]:
+    """Draws the curves of training, one small plot for each thing that was measured.
+
+    Args:
+        metrics: lines of metrics.jsonl.
+        seeds: their numbers.
+        best: update of the best evaluation by index of its seed, and words beside its mark, if any.
+    """
     by_seed = [row.get("validation_sharpe_by_seed") or [] for row in metrics]
     found = {f"seed {s}": [x[k] if k < len(x) else None for x in by_seed] for k, s in enumerate(seeds)}
     panels = {"Validation Sharpe": found}
@@ -235,8 +243,40 @@ def training(metrics: Sequence[Mapping[str, Any]], seeds: Sequence[int]) -> list
         panels[title] = {label: [row.get(key) for row in metrics] for key, label in keys.items()}
     steps = [row.get("steps") for row in metrics]
     captions = {"Validation Sharpe": "The other plots are means over the seeds."} if len(seeds) > 1 else {}
-    drawn = [small(title, steps, columns, captions.get(title, "")) for title, columns in panels.items()]
-    return [figure for figure in drawn if figure]
+    drawn = {title: small(title, steps, columns, captions.get(title, "")) for title, columns in panels.items()}
+    measured = {row["update"]: row for row in metrics if "update" in row}
+    known = {k: mark for k, mark in best.items() if mark[0] in measured}  # metrics.jsonl may have been cut since
+    if known and (curve := drawn["Validation Sharpe"]) is not None:
+        drawn["Validation Sharpe"] = circled(curve, measured, known)
+    return [figure for figure in drawn.values() if figure]
+
+
+def circled(curve: Figure, measured: Mapping[int, Mapping[str, Any]], best: Mapping[int, tuple[int, str]]) -> Figure:
+    """Circles the best evaluation of each seed in the plot of the validation, with words and an arrow where given.
+
+    Args:
+        curve: the plot.
+        measured: lines of metrics.jsonl by update.
+        best: as `training` takes it.
+    """
+    marks, notes, end = [], [], max(row["steps"] for row in measured.values())
+    for k, (update, words) in best.items():
+        color = f"var({SERIES[k % len(SERIES)]})"
+        x, y = measured[update]["steps"], measured[update]["validation_sharpe_by_seed"][k]
+        marker = {"symbol": "circle-open", "size": 13, "color": color, "line": {"width": 2.4}}
+        trace = {"type": "scatter", "mode": "markers", "x": [x], "y": [y], "marker": marker, "showlegend": False}
+        marks.append({**trace, "hovertemplate": "best: %{y:.3~g} at %{x:,d} steps<extra></extra>"})
+        if words:
+            late = 2 * x > end
+            arrow = {"showarrow": True, "arrowhead": 0, "standoff": 8, "ax": -24 if late else 24, "ay": -18}
+            side = "right" if late else "left"
+            notes.append({"x": x, "y": y, "text": escape(words), "xanchor": side, "arrowcolor": "var(--soft)", **arrow})
+    caption = f"Circled: the best evaluation, whose parameters are kept. {curve.caption}".strip()
+    spoken = "".join(f" Marked is {note['text']}, {note['y']:.3g} at {note['x']:,} steps." for note in notes)
+    layout = {**curve.layout, "annotations": notes}
+    return curve._replace(
+        traces=[*curve.traces, *marks], layout=layout, caption=caption, label=f"{curve.label}{spoken}"
+    )
 
 
 def small(title: str, steps: list[Any], columns: Mapping[str, Iterable[Any]], caption: str) -> Figure | None:

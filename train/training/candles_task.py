@@ -19,6 +19,7 @@ from himari_jax.sizing import SizingRules
 from himari_jax.splits import Split, decision_rows, split_rows
 from himari_jax.times import bar_name, iso_second
 from train.artifacts.files import null_if_nan, write_frame, write_json
+from train.artifacts.metrics_file import read_metrics
 from train.artifacts.provenance import findings_of, tools
 from train.config.market import MarketConfig
 from train.config.ppo import Config
@@ -29,6 +30,7 @@ from train.data.market import market_from, sizing_rules
 from train.evaluation.summary import correlation_advice, summarize
 from train.evaluation.trials import note_trials
 from train.learning.setup import Best, Setup, make_learner
+from train.reporting.course import describe_course
 from train.reporting.report import write_report
 from train.reporting.run_files import Extra
 from train.simulation.engine import Limits, make_tape, run_policy, whole_span
@@ -79,12 +81,14 @@ def evaluate_test_span(session: Session, best: Best, folder: Path, timings: dict
     trials = note_trials(root, key, session.seeds, [history.returns for history in played.agents])
     result, samples = summarize(played, chosen, session.seeds, trials)
     result["advice"] += correlation_advice(candles, split.train)
+    taken, sharpes = (np.asarray(x).tolist() for x in (best.update, best.sharpe))
     result |= {
         "symbols": list(session.symbols),
         "policy": session.config.policy.policy,
         "synthetic": candles.synthetic,
-        "best_update": np.asarray(best.update).tolist(),
-        "validation_sharpe": np.asarray(best.sharpe, np.float64).tolist(),
+        "best_update": taken,
+        "validation_sharpe": sharpes,
+        "course": describe_course(read_metrics(folder), taken, chosen, session.config.wanted_steps),
         "spans": {name: ends(candles, getattr(split, name)) for name in ("train", "val", "test")},
         "fingerprint": candles.fingerprint,
         "base": session.described_base,
