@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from report_runs import make_result, make_run, read, unpack
 
 from train.learning.setup import Best
-from train.reporting import plots
+from train.reporting import learning_curves
 from train.reporting.course import course_line, course_of, describe_course, judge_course
 from train.reporting.report import write_report
 from train.training.trainer import better
@@ -127,8 +127,8 @@ def test_a_run_named_again_says_it_again(finished, tmp_path, capsys):
 
 def test_the_best_evaluation_of_every_seed_is_circled_on_its_curve():
     metrics = lines_of([(1.0, 5.0), (3.0, 4.0), (2.0, 1.0)])
-    plain = plots.training(metrics, [0, 1], {})[0]
-    figure = plots.training(metrics, [0, 1], {0: (2, "the best"), 1: (1, "")})[0]
+    plain = learning_curves.training(metrics, [0, 1], {})[0]
+    figure = learning_curves.training(metrics, [0, 1], {0: (2, "the best"), 1: (1, "")})[0]
     curves, marks = figure.traces[:2], figure.traces[2:]
     assert curves == plain.traces
     for curve, mark in zip(curves, marks, strict=True):
@@ -145,7 +145,7 @@ def test_the_best_evaluation_of_every_seed_is_circled_on_its_curve():
 def test_words_beside_the_mark_lie_towards_the_middle_of_the_plot():
     metrics = lines_of([(1.0,), (3.0,), (4.0,)])
     for update, side in ((1, "left"), (3, "right")):
-        note = plots.training(metrics, [0], {0: (update, "the best")})[0].layout["annotations"][0]
+        note = learning_curves.training(metrics, [0], {0: (update, "the best")})[0].layout["annotations"][0]
         assert note["xanchor"] == side
         assert (note["ax"] < 0) == (side == "right")
 

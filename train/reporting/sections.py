@@ -11,6 +11,7 @@ from himari_jax.times import YEAR_MS, parse_bar
 from train.config.serialize import flatten
 from train.reporting.course import course_line, course_of
 from train.reporting.figure import Figure, figures
+from train.reporting.learning_curves import training
 from train.reporting.page import number, pairs, row, table
 from train.reporting.plots import (
     distribution,
@@ -21,7 +22,6 @@ from train.reporting.plots import (
     histogram_of_samples,
     rolling_sharpe,
     sensitivity,
-    training,
 )
 from train.reporting.positions import MOST_PRICES, multiplier, position, weights
 from train.reporting.run_files import Extra, Run
