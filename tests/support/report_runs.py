@@ -43,6 +43,7 @@ def make_result(symbols, **more):
         "spans": {"test": [["2020-01-01T00:00:00Z", "2020-03-01T00:00:00Z"]]},
         "fingerprint": "f" * 64,
         "timings": {"steps": 1000},
+        "best_update": [4] * len(more.get("seeds", seeds)),
         **more,
     }
 
@@ -69,7 +70,8 @@ def make_run(folder, symbols=("SYN1", "SYN2"), rows=2000, **more):
     for name, value in (("result", make_result(symbols, **more)), ("config", config), ("data_report", data)):
         (folder / f"{name}.json").write_text(json.dumps(value))
     keys = "episode_return approx_kl entropy log_std explained_variance policy_loss value_loss".split()
-    lines = [{"steps": k * 100, "validation_sharpe_by_seed": [k, k / 2], **dict.fromkeys(keys, 0.1)} for k in range(5)]
+    measured = [{"update": k, "steps": k * 100, "validation_sharpe_by_seed": [k, k / 2]} for k in range(5)]
+    lines = [line | dict.fromkeys(keys, 0.1) for line in measured]
     (folder / "metrics.jsonl").write_text("".join(json.dumps(x) + "\n" for x in lines))
     make_frame(symbols, rows).write_parquet(folder / "equity.parquet")
     return folder

@@ -56,6 +56,7 @@ def test_a_stopped_run_goes_on_and_ends_as_if_it_had_not_been_stopped(policy, tm
     assert states(parts) == states(whole)
     first, second = (json.loads((x / "result.json").read_text()) for x in (parts, whole))
     assert first["agent"] == second["agent"]
+    assert first["course"] == second["course"]  # the evaluations before the stop count
     updates = [json.loads(line)["update"] for line in (parts / "metrics.jsonl").read_text().splitlines()]
     assert updates == sorted(set(updates))
 

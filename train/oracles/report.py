@@ -14,8 +14,8 @@ from train.artifacts.metrics_file import read_metrics
 from train.artifacts.run_folder import stored_json
 from train.oracles.scoring import OraclePath
 from train.reporting.figure import IN_ORDER, SERIES, Figure, axis, figures, line, packed
+from train.reporting.learning_curves import PANELS, small
 from train.reporting.page import document, pairs, row, table
-from train.reporting.plots import PANELS, small
 from train.reporting.report import made_by
 
 DIAGONAL = 2  # points of a straight line

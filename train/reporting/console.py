@@ -11,6 +11,7 @@ from rich.table import Table
 from himari_jax.metric_table import METRICS
 from himari_jax.metrics import zero_if_nan
 from train.config.ppo import Config
+from train.reporting.course import course_line
 
 INTERVAL = "sharpe_interval"
 SHOWN = (  # what a block of result.json holds, in the order of the columns
@@ -94,11 +95,13 @@ def run_lines(result: dict[str, Any], config: Config) -> list[str]:
     timing = result["timings"]
     speed = timing["steps_per_second"]
     pace = f" ({speed:,.0f} steps/s)" if speed else ""
+    course = course_line(result, result.get("course"))
     return [
         *verdict_lines(result, config.market.initial_capital),
         f"trained {timing['steps']:,} steps in {timing['train_seconds']:.1f} s{pace} on {timing['device']}; "
         f"compiling {timing['compile_seconds']:.1f} s, data {timing['data_seconds']:.1f} s; "
         f"peak memory {timing['peak_memory_mb']:,.0f} MB",
+        *([course] if course else []),
     ]
 
 

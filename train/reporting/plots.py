@@ -1,7 +1,7 @@
-"""Describes figures of returns, evidence and training to plotly: thinned, escaped, colors left to the page."""
+"""Describes figures of returns and evidence to plotly: thinned, escaped, colors left to the page."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
@@ -11,7 +11,6 @@ import polars as pl
 from himari_jax.plugins import BASELINES
 from train.reporting.figure import (
     IN_ORDER,
-    SERIES,
     Figure,
     axis,
     line,
@@ -22,14 +21,6 @@ from train.reporting.figure import (
 
 ROLLING_DAYS = 30
 NUM_BINS = 81
-PANELS = {
-    "Return per episode": {"episode_return": "return"},
-    "Approximate KL of an update": {"approx_kl": "KL"},
-    "Entropy and log deviation of the policy": {"entropy": "entropy", "log_std": "log deviation"},
-    "Variance explained by the value head": {"explained_variance": "share"},
-    "Loss of the policy": {"policy_loss": "policy"},
-    "Loss of the value head": {"value_loss": "value"},
-}
 
 
 def curves(frame: pl.DataFrame) -> dict[str, np.ndarray]:
@@ -224,35 +215,3 @@ def against(name: str, part: pl.DataFrame, by: str, index: int, own: bool) -> di
         ends = {"array": (high - mean).tolist(), "arrayminus": (mean - low).tolist()}
         trace["error_y"] = {**ends, "color": "var(--agent)", "thickness": 1}
     return trace
-
-
-def training(metrics: Sequence[Mapping[str, Any]], seeds: Sequence[int]) -> list[Figure]:
-    """Draws the curves of training, one small plot for each thing that was measured."""
-    by_seed = [row.get("validation_sharpe_by_seed") or [] for row in metrics]
-    found = {f"seed {s}": [x[k] if k < len(x) else None for x in by_seed] for k, s in enumerate(seeds)}
-    panels = {"Validation Sharpe": found}
-    for title, keys in PANELS.items():
-        panels[title] = {label: [row.get(key) for row in metrics] for key, label in keys.items()}
-    steps = [row.get("steps") for row in metrics]
-    captions = {"Validation Sharpe": "The other plots are means over the seeds."} if len(seeds) > 1 else {}
-    drawn = [small(title, steps, columns, captions.get(title, "")) for title, columns in panels.items()]
-    return [figure for figure in drawn if figure]
-
-
-def small(title: str, steps: list[Any], columns: Mapping[str, Iterable[Any]], caption: str) -> Figure | None:
-    """Draws a small plot over environment steps; None where nothing was measured."""
-    lines, last = [], []
-    for i, (name, column) in enumerate(columns.items()):
-        x, y = np.array([steps, list(column)], np.float64)  # None becomes nan
-        x, y = np.stack([x, y])[:, np.isfinite(x + y)]
-        if not len(x):
-            continue
-        trace = line(name, x, y, SERIES[i % len(SERIES)], width=1.8, form=".3~g")
-        trace |= {"mode": "lines+markers" if len(x) < 40 else "lines", "hovertemplate": "%{y:.3~g} at %{x:,d} steps"}
-        trace["marker"] = {"size": 4}
-        lines.append(trace)
-        last.append(f"{name} {y[-1]:.3g}")
-    if not lines:
-        return None
-    layout = {"xaxis": axis("steps", type="linear", tickformat="~s"), "showlegend": len(lines) > 1, "legend": IN_ORDER}
-    return Figure(title, f"{title} over training; at the end: {', '.join(last)}.", lines, layout, caption, height=260)

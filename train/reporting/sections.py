@@ -9,7 +9,9 @@ import numpy as np
 from himari_jax.metric_table import METRICS
 from himari_jax.times import YEAR_MS, parse_bar
 from train.config.serialize import flatten
+from train.reporting.course import course_line, course_of
 from train.reporting.figure import Figure, figures
+from train.reporting.learning_curves import training
 from train.reporting.page import number, pairs, row, table
 from train.reporting.plots import (
     distribution,
@@ -20,7 +22,6 @@ from train.reporting.plots import (
     histogram_of_samples,
     rolling_sharpe,
     sensitivity,
-    training,
 )
 from train.reporting.positions import MOST_PRICES, multiplier, position, weights
 from train.reporting.run_files import Extra, Run
@@ -33,6 +34,7 @@ COLUMNS = {  # heading: (key, form)
         *([("95 % interval", ("sharpe_interval", metric.form))] if metric.name == "sharpe" else []),
     )
 }
+BEST = {"first": "the best is the first", "between": "the best", "last": "the best is the last"}  # beside its mark
 
 
 def all_sections(run: Run, extra: Extra) -> Iterator[tuple[str, str]]:
@@ -46,8 +48,7 @@ def all_sections(run: Run, extra: Extra) -> Iterator[tuple[str, str]]:
     yield "Policies", policies(result)
     yield "Known optimum", pairs(result.get("oracle") or {})
     yield "Seeds", seeds(run)
-    numbers = [block.get("seed", k) for k, block in enumerate(result.get("seeds") or [])]
-    yield "Training", figures(training(run.metrics, numbers), "grid")
+    yield "Training", curves_of_training(run)
     yield "Data", data_report(run.data) + base_positions(run.data.get("base"))
     yield "Settings and fingerprints", settings(run)
 
@@ -164,6 +165,21 @@ def seeds(run: Run) -> str:
     caption = f"Marked: seed {chosen}, the best on validation; everything above is of that seed. {alarm}"
     facts = {k.replace("_", " "): number(v, ".2f") for k, v in across.items() if k != "collapsed"}
     return figures([forest(f"{len(blocks)} seeds on the test span", named, caption)]) + pairs(facts)
+
+
+def curves_of_training(run: Run) -> str:
+    """Draws what was measured in training, the best evaluations marked, and words what follows from where they are."""
+    result = run.result
+    numbers = [block.get("seed", k) for k, block in enumerate(result.get("seeds") or [])]
+    course = course_of(result, run.metrics)
+    marks = {}
+    for k, place in enumerate(course["best_by_seed"] if course else ()):
+        if place is not None:
+            words = BEST[place] if numbers[k] == result["chosen_seed"] else ""
+            marks[k] = (result["best_update"][k], words)
+    drawn = figures(training(run.metrics, numbers, marks), "grid")
+    advice = course_line(result, course)
+    return (f"<p>{escape(advice[:1].upper() + advice[1:])}.</p>" if drawn and advice else "") + drawn
 
 
 def data_report(data: Mapping[str, Any]) -> str:

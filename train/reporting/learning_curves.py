@@ -1,0 +1,90 @@
+"""Describes the curves of training to plotly, the best evaluations circled."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from html import escape
+from typing import Any
+
+import numpy as np
+
+from train.reporting.figure import IN_ORDER, SERIES, Figure, axis, line
+
+PANELS = {
+    "Return per episode": {"episode_return": "return"},
+    "Approximate KL of an update": {"approx_kl": "KL"},
+    "Entropy and log deviation of the policy": {"entropy": "entropy", "log_std": "log deviation"},
+    "Variance explained by the value head": {"explained_variance": "share"},
+    "Loss of the policy": {"policy_loss": "policy"},
+    "Loss of the value head": {"value_loss": "value"},
+}
+
+
+def training(
+    metrics: Sequence[Mapping[str, Any]], seeds: Sequence[int], best: Mapping[int, tuple[int, str]]
+) -> list[Figure]:
+    """Draws the curves of training, one small plot for each thing that was measured.
+
+    Args:
+        metrics: lines of metrics.jsonl.
+        seeds: their numbers.
+        best: update of the best evaluation by index of its seed, and words beside its mark, if any.
+    """
+    by_seed = [row.get("validation_sharpe_by_seed") or [] for row in metrics]
+    found = {f"seed {s}": [x[k] if k < len(x) else None for x in by_seed] for k, s in enumerate(seeds)}
+    panels = {"Validation Sharpe": found}
+    for title, keys in PANELS.items():
+        panels[title] = {label: [row.get(key) for row in metrics] for key, label in keys.items()}
+    steps = [row.get("steps") for row in metrics]
+    captions = {"Validation Sharpe": "The other plots are means over the seeds."} if len(seeds) > 1 else {}
+    drawn = {title: small(title, steps, columns, captions.get(title, "")) for title, columns in panels.items()}
+    measured = {row["update"]: row for row in metrics if "update" in row}
+    known = {k: mark for k, mark in best.items() if mark[0] in measured}  # metrics.jsonl may have been cut since
+    if known and (curve := drawn["Validation Sharpe"]) is not None:
+        drawn["Validation Sharpe"] = circled(curve, measured, known)
+    return [figure for figure in drawn.values() if figure]
+
+
+def circled(curve: Figure, measured: Mapping[int, Mapping[str, Any]], best: Mapping[int, tuple[int, str]]) -> Figure:
+    """Circles the best evaluation of each seed in the plot of the validation, with words and an arrow where given.
+
+    Args:
+        curve: the plot.
+        measured: lines of metrics.jsonl by update.
+        best: as `training` takes it.
+    """
+    marks, notes, end = [], [], max(row["steps"] for row in measured.values())
+    for k, (update, words) in best.items():
+        color = f"var({SERIES[k % len(SERIES)]})"
+        x, y = measured[update]["steps"], measured[update]["validation_sharpe_by_seed"][k]
+        marker = {"symbol": "circle-open", "size": 13, "color": color, "line": {"width": 2.4}}
+        trace = {"type": "scatter", "mode": "markers", "x": [x], "y": [y], "marker": marker, "showlegend": False}
+        marks.append({**trace, "hovertemplate": "best: %{y:.3~g} at %{x:,d} steps<extra></extra>"})
+        if words:
+            late = 2 * x > end
+            arrow = {"showarrow": True, "arrowhead": 0, "standoff": 8, "ax": -24 if late else 24, "ay": -18}
+            side = "right" if late else "left"
+            notes.append({"x": x, "y": y, "text": escape(words), "xanchor": side, "arrowcolor": "var(--soft)", **arrow})
+    caption = f"Circled: the best evaluation, whose parameters are kept. {curve.caption}".strip()
+    spoken = "".join(f" Marked is {note['text']}, {note['y']:.3g} at {note['x']:,} steps." for note in notes)
+    layout = {**curve.layout, "annotations": notes}
+    return curve._replace(
+        traces=[*curve.traces, *marks], layout=layout, caption=caption, label=f"{curve.label}{spoken}"
+    )
+
+
+def small(title: str, steps: list[Any], columns: Mapping[str, Iterable[Any]], caption: str) -> Figure | None:
+    """Draws a small plot over environment steps; None where nothing was measured."""
+    lines, last = [], []
+    for i, (name, column) in enumerate(columns.items()):
+        x, y = np.array([steps, list(column)], np.float64)  # None becomes nan
+        x, y = np.stack([x, y])[:, np.isfinite(x + y)]
+        if not len(x):
+            continue
+        trace = line(name, x, y, SERIES[i % len(SERIES)], width=1.8, form=".3~g")
+        trace |= {"mode": "lines+markers" if len(x) < 40 else "lines", "hovertemplate": "%{y:.3~g} at %{x:,d} steps"}
+        trace["marker"] = {"size": 4}
+        lines.append(trace)
+        last.append(f"{name} {y[-1]:.3g}")
+    if not lines:
+        return None
+    layout = {"xaxis": axis("steps", type="linear", tickformat="~s"), "showlegend": len(lines) > 1, "legend": IN_ORDER}
+    return Figure(title, f"{title} over training; at the end: {', '.join(last)}.", lines, layout, caption, height=260)
