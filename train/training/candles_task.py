@@ -18,12 +18,8 @@ from train.data.base import idle_lines, sha256_of
 from train.evaluation.by_symbol import by_symbol
 from train.evaluation.summary import correlation_advice, summarize
 from train.evaluation.trials import note_trials
-<<<<<<< HEAD
 from train.learning.setup import Best, Setup
-=======
-from train.learning.setup import Best, Setup, make_learner
 from train.reporting.course import describe_course
->>>>>>> wt-course
 from train.reporting.report import write_report
 from train.reporting.run_files import Extra
 from train.simulation.engine import Limits, make_lanes, run_policy
@@ -44,29 +40,19 @@ def evaluate_test_span(session: Session, best: Best, folder: Path, timings: dict
     root = folder.absolute().parent
     trials = note_trials(root, key, session.seeds, [history.returns for history in played.agents])
     result, samples = summarize(played, chosen, session.seeds, trials)
-<<<<<<< HEAD
     if simulator.is_pool:
         result["by_symbol"] = by_symbol(played, chosen)
     else:
         result["advice"] += correlation_advice(candles, session.parts[0].split.train)
-=======
-    result["advice"] += correlation_advice(candles, split.train)
     taken, sharpes = (np.asarray(x).tolist() for x in (best.update, best.sharpe))
->>>>>>> wt-course
     result |= {
         "symbols": list(simulator.symbols),
         "policy": session.config.policy.policy,
         "synthetic": candles.synthetic,
-<<<<<<< HEAD
-        "best_update": np.asarray(best.update).tolist(),
-        "validation_sharpe": np.asarray(best.sharpe, np.float64).tolist(),
-        "spans": session.spans(),
-=======
         "best_update": taken,
         "validation_sharpe": sharpes,
         "course": describe_course(read_metrics(folder), taken, chosen, session.config.wanted_steps),
-        "spans": {name: ends(candles, getattr(split, name)) for name in ("train", "val", "test")},
->>>>>>> wt-course
+        "spans": session.spans(),
         "fingerprint": candles.fingerprint,
         "base": session.described_base,
         "timings": timings,
