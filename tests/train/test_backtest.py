@@ -53,7 +53,7 @@ def test_there_is_a_row_for_every_policy_window_cost_and_delay(done):
         assert grid.filter(pl.col("policy") == name).height == cells
     assert grid.select("policy", "seed", "window", "cost", "delay").is_unique().all()
     equity = pl.read_parquet(done / "equity.parquet")
-    assert equity.height == 2 * cells * 199
+    assert equity.height == 2 * cells * 575
     last = equity.group_by("seed", "cost", "delay").last().sort("seed", "cost", "delay")
     agents = grid.filter(pl.col("policy") == "lstm").sort("seed", "cost", "delay")
     np.testing.assert_allclose(last["equity"], agents["final_equity"], rtol=1e-12)

@@ -41,7 +41,7 @@ def broken(runs, folder, name):
     [
         ("run", ["--span", "2040-01-01:"], 2, "--span 2040-01-01:: no two decisions lie there"),
         ("run", ["--span", "yesterday"], 2, "--span yesterday: allowed are train, val, test, all, or FROM:TO"),
-        ("run", ["--window-steps", "5000"], 2, "--window-steps 5000: the span has 199 decisions"),
+        ("run", ["--window-steps", "5000"], 2, "--window-steps 5000: the span has 575 decisions"),
         ("run", ["--symbols", "SYN1"], 2, "trained on 2 symbols (SYN1 SYN2), given 1 (SYN1)"),
         ("run", ["--source", "sample", "--symbols", "BTC-USD"], 2, "trained on 2 symbols"),
         ("run", ["--costs", "-1"], 2, "--costs -1.0: allowed is 0 up to 5000"),

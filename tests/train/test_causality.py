@@ -156,10 +156,12 @@ def test_the_audit_catches_planted_faults(candles, fault, found, assets):
 def test_constants_that_were_fitted_on_other_rows_are_noticed(candles):
     raws = raw_candles(candles, 2)
     way, own = way_of(raws), check_candles(raws)[0]
-    assert not fitted_elsewhere(way, own)
-    market = build_market(own, "vol-target", RULES)
+    market, rows = build_market(own, "vol-target", RULES), decision_rows(split_rows(own).train)
+    seen = market.features[rows], market.corr[rows]
+    assert not fitted_elsewhere(way.variables["constants"]["normaliser"], *seen)
     scaling = normalizer_of_all_rows(market.features, market.corr, None)
-    assert fitted_elsewhere(replace(way, variables=with_scaling(way.variables, scaling)), own)
+    other = with_scaling(way.variables, scaling)
+    assert fitted_elsewhere(other["constants"]["normaliser"], *seen)
 
 
 def leak():

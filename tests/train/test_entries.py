@@ -9,12 +9,13 @@ import pytest
 from backtests import backtest, grid_of, read
 
 from envs.market import to_device
+from himari_jax.features import BASE
 from train.backtesting import entries
 from train.backtesting.entries import enter, shared_simulators
 from train.config.backtest import EvaluationDataConfig, GridConfig
 from train.data.evaluation_data import load_candles
 from train.data.market import market_from
-from train.simulation import simulator
+from train.simulation import play
 from train.simulation.engine import Limits, make_lanes, make_tape, run_policy
 from train.simulation.history import histories
 from train.simulation.play import Cell, play_policies
@@ -40,7 +41,7 @@ def one_by_one(agent, candles, span, cell, steps):
 @pytest.mark.parametrize("name", ["mlp", "lstm"])
 @pytest.mark.parametrize("memory", [2**28, 1])
 def test_a_batch_of_cells_is_what_each_is_alone_however_it_is_cut(runs, monkeypatch, name, memory):
-    monkeypatch.setattr(simulator, "BATCH_BYTES", memory)
+    monkeypatch.setattr(play, "BATCH_BYTES", memory)
     (entry,) = enter([str(runs / name)], EvaluationDataConfig(), GridConfig())
     agent, span = entry.source, entry.data.span
     cells = [Cell(start, delay, rate) for start in (0, 60, 99) for delay in (0, 2) for rate in (0.0, 0.002)]
@@ -66,7 +67,7 @@ def played(monkeypatch):
         calls.append((len(jax.tree.leaves(variables)[0]), steps, lanes_of))
         return run_policy(policy, steps, variables, tape, lanes, limits)
 
-    monkeypatch.setattr(simulator, "run_policy", counted)
+    monkeypatch.setattr(play, "run_policy", counted)
     return calls
 
 
@@ -78,17 +79,17 @@ def test_a_grid_of_a_backtest_plays_every_cell_once(runs, tmp_path, played):
     assert backtest(tmp_path, runs / "mlp") == 0
     null, verdict, grid = played
     assert (null[0], null[2]) == (1, [(0, 0, 10)])  # the chosen seed alone, on the market without drift
-    assert verdict == (2, 199, OWN)
-    assert grid == (2, 199, [(0, *cell) for cell in CELLS])
+    assert verdict == (2, 575, OWN)
+    assert grid == (2, 575, [(0, *cell) for cell in CELLS])
     assert grid_of(tmp_path).filter(pl.col("policy") == "mlp").height == 2 * len(CELLS)
 
 
 def test_of_the_whole_span_windows_leave_the_own_cost_at_every_delay(runs, tmp_path, played):
     assert backtest(tmp_path, runs / "mlp", "--windows", 3) == 0
     _, verdict, grid, whole = played
-    assert verdict == (2, 199, OWN)
-    assert grid == (2, 66, [(start, *cell) for start in (0, 66, 133) for cell in CELLS])
-    assert whole == (2, 199, [(0, delay, 10) for delay in (0, 1, 2)])
+    assert verdict == (2, 575, OWN)
+    assert grid == (2, 191, [(start, *cell) for start in (0, 192, 384) for cell in CELLS])
+    assert whole == (2, 575, [(0, delay, 10) for delay in (0, 1, 2)])
 
 
 def test_equal_candles_are_loaded_once_and_simulated_by_one_simulator(runs, tmp_path, monkeypatch):
@@ -108,7 +109,7 @@ def test_equal_candles_are_loaded_once_and_simulated_by_one_simulator(runs, tmp_
     other = replace(found[0].market, max_gross=0.5)
     simulator_of = shared_simulators()
     own = found[0]
-    shared = [simulator_of(own.candles, market, own.data.span, (0,), own.base) for market in (own.market, other)]
+    shared = [simulator_of(own.data, market, (0,), own.base, BASE) for market in (own.market, other)]
     assert shared[0] is not shared[1]  # other rules of the market are another simulator
 
 

@@ -69,7 +69,7 @@ def window(history):
 
 def window_at(history, delay):
     rows = decision_rows(SPAN)
-    starts = np.repeat([start for start, _ in SPAN], [stop - start for start, stop in SPAN])
+    starts = np.repeat([each.start for each in SPAN], [len(each) for each in SPAN])
     segment = np.where(rows < 601, 0, 601)
     tradable = build_market(history).tradable[rows]
     return Window(np.maximum(rows - delay, segment), tradable, rows == starts, MEAN, TRADED)
@@ -94,8 +94,8 @@ def test_evaluation_chains_the_equity_of_stretches_that_end_in_cash(history, led
     targets = random_weights(0)
     path = play_weights(history, targets[None])[0]
     equity, expected, offset = 1.0, [], 0
-    for start, stop in SPAN:
-        rows = np.arange(start, stop)
+    for stretch in SPAN:
+        rows = np.asarray(stretch)
         wanted = targets[offset : offset + len(rows)]
         prices = history.open[rows + 1], history.close[rows + 1]
         pages = ledger(*prices, wanted, history.tradable[rows + 1], FEE, capital=equity)

@@ -19,15 +19,10 @@ FRAME = pl.DataFrame({"time": [1, 2], "equity": [1.0, 2.0]})
 
 def write_equity(path, frame):
     """equity.parquet in two parts."""
-    file = EquityFile(path)
-    try:
+    with EquityFile(path) as file:
         for part in (frame[:1], frame[1:]):
             file.add(part)
             file.flush()
-        file.close()
-    except BaseException:
-        file.discard()
-        raise
 
 
 WRITERS = {

@@ -31,7 +31,7 @@ WRONG = {
     "--source sample --symbols ETH-USD": "--source synthetic",
     "--source files": "--data",
     "--source files --data nowhere_at_all": "nowhere_at_all",
-    "--synthetic.num-bars 1500": "look-back",
+    "--synthetic.num-bars 600": "look-back",
     "--episode-steps 5000": "--episode-steps 5000",
     "--resume --fresh": "--run-dir",
     "--device cuda": "--device cuda",

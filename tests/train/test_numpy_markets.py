@@ -31,7 +31,7 @@ def twin_of(env, name):
 def test_numpy_account_equals_trading_env_over_500_random_steps(min_trade):
     market = build_market(make_candles(rows=1200, seed=3))
     market = market._replace(tradable=market.tradable & (np.arange(1200)[:, None] % 17 != 0))
-    params = make_params(to_device(market), ((400, 1100),), episode_steps=600, min_trade=min_trade)
+    params = make_params(to_device(market), (range(400, 1100),), episode_steps=600, min_trade=min_trade)
     columns = {name: getattr(market, name)[:, 0] for name in ("to_fill", "to_mark", "features", "base", "tradable")}
     twin = AccountTwin(
         **columns,

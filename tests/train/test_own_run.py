@@ -146,7 +146,7 @@ def test_the_hash_of_a_configuration_counts_content_and_not_path():
     plain = Config()
     older = to_json(plain)
     del older["market"]["features"]
-    assert config_hash(from_json(older)) == config_hash(plain) == config_hash(plain, ("base",))
+    assert config_hash(from_json(older)) == config_hash(plain) == config_hash(plain, None, ("base",))
     here, there = (replace(plain, market=MarketConfig(features=("base", x))) for x in ("my.py", "elsewhere/my.py"))
-    assert config_hash(here, ("base", "1234")) == config_hash(there, ("base", "1234")) != config_hash(plain)
-    assert config_hash(here, ("base", "1234")) != config_hash(here, ("base", "5678"))
+    assert config_hash(here, None, ("base", "1234")) == config_hash(there, None, ("base", "1234")) != config_hash(plain)
+    assert config_hash(here, None, ("base", "1234")) != config_hash(here, None, ("base", "5678"))

@@ -52,8 +52,10 @@ def audit_agent(agent: Agent, data: EvaluationData) -> tuple[AuditResult, AuditR
     for each in data.alone:
         found, rows = audit_way(agent, each, train[0] if train and not data.config.pool else None)
         leaks, count = leaks | found, count + rows
-    if train and fitted_elsewhere(agent, [each.candles for each in data.members], train):
-        leaks |= {"the constants of its normalizer"}
+    if train:
+        stored = jax.tree.map(lambda x: x[agent.chosen], agent.variables["constants"]["normaliser"])
+        if fitted_elsewhere(stored, *training_inputs(agent, data, train)):
+            leaks |= {"the constants of its normalizer"}
     causality = refuse_leaks(leaks, count, str(agent.folder))
     return causality, audit_null_market(null_history(agent, data.members[0].candles))
 
@@ -62,6 +64,17 @@ def train_spans(data: EvaluationData) -> list[Stretches]:
     """The training span of each member; it may be empty."""
     cuts = data.cuts or cut_times(data.candles.time, data.rules.cuts)
     return [find_span(each.candles, data.rules, cuts, "train") for each in data.members]
+
+
+def training_inputs(agent: Agent, data: EvaluationData, train: Sequence[Stretches]) -> tuple[np.ndarray, np.ndarray]:
+    """Features and correlations at the training decisions of all members."""
+    seen, corr = [], []
+    for each, span in zip(data.members, train, strict=True):
+        market = market_from(each.candles, agent.market, agent.market.delay, features=agent.features)
+        rows = decision_rows(span)
+        seen.append(market.features[rows])
+        corr.append(market.corr[rows])
+    return np.concatenate(seen), np.concatenate(corr)
 
 
 def audit_way(agent: Agent, data: EvaluationData, train: Stretches | None) -> tuple[set[str], int]:

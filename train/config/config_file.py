@@ -151,5 +151,7 @@ def in_words(hint: Any) -> str:
     if kind is tuple:
         count = "" if parts[-1] is Ellipsis else f"{len(parts)} "
         one = in_words(parts[0])
+        if get_origin(parts[0]) in (Union, UnionType):
+            return f"a list of {count}values, each {one}"
         return f"a list of {count}{one.removeprefix('a ') + 's' if one.startswith('a ') else one}"
     return WORDS[hint]

@@ -175,25 +175,15 @@ def strategy_way(strategy: Strategy, config: MarketConfig, delay: int, base: Bas
     return derive
 
 
-def fitted_elsewhere(agent: Agent, parts: Sequence[Candles], train: Sequence[Stretches]) -> bool:
-    """Whether the constants inside a run's policy are not those of its training span.
+def fitted_elsewhere(stored: Mapping[str, np.ndarray], features: np.ndarray, corr: np.ndarray) -> bool:
+    """Whether the constants of a normalizer are not those of the training span.
 
     Args:
-        agent: the run.
-        parts: candles of all symbols together, or of each symbol of its pool.
-        train: the training span of each part.
+        stored: mean and std, as the policy has them.
+        features: (L, N, k) at the training decisions.
+        corr: (L, P) likewise.
     """
-    seen, corr = [], []
-    for candles, span in zip(parts, train, strict=True):
-        market, rows = (
-            market_from(candles, agent.market, agent.market.delay, features=agent.features),
-            decision_rows(span),
-        )
-        seen.append(market.features[rows])
-        corr.append(market.corr[rows])
-    features = np.concatenate(seen)
-    wanted = fit_scaling(features, np.concatenate(corr), np.arange(len(features)))
-    stored = jax.tree.map(lambda x: x[agent.chosen], agent.variables["constants"]["normaliser"])
+    wanted = fit_scaling(features, corr, np.arange(len(features)))
     scale = np.where(np.isfinite(wanted.limit), wanted.std, 1.0)
     drift = np.abs(np.asarray(stored["mean"]) - wanted.mean) / scale
     return bool((drift > FITTED_NEAR * CLIP).any() or not np.allclose(stored["std"], wanted.std, rtol=10 * FITTED_NEAR))
