@@ -6,7 +6,7 @@ import json
 import numpy as np
 import polars as pl
 import pytest
-from pools import DAILY, OWN, POOL, WORLD, PoolDesk, make_pool
+from pool_desks import DAILY, OWN, POOL, WORLD, PoolDesk, make_pool
 from serving import Desk, put
 
 from export.bench import write_bodies
