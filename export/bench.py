@@ -23,7 +23,8 @@ from himari_jax.errors import InputError, last_line
 PROG = "python -m export.bench"
 POLICIES = ("mlp", "lstm")
 TINY = "--source synthetic --synthetic.num-bars 6000 --symbols SYN1 --num-envs 16 --total-steps 4096 --device cpu"
-CANDLES = 500  # of a request
+CANDLES = 500  # of a request, or as many as the model needs
+LARGEST = 2**26  # bytes of a request
 ALONE = 2000  # predictions in process
 IN_PROCESS = {"mlp": "< 30 us", "lstm": "< 60 us"}
 
@@ -105,7 +106,8 @@ def measure(bundle: Path, folder: Path, bench: BenchConfig) -> None:
     policy = str(model.manifest["policy"])
     observation, candles = folder / "observation.json", folder / "candles.json"
     write_bodies(model, observation, candles)
-    print(f"\n{model.name} {model.version}: {policy}, {len(model.symbols)} symbols", flush=True)
+    whole = "one of " if model.is_pool else ""
+    print(f"\n{model.name} {model.version}: {policy}, {whole}{len(model.symbols)} symbols", flush=True)
     say("one observation in process, p50", f"{middle(bench, lambda: alone(model)):.0f} us", IN_PROCESS.get(policy, ""))
     starts, sizes = [], []
     for _ in range(bench.repeats):
@@ -116,7 +118,7 @@ def measure(bundle: Path, folder: Path, bench: BenchConfig) -> None:
     say("start to ready", f"{statistics.median(starts):.2f} s", "< 1 s")
     say("resident after some requests with candles", f"{statistics.median(sizes):.0f} MB", "< 120 MB")
     with served(bundle, folder, bench, 1) as (port, _, _):
-        say_times(f"/predict, {CANDLES} candles, 1 connection", bench, port, candles, 1, "p50 < 1.5 ms")
+        say_times(f"/predict, {request_rows(model)} candles, 1 connection", bench, port, candles, 1, "p50 < 1.5 ms")
         say_times("/predict, observation, 1 connection", bench, port, observation, 1, "p50 < 0.3 ms")
         say_times("/predict, observation, 16 connections", bench, port, observation, 16, "p99 < 3 ms")
         say("saturated, 1 worker", saturated(bench, port, observation), "")
@@ -148,6 +150,11 @@ def middle(bench: BenchConfig, run: Callable[[], float]) -> float:
     return statistics.median(run() for _ in range(bench.repeats))
 
 
+def request_rows(model: Any) -> int:
+    """Candles of a request."""
+    return max(CANDLES, model.min_candles)
+
+
 def write_bodies(model: Any, observation: Path, candles: Path) -> None:
     """Requests out of the golden rows: a finished observation, and candles with an account."""
     import numpy as np
@@ -157,12 +164,12 @@ def write_bodies(model: Any, observation: Path, candles: Path) -> None:
     with np.load(model.folder / "golden.npz", allow_pickle=False) as stored:
         golden = {name: stored[name] for name in stored.files}
     flat: dict[str, Any] = {"account": {"equity": 1e5, "positions": {}}}
-    flat["base_position"] = dict.fromkeys(model.symbols, 1e4)
+    symbols, rows = golden["symbols"].tolist() if model.is_pool else model.symbols, request_rows(model)
+    flat["base_position"] = dict.fromkeys(symbols, 1e4)
     seen = {"observation": golden["observation"][-1].tolist(), "features_hash": model.features_hash}
     newest = {
-        symbol: {"time": golden["time"][-CANDLES:].tolist()}
-        | {name: golden[name][-CANDLES:, n].tolist() for name in COLUMNS}
-        for n, symbol in enumerate(model.symbols)
+        symbol: {"time": golden["time"][-rows:].tolist()} | {name: golden[name][-rows:, n].tolist() for name in COLUMNS}
+        for n, symbol in enumerate(symbols)
     }
     observation.write_text(json.dumps({"instances": [seen | flat]}))
     candles.write_text(json.dumps({"instances": [{"candles": newest} | flat]}))
@@ -190,6 +197,7 @@ def served(bundle: Path, folder: Path, bench: BenchConfig, workers: int) -> Iter
     key = folder / "token.key"
     key.write_bytes(b"of the benchmark alone")
     flags = ["--port", "0", "--host", "127.0.0.1", "--quiet", "--max-age-bars", "0"]
+    flags += ["--max-body-bytes", str(LARGEST)]
     flags += ["--workers", str(workers), "--token-key-file", str(key)]
     flags += ["--allow-features-code"] if bench.allow_features_code else []
     command = [python_of(bench), "-m", "export.server", str(bundle.absolute()), *flags]

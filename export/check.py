@@ -42,7 +42,8 @@ def main(args: Sequence[str]) -> int:
                 compare(config.probe, name, getattr(found, name), probe[name])
             for i, leaf in enumerate(found.carry):
                 compare(config.probe, f"next_carry_{i}", leaf, probe[f"next_carry_{i}"])
-    print(f"{config.bundle}: {model.name} {model.version}, {' '.join(model.symbols)}: verified")
+    symbols = ("one of " if model.is_pool else "") + " ".join(model.symbols)
+    print(f"{config.bundle}: {model.name} {model.version}, {symbols}: verified")
     return 0
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import onnxruntime
 
-from export.runtime import FILES, SCHEMA, Model, own_base
+from export.runtime import FILES, SCHEMA, Model, decision_bars, own_base
 from himari_jax.candles import COLUMNS, Candles
 from himari_jax.errors import InputError, first_line
 from himari_jax.features import market_features
@@ -107,6 +107,10 @@ def check_kinds(manifest: Mapping[str, Any]) -> None:
     if not isinstance(shapes, list) or not all(isinstance(x, list) and all(type(n) is int for n in x) for x in shapes):
         raise TypeError("carry_shapes is no list of shapes")
     check_sets(manifest["features"])
+    if not isinstance(manifest.get("pool", False), bool):
+        raise TypeError("pool is neither true nor false")
+    if decision_bars(manifest) >= manifest["min_candles"] and shapes:
+        raise ValueError("min_candles does not reach back to the decision before")
     if not isinstance(manifest["files"], dict):
         raise TypeError("files is no table")
     if not isinstance(sizing, dict) or not isinstance(sizing["base_sizing"], str):
@@ -214,10 +218,11 @@ def compare(where: Path, name: str, ours: np.ndarray, theirs: np.ndarray) -> Non
 
 
 def golden_candles(model: Model, golden: Mapping[str, np.ndarray]) -> Candles:
-    """The candles of the golden rows."""
+    """The candles of the golden rows, under the symbols that they are of."""
+    symbols = tuple(str(symbol) for symbol in golden["symbols"]) if "symbols" in golden else model.places
     columns: dict[str, Any] = {name: golden[name].astype(np.float64) for name in COLUMNS}
     return Candles(
-        symbols=model.places,
+        symbols=symbols,
         bar_ms=model.bar_ms,
         calendar=str(model.manifest["calendar"]),
         time=golden["time"].astype(np.int64),

@@ -17,6 +17,7 @@ from himari_jax.checking import check_candles
 from himari_jax.errors import InputError
 from himari_jax.features import ANY_SYMBOL, BASE, Features, observation_names
 from himari_jax.sizing import SizingRules, cap_targets
+from himari_jax.times import parse_bar
 
 SCHEMA = 1
 FILES = ("policy.onnx", "golden.npz")
@@ -95,8 +96,13 @@ class Model:
         return int(self.manifest["bar_ms"])
 
     @cached_property
+    def step(self) -> int:
+        """D, bars from decision to decision: what one step of the memory stands for."""
+        return decision_bars(self.manifest)
+
+    @cached_property
     def min_candles(self) -> int:
-        """Fewest candles that an observation can be built from."""
+        """Fewest candles of an observation; where there is a memory they reach back to the decision before."""
         return int(self.manifest["min_candles"])
 
     @cached_property
@@ -146,20 +152,37 @@ class Model:
         return Prediction(multiplier, value, tuple(after))
 
 
+def decision_bars(manifest: Mapping[str, Any]) -> int:
+    """D of a manifest, bars from decision to decision; 1 where it does not say.
+
+    Raises:
+        ValueError: the interval is no whole number of bars.
+    """
+    every, bar_ms = manifest.get("decide_every"), int(manifest["bar_ms"])
+    if every is None:
+        return 1
+    try:
+        length = parse_bar(every, "decide_every")
+    except (InputError, TypeError) as error:
+        raise ValueError(f"decide_every is {every!r}") from error
+    if length % bar_ms:
+        raise ValueError(f"decide_every is {every}, no whole number of bars")
+    return length // bar_ms
+
+
 def check_request_candles(model: Model, columns: Mapping[str, Mapping[str, Sequence[float]]], now_ms: int) -> Candles:
     """Candles of a request, checked as those of training; gaps are filled alike, the look-back must be whole.
 
     Args:
-        model: whose symbols and bar they must have.
-        columns: by symbol: time (open, epoch ms), open, high, low, close, volume.
+        model: whose bar they must have.
+        columns: by symbol, in the order of the observation: time (open, epoch ms), open, high, low, close, volume.
         now_ms: epoch milliseconds; an unfinished candle is dropped.
 
     Raises:
         InputError: names the symbol and what is allowed.
     """
     raws = []
-    for symbol in model.symbols:
-        given = columns[symbol]
+    for symbol, given in columns.items():
         time = np.asarray(given["time"], np.int64)
         values: dict[str, Any] = {name: np.asarray(given[name], np.float64) for name in COLUMNS}
         odd = [name for name, x in values.items() if len(x) != len(time)]

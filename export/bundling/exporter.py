@@ -19,7 +19,7 @@ from envs.market import stack_decisions, to_device
 from envs.trading import TradingEnv, make_params
 from export.bundling.config import BundleConfig
 from export.runtime import FILES, SCHEMA
-from himari_jax.candles import COLUMNS
+from himari_jax.candles import COLUMNS, Candles
 from himari_jax.errors import InputError, last_line
 from himari_jax.features import ACCOUNT_FEATURES, observation_names
 from himari_jax.observation import assemble, features_hash
@@ -192,6 +192,7 @@ def make_golden(agent: Agent, variables: Any, ground: EvaluationData) -> dict[st
         **{f"carry_{i}": np.asarray(leaf[0]) for i, leaf in enumerate(jax.tree.leaves(carry))},
         **{name: getattr(candles, name)[window] for name in COLUMNS},
         "time": candles.time[window],
+        "symbols": np.asarray(candles.symbols),
         "row": np.asarray(rows) - window.start,
     }
 
@@ -237,6 +238,7 @@ def make_manifest(
         "calendar": candles.calendar,
         "decide_every": market.decide_every,
         "decide_phase": market.decide_phase,
+        "decisions": decision_words(agent, candles),
         "min_candles": fewest_candles(agent, candles.bar_ms),
         "features": {
             "market": list(agent.features.names),
@@ -262,9 +264,21 @@ def make_manifest(
 
 
 def fewest_candles(agent: Agent, bar_ms: int) -> int:
-    """Rows that the features look back, and the base sizing where its memory is finite."""
+    """Rows that the features look back, and the base sizing where its memory is finite; a memory's last decision."""
     sizing = sizing_lookback(bar_ms) if agent.config.market.base_sizing == "vol-target" else 0
-    return max(agent.features.lookback(bar_ms), sizing)
+    before = agent.config.market.step(bar_ms) + 1 if jax.tree.leaves(agent.policy.initial_carry(1)) else 0
+    return max(agent.features.lookback(bar_ms), sizing, before)
+
+
+def decision_words(agent: Agent, candles: Candles) -> str:
+    """Says in the manifest when a client should ask."""
+    market, step = agent.config.market, agent.config.market.step(candles.bar_ms)
+    if step == 1:
+        return "ask at the close of every bar"
+    steps = f"every {step} bars; hold the units in between; one step of a memory is one decision"
+    if candles.calendar != "continuous":
+        return f"ask {steps}"
+    return f"ask at closes that are a multiple of {market.decide_every} plus {market.decide_phase}, UTC: {steps}"
 
 
 def verify(part: Path, probe: Path) -> None:

@@ -25,7 +25,7 @@ def invalid(field: str, message: str, code: str = "invalid") -> ApiError:
 
 
 def conflict(field: str, message: str, code: str) -> ApiError:
-    """Made for another model, stream or bar: 409."""
+    """Made for another model, stream, symbol or bar: 409."""
     return ApiError(409, code, field, message)
 
 

@@ -1,6 +1,5 @@
 """Turns an instance of `/predict` into the policy's input: every number is checked, nothing is made up."""
 
-from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,6 +9,7 @@ from export.runtime import check_request_candles, own_base
 from export.serving.errors import ApiError, conflict, invalid
 from export.serving.model_store import ServedModel
 from export.serving.schemas import AccountIn, Columns, Instance
+from export.serving.symbols import asked_symbols, check_symbols
 from himari_jax.candles import COLUMNS, Candles
 from himari_jax.errors import InputError
 from himari_jax.features import market_features
@@ -26,12 +26,13 @@ FINITE_MEMORY = (*CONSTANT, "vol-target")  # base sizings that the candles of a 
 class PolicyInput(NamedTuple):
     """One row for the policy and what its answer is sized with."""
 
-    past: np.ndarray  # (K, D) float32, observations to replay, oldest first
+    symbols: tuple[str, ...]  # N that it is about, in the order of the observation
+    past: np.ndarray  # (K, D) float32, observations of the decisions before, to replay, oldest first
     observation: np.ndarray  # (D,) float32
     base: np.ndarray  # (N,) base position, share of equity
     equity: float | None
     time: int  # open time of the newest candle, epoch ms; 0 where none is known
-    before: int  # the same of the bar before
+    before: int  # the same of the decision before
 
 
 def read_instance(served: ServedModel, instance: Instance, field: str, now_ms: int, max_age: float) -> PolicyInput:
@@ -51,33 +52,37 @@ def read_instance(served: ServedModel, instance: Instance, field: str, now_ms: i
         raise invalid(field, "give either candles and account, or observation and features_hash")
     if instance.carry is not UNSET and instance.history is not UNSET:
         raise invalid(f"{field}.carry", "give carry or history, not both")
+    symbols = asked_symbols(served, instance, field)
     if instance.observation is UNSET:
-        return from_candles(served, instance, field, now_ms, max_age)
-    return from_observation(served, instance, field)
+        return from_candles(served, symbols, instance, field, now_ms, max_age)
+    return from_observation(served, symbols, instance, field)
 
 
-def from_candles(served: ServedModel, instance: Instance, field: str, now_ms: int, max_age: float) -> PolicyInput:
+def from_candles(
+    served: ServedModel, symbols: tuple[str, ...], instance: Instance, field: str, now_ms: int, max_age: float
+) -> PolicyInput:
     """The observation that the environment would build at the newest candle."""
     if instance.features_hash is not UNSET and instance.features_hash != served.model.features_hash:
         raise wrong_hash(served, field)
     if instance.account is UNSET:
         raise invalid(f"{field}.account", "missing; flat is an equity and positions {}")
     assert not isinstance(instance.candles, type(UNSET))
-    candles = read_candles(served, instance.candles, field, now_ms, max_age)
+    candles = read_candles(served, symbols, instance.candles, field, now_ms, max_age)
     accounts = [*past_accounts(served, instance, candles, field), (instance.account, f"{field}.account")]
     features, corr = features_of(served, candles, field)
-    seen = []
-    for row, (account, where) in enumerate(accounts, len(candles.time) - len(accounts)):
-        holdings = read_account(served, account, where)
+    seen, step = [], served.model.step
+    rows = range(len(candles.time) - 1, -1, -step)[: len(accounts)][::-1]  # one step of a memory is one decision
+    for row, (account, where) in zip(rows, accounts, strict=True):
+        holdings = read_account(served, symbols, account, where)
         with np.errstate(all="ignore"):  # what overflows is refused below
             weights, ratio = account_state(holdings, candles.close[row])
             seen.append(assemble(features[row], corr[row], weights, ratio).astype(np.float32))
         check_built(served, seen[-1], field, where)
-    equity, base = instance.account.equity, given_base(served, instance, field)
+    equity, base = instance.account.equity, given_base(served, symbols, instance, field)
     if base is None:
         base = own_base(served.model, candles)
-    time, before = int(candles.time[-1]), int(candles.time[-2])
-    return PolicyInput(np.stack(seen)[:-1], seen[-1], base, equity, time, before)
+    before = int(candles.time[-1 - step]) if served.model.carry_shapes else 0  # as far back as min_candles reaches
+    return PolicyInput(symbols, np.stack(seen)[:-1], seen[-1], base, equity, int(candles.time[-1]), before)
 
 
 def features_of(served: ServedModel, candles: Candles, field: str) -> tuple[np.ndarray, np.ndarray]:
@@ -92,32 +97,38 @@ def features_of(served: ServedModel, candles: Candles, field: str) -> tuple[np.n
 
 
 def past_accounts(served: ServedModel, instance: Instance, candles: Candles, field: str) -> list[tuple[AccountIn, str]]:
-    """The accounts of `history`, one for each bar before the newest, with their places."""
+    """The accounts of `history`, one for each decision before the newest bar, with their places."""
     if isinstance(instance.history, type(UNSET)):
         return []
-    found, bars = [], int(np.sum(candles.segment == candles.segment[-1]))
+    found, bars, step = [], int(np.sum(candles.segment == candles.segment[-1])), served.model.step
     for k, item in enumerate(instance.history):
         if not isinstance(item, AccountIn):
             raise invalid(f"{field}.history[{k}]", "a list of numbers; beside candles, history is of accounts")
         found.append((item, f"{field}.history[{k}]"))
-    if bars < served.model.min_candles + len(found):
-        allowed = f"allowed: at least {served.model.min_candles} and one more for each account of history"
+    if bars < served.model.min_candles + step * len(found):
+        more = "one" if step == 1 else step
+        allowed = f"allowed: at least {served.model.min_candles} and {more} more for each account of history"
         raise invalid(f"{field}.history", f"{len(found)} accounts before the newest of {bars} bars in a row; {allowed}")
     return found
 
 
-def read_candles(served: ServedModel, given: dict[str, Columns], field: str, now_ms: int, max_age: float) -> Candles:
+def read_candles(
+    served: ServedModel,
+    symbols: tuple[str, ...],
+    given: dict[str, Columns],
+    field: str,
+    now_ms: int,
+    max_age: float,
+) -> Candles:
     """Candles of all symbols, checked like those of training, up to the same fresh bar."""
-    check_symbols(served, given, f"{field}.candles", whole=True)
-    columns: dict[str, Any] = {
-        symbol: read_columns(given[symbol], f"{field}.candles.{symbol}") for symbol in served.symbols
-    }
+    check_symbols(served, symbols, given, f"{field}.candles", whole=True)
+    columns: dict[str, Any] = {symbol: read_columns(given[symbol], f"{field}.candles.{symbol}") for symbol in symbols}
     try:
         candles = check_request_candles(served.model, columns, now_ms)
     except InputError as error:
-        raise unfit(served, str(error), field) from None
+        raise unfit(symbols, str(error), field) from None
     bar, end = served.model.bar_ms, int(candles.time[-1])
-    for symbol in served.symbols:
+    for symbol in symbols:
         times = columns[symbol]["time"]
         last = int(times[times + bar <= now_ms][-1])
         if last != end:
@@ -150,32 +161,21 @@ def read_columns(columns: Columns, field: str) -> dict[str, np.ndarray]:
     return {"time": np.array(columns.time, np.int64), **dict(zip(COLUMNS, values, strict=True))}
 
 
-def unfit(served: ServedModel, text: str, field: str) -> ApiError:
+def unfit(symbols: tuple[str, ...], text: str, field: str) -> ApiError:
     """The refusal of candles that the check of training refuses, with its words."""
-    named = [symbol for symbol in served.symbols if text.startswith((f"candles.{symbol}:", f"candles.{symbol}."))]
+    named = [symbol for symbol in symbols if text.startswith((f"candles.{symbol}:", f"candles.{symbol}."))]
     place = f"candles.{max(named, key=len)}" if named else "candles"
     # A server repairs nothing, so it does not offer to.
     message = text.removeprefix(f"{place}: ").replace(", or --repair sort", "")
     return invalid(f"{field}.{place}", message, "candles")
 
 
-def check_symbols(served: ServedModel, given: Iterable[str], field: str, whole: bool) -> None:
-    """Refuses a symbol that the model does not know and, where all are needed, one that is missing."""
-    names = set(given)
-    allowed = f"this model knows {', '.join(served.symbols)}"
-    if unknown := sorted(names - set(served.symbols)):
-        raise invalid(f"{field}.{unknown[0][:64]}", f"unknown symbol; {allowed}", "unknown_symbol")
-    if whole and len(names) < len(served.symbols):
-        missing = next(symbol for symbol in served.symbols if symbol not in names)
-        raise invalid(f"{field}.{missing}", f"missing symbol; {allowed}", "missing_symbol")
-
-
-def read_account(served: ServedModel, account: AccountIn, field: str) -> Holdings:
-    """The account as arrays in the order of the model's symbols."""
+def read_account(served: ServedModel, symbols: tuple[str, ...], account: AccountIn, field: str) -> Holdings:
+    """The account as arrays in the order of the observation."""
     in_range(account.equity, f"{field}.equity", LEAST)
-    check_symbols(served, account.positions, f"{field}.positions", whole=False)
-    units, entry = np.zeros(len(served.symbols)), np.ones(len(served.symbols))
-    for n, symbol in enumerate(served.symbols):
+    check_symbols(served, symbols, account.positions, f"{field}.positions", whole=False)
+    units, entry = np.zeros(len(symbols)), np.ones(len(symbols))
+    for n, symbol in enumerate(symbols):
         held = account.positions.get(symbol)
         if held is None:
             continue
@@ -192,7 +192,7 @@ def in_range(value: float, field: str, least: float) -> float:
     return value
 
 
-def given_base(served: ServedModel, instance: Instance, field: str) -> np.ndarray | None:
+def given_base(served: ServedModel, symbols: tuple[str, ...], instance: Instance, field: str) -> np.ndarray | None:
     """The caller's own base positions, share of equity; None where the model's sizing is to be used."""
     if isinstance(instance.base_position, type(UNSET)):
         sizing = served.model.base_sizing
@@ -204,15 +204,15 @@ def given_base(served: ServedModel, instance: Instance, field: str) -> np.ndarra
             raise invalid(f"{field}.base_position", f"missing; the model sizes by {sizing}: {why}", "base_position")
         return None
     where = f"{field}.base_position"
-    check_symbols(served, instance.base_position, where, whole=True)
+    check_symbols(served, symbols, instance.base_position, where, whole=True)
     if instance.account is UNSET:
         raise invalid(f"{field}.account", "missing; base_position is money, its caps are shares of equity")
     assert not isinstance(instance.account, type(UNSET))
-    money = [in_range(instance.base_position[symbol], f"{where}.{symbol}", 0.0) for symbol in served.symbols]
+    money = [in_range(instance.base_position[symbol], f"{where}.{symbol}", 0.0) for symbol in symbols]
     return np.array(money) / instance.account.equity
 
 
-def from_observation(served: ServedModel, instance: Instance, field: str) -> PolicyInput:
+def from_observation(served: ServedModel, symbols: tuple[str, ...], instance: Instance, field: str) -> PolicyInput:
     """An observation that the caller built."""
     if instance.features_hash is UNSET:
         raise invalid(f"{field}.features_hash", "missing; it stands in /manifest and says what an observation holds")
@@ -225,9 +225,9 @@ def from_observation(served: ServedModel, instance: Instance, field: str) -> Pol
         equity = in_range(instance.account.equity, f"{field}.account.equity", LEAST)
     assert not isinstance(instance.observation, type(UNSET))
     observation = read_observation(served, instance.observation, f"{field}.observation")
-    base = given_base(served, instance, field)
+    base = given_base(served, symbols, instance, field)
     if base is None:
-        assets = len(served.symbols)
+        assets = len(symbols)
         base = np.full(assets, CONSTANT[served.model.base_sizing](served.model.rules, assets))
     history = [] if isinstance(instance.history, type(UNSET)) else instance.history
     past = []
@@ -236,7 +236,7 @@ def from_observation(served: ServedModel, instance: Instance, field: str) -> Pol
             raise invalid(f"{field}.history[{k}]", "an account; beside an observation, history is of observations")
         past.append(read_observation(served, item, f"{field}.history[{k}]"))
     stacked = np.stack(past) if past else np.zeros((0, served.model.width), np.float32)
-    return PolicyInput(stacked, observation, base, equity, 0, 0)
+    return PolicyInput(symbols, stacked, observation, base, equity, 0, 0)
 
 
 def read_observation(served: ServedModel, numbers: list[float], field: str) -> np.ndarray:

@@ -22,19 +22,19 @@ class ServedModel:
     """A verified model with what every request would otherwise derive again."""
 
     model: Model
-    symbols: tuple[str, ...] = field(init=False)
+    symbols: tuple[str, ...] = field(init=False)  # of a pool, those of which an instance is about one
     names: tuple[str, ...] = field(init=False)  # of the D numbers of an observation
     limits: np.ndarray = field(init=False)  # (D,) largest magnitude that is an observation
     info: ModelOut = field(init=False)
 
     def __post_init__(self):
-        symbols = self.model.symbols
+        symbols, assets = self.model.symbols, len(self.model.places)
         limits = np.full(self.model.width, MOST_MARKET)
         market = len(self.model.features.names)
         width = market + len(ACCOUNT_FEATURES)
-        for n in range(len(symbols)):
+        for n in range(assets):
             limits[width * n + market : width * (n + 1)] = MOST_ACCOUNT
-        if len(symbols) > 1:
+        if assets > 1:
             limits[-1] = MOST_ACCOUNT  # Herfindahl
         info = ModelOut(self.model.name, self.model.version, self.model.digest)
         for name, value in (("symbols", symbols), ("names", self.model.names), ("limits", limits)):

@@ -110,7 +110,7 @@ def model_metadata(served: ServedModel) -> dict[str, Any]:
     """`GET /v2/models/NAME`."""
     carry = [(f"carry_{i}", (-1, *shape)) for i, shape in enumerate(served.model.carry_shapes)]
     inputs = [("observation", (-1, served.model.width)), *carry]
-    outputs = [("multiplier", (-1, len(served.symbols))), ("value", (-1,)), *carry]
+    outputs = [("multiplier", (-1, len(served.model.places))), ("value", (-1,)), *carry]
     return {
         "name": served.info.name,
         "versions": [served.info.version],

@@ -34,7 +34,7 @@ REFUSALS = {
     "400": "not allowed",
     "401": "key",
     "408": "too slow",
-    "409": "of another model, stream, bar or feature set",
+    "409": "of another model, stream, symbol, bar or feature set",
     "413": "too large",
     "415": "content-encoding",
     "503": "no model",

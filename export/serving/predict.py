@@ -10,7 +10,7 @@ from export.serving.errors import ApiError, conflict, invalid, too_large
 from export.serving.inputs import PolicyInput, read_instance
 from export.serving.model_store import ServedModel
 from export.serving.schemas import Answer, AssetOut, Instance, Request, Response
-from export.serving.tokens import REPLAY, open_token, seal
+from export.serving.tokens import REPLAY, Stream, open_token, seal
 
 
 @dataclass(frozen=True)
@@ -68,16 +68,22 @@ def restore_carry(
         if not model.carry_shapes:
             what = f"{model.name} {model.version} has no memory, so this is another model's token; {REPLAY}"
             raise conflict(field, what, "token_model")
-        carry, time = open_token(instance.carry, model, instance.stream, key, field)
-        # A token of the same bar would be stepped twice, one of an older bar would have missed some.
+        carry, time = open_token(instance.carry, model, stream_of(served, instance, question), key, field)
+        # A token of the same bar would be stepped twice, one of an older decision would have missed some.
         if time and question.time and time != question.before:
-            raise conflict(field, f"not the token of the bar before the newest candle; {REPLAY}", "token_bar")
+            before = "bar" if model.step == 1 else f"decision {model.step} bars"
+            raise conflict(field, f"not the token of the {before} before the newest candle; {REPLAY}", "token_bar")
         return carry
     carry = model.initial_carry(1)
     if model.carry_shapes:
         for row in question.past:
             carry = run(served, row[None], carry).carry
     return carry
+
+
+def stream_of(served: ServedModel, instance: Instance, question: PolicyInput) -> Stream:
+    """Whose memory an instance goes on with; of a pool every symbol has its own."""
+    return Stream(instance.stream, question.symbols[0] if served.model.is_pool else "")
 
 
 def run(served: ServedModel, observation: np.ndarray, carry: tuple[np.ndarray, ...]) -> Prediction:
@@ -96,9 +102,10 @@ def make_answer(
     columns = found.multiplier[row].tolist(), sized.weight.tolist(), sized.capped.tolist()
     symbols = {
         symbol: AssetOut(m, w, None if question.equity is None else w * question.equity, c)
-        for symbol, m, w, c in zip(served.symbols, *columns, strict=True)
+        for symbol, m, w, c in zip(question.symbols, *columns, strict=True)
     }
     carry: str | UnsetType = UNSET
     if found.carry:
-        carry = seal(served.model, instance.stream, question.time, tuple(leaf[row] for leaf in found.carry), key)
+        after, stream = tuple(leaf[row] for leaf in found.carry), stream_of(served, instance, question)
+        carry = seal(served.model, stream, question.time, after, key)
     return Answer(symbols, float(found.value[row]), served.info, carry)

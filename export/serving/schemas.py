@@ -40,7 +40,7 @@ class AccountIn(Struct, forbid_unknown_fields=True):
 
 
 class Instance(Struct, forbid_unknown_fields=True):
-    """One row to predict: candles and account, or a finished observation."""
+    """One row to predict: candles and account, or a finished observation; of a pooled policy, of one symbol."""
 
     candles: dict[str, Columns] | UnsetType = UNSET
     account: AccountIn | UnsetType = UNSET
@@ -49,7 +49,7 @@ class Instance(Struct, forbid_unknown_fields=True):
     base_position: dict[str, float] | UnsetType = UNSET  # money
     carry: Token | UnsetType = UNSET
     stream: Name = ""
-    # Oldest first, before the newest bar: accounts beside candles, observations beside an observation.
+    # Oldest first, of each decision before the newest bar: accounts beside candles, observations beside an observation.
     history: list[AccountIn | list[float]] | UnsetType = UNSET
 
 

@@ -9,6 +9,7 @@ import binascii
 import hashlib
 import hmac
 import struct
+from typing import NamedTuple
 
 import numpy as np
 
@@ -21,12 +22,27 @@ SIGNATURE = 32
 REPLAY = "replay: send the request again without carry and with history"
 
 
-def seal(model: Model, stream: str, time: int, carry: tuple[np.ndarray, ...], key: bytes) -> str:
+class Stream(NamedTuple):
+    """The sequence of decisions that a memory belongs to."""
+
+    name: str  # the caller's
+    symbol: str = ""  # of a pool, each symbol of which has a memory of its own
+
+    def __str__(self) -> str:
+        return f"symbol or stream than {self.symbol}, {self.name!r}" if self.symbol else f"stream than {self.name!r}"
+
+    @property
+    def bound(self) -> bytes:
+        """What a token is signed with."""
+        return (f"{self.symbol}\0{self.name}" if self.symbol else self.name).encode()
+
+
+def seal(model: Model, stream: Stream, time: int, carry: tuple[np.ndarray, ...], key: bytes) -> str:
     """The token of a recurrent state.
 
     Args:
         model: that made it.
-        stream: the caller's name of this sequence of bars.
+        stream: whose memory it is.
         time: open time of the newest candle, epoch ms; 0 where only an observation was seen.
         carry: leaves (1, ...) or (...), float32.
         key: of the signature; the same on every replica.
@@ -36,7 +52,7 @@ def seal(model: Model, stream: str, time: int, carry: tuple[np.ndarray, ...], ke
     return base64.urlsafe_b64encode(body + sign(model, stream, body, key)).decode()
 
 
-def open_token(token: str, model: Model, stream: str, key: bytes, field: str) -> tuple[tuple[np.ndarray, ...], int]:
+def open_token(token: str, model: Model, stream: Stream, key: bytes, field: str) -> tuple[tuple[np.ndarray, ...], int]:
     """The recurrent state, leaves (1, ...), and the time of a token.
 
     Raises:
@@ -51,7 +67,7 @@ def open_token(token: str, model: Model, stream: str, key: bytes, field: str) ->
     if version == VERSION and made_by != bytes.fromhex(model.digest)[:8]:
         raise conflict(field, f"a token of another model than {model.name} {model.version}; {REPLAY}", "token_model")
     if version == VERSION and made_for != stream_mark(stream):
-        raise conflict(field, f"a token of another stream than {stream!r}; {REPLAY}", "token_stream")
+        raise conflict(field, f"a token of another {stream}; {REPLAY}", "token_stream")
     whole = len(body) == HEAD.size + 4 * sum(sizes)
     if not hmac.compare_digest(signature, sign(model, stream, body, key)) or version != VERSION or not whole:
         raise spoiled(field)
@@ -81,13 +97,13 @@ def spoiled(field: str) -> ApiError:
     return conflict(field, f"not a token of this server, or altered; {REPLAY}", "token_altered")
 
 
-def stream_mark(stream: str) -> bytes:
+def stream_mark(stream: Stream) -> bytes:
     """First 8 bytes of the SHA-256 of a stream's name."""
-    return hashlib.sha256(stream.encode()).digest()[:8]
+    return hashlib.sha256(stream.bound).digest()[:8]
 
 
-def sign(model: Model, stream: str, body: bytes, key: bytes) -> bytes:
+def sign(model: Model, stream: Stream, body: bytes, key: bytes) -> bytes:
     """HMAC-SHA256 over the whole model hash, the whole stream and the body."""
-    name = stream.encode()
+    name = stream.bound
     bound = bytes.fromhex(model.digest) + struct.pack("<I", len(name)) + name + body
     return hmac.digest(key, bound, "sha256")

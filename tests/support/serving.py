@@ -48,6 +48,11 @@ class Desk:
     def golden(self):
         return golden_of(self.path if (self.path / "golden.npz").exists() else self.path / "one")
 
+    @property
+    def symbols(self):
+        """Those of the golden rows."""
+        return self.golden["symbols"].tolist()
+
     def clock(self):
         return int(self.golden["time"][-1]) + HOUR_MS + 1000 if self.now is None else self.now
 
@@ -91,7 +96,7 @@ class Desk:
         return {
             symbol: {"time": self.golden["time"][start:stop].tolist()}
             | {name: self.golden[name][start:stop, n].tolist() for name in COLUMNS}
-            for n, symbol in enumerate(self.model.symbols)
+            for n, symbol in enumerate(self.symbols)
         }
 
     def account(self, step=-1, equity=1e5):
@@ -100,7 +105,7 @@ class Desk:
         weights, ratio = self.golden["weights"][step].tolist(), self.golden["entry_ratio"][step].tolist()
         positions = {
             symbol: {"units": weights[n] * equity / close[n], "entry_price": close[n] / ratio[n]}
-            for n, symbol in enumerate(self.model.symbols)
+            for n, symbol in enumerate(self.symbols)
             if weights[n] > 0
         }
         return {"equity": equity, "positions": positions}

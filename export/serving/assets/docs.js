@@ -1,13 +1,14 @@
 /* The page at /docs: asks for the manifest, fills in a request, sends it, shows the answer. */
 const $ = id => document.getElementById(id);
+const symbols = () => manifest.pool ? manifest.symbols.slice(0, 1) : manifest.symbols;
 const headers = () => $("key").value ? {"X-API-Key": $("key").value} : {};
 let manifest = null;
 async function ask() {
   const got = await fetch("/manifest", {headers: headers()});
   if (!got.ok) { $("model").textContent = "No manifest: HTTP " + got.status + " " + await got.text(); return; }
   manifest = await got.json();
-  $("model").textContent = manifest.name + " " + manifest.version + ": " + manifest.symbols.join(", ") +
-    ", bars of " + manifest.bar + ", at least " + manifest.min_candles + " candles";
+  $("model").textContent = manifest.name + " " + manifest.version + ": " + (manifest.pool ? "one of " : "") + manifest.symbols.join(", ") +
+    ", bars of " + manifest.bar + (manifest.decide_every ? ", a decision every " + manifest.decide_every : "") + ", at least " + manifest.min_candles + " candles";
 }
 function walk() {
   const n = manifest.min_candles + 100, bar = manifest.bar_ms, end = Math.floor(Date.now() / bar) * bar;
@@ -24,15 +25,15 @@ function walk() {
 const fills = {
   observation: () => ({observation: manifest.observation.map(() => 0), features_hash: manifest.features_hash,
                        account: {equity: 100000, positions: {}}}),
-  candles: () => ({candles: Object.fromEntries(manifest.symbols.map(s => [s, walk()])),
+  candles: () => ({candles: Object.fromEntries(symbols().map(s => [s, walk()])),
                    account: {equity: 100000, positions: {}}}),
 };
 for (const button of document.querySelectorAll("[data-fill]")) button.onclick = async () => {
   if (!manifest) await ask();
   if (!manifest) return;
   const instance = fills[button.dataset.fill]();
-  if (manifest.sizing.base_sizing !== "constant")
-    instance.base_position = Object.fromEntries(manifest.symbols.map(s => [s, 10000]));
+  if (manifest.sizing.base_sizing !== "constant" || manifest.pool)
+    instance.base_position = Object.fromEntries(symbols().map(s => [s, 10000]));
   $("body").value = JSON.stringify({instances: [instance]}, null, 1);
 };
 $("send").onclick = async () => {
