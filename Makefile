@@ -6,7 +6,7 @@ INSTALLED := $(VENV)/.installed
 TESTABLE := $(VENV)/.testable
 
 .DEFAULT_GOAL := help
-.PHONY: help train test test-slow lint format prove bench bench-peers bench-serve docs docs-output clean
+.PHONY: help train trend test test-slow lint format prove bench bench-peers bench-serve docs docs-output clean
 
 help: ## lists the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,6 +28,10 @@ lint: $(TESTABLE) ## style and types
 format: $(TESTABLE) ## mends the style
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
+
+trend: $(INSTALLED) ## --preset trend on the daily candles of many coins, $$HIMARI_DATA/daily
+	@test -d "$(HIMARI_DATA)/daily" || { echo "make trend: HIMARI_DATA must name a folder with daily/, candles of many coins"; exit 2; }
+	$(BIN)/python -m train.ppo --preset trend --data $(HIMARI_DATA)/daily --split 2017-01-01 2018-01-01 --num-seeds 4
 
 SEEDS ?= 3
 prove: $(INSTALLED) ## trains on every market with a known optimum and prints how near it came; SEEDS=3

@@ -233,8 +233,21 @@ def test_a_flag_comes_before_the_core_the_core_before_the_preset_the_preset_befo
     assert sizes() == [512, 256]
     assert sizes(preset="quick") == [128, 256]
     assert sizes(preset="quick", num_envs=64) == [64, 64]
-    assert [Config(ppo=PPOConfig(preset=name)).initial_log_std(True) for name in ("common", "fees")] == [-2.0, -5.0]
+    assert [Config(ppo=PPOConfig(preset=name)).initial_log_std(True) for name in ("common", "fees")] == [0.5, -5.0]
     assert [Config(PolicyConfig(core)).hidden_dim(3) for core in ("mlp", "lstm")] == [256, 128]
+
+
+def test_ppo_explores_widely_and_learns_slowly_where_trading_costs_something_alone():
+    def rates(costly, assets=1, **ppo):
+        found = [Config(PolicyConfig(core), ppo=PPOConfig(**ppo)) for core in ("mlp", "lstm")]
+        return [(c.initial_log_std(costly), c.final_std(costly), c.learning_rate(assets, costly)) for c in found]
+
+    exact = (0.0, 1.0, 2e-3)
+    assert rates(False) == rates(False, 3) == rates(True, algorithm="pathwise") == [exact, exact]
+    assert rates(True) == [(0.5, 0.1, 1e-3), (0.5, 0.1, 5e-4)]
+    assert rates(True, 3) == [(0.5, 0.1, 5e-4), (0.5, 0.1, 5e-4)]
+    assert rates(True, preset="fees") == [(-5.0, 1.0, 2e-3)] * 2
+    assert rates(True, learning_rate=0.1, final_std=0.5) == [(0.5, 0.5, 0.1)] * 2
 
 
 def test_a_core_that_states_another_default_is_refused_by_name(monkeypatch):

@@ -18,7 +18,7 @@ WRONG = {
     "--lerning-rate 3": "--lerning-rate",
     "--policy gru": "--policy gru: allowed are lstm, mlp",
     "--base-sizing martingale": "--base-sizing martingale: allowed are constant, vol-target, kelly",
-    "--preset none": "--preset none: allowed is common, fees, quick",
+    "--preset none": "--preset none: allowed is common, fees, quick, trend",
     "--num-envs 15": "--num-minibatches",
     "--num-envs x": "--num-envs",
     "--gamma 1.5": "--gamma 1.5: allowed is 0 to 1",

@@ -1,7 +1,7 @@
 """Defaults that depend on other flags: the presets, and what a policy core states of itself.
 
 A default is the core's own, else the preset's, else the common one. A core states its own at the top of its module, as
-literals: `DEFAULTS`, and `SEVERAL_ASSETS` where there is more than one asset.
+literals: `DEFAULTS`, `COSTLY` where PPO trades at a cost, and `SEVERAL_ASSETS` where there is more than one asset.
 """
 
 from collections.abc import Mapping
@@ -10,7 +10,12 @@ from typing import Any, NamedTuple
 from himari_jax.errors import InputError
 from himari_jax.plugins import POLICIES
 
-DEPENDENT = ("num_envs", "lookahead", "hidden_dim", "initial_log_std")  # the flags whose defaults are found here
+# The flags whose defaults are found here.
+DEPENDENT = ("num_envs", "lookahead", "hidden_dim", "initial_log_std", "final_std", "learning_rate")
+# Noise that costs a fee must be wide to be told from the noise of prices, learn slowly, and be gone at the end.
+COSTLY = {"initial_log_std": 0.5, "final_std": 0.1, "learning_rate": 1e-3}  # of PPO
+COSTLY_SEVERAL = {"learning_rate": 5e-4}  # of PPO with several assets
+FREE = {"initial_log_std": 0.0, "final_std": 1.0, "learning_rate": 2e-3}  # where trading costs nothing, and pathwise
 
 
 class Preset(NamedTuple):
@@ -18,12 +23,31 @@ class Preset(NamedTuple):
 
     defaults: Mapping[str, float]  # of DEPENDENT, by name
     summary: str  # for the help of --preset
+    settings: Mapping[str, Mapping[str, Any]] = {}  # of other flags, by group and field as config.json has them
 
+
+TREND: dict[str, dict[str, Any]] = {
+    "policy": {"hidden_dim": 32},
+    "data": {"pool": True},
+    "market": {
+        "features": ["base", "trend"],
+        "decide_every": "1d",
+        "min_trade": 0.05,
+        "reward": ["log_return", "volatility=auto"],
+    },
+    "ppo": {
+        "algorithm": "pathwise",
+        "episode_steps": 100,
+        "num_envs": 256,
+        "total_steps": 400_000,
+        "weight_decay": 0.1,
+    },
+}
 
 PRESETS = {
     "common": Preset({"num_envs": 512, "lookahead": 2, "hidden_dim": 128}, "For every market."),
     "fees": Preset(
-        {"initial_log_std": -5.0},
+        {"initial_log_std": -5.0, "final_std": 1.0, "learning_rate": 2e-3},
         "For markets in which what is to be learned is when not to trade, and noise pays more fees than the position "
         "earns (--initial-log-std -5); on real candles it did harm.",
     ),
@@ -31,10 +55,17 @@ PRESETS = {
         {"num_envs": 128},
         "Sooner at a good policy, and ends at a less exact one (--num-envs 128; lstm keeps its own).",
     ),
+    "trend": Preset(
+        {},
+        "One policy for many coins over weeks and months: --pool, --features base trend, --decide-every 1d, "
+        "--min-trade 0.05, --reward log_return volatility=auto, --algorithm pathwise, --weight-decay 0.1, "
+        "--hidden-dim 32, --episode-steps 100, --num-envs 256, --total-steps 400000.",
+        TREND,
+    ),
 }
 
 
-def default(name: str, core: str, preset: str, num_assets: int = 1) -> Any:
+def default(name: str, core: str, preset: str, num_assets: int = 1, costly: bool = False) -> Any:
     """The default of a flag, None where neither core nor presets have one.
 
     Args:
@@ -42,12 +73,24 @@ def default(name: str, core: str, preset: str, num_assets: int = 1) -> Any:
         core: --policy.
         preset: --preset.
         num_assets: N.
+        costly: whether PPO explores where trading costs something.
 
     Raises:
         InputError: the core states a default that it may not.
     """
-    tables = (core_defaults(core, num_assets), PRESETS[preset].defaults, PRESETS["common"].defaults)
+    tables: tuple[Mapping[str, Any], ...] = (
+        core_defaults(core, num_assets),
+        PRESETS[preset].defaults,
+        costly_defaults(core, num_assets) if costly else FREE,
+        PRESETS["common"].defaults,
+    )
     return next((table[name] for table in tables if name in table), None)
+
+
+def costly_defaults(core: str, num_assets: int) -> dict[str, Any]:
+    """Defaults of PPO where trading costs something."""
+    own = stated(core, "COSTLY")
+    return COSTLY | own | (COSTLY_SEVERAL if num_assets > 1 else {})
 
 
 def core_defaults(core: str, num_assets: int) -> dict[str, Any]:
@@ -58,7 +101,17 @@ def core_defaults(core: str, num_assets: int) -> dict[str, Any]:
     """
     found: dict[str, Any] = {}
     for variable in ("DEFAULTS", "SEVERAL_ASSETS")[: 2 if num_assets > 1 else 1]:
-        found |= POLICIES.constant(core, variable) or {}
+        found |= stated(core, variable)
+    return found
+
+
+def stated(core: str, variable: str) -> dict[str, Any]:
+    """Defaults under one of the names in a core's file.
+
+    Raises:
+        InputError: it states something else than literals of DEPENDENT.
+    """
+    found: dict[str, Any] = POLICIES.constant(core, variable) or {}
     if unknown := set(found) - set(DEPENDENT):
         raise InputError(f"--policy {core}: states a default of {min(unknown)}; allowed are {', '.join(DEPENDENT)}")
     return found

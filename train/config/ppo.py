@@ -29,7 +29,7 @@ class PolicyConfig:
     lstm_num_layers: int = 2
     """Layers of the LSTM."""
     initial_log_std: Annotated[
-        float | None, auto(f"-2 where trading costs something, else 0; {describe_default('initial_log_std')}")
+        float | None, auto("0.5 where trading costs something, else 0; -5 with --preset fees")
     ] = None
     """Log deviation of the action before squashing, at the start."""
     initial_multiplier: Annotated[float | None, auto("1; with --env as the market says")] = None
@@ -67,7 +67,10 @@ class PPOConfig:
     """Passes over a rollout."""
     num_minibatches: int = 8
     """Parts of a rollout, cut by environments; must divide --num-envs."""
-    learning_rate: float = 2e-3
+    learning_rate: Annotated[
+        float | None,
+        auto("2e-3; for ppo where trading costs something 1e-3, with lstm or several assets 5e-4"),
+    ] = None
     """Step size of Adam at the start."""
     final_learning_rate: float = 0.02
     """Share of the learning rate that is left at the end (linear)."""
@@ -98,7 +101,7 @@ class PPOConfig:
     """Weight of the entropy bonus."""
     vf_coef: float = 0.5
     """Weight of the value loss."""
-    final_std: float = 1.0
+    final_std: Annotated[float | None, auto("0.1 for ppo where trading costs something, else 1")] = None
     """Share of the exploration's deviation that annealing leaves at the end (geometric); 1: only as it learns."""
     weight_decay: float = 0.0
     """Decay of the kernels, as a share at learning rate 1 (AdamW); it keeps noise from being learned by heart."""
@@ -115,14 +118,15 @@ class PPOConfig:
             require(value is None or 1 <= value <= most, flag(name), value, f"a whole number from 1 to {most}")
         for name in ("learning_rate", "max_grad_norm", "clip_eps"):
             value = getattr(self, name)
-            require(value > 0 and math.isfinite(value), flag(name), value, "a number above 0")
+            require(value is None or (value > 0 and math.isfinite(value)), flag(name), value, "a number above 0")
         for name in ("gamma", "gae_lambda", "final_learning_rate"):
             value = getattr(self, name)
             require(0 <= value <= 1, flag(name), value, "0 to 1")
         bars = self.lookahead
         require(bars is None or 1 <= bars <= 64, "--lookahead", bars, "1 to 64")
         require(bars is None or self.baseline == "mean-action", "--lookahead", bars, "with --baseline mean-action")
-        require(0 < self.final_std <= 1, "--final-std", self.final_std, "above 0, up to 1")
+        left = self.final_std
+        require(left is None or 0 < left <= 1, "--final-std", left, "above 0, up to 1")
         for name in ("ent_coef", "vf_coef", "weight_decay"):
             value = getattr(self, name)
             require(value >= 0 and math.isfinite(value), flag(name), value, "0 or more")
@@ -221,11 +225,25 @@ class Config:
         return self.policy.hidden_dim or self.default("hidden_dim", num_assets)
 
     def initial_log_std(self, costly: bool) -> float:
-        """Exploration at the start: where trading costs something, noise itself pays the fee."""
+        """Exploration at the start, after the rule for its default."""
         wanted = self.policy.initial_log_std
-        wanted = self.default("initial_log_std") if wanted is None else wanted
-        return (-2.0 if costly else 0.0) if wanted is None else wanted
+        return float(self.default("initial_log_std", 1, costly) if wanted is None else wanted)
 
-    def default(self, name: str, num_assets: int = 1) -> Any:
-        """The default of a flag by policy, preset and number of assets."""
-        return default(name, self.policy.policy, self.ppo.preset, num_assets)
+    def learning_rate(self, num_assets: int, costly: bool) -> float:
+        """Step size of Adam at the start, after the rule for its default."""
+        return float(self.ppo.learning_rate or self.default("learning_rate", num_assets, costly))
+
+    def final_std(self, costly: bool) -> float:
+        """Share of the exploration that annealing leaves, after the rule for its default."""
+        return float(self.ppo.final_std or self.default("final_std", 1, costly))
+
+    def default(self, name: str, num_assets: int = 1, costly: bool = False) -> Any:
+        """The default of a flag by policy, algorithm, preset and number of assets.
+
+        Args:
+            name: of the field.
+            num_assets: N.
+            costly: whether trading costs something.
+        """
+        explores = costly and self.ppo.algorithm == "ppo"
+        return default(name, self.policy.policy, self.ppo.preset, num_assets, explores)

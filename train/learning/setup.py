@@ -25,6 +25,7 @@ class Setup:
     params: Any  # of the environment, on the device
     learner: Learner
     constants: dict | None  # of the normalizer; None: the identity
+    costly: bool  # whether trading costs something
 
     @property
     def seeds(self) -> list[int]:
@@ -87,10 +88,17 @@ def make_learner(config: Config, env: Any, costly: bool, start: float) -> Learne
     return kind(env, make_policy(config, env.num_assets, costly, start), sizes)
 
 
-def hyperparameters(config: Config) -> Hyperparameters:
-    """The traced scalars."""
+def hyperparameters(config: Config, num_assets: int, costly: bool) -> Hyperparameters:
+    """The traced scalars.
+
+    Args:
+        config: flags.
+        num_assets: N.
+        costly: whether trading costs something.
+    """
     ppo = config.ppo
     values = {name: getattr(ppo, name) for name in Hyperparameters._fields if name != "total_updates"}
+    values |= {"learning_rate": config.learning_rate(num_assets, costly), "final_std": config.final_std(costly)}
     return Hyperparameters(total_updates=jnp.float32(config.total_updates), **jax.tree.map(jnp.float32, values))
 
 
@@ -99,12 +107,13 @@ def first_state(session: Setup) -> Any:
     learner, config = session.learner, session.config
     init_policy = jax.jit(partial(learner.init_policy, width=session.width, constants=session.constants))
     init = jax.jit(jax.vmap(learner.init, in_axes=(0, None, None, 0)))
+    hyper = hyperparameters(config, learner.env.num_assets, session.costly)
 
     def make() -> TrainState:
         keys = jnp.stack([jax.random.split(jax.random.key(seed)) for seed in session.seeds])  # (K, 2)
         policies = [init_policy(key) for key in keys[:, 0]]
         variables = jax.tree.map(lambda *leaves: jnp.stack(leaves), *policies)
-        runner = init(keys[:, 1], session.params, hyperparameters(config), variables)
+        runner = init(keys[:, 1], session.params, hyper, variables)
         return TrainState(runner, no_best(runner))
 
     return make

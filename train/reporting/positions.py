@@ -41,7 +41,7 @@ def multiplier(frame: pl.DataFrame) -> Figure | None:
     Every symbol has a panel: a line of the means of stretches of bars in a band from their lowest to their highest.
     None where the file has no multipliers: an older one, or of a strategy that gives weights.
     """
-    names = [c for c in frame.columns if c.startswith("multiplier_") and not frame[c].null_count()]
+    names = [c for c in frame.columns if c.startswith("multiplier_") and frame[c].count()]
     if not names:
         return None
     shown, time = names[:MOST_PANELS], epoch(frame)
@@ -49,13 +49,14 @@ def multiplier(frame: pl.DataFrame) -> Figure | None:
     layout: dict[str, Any] = {"showlegend": False, "bargap": 0}
     traces, shapes, headings, texts = [], [], [], []
     for k, (name, color) in enumerate(zip(shown, cycle(SERIES), strict=False)):
-        values, number = frame[name].to_numpy(), str(k + 1 if k else "")
+        known = frame[name].is_not_null().to_numpy()  # a symbol of a pool decides in its own time alone
+        values, when, number = frame[name].to_numpy()[known], time[known], str(k + 1 if k else "")
         y = f"y{number}"
         texts.append(f"{name.removeprefix('multiplier_')}: mean {values.mean():.2f}, deviation {values.std():.2f}")
         top = 1 - k / len(shown)
         domain = [max(top - 1 / len(shown), 0.0), top - HEADING / pixels]
         layout[f"yaxis{number}"] = {"domain": domain, "range": [-0.08, 2.08], "tickvals": [0, 1, 2]}
-        traces += [*band(time, values, color, y), spread(values, color, y)]
+        traces += [*band(when, values, color, y), spread(values, color, y)]
         shapes.append(reference(y))
         headings.append(heading(texts[-1], domain[1]))
     layout["xaxis"] = {"domain": [0, TIME_SHARE], "anchor": y}
@@ -110,11 +111,14 @@ def heading(text: str, height: float) -> dict[str, Any]:
 
 
 def weights(frame: pl.DataFrame) -> Figure | None:
-    """Draws the share of equity in each asset over time, stacked."""
+    """Draws the share of equity in each asset over time, stacked; of a pool the shares of the portfolio."""
     names = [c for c in frame.columns if c.startswith("weight_")]
     if not names:
         return None
-    time, held = epoch(frame), {c.removeprefix("weight_"): frame[c].to_numpy() for c in names}
+    own = [c for c in frame.columns if c.startswith("equity_")]
+    accounts = frame.select(own).with_columns(pl.all().is_not_null()).to_numpy().sum(1) if own else 1
+    time = epoch(frame)
+    held = {c.removeprefix("weight_"): frame[c].fill_null(0).to_numpy() / accounts for c in names}
     share = max(MOST_POINTS // len(names), 4)
     rows = np.unique(np.concatenate([thin(values, share) for values in held.values()]))
     more = {"stackgroup": "one", "width": 0.8, "form": ".1%"}
@@ -135,7 +139,7 @@ def position(frame: pl.DataFrame, prices: pl.DataFrame, symbol: str) -> Figure |
     shown = prices.filter(pl.col("time").dt.epoch("ms").is_between(*epoch(frame)[[0, -1]].tolist()))
     if not len(shown):
         return None
-    held = frame[column].to_numpy()
+    held = frame[column].fill_null(0).to_numpy()
     area = {"yaxis": "y2", "fill": "tozeroy", "form": ".1%", "width": 0.8}
     lines = [
         line("price", epoch(shown), shown[symbol].to_numpy(), "--b3", form=",.6~g"),

@@ -41,6 +41,7 @@ def all_sections(run: Run, extra: Extra) -> Iterator[tuple[str, str]]:
     """Yields headings and contents, empty where there is no input."""
     result = run.result
     yield "Agent and baselines", comparison(run)
+    yield "Each symbol's own account", symbols_alone(result)
     yield "What the policy decided", figures([multiplier(run.frame)] if run.frame is not None else [])
     yield "Over the span", figures(span_figures(run, extra))
     yield "What the verdict rests on", figures(evidence(run, extra), "pair") + delays(run, extra)
@@ -71,6 +72,28 @@ def comparison(run: Run) -> str:
         note = f"SYNTHETIC candles. {note}"
     figure = forest("Sharpe and its interval", blocks, "Overlap says little: the paired difference decides.")
     return table(["", *columns], rows, note, "numbers") + figures([figure])
+
+
+def symbols_alone(result: Mapping[str, Any]) -> str:
+    """Writes the table of a pool's symbols, one account each."""
+    blocks = result.get("by_symbol") or {}
+    forms = {
+        "Sharpe": ("sharpe", ".2f"),
+        "base": ("base_sharpe", ".2f"),
+        "constant": ("constant_sharpe", ".2f"),
+        "timing value": ("timing_value", "+.2f"),
+        "one bar late": ("late_sharpe", ".2f"),
+        "mean multiplier": ("multiplier", ".2f"),
+        "CAGR": ("cagr", ".1%"),
+        "max DD": ("max_drawdown", ".1%"),
+        "turnover/y": ("turnover", ".1f"),
+    }
+    rows = [
+        row(symbol, f"{block['decisions']:,}", *(number(block.get(key), form) for key, form in forms.values()))
+        for symbol, block in blocks.items()
+    ]
+    note = "constant holds the account's own mean weight; timing value is the Sharpe ratio minus that one's."
+    return table(["symbol", "decisions", *forms], rows, note, "numbers") if rows else ""
 
 
 def span_figures(run: Run, extra: Extra) -> Iterator[Figure | None]:

@@ -1,7 +1,7 @@
 """Which run goes on, and with which flags."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -10,7 +10,8 @@ from typing import Annotated, Any
 from himari_jax.command import auto, parse
 from himari_jax.errors import InputError
 from himari_jax.storage import named_address
-from train.config.config_file import new_start, read_config_file
+from train.config.config_file import GROUPS, new_start, read_config_file
+from train.config.defaults import PRESETS
 from train.config.market import two_bases
 from train.config.ppo import Config
 from train.config.serialize import flatten, path_flag, to_json
@@ -71,15 +72,31 @@ def fields_of(config: Config) -> dict[str, Any]:
 
 
 def file_defaults(args: Sequence[str]) -> Flags | None:
-    """The settings of the file that `--config` names as defaults; None where it names none.
+    """The settings of the file that `--config` names, and those of a preset, as defaults; None without either.
 
     Raises:
         InputError: names file and key.
     """
     path = named(args, "--config")
     if not path or path.startswith("--"):  # the parser says what is missing
+        path = None
+    preset = named(args, "--preset")
+    if path is None and (preset not in PRESETS or not PRESETS[preset].settings):
         return None
-    return give_way(Flags(**read_config_file(Path(path))), args)
+    fields = {} if path is None else read_config_file(Path(path))
+    preset = preset or (fields["ppo"].preset if "ppo" in fields else None)
+    return give_way(Flags(**with_preset(fields, preset)), args)
+
+
+def with_preset(fields: Mapping[str, Any], preset: str | None) -> dict[str, Any]:
+    """Fields of `Config` with the settings of a preset where they are at their common defaults."""
+    found = dict(fields)
+    for group, settings in PRESETS[preset].settings.items() if preset in PRESETS else ():
+        given, common = found.get(group) or GROUPS[group](), GROUPS[group]()
+        values = {key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()}
+        own = {key: value for key, value in values.items() if getattr(given, key) == getattr(common, key)}
+        found[group] = dataclasses.replace(given, **own)
+    return found
 
 
 def hyphened(word: str) -> str:
