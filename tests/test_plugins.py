@@ -243,7 +243,8 @@ def test_ppo_explores_widely_and_learns_slowly_where_trading_costs_something_alo
         return [(c.initial_log_std(costly), c.final_std(costly), c.learning_rate(assets, costly)) for c in found]
 
     exact = (0.0, 1.0, 2e-3)
-    assert rates(False) == rates(False, 3) == rates(True, algorithm="pathwise") == [exact, exact]
+    assert rates(False) == rates(False, 3) == rates(False, algorithm="pathwise") == [exact, exact]
+    assert rates(True, algorithm="pathwise") == [(-2.0, *exact[1:])] * 2
     assert rates(True) == [(0.5, 0.1, 1e-3), (0.5, 0.1, 5e-4)]
     assert rates(True, 3) == [(0.5, 0.1, 5e-4), (0.5, 0.1, 5e-4)]
     assert rates(True, preset="fees") == [(-5.0, 1.0, 2e-3)] * 2

@@ -15,7 +15,8 @@ DEPENDENT = ("num_envs", "lookahead", "hidden_dim", "initial_log_std", "final_st
 # Noise that costs a fee must be wide to be told from the noise of prices, learn slowly, and be gone at the end.
 COSTLY = {"initial_log_std": 0.5, "final_std": 0.1, "learning_rate": 1e-3}  # of PPO
 COSTLY_SEVERAL = {"learning_rate": 5e-4}  # of PPO with several assets
-FREE = {"initial_log_std": 0.0, "final_std": 1.0, "learning_rate": 2e-3}  # where trading costs nothing, and pathwise
+FREE = {"initial_log_std": 0.0, "final_std": 1.0, "learning_rate": 2e-3}  # where trading costs nothing
+PATHWISE = {"initial_log_std": -2.0}  # where trading costs something: no exploration, but it bends the mean action
 
 
 class Preset(NamedTuple):
@@ -65,7 +66,9 @@ PRESETS = {
 }
 
 
-def default(name: str, core: str, preset: str, num_assets: int = 1, costly: bool = False) -> Any:
+def default(
+    name: str, core: str, preset: str, num_assets: int = 1, costly: bool = False, algorithm: str = "ppo"
+) -> Any:
     """The default of a flag, None where neither core nor presets have one.
 
     Args:
@@ -73,7 +76,8 @@ def default(name: str, core: str, preset: str, num_assets: int = 1, costly: bool
         core: --policy.
         preset: --preset.
         num_assets: N.
-        costly: whether PPO explores where trading costs something.
+        costly: whether trading costs something.
+        algorithm: --algorithm.
 
     Raises:
         InputError: the core states a default that it may not.
@@ -81,14 +85,17 @@ def default(name: str, core: str, preset: str, num_assets: int = 1, costly: bool
     tables: tuple[Mapping[str, Any], ...] = (
         core_defaults(core, num_assets),
         PRESETS[preset].defaults,
-        costly_defaults(core, num_assets) if costly else FREE,
+        costly_defaults(core, num_assets, algorithm) if costly else {},
+        FREE,
         PRESETS["common"].defaults,
     )
     return next((table[name] for table in tables if name in table), None)
 
 
-def costly_defaults(core: str, num_assets: int) -> dict[str, Any]:
-    """Defaults of PPO where trading costs something."""
+def costly_defaults(core: str, num_assets: int, algorithm: str) -> dict[str, Any]:
+    """Defaults where trading costs something."""
+    if algorithm == "pathwise":
+        return PATHWISE
     own = stated(core, "COSTLY")
     return COSTLY | own | (COSTLY_SEVERAL if num_assets > 1 else {})
 

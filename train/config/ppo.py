@@ -29,7 +29,7 @@ class PolicyConfig:
     lstm_num_layers: int = 2
     """Layers of the LSTM."""
     initial_log_std: Annotated[
-        float | None, auto("0.5 where trading costs something, else 0; -5 with --preset fees")
+        float | None, auto("0.5 where trading costs something, -2 there with pathwise, else 0; -5 with --preset fees")
     ] = None
     """Log deviation of the action before squashing, at the start."""
     initial_multiplier: Annotated[float | None, auto("1; with --env as the market says")] = None
@@ -245,5 +245,4 @@ class Config:
             num_assets: N.
             costly: whether trading costs something.
         """
-        explores = costly and self.ppo.algorithm == "ppo"
-        return default(name, self.policy.policy, self.ppo.preset, num_assets, explores)
+        return default(name, self.policy.policy, self.ppo.preset, num_assets, costly, self.ppo.algorithm)
