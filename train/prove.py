@@ -102,13 +102,10 @@ def prove(row: Row, algorithm: str, steps: int, config: ProveConfig) -> Block:
     name = "".join(c if c.isalnum() else "-" for c in f"{row.name}-{algorithm}-{seeds}{'-quick' * config.quick}")
     folder = Path(config.out) / name
     flags = f"{row.flags} --algorithm {algorithm} --total-steps {steps} --num-seeds {seeds} --device {config.device}"
-    command = [sys.executable, "-m", "train.ppo", *shlex.split(flags), "--run-dir", str(folder)]
-    info = subprocess.run(command, capture_output=True, text=True, env=os.environ)
-    if info.returncode:
-        last = last_line(info.stderr, "no word")
-        raise InputError(f"{row.name}: python -m train.ppo {flags} ended with {info.returncode}: {last}")
-    result = json.loads((folder / "result.json").read_text())
-    block = medians(result, folder)
+    if row.markets:
+        block = beside_pathwise(row, flags, folder, algorithm)
+    else:
+        block = medians(train(row.name, flags, folder), folder)
     goal = row.goal
     forgiven = {**block, "ratio": block["ratio"] + QUICK_WORSE} if config.quick and block["ratio"] else block
     return {
@@ -120,6 +117,52 @@ def prove(row: Row, algorithm: str, steps: int, config: ProveConfig) -> Block:
         "met": goal.holds(forgiven),
         **block,
     }
+
+
+def train(name: str, flags: str, folder: Path) -> Block:
+    """The result of a run, which is trained where it is not finished.
+
+    Raises:
+        InputError: the training ended with an error.
+    """
+    command = [sys.executable, "-m", "train.ppo", *shlex.split(flags), "--run-dir", str(folder)]
+    info = subprocess.run(command, capture_output=True, text=True, env=os.environ)
+    if info.returncode:
+        last = last_line(info.stderr, "no word")
+        raise InputError(f"{name}: python -m train.ppo {flags} ended with {info.returncode}: {last}")
+    return dict(json.loads((folder / "result.json").read_text()))
+
+
+def beside_pathwise(row: Row, flags: str, folder: Path, algorithm: str) -> Block:
+    """Trains on every market of a row by an algorithm and by the pathwise gradient, and compares their test Sharpes."""
+    flags_of = {algorithm: flags, "pathwise": flags.replace(f"--algorithm {algorithm}", "--algorithm pathwise")}
+    folder_of = {algorithm: folder, "pathwise": folder.with_name(folder.name.replace(f"-{algorithm}-", "-pathwise-"))}
+    found = {
+        kind: [train(row.name, f"{flags_of[kind]} {m}", folder_of[kind] / str(k)) for k, m in enumerate(row.markets)]
+        for kind in flags_of
+    }
+    own, rival = (sharpes(found[kind]) for kind in (algorithm, "pathwise"))
+    ratios = [a / b for a, b in zip(own, rival, strict=True)]
+    timings = [result["timings"] for result in found[algorithm]]
+    seeds = [seed for result in found[algorithm] for seed in result["seeds"]]
+    reference = statistics.mean(rival)
+    return {
+        "optimum": reference,
+        "ratio": statistics.mean(own) / reference,
+        "lowest": min(ratios),
+        "highest": max(ratios),
+        "regret": reference - statistics.mean(own),
+        "turnover": statistics.mean(seed["turnover"] for seed in seeds),
+        "steps": timings[0]["steps"],
+        "seconds": sum(timing["train_seconds"] for timing in timings) / len(seeds),
+        "steps_to_90": None,
+        "seconds_to_90": None,
+    }
+
+
+def sharpes(results: Sequence[Block]) -> list[float]:
+    """Test Sharpe of each market, mean of its seeds; 0 where it is undefined."""
+    return [statistics.mean(seed["sharpe"] or 0.0 for seed in result["seeds"]) for result in results]
 
 
 def medians(result: Block, folder: Path) -> Block:
@@ -160,9 +203,10 @@ HEAD = (
 def line(block: Block) -> str:
     """A run as a line of the table."""
     share = "-" if block["ratio"] is None else f"{block['ratio']:.4f} ({block['lowest']:.4f} to {block['highest']:.4f})"
+    turnover = f"{block['turnover']:9.5f}" if block["turnover"] < 10 else f"{block['turnover']:7.0f}/y"
     return (
         f"{block['name']:29} {block['algorithm']:9} {block['optimum']:9.2e} {share:>26} {block['regret']:8.1e} "
-        f"{block['turnover']:9.5f} {block['steps'] / 1e6:5.1f}M {block['seconds']:6.0f} {soon(block):>15}  "
+        f"{turnover} {block['steps'] / 1e6:5.1f}M {block['seconds']:6.0f} {soon(block):>15}  "
         f"{'met' if block['met'] else 'MISSED'}: {block['goal']}{more(block)}"
     )
 
