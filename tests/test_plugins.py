@@ -14,6 +14,7 @@ from cache import CACHE
 from himari_jax.errors import InputError
 from himari_jax.plugins import Functions, Modules
 from train.config import defaults
+from train.config.market import DataConfig
 from train.config.ppo import Config, PolicyConfig, PPOConfig
 from train.config.serialize import config_hash, from_json, to_json
 
@@ -237,18 +238,17 @@ def test_a_flag_comes_before_the_core_the_core_before_the_preset_the_preset_befo
     assert [Config(PolicyConfig(core)).hidden_dim(3) for core in ("mlp", "lstm")] == [256, 128]
 
 
-def test_ppo_explores_widely_and_learns_slowly_where_trading_costs_something_alone():
-    def rates(costly, assets=1, **ppo):
-        found = [Config(PolicyConfig(core), ppo=PPOConfig(**ppo)) for core in ("mlp", "lstm")]
-        return [(c.initial_log_std(costly), c.final_std(costly), c.learning_rate(assets, costly)) for c in found]
+def test_ppo_explores_widely_and_learns_slowly_on_candles_alone():
+    def rates(costly=True, assets=1, env=None, **ppo):
+        found = [Config(PolicyConfig(core), DataConfig(env=env), ppo=PPOConfig(**ppo)) for core in ("mlp", "lstm")]
+        return [(c.initial_log_std(costly), c.final_std, c.learning_rate(assets)) for c in found]
 
-    exact = (0.0, 1.0, 2e-3)
-    assert rates(False) == rates(False, 3) == rates(False, algorithm="pathwise") == [exact, exact]
-    assert rates(True, algorithm="pathwise") == [(-2.0, *exact[1:])] * 2
-    assert rates(True) == [(0.5, 0.1, 1e-3), (0.5, 0.1, 5e-4)]
-    assert rates(True, 3) == [(0.5, 0.1, 5e-4), (0.5, 0.1, 5e-4)]
-    assert rates(True, preset="fees") == [(-5.0, 1.0, 2e-3)] * 2
-    assert rates(True, learning_rate=0.1, final_std=0.5) == [(0.5, 0.5, 0.1)] * 2
+    assert rates() == rates(costly=False) == [(0.5, 0.1, 1e-3), (0.5, 0.1, 5e-4)]
+    assert rates(assets=3) == [(0.5, 0.1, 5e-4), (0.5, 0.1, 5e-4)]
+    assert rates(algorithm="pathwise") == rates(env="merton") == [(-2.0, 1.0, 2e-3)] * 2
+    assert rates(costly=False, env="merton") == [(0.0, 1.0, 2e-3)] * 2
+    assert rates(preset="fees") == [(-5.0, 1.0, 2e-3)] * 2
+    assert rates(learning_rate=0.1, final_std=0.5) == [(0.5, 0.5, 0.1)] * 2
 
 
 def test_a_core_that_states_another_default_is_refused_by_name(monkeypatch):

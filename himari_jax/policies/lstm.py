@@ -9,7 +9,7 @@ from flax import linen as nn
 from himari_jax.policies.core import Carry, Core, reset_carry
 
 DEFAULTS = {"num_envs": 256, "lookahead": 1}  # steps cost more than those of an mlp
-COSTLY = {"learning_rate": 5e-4}
+CANDLES = {"learning_rate": 5e-4}
 GATES = 4  # input, forget, candidate, output
 
 

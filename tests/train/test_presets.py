@@ -33,7 +33,7 @@ def test_trend_sets_its_flags_and_every_flag_beside_it_wins():
     other = read("--preset=trend", "--algorithm", "ppo", "--decide-every", "7d", "--total-steps", "5000")
     assert (other.ppo.algorithm, other.market.decide_every, other.ppo.total_steps) == ("ppo", "7d", 5000)
     assert other.data.pool
-    assert other.learning_rate(1, True) == 1e-3
+    assert other.learning_rate(1) == 1e-3
 
 
 def test_a_file_of_settings_wins_over_the_preset_that_it_names(tmp_path):

@@ -1,7 +1,8 @@
 """Defaults that depend on other flags: the presets, and what a policy core states of itself.
 
-A default is the core's own, else the preset's, else the common one. A core states its own at the top of its module, as
-literals: `DEFAULTS`, `COSTLY` where PPO trades at a cost, and `SEVERAL_ASSETS` where there is more than one asset.
+A default is the core's own, else the preset's, else that of the kind of market, else the common one. A core states its
+own at the top of its module, as literals: `DEFAULTS`, `CANDLES` of PPO on candles, and `SEVERAL_ASSETS` where there is
+more than one asset.
 """
 
 from collections.abc import Mapping
@@ -12,11 +13,11 @@ from himari_jax.plugins import POLICIES
 
 # The flags whose defaults are found here.
 DEPENDENT = ("num_envs", "lookahead", "hidden_dim", "initial_log_std", "final_std", "learning_rate")
-# Noise that costs a fee must be wide to be told from the noise of prices, learn slowly, and be gone at the end.
-COSTLY = {"initial_log_std": 0.5, "final_std": 0.1, "learning_rate": 1e-3}  # of PPO
-COSTLY_SEVERAL = {"learning_rate": 5e-4}  # of PPO with several assets
-FREE = {"initial_log_std": 0.0, "final_std": 1.0, "learning_rate": 2e-3}  # where trading costs nothing
-PATHWISE = {"initial_log_std": -2.0}  # where trading costs something: no exploration, but it bends the mean action
+# On candles, where nearly all of a return is noise, exploration must be wide (with a narrow one the clipped ratio allows
+# steps of a few hundredths), learn slowly, and be gone at the end.
+CANDLES = {"initial_log_std": 0.5, "final_std": 0.1, "learning_rate": 1e-3}  # of PPO
+CANDLES_SEVERAL = {"learning_rate": 5e-4}  # of PPO with several assets
+KNOWN = {"final_std": 1.0, "learning_rate": 2e-3}  # of markets with a known optimum, and pathwise
 
 
 class Preset(NamedTuple):
@@ -67,7 +68,13 @@ PRESETS = {
 
 
 def default(
-    name: str, core: str, preset: str, num_assets: int = 1, costly: bool = False, algorithm: str = "ppo"
+    name: str,
+    core: str,
+    preset: str,
+    num_assets: int = 1,
+    candles: bool = True,
+    costly: bool = False,
+    algorithm: str = "ppo",
 ) -> Any:
     """The default of a flag, None where neither core nor presets have one.
 
@@ -76,6 +83,7 @@ def default(
         core: --policy.
         preset: --preset.
         num_assets: N.
+        candles: whether prices come from candles, and not from a market with a known optimum.
         costly: whether trading costs something.
         algorithm: --algorithm.
 
@@ -85,19 +93,20 @@ def default(
     tables: tuple[Mapping[str, Any], ...] = (
         core_defaults(core, num_assets),
         PRESETS[preset].defaults,
-        costly_defaults(core, num_assets, algorithm) if costly else {},
-        FREE,
+        candle_defaults(core, num_assets) if candles and algorithm == "ppo" else known_defaults(costly),
         PRESETS["common"].defaults,
     )
     return next((table[name] for table in tables if name in table), None)
 
 
-def costly_defaults(core: str, num_assets: int, algorithm: str) -> dict[str, Any]:
-    """Defaults where trading costs something."""
-    if algorithm == "pathwise":
-        return PATHWISE
-    own = stated(core, "COSTLY")
-    return COSTLY | own | (COSTLY_SEVERAL if num_assets > 1 else {})
+def candle_defaults(core: str, num_assets: int) -> dict[str, Any]:
+    """Defaults of PPO on candles."""
+    return CANDLES | stated(core, "CANDLES") | (CANDLES_SEVERAL if num_assets > 1 else {})
+
+
+def known_defaults(costly: bool) -> dict[str, Any]:
+    """Defaults of markets with a known optimum, where noise pays the fee; and of pathwise, whose mean it bends."""
+    return KNOWN | {"initial_log_std": -2.0 if costly else 0.0}
 
 
 def core_defaults(core: str, num_assets: int) -> dict[str, Any]:

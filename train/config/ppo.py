@@ -29,7 +29,8 @@ class PolicyConfig:
     lstm_num_layers: int = 2
     """Layers of the LSTM."""
     initial_log_std: Annotated[
-        float | None, auto("0.5 where trading costs something, -2 there with pathwise, else 0; -5 with --preset fees")
+        float | None,
+        auto("0.5 for ppo on candles, else -2 where trading costs something, else 0; -5 with --preset fees"),
     ] = None
     """Log deviation of the action before squashing, at the start."""
     initial_multiplier: Annotated[float | None, auto("1; with --env as the market says")] = None
@@ -69,7 +70,7 @@ class PPOConfig:
     """Parts of a rollout, cut by environments; must divide --num-envs."""
     learning_rate: Annotated[
         float | None,
-        auto("2e-3; for ppo where trading costs something 1e-3, with lstm or several assets 5e-4"),
+        auto("1e-3 for ppo on candles, with lstm or several assets 5e-4; else 2e-3"),
     ] = None
     """Step size of Adam at the start."""
     final_learning_rate: float = 0.02
@@ -101,7 +102,7 @@ class PPOConfig:
     """Weight of the entropy bonus."""
     vf_coef: float = 0.5
     """Weight of the value loss."""
-    final_std: Annotated[float | None, auto("0.1 for ppo where trading costs something, else 1")] = None
+    final_std: Annotated[float | None, auto("0.1 for ppo on candles, else 1")] = None
     """Share of the exploration's deviation that annealing leaves at the end (geometric); 1: only as it learns."""
     weight_decay: float = 0.0
     """Decay of the kernels, as a share at learning rate 1 (AdamW); it keeps noise from being learned by heart."""
@@ -229,13 +230,14 @@ class Config:
         wanted = self.policy.initial_log_std
         return float(self.default("initial_log_std", 1, costly) if wanted is None else wanted)
 
-    def learning_rate(self, num_assets: int, costly: bool) -> float:
+    def learning_rate(self, num_assets: int) -> float:
         """Step size of Adam at the start, after the rule for its default."""
-        return float(self.ppo.learning_rate or self.default("learning_rate", num_assets, costly))
+        return float(self.ppo.learning_rate or self.default("learning_rate", num_assets))
 
-    def final_std(self, costly: bool) -> float:
+    @property
+    def final_std(self) -> float:
         """Share of the exploration that annealing leaves, after the rule for its default."""
-        return float(self.ppo.final_std or self.default("final_std", 1, costly))
+        return float(self.ppo.final_std or self.default("final_std"))
 
     def default(self, name: str, num_assets: int = 1, costly: bool = False) -> Any:
         """The default of a flag by policy, algorithm, preset and number of assets.
@@ -245,4 +247,5 @@ class Config:
             num_assets: N.
             costly: whether trading costs something.
         """
-        return default(name, self.policy.policy, self.ppo.preset, num_assets, costly, self.ppo.algorithm)
+        candles, ppo = self.data.env is None, self.ppo
+        return default(name, self.policy.policy, ppo.preset, num_assets, candles, costly, ppo.algorithm)

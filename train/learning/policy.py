@@ -11,7 +11,7 @@ def make_policy(config: Config, num_assets: int, costly: bool, start: float) -> 
     Args:
         config: flags.
         num_assets: N.
-        costly: whether trading costs something: exploration then starts smaller.
+        costly: whether trading costs something.
         start: multiplier that it starts from, unless the flags say one.
     """
     policy = config.policy

@@ -25,7 +25,6 @@ class Setup:
     params: Any  # of the environment, on the device
     learner: Learner
     constants: dict | None  # of the normalizer; None: the identity
-    costly: bool  # whether trading costs something
 
     @property
     def seeds(self) -> list[int]:
@@ -88,17 +87,11 @@ def make_learner(config: Config, env: Any, costly: bool, start: float) -> Learne
     return kind(env, make_policy(config, env.num_assets, costly, start), sizes)
 
 
-def hyperparameters(config: Config, num_assets: int, costly: bool) -> Hyperparameters:
-    """The traced scalars.
-
-    Args:
-        config: flags.
-        num_assets: N.
-        costly: whether trading costs something.
-    """
+def hyperparameters(config: Config, num_assets: int) -> Hyperparameters:
+    """The traced scalars."""
     ppo = config.ppo
     values = {name: getattr(ppo, name) for name in Hyperparameters._fields if name != "total_updates"}
-    values |= {"learning_rate": config.learning_rate(num_assets, costly), "final_std": config.final_std(costly)}
+    values |= {"learning_rate": config.learning_rate(num_assets), "final_std": config.final_std}
     return Hyperparameters(total_updates=jnp.float32(config.total_updates), **jax.tree.map(jnp.float32, values))
 
 
@@ -107,7 +100,7 @@ def first_state(session: Setup) -> Any:
     learner, config = session.learner, session.config
     init_policy = jax.jit(partial(learner.init_policy, width=session.width, constants=session.constants))
     init = jax.jit(jax.vmap(learner.init, in_axes=(0, None, None, 0)))
-    hyper = hyperparameters(config, learner.env.num_assets, session.costly)
+    hyper = hyperparameters(config, learner.env.num_assets)
 
     def make() -> TrainState:
         keys = jnp.stack([jax.random.split(jax.random.key(seed)) for seed in session.seeds])  # (K, 2)

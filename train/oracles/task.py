@@ -36,7 +36,7 @@ def build_setup(config: Config) -> Setup:
     assert config.data.env is not None
     env = make_oracle(config.data.env, config.oracle.given())
     params = OracleParams(max_steps_in_episode=jnp.int32(config.ppo.episode_steps))
-    return Setup(config, params, make_learner(config, env, env.costly, env.start), None, env.costly)
+    return Setup(config, params, make_learner(config, env, env.costly, env.start), None)
 
 
 @dataclass

@@ -163,7 +163,6 @@ def build_session(config: Config, resumed: Path | None = None) -> Session:
         params=params,
         learner=learner,
         constants=as_constants(scaling),
-        costly=account.cost > 0,
         candles=joined,
         report=report,
         parts=tuple(parts),
