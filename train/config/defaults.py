@@ -13,8 +13,8 @@ from himari_jax.plugins import POLICIES
 
 # The flags whose defaults are found here.
 DEPENDENT = ("num_envs", "lookahead", "hidden_dim", "initial_log_std", "final_std", "learning_rate")
-# On candles, where nearly all of a return is noise, exploration must be wide (with a narrow one the clipped ratio allows
-# steps of a few hundredths), learn slowly, and be gone at the end.
+# On candles, where nearly all of a return is noise, exploration must be wide (with a narrow one the clipped ratio
+# allows steps of a few hundredths), learn slowly, and be gone at the end.
 CANDLES = {"initial_log_std": 0.5, "final_std": 0.1, "learning_rate": 1e-3}  # of PPO
 CANDLES_SEVERAL = {"learning_rate": 5e-4}  # of PPO with several assets
 KNOWN = {"final_std": 1.0, "learning_rate": 2e-3}  # of markets with a known optimum, and pathwise
