@@ -7,7 +7,9 @@ import pytest
 
 from himari_jax.command import parse, run_command
 from train import backtest, prove
+from train.config.market import DataConfig
 from train.config.ppo import Config
+from train.config.serialize import from_json, to_json
 from train.learning.setup import first_state
 from train.oracles.goals import Goal, Row
 from train.oracles.null_verdict import account, null_verdict
@@ -166,6 +168,16 @@ def test_a_row_of_candles_is_measured_by_the_pathwise_gradient_on_the_same_marke
     assert ours["ratio"] == pytest.approx(np.mean(tests["ppo"]) / np.mean(tests["pathwise"]))
     assert ours["met"] == (ours["ratio"] >= 0.5)
     assert "/y" in capsys.readouterr().out
+
+
+def test_a_config_of_before_the_embargo_is_read():
+    values = json.loads(json.dumps(to_json(Config(data=DataConfig(env="merton")))))
+    for name in ("embargo", "pool", "skip_short"):
+        del values["data"][name]
+    assert from_json(values) == Config(data=DataConfig(env="merton"))
+    of_candles = json.loads(json.dumps(to_json(Config())))
+    del of_candles["data"]["embargo"]
+    assert from_json(of_candles).data.embargo == "lookback"
 
 
 def test_prove_refuses_a_row_that_is_not_there(tmp_path, capsys):

@@ -78,6 +78,8 @@ def from_json(values: dict) -> Config:
         read = {name: read_group(name, kind, values[name]) for name, kind in kinds.items()}
         if "base_positions" not in values["market"]:
             read["market"] = constant_of_before(read["market"], len(values["data"]["symbols"]) or 1)
+        if read["data"].env is not None:  # a market of its own, of which nothing is cut
+            read["data"] = dataclasses.replace(read["data"], embargo=None)
         return Config(**config_fields(read))
     except (KeyError, TypeError, AttributeError) as error:
         raise InputError(f"config.json was written by another version: {error}") from error

@@ -1,0 +1,116 @@
+"""What a policy is compared with: the position that it multiplies, and the simple rules."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from himari_jax import metrics
+from himari_jax.metrics import zero_if_nan
+from himari_jax.power import LEVEL, OFTEN, smallest_found, years_to_find
+from train.simulation.history import AccountHistory
+from train.simulation.play import SpanHistories
+
+RIVALS = ("base", "constant")  # the first question's, named before the test: multiplier 1, and the own mean exposure
+NO_RULES = (*RIVALS, "random", "equal_weight")  # a draw of chance, and a second buy and hold, are no rules of their own
+
+
+class Rival(NamedTuple):
+    """The paired difference of annual Sharpe ratios between a policy and one rival, on the same bars."""
+
+    name: str
+    sharpe: float  # of the rival
+    difference: float  # of the policy: its Sharpe minus the rival's
+    p: float  # one-sided: share of the resamples in which the policy is not ahead
+    low: float  # 5 % quantile of the resamples: one-sided lower bound
+    high: float  # 95 % quantile: one-sided upper bound
+    error: float  # deviation of the resamples
+    late: float  # difference one bar later
+
+
+def measure(
+    name: str, agent: AccountHistory, rival: AccountHistory, late: float, samples: np.ndarray, bars_per_year: float
+) -> Rival:
+    """Measures a policy against a rival.
+
+    Args:
+        name: of the rival.
+        agent: history of the policy.
+        rival: history of the rival.
+        late: difference one bar later.
+        samples: resampled differences, (n,).
+        bars_per_year: A.
+    """
+    ours, theirs = (zero_if_nan(metrics.sharpe(each.returns, bars_per_year)) for each in (agent, rival))
+    known = samples[np.isfinite(samples)]
+    if not len(known):
+        return Rival(name, theirs, ours - theirs, 1.0, -math.inf, math.inf, math.nan, late)
+    low, high = np.quantile(known, [LEVEL, 1 - LEVEL])
+    p = (1 + int((known <= 0).sum())) / (1 + len(known))
+    return Rival(name, theirs, ours - theirs, p, float(low), float(high), float(known.std(ddof=1)), late)
+
+
+def measure_all(
+    played: SpanHistories, chosen: int, samples: np.ndarray, beside: Mapping[str, np.ndarray], names: Sequence[str]
+) -> dict[str, Rival]:
+    """Measures the chosen policy against some baselines.
+
+    Args:
+        played: histories.
+        chosen: index of the policy.
+        samples: its resampled Sharpe ratios, (n,).
+        beside: those of the baselines, on the same draws.
+        names: which; those that were not played are left out.
+    """
+    year, agent = played.bars_per_year, played.agents[chosen]
+    late = zero_if_nan(metrics.sharpe(played.late.returns, year))
+    found = {}
+    for name in names:
+        if name not in played.baselines:
+            continue
+        behind = late - zero_if_nan(metrics.sharpe(played.late_baselines[name].returns, year))
+        found[name] = measure(name, agent, played.baselines[name], behind, samples - beside[name], year)
+    return found
+
+
+def hardest(rivals: Mapping[str, Rival]) -> Rival:
+    """The rival that it is hardest to be ahead of: both have to be beaten, so that its p is that of the whole claim.
+
+    Source: Berger, "Multiparameter Hypothesis Testing and Acceptance Sampling", Technometrics, 1982
+    (intersection-union test).
+    """
+    return max(rivals.values(), key=lambda rival: (rival.p, -rival.difference))
+
+
+def power_block(rival: Rival, bars: int, bars_per_year: float) -> dict[str, Any]:
+    """The smallest true difference that this sample finds, and the years that one of this size needs."""
+    years = bars / bars_per_year
+    needed = years_to_find(rival.difference, rival.error, years)
+    return {
+        "years": years,
+        "standard_error": rival.error,
+        "even_odds": smallest_found(rival.error, 0.5),
+        "four_in_five": smallest_found(rival.error, OFTEN),
+        "years_needed": needed if math.isfinite(needed) else None,
+    }
+
+
+def rules_block(rivals: Mapping[str, Rival], named: str | None) -> dict[str, Any]:
+    """The second question: whether the policy is ahead of the simple rules.
+
+    Args:
+        rivals: measured, by name of the rule.
+        named: the best rule on the validation span; None: the best on this span, in hindsight.
+    """
+    if not rivals:
+        return {}
+    known = named is not None and named in rivals
+    best = str(named) if known else max(rivals, key=lambda name: rivals[name].sharpe)
+    return {
+        "rule": best,
+        "chosen_on": "validation" if known else "this span",
+        **rivals[best]._asdict(),
+        "all_p": max(rival.p for rival in rivals.values()),
+        "by_rule": {name: rival._asdict() for name, rival in rivals.items()},
+    }
