@@ -241,14 +241,14 @@ def test_a_flag_comes_before_the_core_the_core_before_the_preset_the_preset_befo
 def test_ppo_explores_widely_and_learns_slowly_on_candles_alone():
     def rates(costly=True, assets=1, env=None, **ppo):
         found = [Config(PolicyConfig(core), DataConfig(env=env), ppo=PPOConfig(**ppo)) for core in ("mlp", "lstm")]
-        return [(c.initial_log_std(costly), c.final_std, c.learning_rate(assets)) for c in found]
+        return [(c.initial_log_std(costly, assets), c.learning_rate(assets)) for c in found]
 
-    assert rates() == rates(costly=False) == [(0.5, 0.1, 1e-3), (0.5, 0.1, 5e-4)]
-    assert rates(assets=3) == [(0.5, 0.1, 5e-4), (0.5, 0.1, 5e-4)]
-    assert rates(algorithm="pathwise") == rates(env="merton") == [(-2.0, 1.0, 2e-3)] * 2
-    assert rates(costly=False, env="merton") == [(0.0, 1.0, 2e-3)] * 2
-    assert rates(preset="fees") == [(-5.0, 1.0, 2e-3)] * 2
-    assert rates(learning_rate=0.1, final_std=0.5) == [(0.5, 0.5, 0.1)] * 2
+    assert rates() == rates(costly=False) == [(0.5, 1e-3), (0.5, 5e-4)]
+    assert rates(assets=3) == [(1.0, 5e-4), (1.0, 5e-4)]
+    assert rates(algorithm="pathwise") == rates(env="merton") == [(-2.0, 2e-3)] * 2
+    assert rates(costly=False, env="merton") == [(0.0, 2e-3)] * 2
+    assert rates(preset="fees") == [(-5.0, 2e-3)] * 2
+    assert rates(learning_rate=0.1) == [(0.5, 0.1)] * 2
 
 
 def test_a_core_that_states_another_default_is_refused_by_name(monkeypatch):

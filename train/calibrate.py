@@ -23,6 +23,7 @@ from himari_jax.bootstrap import interval, stationary_bootstrap_sharpe
 from himari_jax.command import parse, run_command
 from himari_jax.errors import InputError
 from himari_jax.statistics import deflated_sharpe, probabilistic_sharpe
+from train.evaluation.verdict_calibration import Skill, any_edge, clustered, expected_power, word_of
 
 PROG = "python -m train.calibrate"
 BARS_PER_YEAR = 8760
@@ -32,6 +33,10 @@ MEMORY = 0.1  # correlation of the autocorrelated series with the bar before
 ALIKE = 0.5  # correlation of strategies that were tried on one market
 SHARPES = (1.5, 0.5)  # annual, of the policy and its baseline; truth of the intervals
 PAIRED = 0.8  # correlation of the two
+CLUSTERED = {"garch": "GARCH with t shocks"}
+FEW = 600  # bars
+SLOW = 1460.0  # bars of a year, of six hours, on which the whole verdict is reached
+CONFIGURATIONS, SEEDS = 5, 20  # that a user tries
 KINDS = {"normal": "normal", "t": f"Student t({TAILS})", "ar": f"autocorrelation {MEMORY}"}
 INDEPENDENT = float(ndtr(ndtri(0.05) * math.sqrt((1 - MEMORY) / (1 + MEMORY))))  # what PSR passes of AR noise in theory
 
@@ -54,6 +59,8 @@ class CalibrateConfig:
     """Bars of a strategy and of an interval."""
     samples: int = 1000
     """Resamples of an interval."""
+    markets: int = 500
+    """Markets on which the whole verdict is reached, for each figure of the word EDGE."""
     seed: int = 0
     """Of all series."""
     processes: int = 2
@@ -96,13 +103,30 @@ def check(config: CalibrateConfig) -> CalibrateConfig:
     Raises:
         InputError: a number is too small to measure with.
     """
-    least = {"series": 10, "bars": 10, "repeats": 10, "strategies": 2, "trials": 10, "trial_bars": 10, "samples": 40}
+    least = {
+        "series": 10,
+        "bars": 10,
+        "repeats": 10,
+        "strategies": 2,
+        "trials": 10,
+        "trial_bars": 10,
+        "samples": 40,
+        "markets": 10,
+    }
     for name, bound in {**least, "seed": 0, "processes": 1}.items():
         if (value := getattr(config, name)) < bound:
             raise InputError(f"--{name.replace('_', '-')} {value}: at least {bound}")
     if not config.quick:
         return config
-    cut = {"series": 4000, "bars": 2000, "repeats": 200, "trials": 250, "trial_bars": 1000, "samples": 400}
+    cut = {
+        "series": 4000,
+        "bars": 2000,
+        "repeats": 200,
+        "trials": 250,
+        "trial_bars": 1000,
+        "samples": 400,
+        "markets": 60,
+    }
     return replace(config, **{name: min(getattr(config, name), most) for name, most in cut.items()})
 
 
@@ -115,11 +139,32 @@ def figures(config: CalibrateConfig) -> Iterator[Figure]:
             below = run_trials(every, dsr_stays_below, (kind, common), config.repeats, config)
             name = f"DSR of best of {config.strategies} < 0.95: {KINDS[kind]}, correlation {common:g}"
             yield Figure(name, *share(below, 0.95), ">= 95 %", 0.95, 1.0)
-        for kind in KINDS:
-            held = run_trials(every, intervals_hold, kind, config.trials, config)
+        for kind, bars in (*((kind, config.trial_bars) for kind in KINDS), ("garch", config.trial_bars), ("t", FEW)):
+            held = run_trials(every, intervals_hold, (kind, bars), config.trials, config)
             for name, column in zip(("Sharpe", "paired difference"), held.T, strict=True):
-                info = f"95 % interval of the {name} holds it: {KINDS[kind]}"
-                yield Figure(info, *share(column, 0.95), "95 % +- 2", 0.93, 0.97)
+                info = f"95 % interval of the {name} holds it: {(KINDS | CLUSTERED)[kind]}"
+                info += f", {bars} bars" if bars == FEW else ""
+                remark = "fewer bars than the bootstrap needs" if bars == FEW else ""
+                yield Figure(info, *share(column, 0.95), "95 % +- 2", 0.88 if remark else 0.93, 0.98, remark)
+        yield from verdict_figures(every, config)
+
+
+def verdict_figures(every: Callable, config: CalibrateConfig) -> Iterator[Figure]:
+    """How often the word is EDGE: on noise, and where the multiplier has a true skill."""
+    for years in (1, 3):
+        hits = run_trials(every, finds_edge, Skill(SLOW, years, None), config.markets, config)
+        yield Figure(f"EDGE on noise that pays its costs, {years} y", *share(hits, 0.05), "<= 5 %", 0.0, 0.05)
+    tried = run_trials(every, is_fooled, Skill(SLOW, 1, None), config.markets, config)
+    name = f"EDGE in any of {CONFIGURATIONS} configurations of {SEEDS} seeds, noise, one ledger"
+    yield Figure(name, *share(tried, 0.05), "<= 5 %", 0.0, 0.05)
+    for difference, years in ((0.25, 1), (0.25, 3), (0.25, 8), (0.5, 1), (0.5, 3), (0.5, 8), (1, 1), (1, 3), (2, 1)):
+        skill = Skill(SLOW, years, difference)
+        hits = run_trials(every, finds_edge, skill, config.markets, config)
+        theory = expected_power(skill)
+        name = f"EDGE where the multiplier truly adds {difference:g} Sharpe, {years} y"
+        promised = {(1.0, 3): 0.8, (1.0, 1): 0.5}
+        low = promised.get((float(difference), years), max(theory - 0.15, 0.0))
+        yield Figure(name, *share(hits, theory), f"{theory:.0%}", low, min(theory + 0.15, 1.0))
 
 
 def psr_figure(kind: str, passes: np.ndarray) -> Figure:
@@ -144,8 +189,20 @@ def share(hits: np.ndarray, promised: float) -> tuple[float, float]:
     return float(np.mean(hits)), math.sqrt(promised * (1 - promised) / len(hits))
 
 
+def finds_edge(skill: Skill, key: Sequence[int], config: CalibrateConfig) -> bool:
+    """Whether the verdict on one policy on one market is EDGE."""
+    return word_of(skill, tuple(key), samples=config.samples) == "EDGE"
+
+
+def is_fooled(skill: Skill, key: Sequence[int], config: CalibrateConfig) -> bool:
+    """Whether a user who tries some configurations of noise is told EDGE once."""
+    return any_edge(skill, tuple(key), CONFIGURATIONS, SEEDS, config.samples)
+
+
 def noise(kind: str, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
-    """Bars of mean 0 and deviation 1, time first: `normal`, `t` or `ar`, stationary from the first bar on."""
+    """Bars of mean 0 and deviation 1, time first: `normal`, `t`, `ar` or `garch`, stationary from the first bar on."""
+    if kind == "garch":
+        return np.stack([np.multiply(*clustered(shape[0], rng)) for _ in range(shape[1])], 1)
     if kind == "t":
         return rng.standard_t(TAILS, shape) / math.sqrt(TAILS / (TAILS - 2))
     e = rng.standard_normal(shape)
@@ -170,9 +227,10 @@ def dsr_stays_below(market: tuple[str, float], key: Sequence[int], config: Calib
     return not deflated_sharpe(r[:, np.argmax(sharpes)], sharpes) > 0.95
 
 
-def intervals_hold(kind: str, key: Sequence[int], config: CalibrateConfig) -> tuple[bool, bool]:
+def intervals_hold(subject: tuple[str, int], key: Sequence[int], config: CalibrateConfig) -> tuple[bool, bool]:
     """Whether the intervals of a Sharpe ratio and of its paired difference to a baseline hold the truth."""
-    e = noise(kind, (config.trial_bars, 2), np.random.default_rng(key))
+    (kind, bars), rng = subject, np.random.default_rng(key)
+    e = noise(kind, (bars, 2), rng)
     policy = PAIRED * e[:, 1] + math.sqrt(1 - PAIRED**2) * e[:, 0]
     r = np.stack([policy, e[:, 1]], axis=1) + np.array(SHARPES) / math.sqrt(BARS_PER_YEAR)
     samples = stationary_bootstrap_sharpe(r, BARS_PER_YEAR, config.samples, seed=key[-1])
@@ -192,9 +250,7 @@ def workers(processes: int) -> Iterator[Callable]:
         yield partial(pool.map, chunksize=20)
 
 
-def run_trials(
-    every: Callable, trial: Callable, subject: str | tuple[str, float], count: int, config: CalibrateConfig
-) -> np.ndarray:
+def run_trials(every: Callable, trial: Callable, subject: object, count: int, config: CalibrateConfig) -> np.ndarray:
     """Runs `count` trials on a subject, each with a random key of its own; their results, (count, ...)."""
     stream = crc32(f"{trial.__name__} {subject}".encode())  # figures share no random numbers
     return np.array(list(every(partial(run_trial, trial, subject, config, stream), range(count))))

@@ -10,9 +10,12 @@ from train import calibrate
 from train.calibrate import CalibrateConfig, Figure
 
 SMALL = CalibrateConfig(
-    series=60, bars=100, repeats=10, strategies=5, trials=10, trial_bars=100, samples=40, processes=1
+    series=60, bars=100, repeats=10, strategies=5, trials=10, trial_bars=100, samples=40, processes=1, markets=10
 )
-FLAGS = "--series 300 --bars 300 --repeats 40 --strategies 20 --trials 60 --trial-bars 300 --samples 100 --processes 1"
+FLAGS = (
+    "--series 300 --bars 300 --repeats 40 --strategies 20 --trials 60 --trial-bars 300 --samples 100 --processes 1 "
+    "--markets 10"
+)
 
 
 @pytest.mark.parametrize(("kind", "memory"), [("normal", 0.0), ("t", 0.0), ("ar", calibrate.MEMORY)])
@@ -42,10 +45,11 @@ def test_what_psr_passes_of_noise_with_memory_by_hand():
 
 def test_every_figure_is_measured_and_none_shares_random_numbers():
     found = list(calibrate.figures(SMALL))
-    assert len(found) == len({figure.name for figure in found}) == 12
+    assert len(found) == len({figure.name for figure in found}) == 28
     assert sum("PSR" in figure.name for figure in found) == 3
     assert sum("DSR" in figure.name for figure in found) == 3
-    assert sum("interval" in figure.name for figure in found) == 6
+    assert sum("interval" in figure.name for figure in found) == 10
+    assert sum("EDGE" in figure.name for figure in found) == 12
     assert found == list(calibrate.figures(SMALL))
 
 
@@ -60,7 +64,7 @@ def test_figures_do_not_depend_on_the_number_of_processes():
 def test_the_command_prints_a_line_for_each_figure(capsys):
     code = calibrate.main([*FLAGS.split(), "--quick"])
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 14
+    assert len(lines) == 30
     assert lines[0].split() == ["figure", "value", "+-", "nominal", "bounds", "result"]
     assert code == 0, "\n".join(lines)
     assert lines[-1] == "all within bounds"

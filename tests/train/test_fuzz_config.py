@@ -76,7 +76,6 @@ GOOD: dict[str, tuple[str, ...]] = {
     "ppo.algorithm": ("ppo", "pathwise"),
     "ppo.preset": ("common", "fees", "quick"),
     "ppo.learning_rate": ("0.001", "1e-4"),
-    "ppo.final_std": ("0.1", "1"),
     "run.devices": ("1", "all"),
     "run.coordinator": ("auto",),
     "run.num_processes": ("1",),

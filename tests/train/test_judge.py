@@ -2,64 +2,79 @@ import numpy as np
 import pytest
 
 from train.artifacts.files import null_if_nan
+from train.evaluation.rivals import Rival
 from train.evaluation.summary import advice, summarize
 from train.evaluation.verdict import Evidence, verdict
 from train.simulation.history import AccountHistory
 from train.simulation.play import SpanHistories
 
-# A policy with an edge: ahead by .8 (interval above 0), surely above 0, still ahead one bar later.
+# A policy with an edge: ahead of both rivals by .8, surely, and still one bar later.
+BASE = Rival("base", sharpe=1.2, difference=0.8, p=0.01, low=0.2, high=1.4, error=0.35, late=0.7)
+CONSTANT = BASE._replace(name="constant", sharpe=1.1, difference=0.9, p=0.005)
 EDGE = Evidence(
     sharpe=2.0,
-    baseline="buy_and_hold",
-    baseline_sharpe=1.2,
-    difference=0.8,
-    difference_interval=(0.1, 1.5),
-    deflated_sharpe=0.99,
-    trials=3,
+    rival=BASE,
+    rivals=(BASE, CONSTANT),
+    trials=1,
     late_sharpe=1.9,
-    late_difference=0.7,
     late_interval=(-0.3, 0.1),
     spread=0.3,
-    detectable=1.16,
+    years_needed=2.0,
 )
 
 
 ONE = np.array([0.02])  # a ledger with a single trial
 
 
-def judged(**changes):
-    found = verdict(EDGE._replace(**changes))
-    return found["word"], found["reason"]
+def judged(rival=None, **changes):
+    found = BASE._replace(**rival or {})
+    return verdict(EDGE._replace(rival=found, rivals=(found, CONSTANT), **changes))
 
 
-def test_edge_needs_interval_probability_and_a_bar_of_delay():
-    assert judged()[0] == "EDGE"
-    for change, reason in (
-        ({"difference_interval": (-0.1, 1.5)}, "does not exclude 0"),
-        ({"deflated_sharpe": 0.95}, "3 trials"),
-        ({"late_difference": 0.0}, "one bar later"),
+def test_edge_needs_to_be_ahead_of_both_rivals_and_a_bar_later():
+    found = judged()
+    assert (found["word"], found["leans"], found["probability"]) == ("EDGE", "to", 0.99)
+    assert judged({"p": 0.05})["word"] == "EDGE"
+    for rival, leans, reason in (
+        ({"p": 0.06}, "to", "an edge needs 0.050 or less"),
+        ({"p": 0.7, "difference": -0.2, "high": 0.4}, "against", "-0.20 Sharpe against base (one-sided p 0.700)"),
+        ({"late": 0.0}, "to", "one bar later it is not ahead (+0.00)"),
     ):
-        word, why = judged(**change)
-        assert word == "INCONCLUSIVE"
-        assert reason in why
-        assert "1.16" in why  # the Sharpe that this sample could confirm is always said
+        found = judged(rival)
+        assert (found["word"], found["leans"]) == ("INCONCLUSIVE", leans)
+        assert reason in found["reason"]
+    doubted = judged(doubts=("an audit failed",))
+    assert doubted["word"] == "INCONCLUSIVE"
+    assert doubted["reason"] == "an audit failed"
 
 
-def test_no_edge_where_the_interval_lies_below_0():
-    assert judged(difference=-0.8, difference_interval=(-1.5, -0.1), sharpe=0.4)[0] == "NO EDGE"
+def test_trials_share_the_level():
+    assert judged(trials=5)["word"] == "EDGE"  # p .01 against 1 - .95 ** (1 / 5) = .0102
+    found = judged(trials=6)
+    assert found["word"] == "INCONCLUSIVE"
+    assert "an edge needs 0.009 or less, 5 % shared by 6 trials" in found["reason"]
+
+
+def test_no_edge_where_what_is_worth_having_is_excluded():
+    found = judged({"p": 0.4, "difference": 0.01, "high": 0.09})
+    assert found["word"] == "NO EDGE"
+    assert "with 95 % confidence it is not ahead by 0.1 (at most +0.09)" in found["reason"]
+    assert judged({"p": 0.4, "difference": 0.01, "high": 0.09}, worthwhile=0.05)["word"] == "INCONCLUSIVE"
+    # The words rank: a wide interval around a large loss that reaches what is worth having is no proof.
+    assert judged({"p": 0.9, "difference": -1.32, "high": 0.4})["leans"] == "against"
 
 
 def test_no_edge_where_the_policy_is_constant_whatever_its_sharpe():
-    assert judged(spread=0.0099)[0] == "NO EDGE"
-    assert judged(spread=0.01)[0] == "EDGE"
+    assert judged(spread=0.0099)["word"] == "NO EDGE"
+    assert judged(spread=0.01)["word"] == "EDGE"
 
 
 def test_no_edge_where_the_sharpe_lives_on_delay_0():
-    word, reason = judged(late_sharpe=-1.0, late_difference=-2.2, late_interval=(-4.0, -2.0))
-    assert word == "NO EDGE"
-    assert "delay 0" in reason
-    # Falling, but not below the baseline: that is no leak, only a doubt.
-    assert judged(late_sharpe=1.3, late_difference=0.1, late_interval=(-1.4, -0.1))[0] == "EDGE"
+    found = judged({"late": -2.2}, late_sharpe=-1.0, late_interval=(-4.0, -2.0))
+    assert found["word"] == "NO EDGE"
+    assert "delay 0" in found["reason"]
+    # Falling, but not below the rival: that is no leak, only a doubt.
+    assert judged({"late": 0.1}, late_sharpe=1.3, late_interval=(-1.4, -0.1))["word"] == "EDGE"
 
 
 def path_of(returns, assets=1, held=0.25, multiplier=None):
@@ -80,7 +95,12 @@ def play(agent, seeds=1, late=None, moving=True):
     rng = np.random.default_rng(5)
     wobble = rng.uniform(0, 2, (rows, 1)) if moving else np.ones((rows, 1))
     market = rng.normal(0, 0.01, rows)
-    baselines = {"cash": path_of(np.zeros(rows), held=0.0), "buy_and_hold": path_of(market)}
+    baselines = {
+        "cash": path_of(np.zeros(rows), held=0.0),
+        "buy_and_hold": path_of(market),
+        "base": path_of(market / 4),
+        "constant": path_of(market / 4 + rng.normal(0, 1e-5, rows)),
+    }
     last = np.zeros(rows, bool)
     last[-1] = True
     agents = [path_of(agent, multiplier=wobble) for _ in range(seeds)]
@@ -92,15 +112,37 @@ def noise():
     return np.random.default_rng(1).normal(0, 0.01, 3000)
 
 
-def test_a_strong_policy_is_told_from_the_best_baseline(noise):
+def test_a_strong_policy_is_told_from_the_position_that_it_multiplies(noise):
     result = summarize(play(noise + 0.005), 0, [7], ONE, num_samples=300)[0]
     assert result["verdict"]["word"] == "EDGE"
     difference = result["agent"]["sharpe_difference"]
-    sharpes = {name: block["sharpe"] for name, block in result["baselines"].items()}
-    best = max(sharpes, key=lambda name: np.nan_to_num(sharpes[name]))
-    assert difference["baseline"] == best
+    assert difference["baseline"] in ("base", "constant")
     assert difference["interval"][0] < difference["value"] < difference["interval"][1]
     assert result["chosen_seed"] == 7
+    for name, rival in result["rivals"].items():
+        assert rival["difference"] == pytest.approx(result["agent"]["sharpe"] - result["baselines"][name]["sharpe"])
+        assert rival["low"] < rival["difference"] < rival["high"]
+        assert rival["p"] == 1 / 301
+
+
+def test_the_second_question_is_about_the_rule_that_did_best_on_validation(noise):
+    played = play(noise + 0.0005)
+    named = summarize(played, 0, [0], ONE, num_samples=200, rule="cash")[0]["rules"]
+    assert (named["rule"], named["chosen_on"]) == ("cash", "validation")
+    assert set(named["by_rule"]) == {"cash", "buy_and_hold"}
+    assert named["all_p"] == max(rule["p"] for rule in named["by_rule"].values())
+    unknown = summarize(played, 0, [0], ONE, num_samples=200)[0]["rules"]
+    best = max(unknown["by_rule"], key=lambda name: unknown["by_rule"][name]["sharpe"])
+    assert (unknown["rule"], unknown["chosen_on"]) == (best, "this span")
+
+
+def test_what_a_sample_finds_follows_from_the_error_of_its_own_difference(noise):
+    power = summarize(play(noise), 0, [0], ONE, num_samples=400)[0]["power"]
+    assert power["even_odds"] == pytest.approx(1.645 * power["standard_error"], rel=1e-3)
+    assert power["four_in_five"] == pytest.approx(2.486 * power["standard_error"], rel=1e-3)
+    assert power["years"] == pytest.approx(3000 / 8760)
+    # Independent of the rivals: the error of a difference of two Sharpe ratios is sqrt(2 / years).
+    assert power["standard_error"] == pytest.approx(np.sqrt(2 / power["years"]), rel=0.2)
 
 
 def test_a_policy_that_sees_the_future_is_told_by_its_delay(noise):
@@ -118,21 +160,38 @@ def test_cash_counts_as_sharpe_0_and_is_null(noise):
     assert result["verdict"]["word"] == "NO EDGE"
 
 
-def test_a_lucky_draw_is_no_rival(noise):
+def test_a_lucky_draw_is_no_rule(noise):
     played = play(noise)
     lucky = played._replace(baselines={**played.baselines, "random": path_of(noise + 0.01)})
     result = summarize(lucky, 0, [0], ONE, num_samples=100)[0]
     assert result["baselines"]["random"]["sharpe"] > 50
-    assert result["agent"]["sharpe_difference"]["baseline"] != "random"
+    assert "random" not in result["rules"]["by_rule"]
 
 
-def test_equal_seeds_raise_the_alarm(noise):
-    result = summarize(play(noise, seeds=3), 1, [0, 1, 2], ONE, num_samples=100)[0]
+def test_equal_seeds_are_told_and_change_no_verdict(noise):
+    alone = summarize(play(noise + 0.005), 0, [0], ONE, num_samples=100)[0]
+    result = summarize(play(noise + 0.005, seeds=3), 1, [0, 1, 2], ONE, num_samples=100)[0]
     assert result["across_seeds"]["collapsed"] is True
+    assert result["across_seeds"]["multiplier_correlation"] == pytest.approx(1)
+    assert result["verdict"]["word"] == alone["verdict"]["word"] == "EDGE"
+    assert any("the seeds decide alike" in line for line in result["advice"])
     assert result["across_seeds"]["sharpe_std"] == pytest.approx(0)
     assert [agent["seed"] for agent in result["seeds"]] == [0, 1, 2]
     intervals = [agent["sharpe_interval"] for agent in result["seeds"]]
     assert intervals[0] == intervals[1] == intervals[2]
+
+
+def test_seeds_agree_by_what_they_decide_and_not_by_what_moves_their_base(noise):
+    rng, played = np.random.default_rng(0), play(noise, seeds=2)
+    swings = np.abs(np.cumsum(rng.normal(0, 1, (3000, 1)), 0)) + 1
+    agents = []
+    for _ in range(2):
+        multiplier = rng.uniform(0.9, 1.1, (3000, 1))
+        agents.append(path_of(noise, multiplier=multiplier)._replace(held=swings * multiplier))
+    across = summarize(played._replace(agents=agents), 0, [0, 1], ONE, num_samples=50)[0]["across_seeds"]
+    assert np.corrcoef(agents[0].held[:, 0], agents[1].held[:, 0])[0, 1] > 0.95
+    assert abs(across["multiplier_correlation"]) < 0.1
+    assert not across["collapsed"]
 
 
 def test_most_of_the_exposure_in_one_of_several_assets_gets_advice():

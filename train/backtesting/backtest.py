@@ -14,6 +14,7 @@ from himari_jax.errors import InputError, StorageError
 from train.artifacts.files import null_if_nan, write_frame, write_json
 from train.artifacts.metrics_file import read_metrics
 from train.artifacts.provenance import findings_of, tools
+from train.artifacts.run_folder import read_result
 from train.backtesting.diagnostics import collapse, lag, timing
 from train.backtesting.entries import Entry, costs_of, delays_of, enter, ledger_root
 from train.backtesting.grid import EquityFile, Windows, cut_windows, grid_frame, play_grid
@@ -114,7 +115,16 @@ def evaluate_entry(
     """
     played = play_whole(entry.simulator, entry.play, entry.chosen, entry.delay, entry.cost)
     trials = note_trials(root, entry.trial_key, entry.seeds, [history.returns for history in played.agents])
-    result, samples = summarize(played, entry.chosen, [seed or 0 for seed in entry.seeds], trials, doubts=entry.doubts)
+    seeds = [seed or 0 for seed in entry.seeds]
+    result, samples = summarize(
+        played,
+        entry.chosen,
+        seeds,
+        trials,
+        doubts=entry.doubts,
+        worthwhile=config.worthwhile,
+        rule=named_rule(entry),
+    )
     if entry.simulator.is_pool:
         result["by_symbol"] = by_symbol(played, entry.chosen)
     else:
@@ -127,6 +137,14 @@ def evaluate_entry(
     audits = [*entry.audits, lag(entry, result, whole), collapse(entry, played, result), timing(result)]
     result["audits"] = [audit.to_json() for audit in audits]
     return Evaluation(entry, played, result, samples, windows, rows)
+
+
+def named_rule(entry: Entry) -> str | None:
+    """The simple rule that did best on the validation span of a run; None where nothing says."""
+    if not isinstance(entry.source, Agent):
+        return None
+    rules = (read_result(entry.source.folder) or {}).get("rules") or {}
+    return rules.get("rule") if rules.get("chosen_on") == "validation" else None
 
 
 def joined_rows(evaluations: Sequence[Evaluation]) -> list[dict[str, Any]]:

@@ -30,7 +30,7 @@ def lag(entry: Entry, result: dict[str, Any], rows: Sequence[dict[str, Any]]) ->
 
 
 def collapse(entry: Entry, played: SpanHistories, result: dict[str, Any]) -> AuditResult:
-    """Whether the policy is a constant, or its seeds are one policy."""
+    """Whether the policy is a constant; how much its seeds agree is told beside it."""
     agent = played.agents[entry.chosen]
     spread = result["multiplier_deviation"]
     info = f"what it says deviates by {spread:.3f} over the bars"
@@ -44,9 +44,9 @@ def collapse(entry: Entry, played: SpanHistories, result: dict[str, Any]) -> Aud
         )
     across = result["across_seeds"]
     if across:
-        info += f"; {len(entry.seeds)} seeds, correlation of positions {across['position_correlation']:.2f}"
-    collapsed = bool(across and across["collapsed"])
-    return AuditResult("collapse", not (spread < CONSTANT_BELOW or collapsed), info)
+        correlation = across["multiplier_correlation"]
+        info += f"; {len(entry.seeds)} seeds, correlation of what they decide {correlation:.2f}"
+    return AuditResult("collapse", not spread < CONSTANT_BELOW, info)
 
 
 def best_constant(entry: Entry) -> tuple[float, float]:

@@ -121,6 +121,8 @@ class BacktestConfig:
     ] = ("all",)
     equity: Literal["all", "own", "none"] = "all"
     """Rows of equity.parquet: every cell, those at the run's own cost and delay, or no file."""
+    worthwhile: float = 0.1
+    """Annual Sharpe that a multiplier has to add to be worth having; NO EDGE says that it does not."""
     out: Annotated[str | None, auto("RUN/backtest")] = None
     """Folder of the results."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -130,6 +132,7 @@ class BacktestConfig:
 
     def __post_init__(self):
         require(bool(self.entries), "RUN", "", "at least one run folder or strategy file")
+        require(0 <= self.worthwhile < 100, "--worthwhile", self.worthwhile, "0 to 100")
         twice = [x for x in self.entries if self.entries.count(x) > 1]
         require(not twice, "RUN", " ".join(twice[:1]), "each once")
         for name in ("windows", "window_steps"):

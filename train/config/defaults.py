@@ -12,12 +12,12 @@ from himari_jax.errors import InputError
 from himari_jax.plugins import POLICIES
 
 # The flags whose defaults are found here.
-DEPENDENT = ("num_envs", "lookahead", "hidden_dim", "initial_log_std", "final_std", "learning_rate")
+DEPENDENT = ("num_envs", "lookahead", "hidden_dim", "initial_log_std", "learning_rate")
 # On candles, where nearly all of a return is noise, exploration must be wide (with a narrow one the clipped ratio
-# allows steps of a few hundredths), learn slowly, and be gone at the end.
-CANDLES = {"initial_log_std": 0.5, "final_std": 0.1, "learning_rate": 1e-3}  # of PPO
-CANDLES_SEVERAL = {"learning_rate": 5e-4}  # of PPO with several assets
-KNOWN = {"final_std": 1.0, "learning_rate": 2e-3}  # of markets with a known optimum, and pathwise
+# allows steps of a few hundredths), and learning slow, or it learns the noise.
+CANDLES = {"initial_log_std": 0.5, "learning_rate": 1e-3}  # of PPO
+CANDLES_SEVERAL = {"initial_log_std": 1.0, "learning_rate": 5e-4}  # of PPO with several assets
+KNOWN = {"learning_rate": 2e-3}  # of markets with a known optimum, and pathwise
 
 
 class Preset(NamedTuple):
@@ -49,7 +49,7 @@ TREND: dict[str, dict[str, Any]] = {
 PRESETS = {
     "common": Preset({"num_envs": 512, "lookahead": 2, "hidden_dim": 128}, "For every market."),
     "fees": Preset(
-        {"initial_log_std": -5.0, "final_std": 1.0, "learning_rate": 2e-3},
+        {"initial_log_std": -5.0, "learning_rate": 2e-3},
         "For markets in which what is to be learned is when not to trade, and noise pays more fees than the position "
         "earns (--initial-log-std -5); on real candles it did harm.",
     ),

@@ -30,7 +30,10 @@ class PolicyConfig:
     """Layers of the LSTM."""
     initial_log_std: Annotated[
         float | None,
-        auto("0.5 for ppo on candles, else -2 where trading costs something, else 0; -5 with --preset fees"),
+        auto(
+            "0.5 for ppo on candles, 1 there with several assets; else -2 where trading costs something, else 0; "
+            "-5 with --preset fees"
+        ),
     ] = None
     """Log deviation of the action before squashing, at the start."""
     initial_multiplier: Annotated[float | None, auto("1; with --env as the market says")] = None
@@ -102,7 +105,7 @@ class PPOConfig:
     """Weight of the entropy bonus."""
     vf_coef: float = 0.5
     """Weight of the value loss."""
-    final_std: Annotated[float | None, auto("0.1 for ppo on candles, else 1")] = None
+    final_std: float = 1.0
     """Share of the exploration's deviation that annealing leaves at the end (geometric); 1: only as it learns."""
     weight_decay: float = 0.0
     """Decay of the kernels, as a share at learning rate 1 (AdamW); it keeps noise from being learned by heart."""
@@ -126,8 +129,7 @@ class PPOConfig:
         bars = self.lookahead
         require(bars is None or 1 <= bars <= 64, "--lookahead", bars, "1 to 64")
         require(bars is None or self.baseline == "mean-action", "--lookahead", bars, "with --baseline mean-action")
-        left = self.final_std
-        require(left is None or 0 < left <= 1, "--final-std", left, "above 0, up to 1")
+        require(0 < self.final_std <= 1, "--final-std", self.final_std, "above 0, up to 1")
         for name in ("ent_coef", "vf_coef", "weight_decay"):
             value = getattr(self, name)
             require(value >= 0 and math.isfinite(value), flag(name), value, "0 or more")
@@ -225,19 +227,14 @@ class Config:
         """Units of a layer, after the rule for their default."""
         return self.policy.hidden_dim or self.default("hidden_dim", num_assets)
 
-    def initial_log_std(self, costly: bool) -> float:
+    def initial_log_std(self, costly: bool, num_assets: int = 1) -> float:
         """Exploration at the start, after the rule for its default."""
         wanted = self.policy.initial_log_std
-        return float(self.default("initial_log_std", 1, costly) if wanted is None else wanted)
+        return float(self.default("initial_log_std", num_assets, costly) if wanted is None else wanted)
 
     def learning_rate(self, num_assets: int) -> float:
         """Step size of Adam at the start, after the rule for its default."""
         return float(self.ppo.learning_rate or self.default("learning_rate", num_assets))
-
-    @property
-    def final_std(self) -> float:
-        """Share of the exploration that annealing leaves, after the rule for its default."""
-        return float(self.ppo.final_std or self.default("final_std"))
 
     def default(self, name: str, num_assets: int = 1, costly: bool = False) -> Any:
         """The default of a flag by policy, algorithm, preset and number of assets.

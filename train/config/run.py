@@ -48,6 +48,8 @@ class RunConfig:
     """Which of them this is, from 0; the first one writes the run folder and the log."""
     deterministic: bool = False
     """On a GPU: the same numbers in every run, at some cost in speed; a CPU is so anyway."""
+    worthwhile: float = 0.1
+    """Annual Sharpe that the multiplier has to add to be worth having; NO EDGE says that it does not."""
     debug: bool = False
     """Show the traceback of an error."""
 
@@ -63,6 +65,7 @@ class RunConfig:
         for name in ("save_interval", "eval_interval"):
             value = getattr(self, name)
             require(value is None or value >= 1, flag(name), value, "at least 1 episode")
+        require(0 <= self.worthwhile < 100, "--worthwhile", self.worthwhile, "0 to 100")
         require(self.save_seconds > 0, "--save-seconds", self.save_seconds, "a number above 0")
         require(not (self.resume and self.fresh), "--resume and --fresh", "both", "one of them")
         require(self.devices in (None, "all") or int(self.devices) >= 1, "--devices", self.devices, "1 or more, or all")

@@ -30,6 +30,7 @@ MAY_CHANGE = {
     "run.num_processes",
     "run.process_id",
     "run.deterministic",
+    "run.worthwhile",
     "run.debug",
     "data.data",  # the fingerprint says whether the candles are the same
     "market.base_positions",  # and the file's SHA-256 whether these are
@@ -48,6 +49,7 @@ LATER: dict[str, Any] = {
     "market.draw_phase": False,
     "market.features": ("base",),
     "ppo.weight_decay": 0.0,
+    "run.worthwhile": 0.1,
 }
 
 ALWAYS_HASHED = "synthetic"  # a source whose options count whatever the source is: so it was in 0.1.0

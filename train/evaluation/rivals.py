@@ -74,6 +74,12 @@ def measure_all(
     return found
 
 
+def best_rule(histories: Mapping[str, AccountHistory], bars_per_year: float) -> str:
+    """The simple rule with the highest Sharpe ratio on a span: validation chooses the one that the test is against."""
+    rules = {name: each for name, each in histories.items() if name not in NO_RULES}
+    return max(rules, key=lambda name: zero_if_nan(metrics.sharpe(rules[name].returns, bars_per_year)))
+
+
 def hardest(rivals: Mapping[str, Rival]) -> Rival:
     """The rival that it is hardest to be ahead of: both have to be beaten, so that its p is that of the whole claim.
 

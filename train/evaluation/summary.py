@@ -1,5 +1,6 @@
 """From account histories on a span to the numbers of result.json."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -15,16 +16,16 @@ from himari_jax.splits import Stretches, decision_rows
 from himari_jax.statistics import (
     deflated_sharpe,
     interquartile_mean,
-    minimum_detectable_sharpe,
     minimum_track_record,
     probabilistic_sharpe,
     seed_correlation,
 )
-from train.evaluation.verdict import Evidence, depends_on_delay_0, verdict
+from train.evaluation.rivals import NO_RULES, RIVALS, Rival, hardest, measure_all, power_block, rules_block
+from train.evaluation.verdict import WORTHWHILE, Evidence, depends_on_delay_0, verdict
 from train.simulation.history import AccountHistory
 from train.simulation.play import SpanHistories
 
-COLLAPSE_ABOVE = 0.99  # correlation of positions between seeds, above which they count as one policy
+COLLAPSE_ABOVE = 0.99  # correlation of multipliers between seeds, above which they count as one policy
 BY_CHANCE = ("random",)  # one draw of chance is shown beside the others, but to beat its luck, or not to, says nothing
 BAR_TOP_CORRELATION = 0.9  # above which assets are hardly different ones
 
@@ -48,8 +49,10 @@ def summarize(
     trials: np.ndarray,
     num_samples: int = 1000,
     doubts: Sequence[str] = (),
+    worthwhile: float = WORTHWHILE,
+    rule: str | None = None,
 ) -> tuple[dict[str, Any], np.ndarray]:
-    """The result.json block of a span, and samples (num_samples,) of the chosen Sharpe minus the best baseline's.
+    """The result.json block of a span, and samples (num_samples,) of the chosen Sharpe minus the hardest rival's.
 
     Args:
         played: account histories on the test span.
@@ -58,29 +61,40 @@ def summarize(
         trials: Sharpe ratios per bar of everything that was ever tried on this span, these seeds included, (n,).
         num_samples: of the stationary bootstrap.
         doubts: reasons why there can be no EDGE here, whatever the numbers say.
+        worthwhile: annual Sharpe, a difference below which is not worth having.
+        rule: the simple rule that did best on validation; None: unknown.
     """
     samples = resample(played, chosen, num_samples)
     baselines = baseline_blocks(played, samples)
-    agents = agent_blocks(played, seeds, samples, baselines)
+    own = samples.agents[chosen]
+    rivals = measure_all(played, chosen, own, samples.baselines, RIVALS)
+    rules = [name for name in played.baselines if name not in NO_RULES]
+    strongest = hardest(rivals)
+    agents = agent_blocks(played, seeds, samples, strongest.name)
     agents[chosen] |= intervals_of(played.agents[chosen], played.bars_per_year)
     across = across_seeds(agents, played.agents)
-    one = ["the seeds are one policy"] if across and across["collapsed"] else []
-    evidence = gather(played, chosen, agents[chosen], samples, trials)._replace(doubts=(*doubts, *one))
+    power = power_block(strongest, len(played.liquidated), played.bars_per_year)
+    evidence = gather(played, chosen, rivals, samples, trials, power)._replace(
+        doubts=tuple(doubts), worthwhile=worthwhile
+    )
     result = {
         "verdict": verdict(evidence),
         "chosen_seed": seeds[chosen],
         "seeds": agents,
         "agent": agents[chosen],
         "baselines": baselines,
-        "minimum_detectable_sharpe": evidence.detectable,
+        "rivals": {name: rival._asdict() for name, rival in rivals.items()},
+        "power": power | {"worthwhile": worthwhile, "level": evidence.level},
+        "rules": rules_block(measure_all(played, chosen, own, samples.baselines, rules), rule),
+        "minimum_detectable_sharpe": power["four_in_five"],
         "delay": delay_block(evidence),
         "multiplier_deviation": evidence.spread,
         "timing_value": timing_value(agents[chosen], baselines, samples, chosen),
-        **luck_block(evidence, played.agents[chosen].returns),
+        **luck_block(played.agents[chosen].returns, trials),
         "across_seeds": across,
-        "advice": advice(played.agents[chosen]),
+        "advice": [*advice(played.agents[chosen]), *seed_advice(across)],
     }
-    return result, samples.agents[chosen] - samples.baselines[evidence.baseline]
+    return result, own - samples.baselines[strongest.name]
 
 
 def baseline_blocks(played: SpanHistories, samples: "Samples") -> dict[str, dict[str, Any]]:
@@ -92,19 +106,16 @@ def baseline_blocks(played: SpanHistories, samples: "Samples") -> dict[str, dict
     return found
 
 
-def agent_blocks(
-    played: SpanHistories, seeds: Sequence[int], samples: "Samples", baselines: Mapping[str, dict[str, Any]]
-) -> list[dict[str, Any]]:
-    """Metrics of every seed with its Sharpe ratio beside that of the best baseline."""
-    rivals = {name: zero_if_nan(block["sharpe"]) for name, block in baselines.items() if name not in BY_CHANCE}
-    best = max(rivals, key=lambda name: rivals[name])
+def agent_blocks(played: SpanHistories, seeds: Sequence[int], samples: "Samples", rival: str) -> list[dict[str, Any]]:
+    """Metrics of every seed with its Sharpe ratio beside that of a rival."""
+    theirs = zero_if_nan(metrics.sharpe(played.baselines[rival].returns, played.bars_per_year))
     found = []
     for seed, history, column in zip(seeds, played.agents, samples.agents, strict=True):
         block: dict[str, Any] = account_metrics(history, played.liquidated, played.bars_per_year)
         difference = {
-            "baseline": best,
-            "value": zero_if_nan(block["sharpe"]) - rivals[best],
-            "interval": list(interval(column - samples.baselines[best])),
+            "baseline": rival,
+            "value": zero_if_nan(block["sharpe"]) - theirs,
+            "interval": list(interval(column - samples.baselines[rival])),
         }
         found.append(
             {"seed": seed, **block, "sharpe_interval": list(interval(column)), "sharpe_difference": difference}
@@ -112,13 +123,13 @@ def agent_blocks(
     return found
 
 
-def luck_block(evidence: Evidence, returns: np.ndarray) -> dict[str, Any]:
+def luck_block(returns: np.ndarray, trials: np.ndarray) -> dict[str, Any]:
     """Track record length, probabilistic and deflated Sharpe ratio of the chosen seed, for result.json."""
     return {
         "minimum_track_record_bars": minimum_track_record(returns),
         "probabilistic_sharpe": zero_if_nan(probabilistic_sharpe(returns)),
-        "deflated_sharpe": evidence.deflated_sharpe,
-        "trials": evidence.trials,
+        "deflated_sharpe": zero_if_nan(deflated_sharpe(returns, trials)),
+        "trials": len(trials),
     }
 
 
@@ -126,7 +137,7 @@ def delay_block(evidence: Evidence) -> dict[str, Any]:
     """Sharpe ratio of the chosen seed one bar later, and its difference to the Sharpe ratio without delay."""
     return {
         "sharpe": evidence.late_sharpe,
-        "sharpe_difference": evidence.late_difference,
+        "sharpe_difference": evidence.late,
         "interval": list(evidence.late_interval),
         "depends_on_delay_0": depends_on_delay_0(evidence),
     }
@@ -168,45 +179,51 @@ def resample(played: SpanHistories, chosen: int, num_samples: int) -> Samples:
 
 
 def gather(
-    played: SpanHistories, chosen: int, agent: Mapping[str, Any], samples: Samples, trials: np.ndarray
+    played: SpanHistories,
+    chosen: int,
+    rivals: Mapping[str, Rival],
+    samples: Samples,
+    trials: np.ndarray,
+    power: Mapping[str, Any],
 ) -> Evidence:
     """Collects the evidence for the verdict on the chosen seed."""
-    year, difference, history = played.bars_per_year, agent["sharpe_difference"], played.agents[chosen]
-    best = difference["baseline"]
-    late_sharpe, baseline_sharpe, late_baseline_sharpe = (
-        zero_if_nan(metrics.sharpe(each.returns, year))
-        for each in (played.late, played.baselines[best], played.late_baselines[best])
-    )
-    low, high = difference["interval"]
+    year, history = played.bars_per_year, played.agents[chosen]
     return Evidence(
-        sharpe=zero_if_nan(agent["sharpe"]),
-        baseline=best,
-        baseline_sharpe=baseline_sharpe,
-        difference=difference["value"],
-        difference_interval=(low, high),
-        deflated_sharpe=zero_if_nan(deflated_sharpe(history.returns, trials)),
+        sharpe=zero_if_nan(metrics.sharpe(history.returns, year)),
+        rival=hardest(rivals),
+        rivals=tuple(rivals.values()),
         trials=len(trials),
-        late_sharpe=late_sharpe,
-        late_difference=late_sharpe - late_baseline_sharpe,
+        late_sharpe=zero_if_nan(metrics.sharpe(played.late.returns, year)),
         late_interval=interval(samples.late - samples.agents[chosen]),
         spread=float(np.max(np.nanstd(np.asarray(history.decision, np.float64), axis=0))),
-        detectable=minimum_detectable_sharpe(len(played.liquidated), year),
+        years_needed=power["years_needed"] or math.inf,
     )
 
 
 def across_seeds(agents: list[dict], histories: list[AccountHistory]) -> dict[str, Any] | None:
-    """Mean, inter-quartile mean, spread of the Sharpe and correlation of positions; None for one seed."""
+    """Mean, inter-quartile mean, spread of the Sharpe and correlation of what is decided; None for one seed.
+
+    Of multipliers, not of positions: a base position that moves by itself would make all seeds agree.
+    """
     if len(agents) < 2:
         return None
     sharpes = np.array([zero_if_nan(agent["sharpe"]) for agent in agents])
-    correlation = seed_correlation(np.stack([np.asarray(history.held, np.float64) for history in histories]))
+    decided = np.stack([np.nan_to_num(np.asarray(history.decision, np.float64)) for history in histories])
+    correlation = seed_correlation(decided)
     return {
         "sharpe_mean": float(sharpes.mean()),
         "sharpe_iqm": interquartile_mean(sharpes),
         "sharpe_std": float(sharpes.std(ddof=1)),
-        "position_correlation": correlation,
+        "multiplier_correlation": correlation,
         "collapsed": bool(correlation > COLLAPSE_ABOVE),
     }
+
+
+def seed_advice(across: Mapping[str, Any] | None) -> list[str]:
+    """A line where all seeds decide alike: they count as one, but that says nothing against the policy."""
+    if not across or not across["collapsed"]:
+        return []
+    return ["the seeds decide alike: their number says nothing about luck"]
 
 
 def advice(history: AccountHistory) -> list[str]:

@@ -1,73 +1,90 @@
-"""One of three words, and why."""
+"""One of three words, and why: is the learned multiplier better than the position that it multiplies?"""
 
-from typing import NamedTuple
+import math
+from typing import Any, NamedTuple
+
+from himari_jax.power import family_level
+from train.evaluation.rivals import Rival
 
 CONSTANT_BELOW = 0.01  # deviation over bars of every multiplier, below which a policy counts as constant
-CONFIDENCE = 0.95
+WORTHWHILE = 0.1  # annual Sharpe, a difference below which is not worth having
 
 
 class Evidence(NamedTuple):
     """The statistics that the verdict is derived from; Sharpe ratios are annual."""
 
     sharpe: float  # of the agent
-    baseline: str  # the one with the highest Sharpe on the test span
-    baseline_sharpe: float
-    difference: float  # agent minus baseline
-    difference_interval: tuple[float, float]
-    deflated_sharpe: float  # probability that the Sharpe is above what the best of so many trials reaches by luck
-    trials: int  # everything that was ever tried on this span
+    rival: Rival  # the one that it is hardest to be ahead of
+    rivals: tuple[Rival, ...]  # all that must be beaten
+    trials: int  # independent trials on this span, this one included
     late_sharpe: float  # of the agent, one bar later
-    late_difference: float  # one bar later, to the same baseline
     late_interval: tuple[float, float]  # of (one bar later) minus (on time)
     spread: float  # largest deviation over bars of a multiplier
-    detectable: float  # the smallest Sharpe that this sample could confirm
+    years_needed: float  # until a true difference of this size is found 4 times in 5
+    worthwhile: float = WORTHWHILE
     doubts: tuple[str, ...] = ()  # whatever else speaks against an edge
 
+    @property
+    def level(self) -> float:
+        """Level of the one-sided test, which several trials share."""
+        return family_level(self.trials)
 
-def verdict(e: Evidence) -> dict[str, str]:
-    """EDGE, NO EDGE or INCONCLUSIVE with the reason, `{"word": ..., "reason": ...}`."""
-    low, high = e.difference_interval
-    between = f"{e.difference:+.2f} (95 % interval {low:+.2f} to {high:+.2f})"
+    @property
+    def high(self) -> float:
+        """One-sided upper bound of the difference to the hardest rival."""
+        return min(rival.high for rival in self.rivals)
+
+    @property
+    def late(self) -> float:
+        """Smallest difference to a rival, one bar later."""
+        return min(rival.late for rival in self.rivals)
+
+
+def verdict(e: Evidence) -> dict[str, Any]:
+    """EDGE, NO EDGE or INCONCLUSIVE with the reason, and where it leans.
+
+    Returns:
+        {"word", "reason", "leans": to | against | None, "probability": that the true difference is above 0}
+    """
+    rival = e.rival
+    ahead = f"{rival.difference:+.2f} Sharpe against {rival.name} (one-sided p {rival.p:.3f})"
     if e.spread < CONSTANT_BELOW:
-        return word(
-            "NO EDGE", f"the policy is constant: nothing that it says varies by more than {e.spread:.4f} over the bars"
-        )
+        return word("NO EDGE", f"the multiplier is constant: it varies by no more than {e.spread:.4f} over the bars")
     if depends_on_delay_0(e):
         return word(
             "NO EDGE",
             f"it depends on delay 0: one bar later its Sharpe falls from {e.sharpe:.2f} to {e.late_sharpe:.2f}, "
-            f"not above {e.baseline}'s {e.baseline_sharpe:.2f}",
+            f"not above {rival.name}'s {rival.sharpe:.2f}",
         )
-    if high < 0:
-        return word("NO EDGE", f"its Sharpe differs from {e.baseline}'s by {between}, which lies below 0")
-    doubts = list(e.doubts)
-    if not low > 0:
-        doubts.append(f"its Sharpe differs from {e.baseline}'s by {between}, which does not exclude 0")
-    if not e.deflated_sharpe > CONFIDENCE:
-        doubts.append(f"its deflated Sharpe ({count_trials(e)}) is {e.deflated_sharpe:.2f}, not above 0.95")
-    if not e.late_difference > 0:
-        doubts.append(f"one bar later it is not ahead of {e.baseline} ({e.late_difference:+.2f})")
-    if doubts:
-        sample = f"; the smallest Sharpe that this sample could confirm is {e.detectable:.2f}"
-        return word("INCONCLUSIVE", "; ".join(doubts) + sample)
-    return word(
-        "EDGE",
-        f"its Sharpe exceeds {e.baseline}'s by {between}, its deflated Sharpe ({count_trials(e)}) is "
-        f"{e.deflated_sharpe:.3f}, and one bar later it is still ahead ({e.late_difference:+.2f})",
-    )
+    if e.high < e.worthwhile:
+        return word(
+            "NO EDGE",
+            f"{ahead}; with 95 % confidence it is not ahead by {e.worthwhile:g} (at most {e.high:+.2f})",
+        )
+    against = list(e.doubts)
+    if rival.p > e.level:
+        shared = f", 5 % shared by {e.trials} trials" if e.trials > 1 else ""
+        against.append(f"{ahead}; an edge needs {e.level:.3f} or less{shared}")
+    if not e.late > 0:
+        against.append(f"one bar later it is not ahead ({e.late:+.2f})")
+    probability = 1 - rival.p
+    if not against:
+        return word("EDGE", f"{ahead}, and one bar later {e.late:+.2f}", "to", probability)
+    leans = "to" if probability >= 0.5 else "against"
+    return word("INCONCLUSIVE", "; ".join(against), leans, probability)
 
 
 def depends_on_delay_0(e: Evidence) -> bool:
     """Whether what puts it ahead is gone one bar later: a leak, or an edge that nobody can trade."""
-    ahead = e.sharpe > 0 and e.sharpe > e.baseline_sharpe
-    return ahead and e.late_interval[1] < 0 and e.late_sharpe <= e.baseline_sharpe
+    ahead = e.sharpe > 0 and e.rival.difference > 0
+    return ahead and e.late_interval[1] < 0 and e.late_sharpe <= e.rival.sharpe
 
 
-def count_trials(e: Evidence) -> str:
-    """How many trials the deflated Sharpe ratio allows for."""
-    return "1 trial" if e.trials == 1 else f"{e.trials} trials"
-
-
-def word(text: str, reason: str) -> dict[str, str]:
+def word(text: str, reason: str, leans: str | None = None, probability: float | None = None) -> dict[str, Any]:
     """The form of a verdict in result.json."""
-    return {"word": text, "reason": reason}
+    return {"word": text, "reason": reason, "leans": leans, "probability": probability}
+
+
+def years_in_words(years: float) -> str:
+    """A number of years, as a sentence has it."""
+    return f"{years:.0f} years" if math.isfinite(years) and years < 1000 else "more than 1,000 years"

@@ -22,4 +22,6 @@ def make_policy(config: Config, num_assets: int, costly: bool, start: float) -> 
         lstm_hidden_dim=policy.lstm_hidden_dim,
         lstm_num_layers=policy.lstm_num_layers,
     )
-    return Policy(core, num_assets, heads, config.initial_log_std(costly), policy.initial_multiplier or start)
+    return Policy(
+        core, num_assets, heads, config.initial_log_std(costly, num_assets), policy.initial_multiplier or start
+    )

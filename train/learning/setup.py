@@ -91,7 +91,7 @@ def hyperparameters(config: Config, num_assets: int) -> Hyperparameters:
     """The traced scalars."""
     ppo = config.ppo
     values = {name: getattr(ppo, name) for name in Hyperparameters._fields if name != "total_updates"}
-    values |= {"learning_rate": config.learning_rate(num_assets), "final_std": config.final_std}
+    values["learning_rate"] = config.learning_rate(num_assets)
     return Hyperparameters(total_updates=jnp.float32(config.total_updates), **jax.tree.map(jnp.float32, values))
 
 

@@ -24,7 +24,7 @@ def null_verdict(path: OraclePath) -> dict[str, Any]:
     weights, market = path.weights.astype(np.float64), path.returns.astype(np.float64)
     agent = account(weights, path.multiplier, market)
     late = account(one_bar_late(weights), one_bar_late(path.multiplier), market)
-    rules = {"cash": 0.0, "buy_and_hold": 1.0, "constant": float(weights.mean())}
+    rules = {"cash": 0.0, "buy_and_hold": 1.0, "base": 0.5, "constant": float(weights.mean())}  # multiplier 1 is .5
     baselines = {name: account(np.full_like(weights, w), None, market) for name, w in rules.items()}
     liquidated = np.zeros(len(weights), bool)
     played = SpanHistories([agent], late, baselines, baselines, liquidated, BARS_PER_YEAR)

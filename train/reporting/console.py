@@ -12,6 +12,7 @@ from himari_jax.metric_table import METRICS
 from himari_jax.metrics import zero_if_nan
 from train.config.ppo import Config
 from train.reporting.course import course_line
+from train.reporting.words import headline, sentences
 
 INTERVAL = "sharpe_interval"
 SHOWN = (  # what a block of result.json holds, in the order of the columns
@@ -107,27 +108,29 @@ def run_lines(result: dict[str, Any], config: Config) -> list[str]:
 
 def verdict_lines(result: dict[str, Any], capital: float) -> list[str]:
     """Writes the lines that say what the numbers mean, and the verdict."""
-    difference = result["agent"]["sharpe_difference"]
-    low, high = (number(x, "{:+.2f}") for x in difference["interval"])
+    verdict, told = result["verdict"], list(sentences(result))
+    base = (result["baselines"].get("base") or {}).get("final_equity")
+    beside = "" if base is None else f", with the base position alone {capital * base:,.0f}"
     lines = [
         "",
-        f"Sharpe minus {difference['baseline']}'s (the best baseline): {number(difference['value'], '{:+.2f}')}, "
-        f"95 % interval {low} to {high} (paired stationary bootstrap)",
-        f"the smallest Sharpe that this sample could confirm: {number(result['minimum_detectable_sharpe'], '{:.2f}')}",
-        f"one bar later: Sharpe {number(result['delay']['sharpe'], '{:.2f}')}",
-        f"{capital:,.0f} became {capital * result['agent']['final_equity']:,.0f}",
+        f"{headline(verdict)}: {told[0] if told else verdict['reason']}",
+        *told[1:],
+        *([f"reason: {verdict['reason']}"] if told else []),
+        f"{capital:,.0f} became {capital * result['agent']['final_equity']:,.0f}{beside}",
     ]
     seeds = result["across_seeds"]
     if seeds:
-        alarm = "; ALARM: the seeds collapsed into one policy" if seeds["collapsed"] else ""
         lines.append(
             f"{len(result['seeds'])} seeds: Sharpe mean {seeds['sharpe_mean']:.2f}, inter-quartile mean "
-            f"{seeds['sharpe_iqm']:.2f}, deviation {seeds['sharpe_std']:.2f}; correlation of positions "
-            f"{seeds['position_correlation']:.2f}{alarm}; shown: seed {result['chosen_seed']}, best on validation"
+            f"{seeds['sharpe_iqm']:.2f}, deviation {seeds['sharpe_std']:.2f}; correlation of what they "
+            f"decide {agreement(seeds):.2f}; shown: seed {result['chosen_seed']}, best on validation"
         )
-    lines += [f"advice: {text}" for text in result["advice"]]
-    verdict = result["verdict"]
-    return [*lines, "", f"{verdict['word']}: {verdict['reason']}", ""]
+    return [*lines, *(f"advice: {text}" for text in result["advice"]), ""]
+
+
+def agreement(seeds: dict[str, Any]) -> float:
+    """Correlation of what seeds decide; in older results of the positions that they held."""
+    return float(seeds.get("multiplier_correlation", seeds.get("position_correlation", 0.0)))
 
 
 def print_backtest(result: dict[str, Any], rows: Sequence[dict[str, Any]], capital: float) -> None:

@@ -11,12 +11,13 @@ from train.artifacts.files import write_text
 from train.reporting.page import document
 from train.reporting.run_files import Extra, Run, read_run
 from train.reporting.sections import all_sections, symbols_of
+from train.reporting.words import sentences
 
 MEANING = {
-    "EDGE": "costs included, the policy did better than the best simple rule, "
+    "EDGE": "costs included, the learned multiplier did better than the position that it multiplies, "
     "by more than chance explains, and it still does when it sees the market one bar later.",
-    "NO EDGE": "costs included, nothing here is worth more than a simple rule.",
-    "INCONCLUSIVE": "costs included, this sample can neither confirm nor exclude an edge.",
+    "NO EDGE": "costs included, the learned multiplier adds nothing worth having to the position that it multiplies.",
+    "INCONCLUSIVE": "costs included, this sample can neither confirm nor exclude that the multiplier adds something.",
 }
 
 
@@ -100,6 +101,10 @@ def top(run: Run) -> str:
 def notes(run: Run) -> Iterator[str]:
     """Words the sentences under the verdict."""
     result = run.result
+    if result.get("rivals"):
+        yield from (f"{sentence[:1].upper()}{sentence[1:]}." for sentence in sentences(result))
+        yield from (f"Advice: {text}." for text in result.get("advice") or ())
+        return
     difference = result["agent"].get("sharpe_difference")
     info = str(result["verdict"].get("reason", ""))
     if difference and None not in difference["interval"] and f"{difference['value']:+.2f}" not in info:

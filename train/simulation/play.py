@@ -203,6 +203,13 @@ def constant_returns(simulator: Simulator, start: int, agents: Sequence[tuple[fl
     return (np.stack(found) * active).sum(0) / active.sum(0)
 
 
+def rule_histories(simulator: Simulator, delay: int, rate: float) -> dict[str, AccountHistory]:
+    """Every baseline on the whole span, beside the base position as the agent: to choose a rule on it."""
+    bases = [rules["base"] for rules in simulator.rules]
+    _, ((_, own),) = next(play_weights(simulator, bases, [Cell(0, delay, rate)], simulator.num_rows))
+    return play_baselines(simulator, 0, delay, {rate: own})[rate]
+
+
 class SpanHistories(NamedTuple):
     """Account histories of agents and baselines on the test span."""
 

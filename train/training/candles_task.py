@@ -16,6 +16,7 @@ from train.artifacts.metrics_file import read_metrics
 from train.artifacts.provenance import findings_of, tools
 from train.data.base import idle_lines, sha256_of
 from train.evaluation.by_symbol import by_symbol
+from train.evaluation.rivals import best_rule
 from train.evaluation.summary import correlation_advice, summarize
 from train.evaluation.trials import note_trials
 from train.learning.setup import Best, Setup
@@ -24,7 +25,7 @@ from train.reporting.report import write_report
 from train.reporting.run_files import Extra
 from train.simulation.engine import Limits, make_lanes, run_policy
 from train.simulation.frames import closing_prices, equity_frame
-from train.simulation.play import play_policies, play_whole
+from train.simulation.play import play_policies, play_whole, rule_histories
 from train.simulation.simulator import span_name
 from train.training.session import Session
 
@@ -39,7 +40,10 @@ def evaluate_test_span(session: Session, best: Best, folder: Path, timings: dict
     key = session.config_hash, candles.fingerprint, span_name(simulator), bar_name(candles.bar_ms)
     root = folder.absolute().parent
     trials = note_trials(root, key, session.seeds, [history.returns for history in played.agents])
-    result, samples = summarize(played, chosen, session.seeds, trials)
+    validation = session.simulator("val", (market.delay,))
+    rule = best_rule(rule_histories(validation, market.delay, market.cost), validation.bars_per_year)
+    worthwhile = session.config.run.worthwhile
+    result, samples = summarize(played, chosen, session.seeds, trials, worthwhile=worthwhile, rule=rule)
     if simulator.is_pool:
         result["by_symbol"] = by_symbol(played, chosen)
     else:

@@ -193,7 +193,7 @@ class Trainer:
     def warn_of_collapse(self, log_std: float) -> None:
         """Once, where exploration has all but gone although nobody annealed it."""
         fallen = log_std - self.first_log_std
-        if fallen < COLLAPSED and self.config.final_std == 1 and not self.warned_of_collapse:
+        if fallen < COLLAPSED and self.config.ppo.final_std == 1 and not self.warned_of_collapse:
             self.warned_of_collapse = True
             warn(
                 f"the exploration collapsed, its log deviation fell by {-fallen:.1f} to {log_std:.1f}: try "
