@@ -13,10 +13,13 @@ import numpy as np
 from himari_jax.base_positions import Base, base_positions
 from himari_jax.candles import Candles
 from himari_jax.features import segments
+from himari_jax.indicators import daily_deviation, scaled_momentum
 from himari_jax.sizing import SizingRules, cap_targets
 from himari_jax.windows import bars_of
 
 MOMENTUM_HOURS = 720
+TREND_DAYS = (7, 14, 28, 56, 90)
+MONTH = 28  # days of the deviation in which `trend` measures a momentum
 
 
 class Orders(NamedTuple):
@@ -90,6 +93,24 @@ def momentum(setting: Setting) -> np.ndarray:
         now = close[start:stop]
         rising[start:stop][lag:] = now[lag:] > now[: max(0, len(now) - lag)]
     return rising / close.shape[1]
+
+
+def trend(setting: Setting) -> np.ndarray:
+    """Multiplier `clip(1 + mean_k tanh(mom_k), 0, 2)` of the base, with the caps: momenta of 7, 14, 28, 56 and 90 days.
+
+    `mom_k` as in the feature set `trend`, of each segment. It has no parameter to fit. Where k days, or the 28 of its
+    deviation, are not yet full, a momentum counts as 0: with less history the rule is nearer to the base.
+    """
+    candles, sizing = setting.candles, setting.sizing
+    multiplier = np.ones(candles.close.shape)
+    for start, stop in segments(candles):
+        for n, log_close in enumerate(np.log(candles.close[start:stop]).T):
+            deviation = daily_deviation(log_close, MONTH, candles.bar_ms)
+            momenta = (scaled_momentum(log_close, deviation, days, candles.bar_ms) for days in TREND_DAYS)
+            said = sum(np.tanh(np.nan_to_num(each)) for each in momenta) / len(TREND_DAYS)
+            multiplier[start:stop, n] += said
+    positions = base_positions(setting.base_sizing, candles, sizing)
+    return cap_targets(np.clip(multiplier, 0, 2), positions, sizing.max_position_pct, sizing.max_gross)
 
 
 def random(window: Window) -> Orders:
