@@ -21,7 +21,6 @@ from himari_jax.policies.policy import Policy, fit_scaling, with_scaling
 from himari_jax.policies.registry import make_core
 from himari_jax.sizing import SizingRules
 from himari_jax.splits import decision_rows, split_rows
-from train.backtesting.audits import null_of
 from train.config.market import DataConfig, MarketConfig
 from train.evaluation.causality import AgentWay, audit_causality, fitted_elsewhere, strategy_way
 from train.evaluation.futures import another_future
@@ -194,13 +193,6 @@ def test_a_strategy_that_counts_the_candles_to_come_is_caught(candles):
         return np.full(candles.close.shape, 100 / len(candles.close))
 
     assert audit(raws, strategy_way(replace(leak(), function=count), MarketConfig(), 0)) == {"weights"}
-
-
-@pytest.mark.parametrize("assets", [1, 2])
-def test_on_a_market_without_drift_only_a_leak_earns(candles, assets):
-    market = candles(assets, 1000)
-    assert not null_of(leak(), market, MarketConfig(), 0).passed
-    assert null_of(leak(), market, MarketConfig(), 1).passed
 
 
 @pytest.mark.parametrize("calendar", ["continuous", "sessions"])
