@@ -45,6 +45,7 @@ class Window(NamedTuple):
     first: np.ndarray  # (S,) bool, first row of a stretch or of the window
     mean_weights: np.ndarray  # (N,) of the agent in this window
     traded: float  # sum |delta| of the agent per bar, mean
+    draw: int = 0  # number of the draw of chance
 
 
 def cash(setting: Setting) -> np.ndarray:
@@ -116,16 +117,18 @@ def trend(setting: Setting) -> np.ndarray:
 def random(window: Window) -> Orders:
     """Jumps, at random bars, to weights drawn evenly from [0, twice the agent's mean], with the agent's turnover.
 
-    Two draws differ by `2 m / 3` on average, so a jump comes with probability `traded / sum(2 m / 3)`.
+    The first bar of a stretch is one of them. Shown is the draw of many whose Sharpe ratio is the median one.
+
+    Two weights differ by `2 m / 3` on average, so a jump comes with probability `traded / sum(2 m / 3)`.
     """
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(window.draw)
     per_jump = (2 * window.mean_weights / 3).sum()
     chance = min(1.0, window.traded / per_jump) if per_jump > 0 else 0.0
     shape = window.tradable.shape
     target = rng.uniform(0, 2, shape) * window.mean_weights
     target /= np.maximum(target.sum(1, keepdims=True), 1.0)
     jumps = rng.random((shape[0], 1)) < chance
-    jumps[0] = True
+    jumps[window.first] = True  # else it would stay in cash where the agent begins
     return Orders(target, np.broadcast_to(jumps, shape))
 
 

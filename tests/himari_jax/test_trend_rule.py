@@ -1,4 +1,4 @@
-"""Laws of the baseline `trend`: by its definition, causal, the base where nothing is known, at every length of a bar."""
+"""Laws of the baseline `trend`: by its definition, causal, the base where nothing is known, any bar."""
 
 from dataclasses import replace
 

@@ -11,6 +11,7 @@ from rich.table import Table
 from himari_jax.metric_table import METRICS
 from himari_jax.metrics import zero_if_nan
 from train.config.ppo import Config
+from train.reporting.chance import rank_text
 from train.reporting.course import course_line
 
 INTERVAL = "sharpe_interval"
@@ -115,6 +116,7 @@ def verdict_lines(result: dict[str, Any], capital: float) -> list[str]:
         f"95 % interval {low} to {high} (paired stationary bootstrap)",
         f"the smallest Sharpe that this sample could confirm: {number(result['minimum_detectable_sharpe'], '{:.2f}')}",
         f"one bar later: Sharpe {number(result['delay']['sharpe'], '{:.2f}')}",
+        *filter(None, [rank_text(result)]),
         f"{capital:,.0f} became {capital * result['agent']['final_equity']:,.0f}",
     ]
     seeds = result["across_seeds"]
@@ -160,7 +162,7 @@ def sensitivity(result: dict[str, Any], rows: Sequence[dict[str, Any]]) -> Table
     """Makes a table of the Sharpe ratio by cost and delay, minus that of the best baseline where it has rows."""
     best = result["agent"]["sharpe_difference"]["baseline"]
     found = by_cell(r for r in rows if r["policy"] == result["name"] and r["seed"] in (None, result["chosen_seed"]))
-    beside = by_cell(r for r in rows if r["policy"] == best and r["seed"] is None)
+    beside = by_cell(r for r in rows if r["policy"] == best and r["seed"] in (None, result["chosen_seed"]))
     costs, delays = sorted({cost for cost, _ in found}), sorted({delay for _, delay in found})
     windows = result["windows"]["number"]
     mean = f", mean of {windows} windows" if windows > 1 else ""
