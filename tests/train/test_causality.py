@@ -117,6 +117,15 @@ def test_another_future_changes_every_later_candle_and_no_earlier_one(candles, s
     check_candles(another_future(raws, now, sign))  # and they are candles
 
 
+def test_prices_of_a_long_future_stay_where_sums_can_hold_them(candles):
+    raws = raw_candles(candles, 1)
+    rows = np.arange(1_000_000)
+    long = replace(raws[0], row=rows, time=rows, **{name: np.full(len(rows), 7.0) for name in COLUMNS})
+    close = another_future([long], 10, 1)[0].close
+    assert np.ptp(np.log(close)) < 36  # e^36 is what a sum in float64 tells from nothing
+    assert (np.diff(close[11:]) != 0).all()
+
+
 def features_one_row_early(candles, config, delay):
     """A planted fault: row t shows the features of row t + 1."""
     market = build_market(candles, config.base_sizing, RULES)
