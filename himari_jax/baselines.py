@@ -13,10 +13,13 @@ import numpy as np
 from himari_jax.base_positions import Base, base_positions
 from himari_jax.candles import Candles
 from himari_jax.features import segments
+from himari_jax.indicators import daily_deviation, scaled_momentum
 from himari_jax.sizing import SizingRules, cap_targets
 from himari_jax.windows import bars_of
 
 MOMENTUM_HOURS = 720
+TREND_DAYS = (7, 14, 28, 56, 90)
+MONTH = 28  # days of the deviation in which `trend` measures a momentum
 
 
 class Orders(NamedTuple):
@@ -42,6 +45,7 @@ class Window(NamedTuple):
     first: np.ndarray  # (S,) bool, first row of a stretch or of the window
     mean_weights: np.ndarray  # (N,) of the agent in this window
     traded: float  # sum |delta| of the agent per bar, mean
+    draw: int = 0  # number of the draw of chance
 
 
 def cash(setting: Setting) -> np.ndarray:
@@ -92,19 +96,39 @@ def momentum(setting: Setting) -> np.ndarray:
     return rising / close.shape[1]
 
 
+def trend(setting: Setting) -> np.ndarray:
+    """Multiplier `clip(1 + mean_k tanh(mom_k), 0, 2)` of the base, with the caps: momenta of 7, 14, 28, 56 and 90 days.
+
+    `mom_k` as in the feature set `trend`, of each segment. It has no parameter to fit. Where k days, or the 28 of its
+    deviation, are not yet full, a momentum counts as 0: with less history the rule is nearer to the base.
+    """
+    candles, sizing = setting.candles, setting.sizing
+    multiplier = np.ones(candles.close.shape)
+    for start, stop in segments(candles):
+        for n, log_close in enumerate(np.log(candles.close[start:stop]).T):
+            deviation = daily_deviation(log_close, MONTH, candles.bar_ms)
+            momenta = (scaled_momentum(log_close, deviation, days, candles.bar_ms) for days in TREND_DAYS)
+            said = sum(np.tanh(np.nan_to_num(each)) for each in momenta) / len(TREND_DAYS)
+            multiplier[start:stop, n] += said
+    positions = base_positions(setting.base_sizing, candles, sizing)
+    return cap_targets(np.clip(multiplier, 0, 2), positions, sizing.max_position_pct, sizing.max_gross)
+
+
 def random(window: Window) -> Orders:
     """Jumps, at random bars, to weights drawn evenly from [0, twice the agent's mean], with the agent's turnover.
 
-    Two draws differ by `2 m / 3` on average, so a jump comes with probability `traded / sum(2 m / 3)`.
+    The first bar of a stretch is one of them. Shown is the draw of many whose Sharpe ratio is the median one.
+
+    Two weights differ by `2 m / 3` on average, so a jump comes with probability `traded / sum(2 m / 3)`.
     """
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(window.draw)
     per_jump = (2 * window.mean_weights / 3).sum()
     chance = min(1.0, window.traded / per_jump) if per_jump > 0 else 0.0
     shape = window.tradable.shape
     target = rng.uniform(0, 2, shape) * window.mean_weights
     target /= np.maximum(target.sum(1, keepdims=True), 1.0)
     jumps = rng.random((shape[0], 1)) < chance
-    jumps[0] = True
+    jumps[window.first] = True  # else it would stay in cash where the agent begins
     return Orders(target, np.broadcast_to(jumps, shape))
 
 

@@ -11,8 +11,16 @@ import numpy as np
 import talib
 
 from himari_jax.candles import Candles
-from himari_jax.indicators import difference, relative_strength, rolling_mean, sampled_deviation, volume_ratio
-from himari_jax.times import HOUR_MS
+from himari_jax.indicators import (
+    daily,
+    daily_deviation,
+    daily_returns,
+    difference,
+    relative_strength,
+    rolling_mean,
+    scaled_momentum,
+    volume_ratio,
+)
 from himari_jax.windows import bars_of, feature_set, windows
 
 MOMENTUM_DAYS = (7, 28, 90)
@@ -56,21 +64,10 @@ def base(candles: Candles) -> np.ndarray:
     return _per_asset(candles, columns)
 
 
-def _daily(bar_ms: int) -> tuple[int, float]:
-    """Bars of what stands for a day, one at least, and how many days they are."""
-    step = bars_of(24, bar_ms)
-    return step, step * bar_ms / (24 * HOUR_MS)
-
-
-def _count(days: int, bar_ms: int) -> int:
-    """How many returns of a day lie in so many days; a deviation needs two."""
-    return max(2, int(days / _daily(bar_ms)[1] + 0.5))
-
-
 def _year_of_days(bar_ms: int) -> int:
     """Rows that `trend` looks back: a year of daily returns, or the longest momentum."""
     longest = bars_of(24 * MOMENTUM_DAYS[-1], bar_ms)
-    return max(_daily(bar_ms)[0] * _count(YEAR, bar_ms), longest) + 1
+    return max(daily(bar_ms)[0] * daily_returns(YEAR, bar_ms), longest) + 1
 
 
 @feature_set(*(f"momentum_{days}d" for days in MOMENTUM_DAYS), "volatility_28d", lookback=_year_of_days)
@@ -82,17 +79,14 @@ def trend(candles: Candles) -> np.ndarray:
     so that bars of an hour and of a day say the same. 0 where the price did not move, or moved evenly.
     """
     bar_ms = candles.bar_ms
-    step, days = _daily(bar_ms)
-    counts, lags = [_count(d, bar_ms) for d in (MONTH, YEAR)], [bars_of(24 * d, bar_ms) for d in MOMENTUM_DAYS]
 
     def columns(open_, high, low, close, volume):
         log_close = np.log(close)
-        month, year = (sampled_deviation(log_close, step, count) / np.sqrt(days) for count in counts)
-        found = []
-        for lag in lags:
-            scale = month * np.sqrt(lag * bar_ms / (24 * HOUR_MS))
-            raw = difference(log_close, lag) / np.where(scale == 0, 1.0, scale)
-            found.append(np.where(scale == 0, 0.0, np.clip(raw, -MOST_MOMENTUM, MOST_MOMENTUM)))
+        month, year = (daily_deviation(log_close, days, bar_ms) for days in (MONTH, YEAR))
+        found = [
+            np.clip(scaled_momentum(log_close, month, days, bar_ms), -MOST_MOMENTUM, MOST_MOMENTUM)
+            for days in MOMENTUM_DAYS
+        ]
         still = (month == 0) | (year == 0)
         ratio = np.where(still, 0.0, np.log(np.where(still, 1.0, month) / np.where(still, 1.0, year)))
         return [*found, ratio]

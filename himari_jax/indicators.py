@@ -3,7 +3,8 @@
 import numpy as np
 import talib
 
-from himari_jax.windows import Windows
+from himari_jax.times import HOUR_MS
+from himari_jax.windows import Windows, bars_of
 
 FLAT = 1e-10  # share of the mean square below which a variance is what rounding left
 
@@ -64,3 +65,41 @@ def sampled_deviation(log_close: np.ndarray, step: int, count: int) -> np.ndarra
     variance = sum(((x - mean) ** 2 for x in windows), np.zeros(len(mean))) / count
     out[first:] = np.sqrt(np.where(variance > FLAT * square, variance, 0.0))
     return out
+
+
+def daily(bar_ms: int) -> tuple[int, float]:
+    """Bars of what stands for a day, one at least, and how many days they are."""
+    step = bars_of(24, bar_ms)
+    return step, step * bar_ms / (24 * HOUR_MS)
+
+
+def daily_returns(days: int, bar_ms: int) -> int:
+    """How many returns of a day lie in so many days; a deviation needs two."""
+    return max(2, int(days / daily(bar_ms)[1] + 0.5))
+
+
+def daily_deviation(log_close: np.ndarray, days: int, bar_ms: int) -> np.ndarray:
+    """Deviation per day of the log returns of the last days, (T,).
+
+    Closes of the same time of day, so that bars of an hour and of a day say the same. 0 where the price did not move,
+    or moved evenly; NaN where the days are not yet full.
+    """
+    step, length = daily(bar_ms)
+    return sampled_deviation(log_close, step, daily_returns(days, bar_ms)) / np.sqrt(length)
+
+
+def scaled_momentum(log_close: np.ndarray, deviation: np.ndarray, days: int, bar_ms: int) -> np.ndarray:
+    """`log(p[t] / p[t-k]) / (sigma sqrt(k))`, k in days, (T,): how many deviations the price has come.
+
+    0 where sigma is 0; NaN where k or the days of sigma are not yet full.
+
+    Args:
+        log_close: (T,).
+        deviation: sigma, per day, (T,); see `daily_deviation`.
+        days: k.
+        bar_ms: length of a bar.
+    """
+    lag = bars_of(24 * days, bar_ms)
+    scale = deviation * np.sqrt(lag * bar_ms / (24 * HOUR_MS))
+    raw = difference(log_close, lag) / np.where(scale == 0, 1.0, scale)
+    return np.where(scale == 0, 0.0, raw)

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from itertools import accumulate
+from typing import Any
 
 import numpy as np
 
@@ -9,6 +10,8 @@ from himari_jax.candles import Candles
 from himari_jax.features import segments
 from himari_jax.times import HOUR_MS
 from himari_jax.windows import BASE_HOURS, per_hour
+
+LONG_WINDOW = 3600  # rows; those of bars of ten minutes and more are shorter
 
 
 @dataclass(frozen=True)
@@ -73,17 +76,29 @@ def ewma_volatility(candles: Candles) -> np.ndarray:
 
     Exactly the last `sizing_lookback` rows count, so that a server with that many candles finds the same number.
     """
-    alpha = 2 / (168 * per_hour(candles.bar_ms) + 1)
-    weights = (1 - alpha) ** np.arange(sizing_lookback(candles.bar_ms) - 1)
+    keep = 1 - 2 / (168 * per_hour(candles.bar_ms) + 1)
+    weights = keep ** np.arange(sizing_lookback(candles.bar_ms) - 1)
     out = np.zeros_like(candles.close)
     for start, stop in segments(candles):
         square = simple_returns(candles.close[start:stop]) ** 2
         if not len(square):
             continue
         total = np.cumsum(weights)[np.minimum(np.arange(len(square)), len(weights) - 1)]
-        for n in range(square.shape[1]):
-            out[start + 1 : stop, n] = np.sqrt(np.convolve(square[:, n], weights)[: len(square)] / total)
+        out[start + 1 : stop] = np.sqrt(weighted_sum(square, weights, keep) / total[:, None])
     return out
+
+
+def weighted_sum(x: np.ndarray, weights: np.ndarray, keep: float) -> np.ndarray:
+    """`s[t] = sum_j keep^j x[t-j]` over the last rows, as many as there are weights, of (T, N) numbers >= 0.
+
+    Long windows are sums over all rows less what has left: a product for each of 24,000 rows is too much at minutes.
+    """
+    rows = len(weights)
+    if rows < LONG_WINDOW:
+        return np.stack([np.convolve(column, weights)[: len(x)] for column in x.T], axis=1)
+    total = exponential_sum(x, keep)
+    gone = np.concatenate([np.zeros((min(rows, len(x)), x.shape[1])), total[:-rows]])
+    return np.maximum(total - keep**rows * gone, 0.0)  # rounding may leave less than nothing
 
 
 def bars_per_year(candles: Candles) -> np.ndarray:
@@ -101,8 +116,18 @@ def simple_returns(close: np.ndarray) -> np.ndarray:
     return close[1:] / close[:-1] - 1
 
 
-def exponential_sum(x: np.ndarray, decay: np.ndarray) -> np.ndarray:
-    """`s[t] = decay s[t-1] + x[t]` down the rows of (T, N)."""
+def exponential_sum(x: np.ndarray, decay: Any) -> np.ndarray:
+    """`s[t] = decay[t] s[t-1] + x[t]` down the rows of (T, N).
+
+    Args:
+        x: (T, N).
+        decay: a number, or one for each row, (T, 1).
+    """
+    from scipy.signal import lfilter  # which takes longer to import than all the rest of this module
+
+    first = np.ravel(decay)[0]
+    if np.all(decay == first):
+        return lfilter([1.0], [1.0, -first], x, axis=0)
     rates = np.broadcast_to(decay, x.shape)
     columns = [zip(rate.tolist(), column.tolist(), strict=True) for rate, column in zip(rates.T, x.T, strict=True)]
     # Python's own numbers are the fast ones where every row is one step.

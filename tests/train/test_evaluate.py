@@ -228,7 +228,8 @@ def test_kelly_is_its_position_at_most_fully_invested(history, setting):
 
 
 def test_random_has_the_turnover_and_mean_weights_of_the_agent(window):
-    orders = random(window._replace(tradable=np.ones((200_000, 3), bool)))  # of which only the shape is looked at
+    long = {"tradable": np.ones((200_000, 3), bool), "first": np.arange(200_000) == 0}
+    orders = random(window._replace(**long))
     np.testing.assert_allclose(orders.target.mean(0), MEAN, rtol=0.02)
     held = orders.target[np.maximum.accumulate(np.where(orders.trade[:, 0], np.arange(len(orders.trade)), 0))]
     assert np.abs(np.diff(held, axis=0)).sum(1).mean() == pytest.approx(TRADED, rel=0.03)

@@ -5,9 +5,11 @@ from collections.abc import Sequence
 import jax
 import numpy as np
 
+from himari_jax.base_positions import first_known
 from himari_jax.candles import Candles
 from himari_jax.errors import InputError
 from himari_jax.features import BASE
+from himari_jax.sizing import sizing_lookback
 from himari_jax.splits import Stretches, cut_times, decision_rows, find_span, from_row, stretches
 from train.config.market import MarketConfig
 from train.data.base import first_decision
@@ -33,7 +35,7 @@ from train.simulation.trained import Agent
 
 AUDITED_ROWS = {"run": 2, "strategy": 3}  # inside the span, at which the future changes for the whole way
 CLOSE_ROWS = 24  # spread over the span, and as many where a rule's weights change, with the bars around them
-AROUND = (2500, 60)  # bars before and after such a row
+AROUND = (2500, 60)  # bars before and after such a row; the look-back where that is longer
 ROUNDING = 1e-9  # relative; a rule's sums may round otherwise where later numbers changed
 
 
@@ -93,9 +95,10 @@ def null_history(agent: Agent, candles: Candles) -> AccountHistory:
 
     No file of base positions knows that market: there the base sizing of the flags holds.
     """
-    null, market = null_market(candles), agent.market
-    rows = len(null.time)
-    span = stretches(null, 0, rows, agent.features.lookback(null.bar_ms), market.step(null.bar_ms), market.phase_ms)
+    market, bar_ms = agent.market, candles.bar_ms
+    look_back, step = max(agent.features.lookback(bar_ms), sizing_lookback(bar_ms)), market.step(bar_ms)
+    null = null_market(candles, look_back, step)
+    span = stretches(null, 0, len(null.time), look_back, step, market.phase_ms)
     simulator = build_simulator(null, market, span, (market.delay,), features=agent.features)
     chosen = jax.tree.map(lambda x: x[agent.chosen : agent.chosen + 1], agent.variables)
     cell = Cell(0, market.delay, market.cost)
@@ -136,17 +139,18 @@ def audit_strategy(
         return tuple(AuditResult(name, None, "not run: weights from a file") for name in names), False
     leaks: set[str] = set()
     rows, moving, reacted = 0, False, False
+    around = max(AROUND[0], BASE.lookback(data.candles.bar_ms) + 1), AROUND[1]
     for each, own in zip(data.alone, weights, strict=True):
         way = strategy_way(strategy, market, delay, each.members[0].base)
         far = audit_rows(each, None, AUDITED_ROWS["strategy"])
         closer = close_rows(each, own, CLOSE_ROWS)
         wide = audit_causality(each.raws, each.config, way, far, ROUNDING, candles=each.candles)
-        close = audit_causality(each.raws, each.config, way, closer, ROUNDING, AROUND, each.candles)
+        close = audit_causality(each.raws, each.config, way, closer, ROUNDING, around, each.candles)
         leaks, rows = leaks | wide.leaks | close.leaks, rows + len({*far, *closer})
         moving |= bool(np.ptp(own[decision_rows(each.span)], axis=0).any())
         reacted |= wide.reacted or close.reacted
     causality = refuse_leaks(leaks, rows, str(strategy.path))
-    return (causality, null_of(strategy, data.members[0].candles, market, delay)), moving and not reacted
+    return (causality, null_of(strategy, weights[0], data.alone[0].candles, market, delay)), moving and not reacted
 
 
 def refuse_leaks(leaks: set[str], rows: int, where: str) -> AuditResult:
@@ -161,19 +165,26 @@ def refuse_leaks(leaks: set[str], rows: int, where: str) -> AuditResult:
     return result
 
 
-def null_of(strategy: Strategy, candles: Candles, market: MarketConfig, delay: int) -> AuditResult:
-    """A strategy on a market without drift, from the row on at which it has weights."""
-    null = null_market(candles)
-    weights = strategy.weights(null, market_from(null, market))
-    lookback = BASE.lookback(null.bar_ms)
-    known = np.isfinite(weights).all(1)
-    first = max(lookback, int(np.argmax(known))) + delay
-    if not known.any() or first > len(known) // 2:
+def null_of(strategy: Strategy, weights: np.ndarray, candles: Candles, market: MarketConfig, delay: int) -> AuditResult:
+    """A strategy on a market without drift, from the row on at which it has weights.
+
+    Args:
+        strategy: a function.
+        weights: (T, n) on its candles: where they begin says how far the rule looks back.
+        candles: of the account.
+        market: rules.
+        delay: bars.
+    """
+    bar_ms, step = candles.bar_ms, market.step(candles.bar_ms)
+    usual = max(BASE.lookback(bar_ms), sizing_lookback(bar_ms))
+    look_back = max(usual, first_known(weights)) + delay
+    null = null_market(candles, look_back, step)
+    own = strategy.weights(null, market_from(null, market))
+    first, last = max(usual, first_known(own)) + delay, len(own) - step
+    if first > (look_back + len(own)) // 2:
         return AuditResult("null market", None, "not run: the rule needs more bars than this market has")
-    step = market.step(null.bar_ms)
-    last = len(known) - step
-    check_weights(weights, np.arange(first - delay, last), null, f"{strategy.path}, on a market without drift")
+    check_weights(own, np.arange(first - delay, last), null, f"{strategy.path}, on a market without drift")
     simulator = build_simulator(null, market, (range(first, last, step),), (delay,))
     cell = Cell(0, delay, market.cost)
-    _, ((_, history),) = next(play_weights(simulator, [weights], [cell], simulator.num_rows))
+    _, ((_, history),) = next(play_weights(simulator, [own], [cell], simulator.num_rows))
     return audit_null_market(history)

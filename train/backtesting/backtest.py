@@ -17,7 +17,7 @@ from train.artifacts.provenance import findings_of, tools
 from train.artifacts.run_folder import read_result
 from train.backtesting.diagnostics import collapse, lag, timing
 from train.backtesting.entries import Entry, costs_of, delays_of, enter, ledger_root
-from train.backtesting.grid import EquityFile, Windows, cut_windows, grid_frame, play_grid
+from train.backtesting.grid import EquityFile, Rivals, Windows, cut_windows, grid_frame, play_grid
 from train.backtesting.multiple_testing import Evaluation, compare_all, print_many
 from train.config.backtest import BacktestConfig
 from train.config.serialize import to_json
@@ -28,6 +28,7 @@ from train.evaluation.trials import note_trials
 from train.reporting.console import print_backtest
 from train.reporting.report import write_page
 from train.reporting.run_files import Extra
+from train.simulation.baselines import of_agent
 from train.simulation.frames import closing_prices, equity_frame
 from train.simulation.play import play_whole
 from train.simulation.simulator import ends
@@ -130,7 +131,8 @@ def evaluate_entry(
     else:
         result["advice"] += correlation_advice(entry.candles, entry.data.span)
     delays, costs = delays_of(config.grid, entry.delay), costs_of(config.grid, entry.cost)
-    rows = play_grid(entry, windows, delays, costs, config.shown_baselines, equity, config.equity == "own")
+    rivals = Rivals(config.shown_baselines, played.draw)
+    rows = play_grid(entry, windows, delays, costs, rivals, equity, config.equity == "own")
     # Of the whole span the audit of lag needs no more than every delay at the own cost.
     everything = Windows((0,), entry.num_rows)
     whole = rows if windows == everything else play_grid(entry, everything, delays, (entry.cost,))
@@ -165,7 +167,7 @@ def same_baselines(one: Entry, other: Entry) -> bool:
 
 def of_the_market(row: dict[str, Any]) -> bool:
     """Whether a row is of a baseline that depends on the market alone."""
-    return "timing_value" not in row and row["policy"] not in ("random", "constant")
+    return "timing_value" not in row and row["policy"] not in of_agent()
 
 
 def renamed(row: dict[str, Any], name: str) -> dict[str, Any]:

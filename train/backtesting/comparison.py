@@ -22,6 +22,7 @@ from train.evaluation.gates import Gate, GateResult, check_gates, describe
 from train.evaluation.summary import account_metrics, intervals_of, traded
 from train.evaluation.trials import note_trials
 from train.reporting.console import console, number
+from train.simulation.draws import draw_sharpes, median_draw
 from train.simulation.history import AccountHistory
 from train.simulation.play import Cell, play_baselines
 from train.simulation.simulator import liquidated
@@ -130,9 +131,13 @@ def play_sides(entry: Entry, cells: Sequence[Cell]) -> Sides:
 def beside(entry: Entry, sides: Sides, name: str) -> Sides:
     """A baseline in every cell that an entry was played in, all costs of a delay in one call."""
     found: Sides = {}
+    draw = 0
+    if name == "random":
+        own = sides[own_cell(entry)].history
+        draw = median_draw(draw_sharpes(entry.simulator, entry.delay, own, entry.cost))
     for delay in {cell.delay for cell in sides}:
         agents = {cell.rate: side.history for cell, side in sides.items() if cell.delay == delay}
-        for rate, played in play_baselines(entry.simulator, 0, delay, agents, [name]).items():
+        for rate, played in play_baselines(entry.simulator, 0, delay, agents, [name], draw).items():
             cell, history = Cell(0, delay, rate), played[name]
             found[cell] = sides[cell]._replace(history=history, returns=history.returns[None])
     return found

@@ -5,7 +5,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from himari_jax.times import iso_second
 from train.artifacts.files import replacing, storage_errors
 from train.backtesting.entries import Entry
 from train.evaluation.summary import account_metrics
+from train.simulation.baselines import of_agent
 from train.simulation.frames import equity_frame
 from train.simulation.history import AccountHistory
 from train.simulation.play import Cell, constant_returns, play_baselines
@@ -50,23 +51,40 @@ def cut_windows(rows: int, windows: int | None, steps: int | None) -> Windows:
     return Windows(tuple(starts.tolist()), length)
 
 
+class Rivals(NamedTuple):
+    """Baselines beside a policy."""
+
+    names: Sequence[str] = ()
+    draw: int = 0  # number of the draw of `random`
+
+    @property
+    def of_agent(self) -> "Rivals":
+        """Those of them that the policy's own weights make."""
+        return self._replace(names=[name for name in self.names if name in of_agent()])
+
+
+NOBODY = Rivals()
+
+
 def play_grid(
     entry: Entry,
     windows: Windows,
     delays: Sequence[int],
     costs: Sequence[float],
-    baselines: Sequence[str] = (),
+    rivals: Rivals = NOBODY,
     equity: "EquityFile | None" = None,
     own_only: bool = False,
 ) -> list[dict[str, Any]]:
-    """Rows of backtest.parquet: one for each policy, window, cost and delay, and for each baseline beside them.
+    """Rows of backtest.parquet: one for each policy, window, cost and delay, and for each baseline beside the chosen.
+
+    In the equity every policy has its own `random` and `constant` beside it.
 
     Args:
         entry: who plays.
         windows: parts of the span.
         delays: bars.
         costs: shares of the traded value.
-        baselines: names that get rows.
+        rivals: baselines that get rows.
         equity: takes a row for each decision; None: none.
         own_only: write the equity of the entry's own cost and delay alone.
     """
@@ -77,15 +95,16 @@ def play_grid(
         curves = {} if k == entry.chosen else curves  # the first of every part of the cells
         for group in by_place(cells, played):
             window = windows.starts.index(group[0][0].start)
-            beside = beside_agent(entry, group, baselines) if k == entry.chosen and baselines else {}
-            rows += baseline_rows(entry, window, group, beside) if beside else []
+            beside = beside_agent(entry, group, rivals) if k == entry.chosen else {}
+            rows += baseline_rows(entry, window, group, beside)
             curves |= equity_by_name(beside) if equity is not None else {}
             rows += agent_rows(entry, k, window, group)
             if equity is None:
                 continue
-            for cell, history in group:
-                if not own_only or (cell.rate, cell.delay) == (entry.cost, entry.delay):
-                    write_equity(entry, k, window, cell, history, curves.get(cell, {}), equity)
+            kept = [(c, h) for c, h in group if not own_only or (c.rate, c.delay) == (entry.cost, entry.delay)]
+            own = {} if k == entry.chosen else equity_by_name(beside_agent(entry, kept, rivals.of_agent))
+            for cell, history in kept:
+                write_equity(entry, k, window, cell, history, curves.get(cell, {}) | own.get(cell, {}), equity)
     return rows
 
 
@@ -102,11 +121,13 @@ def by_place(cells: Sequence[Cell], played: Sequence[tuple[int, AccountHistory]]
     return list(groups.values())
 
 
-def beside_agent(entry: Entry, group: Group, names: Sequence[str]) -> Beside:
+def beside_agent(entry: Entry, group: Group, rivals: Rivals) -> Beside:
     """The baselines in the cells of a group."""
+    if not group or not rivals.names:
+        return {}
     start, delay, _ = group[0][0]
     agents = {cell.rate: history for cell, history in group}
-    found = play_baselines(entry.simulator, start, delay, agents, names)
+    found = play_baselines(entry.simulator, start, delay, agents, *rivals)
     return {cell: found[cell.rate] for cell, _ in group}
 
 
@@ -138,14 +159,15 @@ def agent_rows(entry: Entry, k: int, window: int, group: Group) -> list[dict[str
 
 
 def baseline_rows(entry: Entry, window: int, group: Group, beside: Beside) -> list[dict[str, Any]]:
-    """Rows of the baselines in one window at one delay."""
-    rows = []
-    for cell, agent in group:
+    """Rows of the baselines in one window at one delay; those that the chosen seed's weights make have its number."""
+    rows, own = [], of_agent()
+    for cell, agent in group if beside else []:
         steps = len(agent.returns)
         end = liquidated(entry.simulator, cell.start, steps)
         for name, history in beside[cell].items():
             found = account_metrics(history, end, entry.bars_per_year)
-            rows.append({"policy": name, "seed": None, **place_of(entry, window, cell, steps), **found})
+            seed = entry.chosen_seed if name in own else None
+            rows.append({"policy": name, "seed": seed, **place_of(entry, window, cell, steps), **found})
     return rows
 
 

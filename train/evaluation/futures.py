@@ -1,5 +1,6 @@
 """Changes candles after a row: the altered futures of the causality audit."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -8,6 +9,7 @@ import numpy as np
 from himari_jax.candles import COLUMNS, RawCandles
 
 JUMP = 0.1  # of every price at the first bar that changes, up or down: larger than what an hour brings by itself
+STEP, WIDEST = 0.02, 6.0  # deviation of a bar's log return there, and of the whole way: of millions of bars, too
 
 
 def another_future(raws: Sequence[RawCandles], after_ms: int, sign: int, seed: int = 0) -> list[RawCandles]:
@@ -24,7 +26,8 @@ def another_future(raws: Sequence[RawCandles], after_ms: int, sign: int, seed: i
         # By time and not by row: what stands there twice changes twice alike.
         times, where = np.unique(raw.time, return_inverse=True)
         later, size = times > after_ms, len(times)
-        steps = np.cumsum(np.where(later, rng.normal(0, 0.02, size), 0))
+        walk = min(STEP, WIDEST / math.sqrt(max(1, later.sum())))
+        steps = np.cumsum(np.where(later, rng.normal(0, walk, size), 0))
         move = np.exp(np.where(later, sign * JUMP + steps, 0))[where]
         gap, more = np.exp(rng.normal(0, 0.01, size))[where], rng.lognormal(0, 1, size)[where]
         close = raw.close * move

@@ -8,15 +8,26 @@ from himari_jax.candles import Candles
 from train.evaluation.result import AuditResult
 from train.simulation.history import AccountHistory
 
-NULL_ROWS = 12_400  # of the market without drift, look-back included
+NULL_ROWS = 12_000  # of the market without drift, after the look-back
+NULL_DECISIONS = (4, 250)  # that these rows hold at least: few candles ask for few
 NULL_BEFORE_MS = 7 * 365 * 24 * 3_600_000  # whole weeks
 NULL_SIGMAS = 4.0  # deviations of the mean P&L on it that chance does not explain
 
 
-def null_market(candles: Candles, seed: int = 0) -> Candles:
-    """Candles of the same bar without any drift: simple returns are normal, independent, with mean 0."""
+def null_market(candles: Candles, look_back: int, step: int = 1, seed: int = 0) -> Candles:
+    """Candles of the same bar without any drift: simple returns are normal, independent, with mean 0.
+
+    Args:
+        candles: whose symbols, bar and volatility it has.
+        look_back: rows before the first decision; so many more follow as decisions need, but hardly more than the
+            candles have.
+        step: bars from decision to decision.
+        seed: of the returns.
+    """
     rng = np.random.default_rng(seed)
-    shape = (NULL_ROWS, len(candles.symbols))
+    fewest, most = NULL_DECISIONS
+    rows = look_back + max(NULL_ROWS, step * min(most, max(fewest, len(candles.time) // step)))
+    shape = (rows, len(candles.symbols))
     sigma = np.clip(np.std(candles.close[1:] / candles.close[:-1] - 1, axis=0), 1e-5, 0.05)
     close = 100 * np.cumprod(1 + np.clip(rng.normal(0, 1, shape), -6, 6) * sigma, axis=0)
     opens = np.vstack([np.full((1, shape[1]), 100.0), close[:-1]])
@@ -26,14 +37,14 @@ def null_market(candles: Candles, seed: int = 0) -> Candles:
         bar_ms=candles.bar_ms,
         calendar="continuous",
         # Long before the candles: what a rule knows by the clock of those does not help it here.
-        time=candles.time[0] - NULL_BEFORE_MS + candles.bar_ms * np.arange(NULL_ROWS, dtype=np.int64),
+        time=candles.time[0] - NULL_BEFORE_MS + candles.bar_ms * np.arange(rows, dtype=np.int64),
         open=opens,
         high=np.maximum(opens, close) * wick[0],
         low=np.minimum(opens, close) / wick[1],
         close=close,
         volume=rng.lognormal(5, 1, shape),
         tradable=np.ones(shape, bool),
-        segment=np.zeros(NULL_ROWS, np.int32),
+        segment=np.zeros(rows, np.int32),
         synthetic=True,
     )
 

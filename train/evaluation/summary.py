@@ -20,6 +20,7 @@ from himari_jax.statistics import (
     probabilistic_sharpe,
     seed_correlation,
 )
+from train.evaluation.chance import among_draws
 from train.evaluation.rivals import NO_RULES, RIVALS, Rival, hardest, measure_all, power_block, rules_block
 from train.evaluation.verdict import WORTHWHILE, Evidence, depends_on_delay_0, verdict
 from train.simulation.history import AccountHistory
@@ -90,6 +91,7 @@ def summarize(
         "delay": delay_block(evidence),
         "multiplier_deviation": evidence.spread,
         "timing_value": timing_value(agents[chosen], baselines, samples, chosen),
+        "random_draws": among_draws(played, agents[chosen]["sharpe"]),
         **luck_block(played.agents[chosen].returns, trials),
         "across_seeds": across,
         "advice": [*advice(played.agents[chosen]), *seed_advice(across)],

@@ -11,6 +11,7 @@ from rich.table import Table
 from himari_jax.metric_table import METRICS
 from himari_jax.metrics import zero_if_nan
 from train.config.ppo import Config
+from train.reporting.chance import rank_text
 from train.reporting.course import course_line
 from train.reporting.words import headline, sentences
 
@@ -116,6 +117,7 @@ def verdict_lines(result: dict[str, Any], capital: float) -> list[str]:
         f"{headline(verdict)}: {told[0] if told else verdict['reason']}",
         *told[1:],
         *([f"reason: {verdict['reason']}"] if told else []),
+        *filter(None, [rank_text(result)]),
         f"{capital:,.0f} became {capital * result['agent']['final_equity']:,.0f}{beside}",
     ]
     seeds = result["across_seeds"]
@@ -163,7 +165,7 @@ def sensitivity(result: dict[str, Any], rows: Sequence[dict[str, Any]]) -> Table
     """Makes a table of the Sharpe ratio by cost and delay, minus that of the best baseline where it has rows."""
     best = result["agent"]["sharpe_difference"]["baseline"]
     found = by_cell(r for r in rows if r["policy"] == result["name"] and r["seed"] in (None, result["chosen_seed"]))
-    beside = by_cell(r for r in rows if r["policy"] == best and r["seed"] is None)
+    beside = by_cell(r for r in rows if r["policy"] == best and r["seed"] in (None, result["chosen_seed"]))
     costs, delays = sorted({cost for cost, _ in found}), sorted({delay for _, delay in found})
     windows = result["windows"]["number"]
     mean = f", mean of {windows} windows" if windows > 1 else ""

@@ -12,7 +12,7 @@ import numpy as np
 from himari_jax.plugins import BASELINES
 
 MOST_POINTS = 2500  # drawn of a curve, two for each pixel of a wide screen
-COLORS = 9  # of baselines: --b0, of the first one alone, to --b8
+COLORS = 10  # of baselines: --b0, of the first one alone, to --b9
 DASHED = {"cash": "dot", "equal_weight": "dash", "random": "dot", "constant": "dash"}
 SERIES = ("--agent", "--b1", "--b2", "--b4", "--b5", "--b6", "--b7", "--b8")  # of assets and seeds
 IN_ORDER = {"traceorder": "normal"}  # of the legend; else the last, which lies on top, comes first

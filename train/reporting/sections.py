@@ -9,6 +9,7 @@ import numpy as np
 from himari_jax.metric_table import METRICS
 from himari_jax.times import YEAR_MS, parse_bar
 from train.config.serialize import flatten
+from train.reporting.chance import rank_text
 from train.reporting.course import course_line, course_of
 from train.reporting.figure import Figure, figures
 from train.reporting.learning_curves import training
@@ -68,6 +69,8 @@ def comparison(run: Run) -> str:
         kind = ' class="agent"' if block is result["agent"] else ""
         rows.append(f'<tr{kind}><th scope="row">{escape(name)}{mark}</th>{cells}</tr>')
     note = "Costs included; annual figures; the interval is of the Sharpe, by stationary bootstrap."
+    if rank := rank_text(result):
+        note += f" {rank[0].upper()}{rank[1:]}."
     if run.result.get("synthetic"):
         note = f"SYNTHETIC candles. {note}"
     figure = forest("Sharpe and its interval", blocks, "Overlap says little: the paired difference decides.")

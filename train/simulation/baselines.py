@@ -1,6 +1,6 @@
 """The baselines of a span and of its windows, by name."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, get_type_hints
 
 import numpy as np
@@ -19,11 +19,21 @@ def every_bar(target: np.ndarray) -> Orders:
     return Orders(target, np.ones(target.shape, bool))
 
 
-def all_orders(rules: Mapping[str, np.ndarray], window: Window) -> dict[str, Orders]:
-    """The orders of every baseline in a window, in the order of the table."""
-    orders = {name: every_bar(weights[window.seen]) for name, weights in rules.items()}
-    orders |= {name: strategy(window) for name, strategy in baselines_of(Window).items()}
-    return {name: orders[name] for name in plugins.BASELINES.names}
+def all_orders(
+    rules: Mapping[str, np.ndarray], window: Window, names: Sequence[str] | None = None
+) -> dict[str, Orders]:
+    """The orders of baselines in a window, in the order of their names.
+
+    Args:
+        rules: see `all_rules`.
+        window: the inputs of the others.
+        names: which; None: all, in the order of the table.
+    """
+    others = baselines_of(Window)
+    return {
+        name: every_bar(rules[name][window.seen]) if name in rules else others[name](window)
+        for name in (plugins.BASELINES.names if names is None else names)
+    }
 
 
 def baselines_of(kind: type) -> dict[str, Any]:
@@ -38,6 +48,11 @@ def baselines_of(kind: type) -> dict[str, Any]:
         if not hints & {Setting, Window}:
             raise TypeError(f"himari_jax.baselines.{name}: annotate its argument as Setting or Window")
     return {name: function for name, function in functions.items() if kind in found[name]}
+
+
+def of_agent() -> tuple[str, ...]:
+    """Names of the baselines that an agent's own weights make: those of a `Window`, but for buy and hold."""
+    return tuple(name for name in baselines_of(Window) if name != "buy_and_hold")
 
 
 def entry_name(name: str) -> str:

@@ -8,14 +8,15 @@ import jax
 import numpy as np
 
 from himari_jax.account import Costs
-from himari_jax.baselines import Orders, Window
-from himari_jax.plugins import BASELINES
+from himari_jax.baselines import Orders
 from himari_jax.policies.policy import Policy
 from train.simulation.baselines import all_orders, every_bar
+from train.simulation.draws import draw_sharpes, median_draw
 from train.simulation.engine import BATCH_BYTES, make_lanes, run_policy, run_weights
 from train.simulation.history import AccountHistory, as_portfolio, histories
 from train.simulation.returns import returns_in_batches
 from train.simulation.simulator import Simulator, liquidated
+from train.simulation.windows import portfolio_returns, window_of
 
 
 class Cell(NamedTuple):
@@ -109,6 +110,7 @@ def play_baselines(
     delay: int,
     agents: Mapping[float, AccountHistory],
     names: Sequence[str] | None = None,
+    draw: int = 0,
 ) -> dict[float, dict[str, AccountHistory]]:
     """Baselines in one window at one delay, by cost and name.
 
@@ -118,14 +120,14 @@ def play_baselines(
         delay: bars.
         agents: the policy's history in that window by cost: `random` and `constant` are made from it.
         names: which; None: all.
+        draw: number of the draw of `random`.
     """
     orders: list[Orders] = []
     labels: list[tuple[float, str]] = []
     for rate, agent in agents.items():
-        wanted = orders_beside(simulator, start, delay, agent)
-        chosen = BASELINES.names if names is None else names
-        orders += [wanted[name] for name in chosen]
-        labels += [(rate, name) for name in chosen]
+        wanted = orders_beside(simulator, start, delay, agent, draw, names)
+        orders += wanted.values()
+        labels += [(rate, name) for name in wanted]
     played = play_orders(simulator, start, orders, [rate for rate, _ in labels]) if orders else []
     found: dict[float, dict[str, AccountHistory]] = {rate: {} for rate in agents}
     for (rate, name), history in zip(labels, played, strict=True):
@@ -133,39 +135,23 @@ def play_baselines(
     return found
 
 
-def orders_beside(simulator: Simulator, start: int, delay: int, agent: AccountHistory) -> dict[str, Orders]:
-    """The orders of every baseline in the window that an agent was simulated in, by name."""
-    found = [all_orders(rules, window_of(simulator, start, delay, agent, a)) for a, rules in enumerate(simulator.rules)]
+def orders_beside(
+    simulator: Simulator,
+    start: int,
+    delay: int,
+    agent: AccountHistory,
+    draw: int = 0,
+    names: Sequence[str] | None = None,
+) -> dict[str, Orders]:
+    """The orders of baselines in the window that an agent was simulated in, by name; see `play_baselines`."""
+    windows = (window_of(simulator, start, delay, agent, a, draw) for a in range(len(simulator.members)))
+    found = [all_orders(rules, window, names) for rules, window in zip(simulator.rules, windows, strict=True)]
     if len(found) == 1:
         return found[0]
     return {
         name: Orders(*(np.concatenate(x, axis=1) for x in zip(*(orders[name] for orders in found), strict=True)))
         for name in found[0]
     }
-
-
-def window_of(simulator: Simulator, start: int, delay: int, agent: AccountHistory, member: int = 0) -> Window:
-    """The strategies' inputs in the window that an agent was simulated in, of one member."""
-    own = agent.accounts[member] if agent.accounts else agent
-    steps = len(agent.returns)
-    part = simulator.positions(member, start, steps)
-    decides = simulator.active[member, start : start + steps]
-    own = own if decides.all() else own.cut(decides)
-    first = np.array(simulator.host.first[part])
-    first[0] = True
-    return Window(
-        seen=simulator.seen(delay, start, steps, member),
-        tradable=simulator.host.tradable[part],
-        first=first,
-        mean_weights=mean_weights(own),
-        traded=float(np.abs(own.delta).sum(1).mean()) if len(own.delta) else 0.0,
-    )
-
-
-def mean_weights(history: AccountHistory) -> np.ndarray:
-    """What an account held on average, (N,); 0 where it never decided."""
-    held = np.asarray(history.held, np.float64)
-    return held.mean(0) if len(held) else np.zeros(held.shape[1])
 
 
 def play_orders(
@@ -197,10 +183,7 @@ def constant_returns(simulator: Simulator, start: int, agents: Sequence[tuple[fl
         begin = simulator.positions(a, start).start
         parts = returns_in_batches(targets, simulator.tape, begin, rates, simulator.limits.min_trade)
         found.append(np.concatenate([returns for _, returns in parts], -1).astype(np.float64))
-    if not simulator.is_pool:
-        return found[0]
-    active = simulator.active[:, start : start + steps, None]
-    return (np.stack(found) * active).sum(0) / active.sum(0)
+    return portfolio_returns(simulator, start, found)
 
 
 def rule_histories(simulator: Simulator, delay: int, rate: float) -> dict[str, AccountHistory]:
@@ -222,6 +205,12 @@ class SpanHistories(NamedTuple):
     symbols: tuple[str, ...] = ()  # of a pool, whose accounts are A
     active: np.ndarray | None = None  # (A, L) bool, whether they decide
     sold: np.ndarray | None = None  # (A, L) bool, whether an account is sold after the bar
+    draws: np.ndarray | None = None  # Sharpe ratios of random policies with the chosen seed's weights and turnover
+
+    @property
+    def draw(self) -> int:
+        """Number of the draw that is the baseline `random`: of the median Sharpe ratio."""
+        return 0 if self.draws is None else median_draw(self.draws)
 
 
 def play_whole(simulator: Simulator, play: Play, chosen: int, delay: int, rate: float) -> SpanHistories:
@@ -239,6 +228,8 @@ def play_whole(simulator: Simulator, play: Play, chosen: int, delay: int, rate: 
     agents = [found[k, 0] for k in range(len(found) // 2)]
     late = found[chosen, 1]
     steps, members = simulator.num_rows, range(len(simulator.members))
+    draws = draw_sharpes(simulator, delay, agents[chosen], rate)
+    draw = median_draw(draws)
     pool: dict[str, Any] = {}
     if simulator.is_pool:
         sold = np.stack([simulator.host.last[simulator.positions(a)] for a in members])
@@ -246,9 +237,10 @@ def play_whole(simulator: Simulator, play: Play, chosen: int, delay: int, rate: 
     return SpanHistories(
         agents=agents,
         late=late,
-        baselines=play_baselines(simulator, 0, delay, {rate: agents[chosen]})[rate],
-        late_baselines=play_baselines(simulator, 0, delay + 1, {rate: late})[rate],
+        baselines=play_baselines(simulator, 0, delay, {rate: agents[chosen]}, draw=draw)[rate],
+        late_baselines=play_baselines(simulator, 0, delay + 1, {rate: late}, draw=draw)[rate],
         liquidated=liquidated(simulator, 0, steps),
         bars_per_year=simulator.bars_per_year,
+        draws=draws,
         **pool,
     )

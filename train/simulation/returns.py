@@ -48,6 +48,11 @@ def run_returns(targets: jax.Array, orders: jax.Array, tape: Tape, start: jax.Ar
     return side_by_side(returns, parts, back=True)[:steps]
 
 
+def lanes_at_once(steps: int, assets: int) -> int:
+    """How many lanes of a window are played at once, so that their targets stay within 32 MB."""
+    return max(1, min(LANES, RETURN_BYTES // (4 * steps * assets)))
+
+
 def returns_in_batches(
     targets: np.ndarray, tape: Tape, start: int, rates: np.ndarray, min_trade: Any = 0.0
 ) -> Iterator[tuple[slice, np.ndarray]]:
@@ -57,7 +62,7 @@ def returns_in_batches(
     account itself.
     """
     steps, assets, lots = targets.shape
-    size = max(1, min(LANES, RETURN_BYTES // (4 * steps * assets)))
+    size = lanes_at_once(steps, assets)
     always = np.ones((1, 1, 1), bool)
     for first in range(0, lots, size):
         part = slice(first, min(first + size, lots))

@@ -1,0 +1,53 @@
+"""Many draws of the baseline `random`: what chance makes of an agent's mean weights and turnover."""
+
+from typing import Any, cast
+
+import numpy as np
+
+from himari_jax import metrics
+from himari_jax.account import Costs
+from himari_jax.baselines import Window, random
+from himari_jax.metrics import zero_if_nan
+from train.simulation.history import AccountHistory
+from train.simulation.returns import lanes_at_once, run_returns
+from train.simulation.simulator import Simulator
+from train.simulation.windows import portfolio_returns, window_of
+
+DRAWS = 101  # an odd number: one of them is the median
+
+
+def draw_sharpes(simulator: Simulator, delay: int, agent: AccountHistory, rate: float) -> np.ndarray:
+    """Annual Sharpe ratios of the draws of `random` beside an agent on the whole span, (DRAWS,).
+
+    In a pool every account draws the same numbers, as what a policy says of its symbols moves together.
+
+    Args:
+        simulator: that played.
+        delay: bars.
+        agent: its history on the span.
+        rate: share of the traded value that a trade costs.
+    """
+    members = range(len(simulator.members))
+    found = [draw_returns(simulator, a, window_of(simulator, 0, delay, agent, a), rate) for a in members]
+    returns = portfolio_returns(simulator, 0, found)
+    return np.array([zero_if_nan(metrics.sharpe(column, simulator.bars_per_year)) for column in returns.T])
+
+
+def draw_returns(simulator: Simulator, member: int, window: Window, rate: float) -> np.ndarray:
+    """Returns (S, DRAWS) of the draws in the account of one member on the whole span, some draws at a time."""
+    size = lanes_at_once(*window.tradable.shape)
+    size = -(-DRAWS // -(-DRAWS // size))  # equal parts, so that one shape is compiled
+    begin: Any = np.int32(simulator.positions(member).start)
+    costs = cast(Any, Costs)(np.full(size, rate, np.float32), simulator.limits.min_trade)
+    found = []
+    for first in range(0, DRAWS, size):
+        orders = [random(window._replace(draw=draw)) for draw in range(first, first + size)]
+        targets: Any = np.stack([order.target.astype(np.float32) for order in orders], -1)
+        trade: Any = np.stack([order.trade[:, :1] for order in orders], -1)
+        found.append(np.asarray(run_returns(targets, trade, simulator.tape, begin, costs), np.float64))
+    return np.concatenate(found, axis=1)[:, :DRAWS]
+
+
+def median_draw(sharpes: np.ndarray) -> int:
+    """The number of the draw whose Sharpe ratio is the median one."""
+    return int(np.argsort(sharpes, kind="stable")[len(sharpes) // 2])

@@ -1,0 +1,57 @@
+"""The inputs of strategies that begin with a window, or depend on the agent that was simulated in it."""
+
+import numpy as np
+
+from himari_jax.baselines import Window
+from train.simulation.history import AccountHistory
+from train.simulation.simulator import Simulator
+
+
+def window_of(
+    simulator: Simulator, start: int, delay: int, agent: AccountHistory, member: int = 0, draw: int = 0
+) -> Window:
+    """The strategies' inputs in the window that an agent was simulated in, of one member.
+
+    Args:
+        simulator: that played.
+        start: position of the window.
+        delay: bars.
+        agent: its history in the window.
+        member: of a pool.
+        draw: number of the draw of chance.
+    """
+    own = agent.accounts[member] if agent.accounts else agent
+    steps = len(agent.returns)
+    part = simulator.positions(member, start, steps)
+    decides = simulator.active[member, start : start + steps]
+    own = own if decides.all() else own.cut(decides)
+    first = np.array(simulator.host.first[part])
+    first[0] = True
+    return Window(
+        seen=simulator.seen(delay, start, steps, member),
+        tradable=simulator.host.tradable[part],
+        first=first,
+        mean_weights=mean_weights(own),
+        traded=float(np.abs(own.delta).sum(1).mean()) if len(own.delta) else 0.0,
+        draw=draw,
+    )
+
+
+def mean_weights(history: AccountHistory) -> np.ndarray:
+    """What an account held on average, (N,); 0 where it never decided."""
+    held = np.asarray(history.held, np.float64)
+    return held.mean(0) if len(held) else np.zeros(held.shape[1])
+
+
+def portfolio_returns(simulator: Simulator, start: int, found: list[np.ndarray]) -> np.ndarray:
+    """Returns (S, B) of a window: those of the one account, or the mean of the accounts of a pool that decide.
+
+    Args:
+        simulator: that played.
+        start: position of the window.
+        found: (S, B) of each member.
+    """
+    if not simulator.is_pool:
+        return found[0]
+    active = simulator.active[:, start : start + len(found[0]), None]
+    return (np.stack(found) * active).sum(0) / active.sum(0)
