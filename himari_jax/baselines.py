@@ -46,6 +46,7 @@ class Window(NamedTuple):
     mean_weights: np.ndarray  # (N,) of the agent in this window
     traded: float  # sum |delta| of the agent per bar, mean
     draw: int = 0  # number of the draw of chance
+    base: np.ndarray | None = None  # (S, N) base positions with the caps, nan where idle; None: none is known
 
 
 def cash(setting: Setting) -> np.ndarray:
@@ -133,9 +134,17 @@ def random(window: Window) -> Orders:
 
 
 def constant(window: Window) -> Orders:
-    """The agent's mean weights, rebalanced every bar: what is left of the agent is timing."""
+    """The base position times one number for each asset, held as much as by the agent: what is left of it is timing.
+
+    Where an asset has no base position, the agent's mean weight.
+    """
     shape = window.tradable.shape
-    return Orders(np.broadcast_to(window.mean_weights, shape), np.ones(shape, bool))
+    base = np.zeros(shape) if window.base is None else np.asarray(window.base, np.float64)
+    decides = np.isfinite(base).all(1)
+    mean = base[decides].mean(0) if decides.any() else np.zeros(shape[1])
+    base, known = np.nan_to_num(base), mean > 0
+    multiplier = np.where(known, window.mean_weights / np.where(known, mean, 1.0), 0.0)
+    return Orders(_ungeared(np.where(known, base * multiplier, window.mean_weights)), np.ones(shape, bool))
 
 
 def _ungeared(positions: np.ndarray) -> np.ndarray:

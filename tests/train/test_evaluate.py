@@ -237,3 +237,16 @@ def test_random_has_the_turnover_and_mean_weights_of_the_agent(window):
 
 def test_constant_holds_the_mean_weights_of_the_agent(window):
     np.testing.assert_array_equal(constant(window).target, np.tile(MEAN, (len(window.seen), 1)))
+
+
+def test_constant_is_the_base_times_one_number_held_as_much_as_by_the_agent(window):
+    rng = np.random.default_rng(3)
+    base = rng.uniform(0, 0.3, window.tradable.shape)
+    base[:, 2] = 0  # of which there is none: the mean weight itself
+    target = constant(window._replace(base=base)).target
+    np.testing.assert_allclose(target.mean(0), MEAN, rtol=0.02)
+    ratio = target[:, :2] / base[:, :2]
+    below = base[:, :2] * (MEAN[:2] / base[:, :2].mean(0))
+    inside = below.sum(1) + MEAN[2] < 1  # where the cap on the sum does not bind
+    np.testing.assert_allclose(ratio[inside], np.broadcast_to(ratio[inside][0], ratio[inside].shape), rtol=1e-9)
+    np.testing.assert_allclose(target[:, 2][inside], MEAN[2])

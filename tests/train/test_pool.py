@@ -112,7 +112,7 @@ def test_baselines_of_a_pool_are_those_of_each_symbol_alone(session):
                 continue
             got = played[name].accounts[a].cut(pooled.active[a])
             np.testing.assert_allclose(got.returns, history.returns, atol=2e-7, err_msg=name)
-    still = constant_returns(pooled, 0, [(0.001, agent)])[:, 0]
+    still = constant_returns(pooled, 0, 1, [(0.001, agent)])[:, 0]
     np.testing.assert_allclose(still, played["constant"].returns, atol=2e-7)
 
 

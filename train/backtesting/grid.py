@@ -147,7 +147,7 @@ def agent_rows(entry: Entry, k: int, window: int, group: Group) -> list[dict[str
     """Rows of one policy in one window at one delay."""
     simulator, year = entry.simulator, entry.bars_per_year
     start = group[0][0].start
-    still = constant_returns(simulator, start, [(cell.rate, history) for cell, history in group])
+    still = constant_returns(simulator, start, group[0][0].delay, [(cell.rate, history) for cell, history in group])
     end = liquidated(simulator, start, len(still))
     rows = []
     for (cell, history), constant in zip(group, still.T, strict=True):

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from himari_jax.account import Costs
-from himari_jax.baselines import Orders
+from himari_jax.baselines import Orders, constant
 from himari_jax.policies.policy import Policy
 from train.simulation.baselines import all_orders, every_bar
 from train.simulation.draws import draw_sharpes, median_draw
@@ -173,13 +173,14 @@ def play_orders(
     return [history._replace(given=order.target) for history, order in zip(played, orders, strict=True)]
 
 
-def constant_returns(simulator: Simulator, start: int, agents: Sequence[tuple[float, AccountHistory]]) -> np.ndarray:
-    """Returns (S, B) of the policies that hold each agent's mean weights, by (cost, history) of one window."""
-    steps, rates = len(agents[0][1].returns), np.array([rate for rate, _ in agents])
-    found = []
+def constant_returns(
+    simulator: Simulator, start: int, delay: int, agents: Sequence[tuple[float, AccountHistory]]
+) -> np.ndarray:
+    """Returns (S, B) of the baseline `constant` of each agent, by (cost, history) of one window at one delay."""
+    rates, found = np.array([rate for rate, _ in agents]), []
     for a in range(len(simulator.members)):
-        means = np.stack([window_of(simulator, start, simulator.delays[0], h, a).mean_weights for _, h in agents], -1)
-        targets = np.broadcast_to(means.astype(np.float32), (steps, *means.shape))
+        windows = (window_of(simulator, start, delay, history, a) for _, history in agents)
+        targets = np.stack([constant(window).target for window in windows], -1).astype(np.float32)
         begin = simulator.positions(a, start).start
         parts = returns_in_batches(targets, simulator.tape, begin, rates, simulator.limits.min_trade)
         found.append(np.concatenate([returns for _, returns in parts], -1).astype(np.float64))

@@ -27,13 +27,15 @@ def window_of(
     own = own if decides.all() else own.cut(decides)
     first = np.array(simulator.host.first[part])
     first[0] = True
+    seen = simulator.seen(delay, start, steps, member)
     return Window(
-        seen=simulator.seen(delay, start, steps, member),
+        seen=seen,
         tradable=simulator.host.tradable[part],
         first=first,
         mean_weights=mean_weights(own),
         traded=float(np.abs(own.delta).sum(1).mean()) if len(own.delta) else 0.0,
         draw=draw,
+        base=np.where(decides[:, None], simulator.rules[member]["base"][seen], np.nan),
     )
 
 
