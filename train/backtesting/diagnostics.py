@@ -69,8 +69,8 @@ def constant_targets(base: np.ndarray, multiplier: float, caps: tuple[float, flo
 
 
 def timing(result: dict[str, Any]) -> AuditResult:
-    """Whether it adds anything to holding its own mean weights."""
+    """Whether it adds anything to its own mean exposure held: to the baseline `constant`."""
     value, (low, high) = result["timing_value"]["value"], result["timing_value"]["interval"]
     passed = True if low > 0 else False if high < 0 else None
-    info = f"Sharpe {value:+.2f} (95 % interval {low:+.2f} to {high:+.2f}) against holding its own mean weights"
+    info = f"Sharpe {value:+.2f} (95 % interval {low:+.2f} to {high:+.2f}) against its own mean exposure held"
     return AuditResult("timing value", passed, info)

@@ -153,7 +153,7 @@ def intervals_of(history: AccountHistory, bars_per_year: float) -> dict[str, lis
 
 
 def timing_value(agent: dict, baselines: dict[str, dict], samples: "Samples", chosen: int) -> dict[str, Any] | None:
-    """Sharpe of the agent minus that of the constant policy with its mean weights: what is not disguised beta."""
+    """Sharpe of the agent minus that of the baseline `constant`: what is not disguised beta."""
     if "constant" not in baselines:
         return None
     value = zero_if_nan(agent["sharpe"]) - zero_if_nan(baselines["constant"]["sharpe"])
