@@ -14,7 +14,8 @@ from train.config.serialize import from_json
 pytest_plugins = ["finished_run"]
 
 BASELINES = [
-    "cash", "buy_and_hold", "equal_weight", "base", "vol_target", "kelly", "momentum", "random", "constant",
+    "cash", "buy_and_hold", "equal_weight", "base", "vol_target", "kelly", "momentum", "trend", "random",
+    "constant",
 ]  # fmt: skip
 
 

@@ -12,5 +12,5 @@ def rank_text(result: Mapping[str, Any]) -> str | None:
     low, high = found["sharpe_interval"]
     return (
         f"of {found['number']} random policies with its mean weights and turnover {found['below']:.0%} have a lower "
-        f"Sharpe (95 % of them lie in {low:.2f} to {high:.2f}); `random` is the median one"
+        f"Sharpe (95 % of them lie in {low:.2f} to {high:.2f}); random in the table is the median one"
     )
