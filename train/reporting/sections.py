@@ -7,16 +7,15 @@ from typing import Any
 import numpy as np
 
 from himari_jax.metric_table import METRICS
-from himari_jax.times import YEAR_MS, parse_bar
 from train.config.serialize import flatten
 from train.reporting.course import course_line, course_of
+from train.reporting.facts import bars_per_year, market_of, rival_of, symbols_of
 from train.reporting.figure import Figure, figures
 from train.reporting.learning_curves import training
 from train.reporting.page import number, pairs, row, table
 from train.reporting.plots import (
     distribution,
     drawdown,
-    epoch,
     equity,
     forest,
     histogram_of_samples,
@@ -100,7 +99,7 @@ def span_figures(run: Run, extra: Extra) -> Iterator[Figure | None]:
     """Draws what became of the money over the span."""
     if run.frame is None:
         return
-    best = best_baseline(run)
+    best = rival_of(run)
     yield equity(run.frame)
     yield drawdown(run.frame, best)
     yield weights(run.frame)
@@ -115,9 +114,9 @@ def evidence(run: Run, extra: Extra) -> Iterator[Figure | None]:
     """Draws bootstrap distribution and sensitivity."""
     if extra.samples is not None:
         interval = np.quantile(extra.samples, [0.025, 0.975]).tolist()
-        yield histogram_of_samples(extra.samples, best_baseline(run) or "the best baseline", interval)
+        yield histogram_of_samples(extra.samples, rival_of(run) or "the best baseline", interval)
     if extra.backtest is not None and len(extra.backtest):
-        market = (run.config.get("flags") or {}).get("market") or {}
+        market = market_of(run)
         own = 1e4 * market.get("commission_rate", 0.001) + market.get("slippage_bps", 0.0)
         costs = extra.backtest["cost"].unique().to_numpy()
         delays = extra.backtest["delay"].unique().to_numpy()
@@ -132,7 +131,7 @@ def delays(run: Run, extra: Extra) -> str:
     if extra.backtest is not None or not late:
         return ""
     agent = run.result["agent"]
-    best = best_baseline(run) or "the best baseline"
+    best = rival_of(run) or "the best baseline"
     now = (agent.get("sharpe_difference") or {}).get("value")
     rows = [
         row("on time", number(agent.get("sharpe"), ".2f"), number(now, "+.2f")),
@@ -260,24 +259,3 @@ def settings(run: Run) -> str:
     }
     folded = [f"<details><summary>{k}</summary>{pairs(flatten(v))}</details>" for k, v in groups.items() if v]
     return "".join(folded)
-
-
-def symbols_of(run: Run) -> list[str]:
-    """Reads the symbols in the order of the observation."""
-    named = run.result.get("symbols") or run.data.get("symbols")
-    held = [] if run.frame is None else [c[7:] for c in run.frame.columns if c.startswith("weight_")]
-    return [str(symbol) for symbol in named or held]
-
-
-def best_baseline(run: Run) -> str | None:
-    """Reads which baseline the agent is measured against, where its curve is known."""
-    name = (run.result["agent"].get("sharpe_difference") or {}).get("baseline")
-    return name if run.frame is None or f"baseline_{name}" in run.frame.columns else None
-
-
-def bars_per_year(run: Run) -> float:
-    """Counts the bars of a year as the account does: 365 days if the market never closes, else as the data show."""
-    if run.data.get("calendar", "continuous") != "continuous" and run.frame is not None and len(run.frame) > 1:
-        time = epoch(run.frame)
-        return float(365.25 / 365 * YEAR_MS * (len(time) - 1) / (time[-1] - time[0]))
-    return YEAR_MS / parse_bar(str(run.data.get("bar", "1h")))
