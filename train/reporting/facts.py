@@ -38,3 +38,9 @@ def bars_per_year(run: Run) -> float:
         time = run.frame["time"].dt.epoch("ms").to_numpy()
         return float(365.25 / 365 * YEAR_MS * (len(time) - 1) / (time[-1] - time[0]))
     return YEAR_MS / parse_bar(str(run.data.get("bar", "1h")))
+
+
+def windows_of(run: Run) -> str:
+    """Words the windows of a backtest; empty where the whole span is the only one."""
+    windows = run.result.get("windows") or {}
+    return f"{windows['number']} windows of {windows['steps']:,} decisions" if windows.get("number", 1) > 1 else ""

@@ -8,8 +8,10 @@ import numpy as np
 
 from himari_jax.metric_table import METRICS
 from train.config.serialize import flatten
+from train.reporting.by_year import year_by_year
 from train.reporting.course import course_line, course_of
-from train.reporting.facts import bars_per_year, market_of, rival_of, symbols_of
+from train.reporting.evidence_plots import histogram_of_samples, power_curves
+from train.reporting.facts import bars_per_year, market_of, rival_of, symbols_of, windows_of
 from train.reporting.figure import Figure, figures
 from train.reporting.learning_curves import training
 from train.reporting.page import number, pairs, row, table
@@ -18,7 +20,6 @@ from train.reporting.plots import (
     drawdown,
     equity,
     forest,
-    histogram_of_samples,
     rolling_sharpe,
     sensitivity,
 )
@@ -41,6 +42,7 @@ def all_sections(run: Run, extra: Extra) -> Iterator[tuple[str, str]]:
     result = run.result
     yield "Agent and baselines", comparison(run)
     yield "Each symbol's own account", symbols_alone(result)
+    yield "Year by year", year_by_year(run.frame, bars_per_year(run), result.get("power"))
     yield "What the policy decided", figures([multiplier(run.frame)] if run.frame is not None else [])
     yield "Over the span", figures(span_figures(run, extra))
     yield "What the verdict rests on", figures(evidence(run, extra), "pair") + delays(run, extra)
@@ -67,6 +69,8 @@ def comparison(run: Run) -> str:
         kind = ' class="agent"' if block is result["agent"] else ""
         rows.append(f'<tr{kind}><th scope="row">{escape(name)}{mark}</th>{cells}</tr>')
     note = "Costs included; annual figures; the interval is of the Sharpe, by stationary bootstrap."
+    if windows := windows_of(run):
+        note += f" The whole span at once; the means over {windows} are in the figures against cost and delay."
     if run.result.get("synthetic"):
         note = f"SYNTHETIC candles. {note}"
     figure = forest("Sharpe and its interval", blocks, "Overlap says little: the paired difference decides.")
@@ -100,8 +104,9 @@ def span_figures(run: Run, extra: Extra) -> Iterator[Figure | None]:
     if run.frame is None:
         return
     best = rival_of(run)
-    yield equity(run.frame)
-    yield drawdown(run.frame, best)
+    whole = f" The whole span, not one of the {windows}." if (windows := windows_of(run)) else ""
+    for figure in (equity(run.frame, best), drawdown(run.frame, best)):
+        yield figure._replace(caption=f"{figure.caption}{whole}".strip())
     yield weights(run.frame)
     if extra.prices is not None:
         for symbol in symbols_of(run)[:MOST_PRICES]:
@@ -111,18 +116,21 @@ def span_figures(run: Run, extra: Extra) -> Iterator[Figure | None]:
 
 
 def evidence(run: Run, extra: Extra) -> Iterator[Figure | None]:
-    """Draws bootstrap distribution and sensitivity."""
+    """Draws bootstrap distribution, power and sensitivity."""
+    result = run.result
     if extra.samples is not None:
         interval = np.quantile(extra.samples, [0.025, 0.975]).tolist()
-        yield histogram_of_samples(extra.samples, rival_of(run) or "the best baseline", interval)
+        yield histogram_of_samples(extra.samples, rival_of(run) or "the best baseline", result, interval)
+    yield power_curves(result.get("power"))
     if extra.backtest is not None and len(extra.backtest):
         market = market_of(run)
         own = 1e4 * market.get("commission_rate", 0.001) + market.get("slippage_bps", 0.0)
         costs = extra.backtest["cost"].unique().to_numpy()
         delays = extra.backtest["delay"].unique().to_numpy()
         delay = delays[np.abs(delays - market.get("delay", 0)).argmin()]
-        yield sensitivity(extra.backtest, "cost", float(delay), extra.agent)
-        yield sensitivity(extra.backtest, "delay", float(costs[np.abs(costs - own).argmin()]), extra.agent)
+        named = extra.agent, windows_of(run)
+        yield sensitivity(extra.backtest, "cost", float(delay), *named)
+        yield sensitivity(extra.backtest, "delay", float(costs[np.abs(costs - own).argmin()]), *named)
 
 
 def delays(run: Run, extra: Extra) -> str:
