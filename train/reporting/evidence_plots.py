@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from scipy.special import ndtr, ndtri
 
-from himari_jax.power import LEVEL, OFTEN
+from himari_jax.power import LEVEL, OFTEN, smallest_found
 from train.reporting.figure import IN_ORDER, Figure, axis, packed
 
 WIDEST = 2.0  # true difference of annual Sharpe ratios, up to which power is drawn
@@ -75,7 +75,7 @@ def power_curves(power: Mapping[str, Any] | None) -> Figure | None:
         trace = {"type": "scatter", "mode": "lines", "name": name, "line": stroke, "x": packed(differences, "f8")}
         lines.append({**trace, "y": packed(found), "hovertemplate": "%{y:.0%} of a true %{x:.2f}"})
     marks = [across(share) for share in (0.5, OFTEN)]
-    half, often = (float(ndtri(1 - level) + ndtri(share)) * error for share in (0.5, OFTEN))
+    half, often = (smallest_found(error, share, level) for share in (0.5, OFTEN))
     layout = {
         "xaxis": axis("true Sharpe difference", type="linear", range=[0, WIDEST], tickformat=".1f"),
         "yaxis": axis("probability of EDGE by the test", range=[0, 1.02], tickformat=".0%"),
@@ -84,8 +84,11 @@ def power_curves(power: Mapping[str, Any] | None) -> Figure | None:
     }
     caption = (
         f"Dotted: even odds and 4 times in 5; this sample reaches them at true differences of {half:.2f} and "
-        f"{often:.2f}. One-sided test at {level:.3g}, before the other gates of the verdict."
+        f"{often:.2f}. One-sided test at {level:.2g}, before the other gates of the verdict."
     )
+    if level < LEVEL:
+        alone = [f"{smallest_found(error, share):.2f}" for share in (0.5, OFTEN)]
+        caption += f" It shares {LEVEL:.0%} with other trials; as the only one: {' and '.join(alone)}."
     label = f"Probability of finding a true difference against its size. {caption}"
     return Figure("What this sample could find", label, lines, layout, caption)
 

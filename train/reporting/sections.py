@@ -62,10 +62,10 @@ def comparison(run: Run) -> str:
     blocks = {agent: result["agent"], **result["baselines"]}
     columns = {k: v for k, v in COLUMNS.items() if any(v[0] in block for block in blocks.values())}
     best = (result["agent"].get("sharpe_difference") or {}).get("baseline")
-    rows = []
+    rows, marked = [], "rival" if result.get("rivals") else "best"
     for name, block in blocks.items():
         cells = "".join(f"<td>{number(block.get(key), form)}</td>" for key, form in columns.values())
-        mark = " <small>best</small>" if name == best else ""
+        mark = f" <small>{marked}</small>" if name == best else ""
         kind = ' class="agent"' if block is result["agent"] else ""
         rows.append(f'<tr{kind}><th scope="row">{escape(name)}{mark}</th>{cells}</tr>')
     note = "Costs included; annual figures; the interval is of the Sharpe, by stationary bootstrap."

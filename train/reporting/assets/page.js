@@ -87,5 +87,6 @@ start().catch(error => {
   const trouble = document.getElementById("trouble");
   trouble.textContent = `The plots cannot be drawn: ${error.message}. Words and tables are complete.`;
   trouble.hidden = false;
+  root.dataset.ready = "failed";
 });
 })();
