@@ -1,13 +1,13 @@
 """Finished run folders without any training, and what a browser would make of their reports."""
 
-import base64
+import gzip
 import json
 from html.parser import HTMLParser
 
 import numpy as np
 import polars as pl
 
-from train.reporting import figure
+from train.reporting import figure, packing
 from train.reporting.run_files import Extra
 
 BASELINES = figure.BASELINES.names
@@ -98,6 +98,7 @@ class Page(HTMLParser):
     def __init__(self, text):
         super().__init__()
         self.tags, self.words, self.headings, self.scripts, self.open = [], [], [], [], None
+        self.sizes = []
         self.feed(text)
 
     def handle_starttag(self, tag, attrs):
@@ -105,6 +106,7 @@ class Page(HTMLParser):
         self.open = (tag, dict(attrs))
         if tag == "script":
             self.scripts.append((dict(attrs).get("type"), ""))
+            self.sizes.append(int(dict(attrs).get("data-bytes", 0)))
 
     def handle_endtag(self, tag):
         self.open = None
@@ -117,6 +119,12 @@ class Page(HTMLParser):
             self.words.append(data)
             self.headings += [data] if tag in ("h1", "h2", "h3") else []
 
+    @property
+    def packed(self):
+        """What is packed in the page, in its order: figures, and the library last."""
+        sized = zip(self.scripts, self.sizes, strict=True)
+        return [told(text, size) for (kind, text), size in sized if kind == "text/plain"]
+
 
 def read(path):
     """The page as parsed."""
@@ -125,4 +133,12 @@ def read(path):
 
 def unpack(array):
     """Numbers of a plotly typed array."""
-    return np.frombuffer(base64.b64decode(array["bdata"]), array["dtype"])
+    return packing.unpacked(array)
+
+
+def told(text, size):
+    """The text that packing.py packed into letters, read as its docstring says."""
+    places = {letter: k for k, letter in enumerate(packing.ALPHABET)}
+    letters = np.array([places[letter] for letter in text.encode()]).reshape(-1, 2)
+    bits = (letters @ [len(packing.ALPHABET), 1])[:, None] >> np.arange(packing.GROUP - 1, -1, -1) & 1
+    return gzip.decompress(np.packbits(bits)[:size].tobytes()).decode()

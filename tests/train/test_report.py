@@ -31,7 +31,7 @@ def test_the_verdict_comes_first_then_the_table_then_the_plots(whole):
             'class="plot"',
             ">Multiplier<",
             ">Equity<",
-            "plotly.js v",
+            'id="library"',
         )
     ]
     assert places == sorted(places)
@@ -39,7 +39,7 @@ def test_the_verdict_comes_first_then_the_table_then_the_plots(whole):
 
 
 def test_every_baseline_is_a_row_with_its_interval_and_undefined_is_a_dash(whole):
-    table = whole.read_text().split("<table", 2)[1].split("</table>")[0]
+    table = whole.read_text().split('<table class="numbers"')[1].split("</table>")[0]
     for name in BASELINES:
         row = table.split(f'<th scope="row">{name}')[1].split("</tr>")[0]
         assert "-0.50 to 2.50" in row
@@ -49,7 +49,8 @@ def test_every_baseline_is_a_row_with_its_interval_and_undefined_is_a_dash(whole
 
 def test_nothing_is_fetched_and_the_library_is_inlined_once(whole):
     page, text = read(whole), whole.read_text()
-    assert text.count("* plotly.js v") == get_plotlyjs().count("* plotly.js v") == 1
+    assert page.packed.count(get_plotlyjs()) == 1
+    assert page.packed[-1] == get_plotlyjs()
     assert not [tag for tag, _ in page.tags if tag in ("link", "iframe", "img", "object", "embed", "base")]
     for tag, attributes in page.tags:
         for name in ("src", "href", "action", "data", "poster", "srcset"):
@@ -67,9 +68,10 @@ def test_text_from_data_is_never_markup(tmp_path):
     run = make_run(tmp_path / "a&b<i>", symbols=(EVIL, "x\" onload='alert(2)"), rows=900, **result)
     page = read(write_report(run, make_extra((EVIL,), 900)))
     runs = [text for kind, text in page.scripts if kind is None]
-    assert len(runs) == 2  # the library and the page's own
-    assert not any("alert(" in text for text in runs)
-    assert all(json.loads(text) for kind, text in page.scripts if kind == "application/json")
+    assert len(runs) == 1  # the page's own
+    assert "alert(" not in runs[0]
+    assert {kind for kind, _ in page.scripts} == {None, "text/plain"}
+    assert all(json.loads(text) for text in page.packed[:-1])
     assert not [name for _, attributes in page.tags for name in attributes if name.startswith("on")]
     assert EVIL in " ".join(page.words)
 
@@ -149,3 +151,11 @@ def test_a_folder_that_is_no_finished_run_is_one_line_and_exit_2(tmp_path, capsy
     assert says in info
     assert info.count("\n") == 1
     assert not (run / "report.html").exists()
+
+
+def test_windows_of_a_backtest_are_named_where_they_count_and_the_curves_say_that_they_are_the_whole_span(tmp_path):
+    run = make_run(tmp_path / "run", rows=900, windows={"number": 4, "steps": 200})
+    text = write_report(run, make_extra(rows=900)).read_text()
+    assert text.count("4 windows of 200 decisions") == 5  # table, equity, drawdown, cost, delay
+    one = make_run(tmp_path / "one", rows=900, windows={"number": 1, "steps": 900})
+    assert "windows of" not in write_report(one, make_extra(rows=900)).read_text()

@@ -7,11 +7,11 @@ import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from plotly.offline import get_plotlyjs
 from report_runs import EVIL, YEAR, make_extra, make_frame, make_run, unpack
 
 from himari_jax import metrics
-from train.reporting import figure, plots, positions
+from himari_jax.power import LEVEL, OFTEN, smallest_found
+from train.reporting import evidence_plots, figure, plots, positions
 from train.reporting.report import write_report
 
 
@@ -103,6 +103,41 @@ def test_multipliers_add_little_to_the_page(tmp_path, symbols):
     assert whole < 1.05 * write_report(run, extra).stat().st_size
 
 
-def test_five_years_of_hours_add_little_to_the_library(tmp_path):
-    path = write_report(make_run(tmp_path / "run", rows=5 * YEAR), make_extra(rows=5 * YEAR))
-    assert path.stat().st_size < len(get_plotlyjs().encode()) + 1_500_000
+@pytest.mark.parametrize("symbols", [("A",), ("A", "B", "C")])
+def test_five_years_of_hours_fit_into_two_megabytes(tmp_path, symbols):
+    path = write_report(make_run(tmp_path / "run", symbols, rows=5 * YEAR), make_extra(symbols, rows=5 * YEAR))
+    assert path.stat().st_size < 2_000_000
+
+
+def test_only_the_agent_and_what_it_multiplies_are_drawn_at_first_and_the_captions_say_so():
+    for found in (plots.equity(make_frame(("A",), 900)), plots.drawdown(make_frame(("A",), 900))):
+        shown = {trace["name"] for trace in found.traces if trace["visible"] is True}
+        assert shown == {"agent", "base", "constant"}
+        assert {trace["visible"] for trace in found.traces} == {True, "legendonly"}
+        assert f"Drawn: agent, constant, base; {len(found.traces) - 3} more" in found.caption
+
+
+def test_the_mark_of_what_is_worth_having_and_zero_are_in_the_histogram():
+    samples = np.random.default_rng(0).normal(0.2, 0.3, 500)
+    result = {"power": {"worthwhile": 0.15}, "rivals": {"base": {"p": 0.251}}}
+    drawn = evidence_plots.histogram_of_samples(samples, "base", result, (-0.4, 0.8))
+    assert [mark["x0"] for mark in drawn.layout["shapes"]] == [-0.4, 0.8, 0.0, 0.15]
+    assert "one-sided p 0.251" in drawn.caption
+    assert "+0.15" in drawn.caption
+    older = evidence_plots.histogram_of_samples(samples, "base", {}, (-0.4, 0.8))
+    assert [mark["x0"] for mark in older.layout["shapes"]] == [-0.4, 0.8, 0.0]
+
+
+def test_power_is_the_level_at_no_difference_grows_with_it_and_with_years_and_meets_its_marks():
+    power = {"standard_error": 0.3, "years": 2.0, "level": LEVEL}
+    drawn = evidence_plots.power_curves(power)
+    x = unpack(drawn.traces[0]["x"])
+    here, three, eight = (unpack(trace["y"]) for trace in drawn.traces)
+    assert (here[0], three[0], eight[0]) == pytest.approx([LEVEL] * 3, rel=1e-5)
+    assert (np.diff(here) > 0).all()
+    assert (eight >= three).all()
+    assert (three >= here).all()
+    for share in (0.5, OFTEN):
+        assert np.interp(smallest_found(0.3, share), x, here) == pytest.approx(share, abs=1e-3)
+    for block in (None, {}, {**power, "standard_error": None}):
+        assert evidence_plots.power_curves(block) is None

@@ -10,8 +10,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from himari_jax.plugins import BASELINES
+from train.reporting.packing import lean, pack
 
-MOST_POINTS = 2500  # drawn of a curve, two for each pixel of a wide screen
+MOST_POINTS = 1200  # drawn of a curve, one for each pixel of a wide screen
+FEW_POINTS = 300  # of a curve that is hidden at first, or one of many
 COLORS = 10  # of baselines: --b0, of the first one alone, to --b9
 DASHED = {"cash": "dot", "equal_weight": "dash", "random": "dot", "constant": "dash"}
 SERIES = ("--agent", "--b1", "--b2", "--b4", "--b5", "--b6", "--b7", "--b8")  # of assets and seeds
@@ -59,9 +61,9 @@ def line(name: str, time: np.ndarray, values: np.ndarray, color: str, **more: An
         name: in the legend.
         time, values: epoch ms and what is drawn, (L,).
         color: variable of the page.
-        more: of the trace; `width`, `dash` and `form` (of a value in the hover) are taken out.
+        more: of the trace; `width`, `dash`, `form` (of a value in the hover) and `most` (points) are taken out.
     """
-    rows = thin(values)
+    rows = thin(values, more.pop("most", MOST_POINTS))
     width, dash, form = more.pop("width", 1.4), more.pop("dash", "solid"), more.pop("form", ".4~g")
     stroke = {"color": f"var({color})", "width": width, "dash": dash}
     hover = f"%{{y:{form}}}<br>%{{x|%Y-%m-%d %H:%M}}"
@@ -83,10 +85,10 @@ def axis(title: str, **more: Any) -> dict[str, Any]:
     return {"title": {"text": escape(title)}, **more}
 
 
-def thinned(rows: int) -> str:
+def thinned(rows: int, most: int = MOST_POINTS) -> str:
     """Words a caption about curves that are not drawn point by point; empty where they are."""
-    text = f" {rows:,} bars, drawn with at most {MOST_POINTS:,} points a curve; lows and highs are kept."
-    return text if rows > MOST_POINTS else ""
+    text = f" {rows:,} bars, drawn with at most {most:,} points a curve; lows and highs are kept."
+    return text if rows > most else ""
 
 
 def figures(found: Iterable[Figure | None], kind: str = "wide") -> str:
@@ -97,11 +99,12 @@ def figures(found: Iterable[Figure | None], kind: str = "wide") -> str:
 
 def figure_html(figure: Figure) -> str:
     """Writes one plot as HTML: heading, description, canvas, caption and switch."""
-    spec = json.dumps({"data": figure.traces, "layout": figure.layout}, allow_nan=False, separators=(",", ":"))
+    described = lean({"data": figure.traces, "layout": figure.layout})
+    spec = pack(json.dumps(described, allow_nan=False, separators=(",", ":")))
     switch = '<label class="switch"><input type="checkbox"> log scale</label>' if figure.switch else ""
     caption = f"<figcaption>{escape(figure.caption)}</figcaption>" if figure.caption else ""
     return (
         f'<figure class="plot" data-height="{figure.height}"><h3>{escape(figure.title)}{switch}</h3>'
         f'<div class="canvas" role="img" aria-label="{escape(figure.label)}" style="height:{figure.height}px"></div>'
-        f'{caption}<script type="application/json">{spec.replace("<", chr(92) + "u003c")}</script></figure>'
+        f"{caption}{spec}</figure>"
     )

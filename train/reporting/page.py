@@ -6,6 +6,8 @@ from importlib.resources import files
 from string import Template
 from typing import Any
 
+from train.reporting.packing import pack
+
 
 def document(title: str, header: str, found: Iterable[tuple[str, str]], footer: str) -> str:
     """Puts a page together that needs nothing from elsewhere: assets/ and the library of the plots are inside.
@@ -26,7 +28,7 @@ def document(title: str, header: str, found: Iterable[tuple[str, str]], footer: 
         links="".join(f'<a href="#s{i}">{escape(name)}</a>' for i, (name, _) in enumerate(sections)),
         sections="".join(f'<section id="s{i}"><h2>{escape(k)}</h2>{x}</section>' for i, (k, x) in enumerate(sections)),
         footer=escape(footer),
-        library=get_plotlyjs().replace("</script", "<\\/script"),
+        library=pack(get_plotlyjs()),
         script=asset("page.js"),
     )
 

@@ -1,7 +1,7 @@
 """Describes figures of returns and evidence to plotly: thinned, escaped, colors left to the page."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from html import escape
 from typing import Any
 
@@ -9,7 +9,9 @@ import numpy as np
 import polars as pl
 
 from himari_jax.plugins import BASELINES
+from train.reporting.evidence_plots import rule
 from train.reporting.figure import (
+    FEW_POINTS,
     IN_ORDER,
     Figure,
     axis,
@@ -19,6 +21,7 @@ from train.reporting.figure import (
     thinned,
 )
 
+RIVALS = ("base", "constant")  # what the policy is compared with first
 ROLLING_DAYS = 30
 NUM_BINS = 81
 
@@ -39,30 +42,46 @@ def returns(equity: np.ndarray) -> np.ndarray:
     return equity / np.concatenate([[1.0], equity[:-1]]) - 1
 
 
-def equity(frame: pl.DataFrame) -> Figure:
-    """Draws what one unit became, agent and baselines."""
-    time, found = epoch(frame), curves(frame)
-    lines = [line(name, time, values, **style(name, i)) for i, (name, values) in enumerate(found.items())]
+def equity(frame: pl.DataFrame, rival: str | None = None) -> Figure:
+    """Draws what one unit became: the agent and what it multiplies, the other baselines at a click."""
+    found = curves(frame)
+    lines = drawn_first(frame, found, {"agent", rival, *RIVALS})
     ends = ", ".join(f"{name} {values[-1]:.2f}" for name, values in reversed(found.items()))
     layout = {"yaxis": axis("equity, 1 at the start", tickformat=".3~g")}
     label = f"Equity over the test span; one unit became: {ends}."
-    caption = "Costs included, same account for all." + thinned(len(frame))
+    caption = "Costs included, same account for all." + folded(lines) + thinned(len(frame))
     positive = all(values.min() > 0 for values in found.values())
     return Figure("Equity", label, lines, layout, caption, positive, 440)
 
 
-def drawdown(frame: pl.DataFrame, best: str | None = None) -> Figure:
+def drawdown(frame: pl.DataFrame, rival: str | None = None) -> Figure:
     """Draws the loss from the highest equity so far: `E / cummax(E) - 1`, the start included."""
-    time, found = epoch(frame), curves(frame)
-    falls = {name: v / np.maximum(np.maximum.accumulate(v), 1.0) - 1 for name, v in found.items()}
-    lines = [line(name, time, v, form=".1%", **style(name, i)) for i, (name, v) in enumerate(falls.items())]
-    shown = {"agent", best, "base", "buy_and_hold"}
-    for name, trace in zip(falls, lines, strict=True):
-        trace["visible"] = True if name in shown else "legendonly"
+    falls = {name: v / np.maximum(np.maximum.accumulate(v), 1.0) - 1 for name, v in curves(frame).items()}
+    lines = drawn_first(frame, falls, {"agent", rival, *RIVALS}, form=".1%")
     worst = ", ".join(f"{name} {values.min():.1%}" for name, values in reversed(falls.items()))
     layout = {"yaxis": axis("below the highest so far", tickformat=".0%")}
-    caption = "" if set(falls) <= shown else "A name in the legend shows or hides its curve; the pale ones are hidden."
-    return Figure("Drawdown", f"Drawdown over the test span; the deepest: {worst}.", lines, layout, caption)
+    label = f"Drawdown over the test span; the deepest: {worst}."
+    return Figure("Drawdown", label, lines, layout, folded(lines).strip())
+
+
+def drawn_first(
+    frame: pl.DataFrame, found: Mapping[str, np.ndarray], shown: Collection[str | None], **look: Any
+) -> list[dict[str, Any]]:
+    """Describes a curve for each name; those that are not shown are in the legend alone, with fewer points."""
+    time, lines = epoch(frame), []
+    for i, (name, values) in enumerate(found.items()):
+        visible = name in shown
+        most = {} if visible else {"most": FEW_POINTS}
+        lines.append(line(name, time, values, **style(name, i), **look, **most))
+        lines[-1]["visible"] = True if visible else "legendonly"
+    return lines
+
+
+def folded(lines: Sequence[Mapping[str, Any]]) -> str:
+    """Words a caption about curves that a click shows; empty where all are drawn."""
+    hidden = sum(trace["visible"] is not True for trace in lines)
+    drawn = ", ".join(str(trace["name"]) for trace in reversed(lines) if trace["visible"] is True)
+    return f" Drawn: {drawn}; {hidden} more at a click on their names in the legend." if hidden else ""
 
 
 def rolling_sharpe(frame: pl.DataFrame, bars_per_year: float, best: str | None) -> Figure | None:
@@ -115,36 +134,6 @@ def distribution(frame: pl.DataFrame, best: str | None) -> Figure | None:
     return Figure("Distribution of returns", f"Histogram of returns per bar. {facts}", lines, layout, facts)
 
 
-def histogram_of_samples(samples: np.ndarray, baseline: str, interval: Sequence[float]) -> Figure | None:
-    """Draws the bootstrap distribution of the paired Sharpe difference, with 0 and the interval."""
-    values = np.asarray(samples, np.float64).ravel()
-    values = values[np.isfinite(values)]
-    if len(values) < 2:
-        return None
-    count, edges = np.histogram(values, 60)
-    middle = packed((edges[:-1] + edges[1:]) / 2, "f8")
-    bars = {"type": "bar", "x": middle, "y": packed(count, "i4"), "marker": {"color": "var(--agent)"}}
-    bars["hovertemplate"] = "%{y:,d} resamples near %{x:+.2f}<extra></extra>"
-    marks = [rule(x, "--soft", "dash") for x in interval] + [rule(0.0, "--ink", "solid")]
-    layout = {
-        "xaxis": axis(f"Sharpe of the agent minus that of {baseline}", type="linear", tickformat=".2~f"),
-        "yaxis": axis("resamples"),
-        "shapes": marks,
-        "bargap": 0,
-        "showlegend": False,
-    }
-    above = f"{np.mean(values > 0):.1%} of {len(values):,} resamples lie above 0"
-    caption = f"{above}. Dashed: the 95 % interval, {interval[0]:+.2f} to {interval[1]:+.2f}; solid: no difference."
-    title = "Bootstrap of the difference"
-    return Figure(title, f"Histogram of the paired Sharpe difference to {baseline}; {caption}", [bars], layout, caption)
-
-
-def rule(x: float, color: str, dash: str) -> dict[str, Any]:
-    """Describes a vertical line through a plot."""
-    stroke = {"color": f"var({color})", "width": 1.5, "dash": dash}
-    return {"type": "line", "x0": x, "x1": x, "y0": 0, "y1": 1, "yref": "paper", "line": stroke}
-
-
 def forest(title: str, blocks: Mapping[str, Mapping[str, Any]], caption: str = "") -> Figure | None:
     """Draws Sharpe ratios with their 95 % intervals, a row for each name; the first is marked.
 
@@ -176,7 +165,7 @@ def forest(title: str, blocks: Mapping[str, Mapping[str, Any]], caption: str = "
     return Figure(title, f"Sharpe and interval: {spoken}.", points, layout, caption, height=90 + 30 * len(rows))
 
 
-def sensitivity(backtest: pl.DataFrame, by: str, other: float, agent: str | None) -> Figure | None:
+def sensitivity(backtest: pl.DataFrame, by: str, other: float, agent: str | None, windows: str = "") -> Figure | None:
     """Draws Sharpe against cost (at a delay) or delay (at a cost), mean of seeds and windows; bars show their spread.
 
     Args:
@@ -184,6 +173,7 @@ def sensitivity(backtest: pl.DataFrame, by: str, other: float, agent: str | None
         by: "cost" or "delay".
         other: value of the one that is held.
         agent: policy that is marked; None: every one that is no baseline.
+        windows: in words, where there are several.
     """
     held = {"cost": "delay", "delay": "cost"}[by]
     rows = backtest.filter((pl.col(held) == other) & pl.col("sharpe").is_not_null() & pl.col("sharpe").is_not_nan())
@@ -202,7 +192,7 @@ def sensitivity(backtest: pl.DataFrame, by: str, other: float, agent: str | None
         "yaxis": axis("Sharpe, annual"),
     }
     title = {"cost": "Sharpe against cost", "delay": "Sharpe against delay"}[by]
-    caption = f"Mean of seeds and windows, {at}; vertical bars: lowest and highest."
+    caption = f"Mean of the seeds{f' and of {windows}' if windows else ''}, {at}; vertical bars: lowest and highest."
     return Figure(title, f"{title}, {at}, for {len(lines)} policies.", lines, layout, caption)
 
 

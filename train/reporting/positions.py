@@ -7,12 +7,14 @@ from typing import Any, NamedTuple
 import numpy as np
 import polars as pl
 
-from train.reporting.figure import MOST_POINTS, SERIES, Figure, axis, line, packed, thin, thinned
+from train.reporting.figure import FEW_POINTS, MOST_POINTS, SERIES, Figure, axis, line, packed, thin, thinned
 from train.reporting.plots import epoch
 
 MOST_PRICES = 12  # symbols drawn with their price
+MANY = 4  # symbols, from which on each is drawn with fewer points
 MOST_PANELS = 12  # symbols drawn with their multiplier
 MOST_STRETCHES = 400  # of a panel, which is about 1,000 pixels wide
+FEW_STRETCHES = 200  # of a panel of many
 MULTIPLIER_BINS = 40  # of [0, 2]
 TIME_SHARE = 0.86  # of the width; the distribution has the rest
 HEADING, AROUND = 28, 80  # pixels above each panel, and around all of them
@@ -47,6 +49,7 @@ def multiplier(frame: pl.DataFrame) -> Figure | None:
     shown, time = names[:MOST_PANELS], epoch(frame)
     pixels = 290 if len(shown) == 1 else 150 * len(shown)
     layout: dict[str, Any] = {"showlegend": False, "bargap": 0}
+    most = MOST_STRETCHES if len(shown) < MANY else FEW_STRETCHES
     traces, shapes, headings, texts = [], [], [], []
     for k, (name, color) in enumerate(zip(shown, cycle(SERIES), strict=False)):
         known = frame[name].is_not_null().to_numpy()  # a symbol of a pool decides in its own time alone
@@ -56,7 +59,7 @@ def multiplier(frame: pl.DataFrame) -> Figure | None:
         top = 1 - k / len(shown)
         domain = [max(top - 1 / len(shown), 0.0), top - HEADING / pixels]
         layout[f"yaxis{number}"] = {"domain": domain, "range": [-0.08, 2.08], "tickvals": [0, 1, 2]}
-        traces += [*band(when, values, color, y), spread(values, color, y)]
+        traces += [*band(when, values, color, y, most), spread(values, color, y)]
         shapes.append(reference(y))
         headings.append(heading(texts[-1], domain[1]))
     layout["xaxis"] = {"domain": [0, TIME_SHARE], "anchor": y}
@@ -65,25 +68,26 @@ def multiplier(frame: pl.DataFrame) -> Figure | None:
     layout |= {"shapes": shapes, "annotations": headings}
     label = f"Multiplier of the base position over time, from 0 to 2. {'; '.join(texts)}."
     caption = "Dashed: 1, the base position as it is. 0 holds nothing, 2 twice as much, before the caps."
-    if len(frame) > MOST_STRETCHES:
-        caption += f" {len(frame):,} bars in {MOST_STRETCHES} stretches: their means, in a band from lowest to highest."
+    if len(frame) > most:
+        caption += f" {len(frame):,} bars in {most} stretches: their means, in a band from lowest to highest."
     if len(names) > len(shown):
         caption += f" The first {len(shown)} of {len(names)} symbols."
     return Figure("Multiplier", label, traces, layout, caption, height=pixels + AROUND)
 
 
-def band(time: np.ndarray, values: np.ndarray, color: str, y: str) -> list[dict[str, Any]]:
+def band(time: np.ndarray, values: np.ndarray, color: str, y: str, most: int) -> list[dict[str, Any]]:
     """Draws the means of stretches as a line, and their lowest and highest as an area where they differ.
 
     Args:
         time, values: epoch ms and multipliers, (L,).
         color: variable of the page.
         y: axis of the panel.
+        most: stretches.
     """
-    part = cut(values)
+    part = cut(values, most)
     when = time[part.middle]
     mean = line("multiplier", when, part.mean, color, yaxis=y, form=".2f")
-    if len(values) <= MOST_STRETCHES:
+    if len(values) <= most:
         return [mean]
     x, edge = np.concatenate([when, when[::-1]]), np.concatenate([part.high, part.low[::-1]])
     area = {"type": "scatter", "mode": "none", "fill": "toself", "fillcolor": f"var({color})", "opacity": 0.25}
@@ -119,14 +123,15 @@ def weights(frame: pl.DataFrame) -> Figure | None:
     accounts = frame.select(own).with_columns(pl.all().is_not_null()).to_numpy().sum(1) if own else 1
     time = epoch(frame)
     held = {c.removeprefix("weight_"): frame[c].fill_null(0).to_numpy() / accounts for c in names}
-    share = max(MOST_POINTS // len(names), 4)
+    most = points_for(len(names))
+    share = max(most // len(names), 4)
     rows = np.unique(np.concatenate([thin(values, share) for values in held.values()]))
     more = {"stackgroup": "one", "width": 0.8, "form": ".1%"}
     colors = cycle(SERIES)
     lines = [line(name, time[rows], v[rows], next(colors), **more) for name, v in held.items()]
     means = ", ".join(f"{name} {values.mean():.1%}" for name, values in held.items())
     layout = {"yaxis": axis("share of equity", tickformat=".0%", rangemode="tozero")}
-    caption = f"Mean: {means}; the rest is cash." + thinned(len(frame))
+    caption = f"Mean: {means}; the rest is cash." + thinned(len(frame), most)
     label = f"Weights of the agent over time as areas; mean {means}."
     return Figure("Weights over time", label, lines, layout, caption)
 
@@ -139,10 +144,10 @@ def position(frame: pl.DataFrame, prices: pl.DataFrame, symbol: str) -> Figure |
     shown = prices.filter(pl.col("time").dt.epoch("ms").is_between(*epoch(frame)[[0, -1]].tolist()))
     if not len(shown):
         return None
-    held = frame[column].fill_null(0).to_numpy()
-    area = {"yaxis": "y2", "fill": "tozeroy", "form": ".1%", "width": 0.8}
+    held, most = frame[column].fill_null(0).to_numpy(), points_for(len(prices.columns) - 1)
+    area = {"most": most, "yaxis": "y2", "fill": "tozeroy", "form": ".1%", "width": 0.8}
     lines = [
-        line("price", epoch(shown), shown[symbol].to_numpy(), "--b3", form=",.6~g"),
+        line("price", epoch(shown), shown[symbol].to_numpy(), "--b3", form=",.6~g", most=most),
         line("weight", epoch(frame), held, "--agent", **area),
     ]
     layout = {
@@ -152,4 +157,10 @@ def position(frame: pl.DataFrame, prices: pl.DataFrame, symbol: str) -> Figure |
         "showlegend": False,
     }
     label = f"Close of {symbol} over the test span and the agent's weight in it, mean {held.mean():.1%}."
-    return Figure(f"Position against price: {symbol}", label, lines, layout, height=400)
+    caption = thinned(len(frame), most).strip()
+    return Figure(f"Position against price: {symbol}", label, lines, layout, caption, height=400)
+
+
+def points_for(symbols: int) -> int:
+    """How many points of a curve are drawn where each of so many symbols has one."""
+    return MOST_POINTS if symbols < MANY else FEW_POINTS

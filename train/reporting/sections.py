@@ -7,20 +7,20 @@ from typing import Any
 import numpy as np
 
 from himari_jax.metric_table import METRICS
-from himari_jax.times import YEAR_MS, parse_bar
 from train.config.serialize import flatten
+from train.reporting.by_year import year_by_year
 from train.reporting.chance import rank_text
 from train.reporting.course import course_line, course_of
+from train.reporting.evidence_plots import histogram_of_samples, power_curves
+from train.reporting.facts import bars_per_year, market_of, rival_of, symbols_of, windows_of
 from train.reporting.figure import Figure, figures
 from train.reporting.learning_curves import training
 from train.reporting.page import number, pairs, row, table
 from train.reporting.plots import (
     distribution,
     drawdown,
-    epoch,
     equity,
     forest,
-    histogram_of_samples,
     rolling_sharpe,
     sensitivity,
 )
@@ -43,6 +43,7 @@ def all_sections(run: Run, extra: Extra) -> Iterator[tuple[str, str]]:
     result = run.result
     yield "Agent and baselines", comparison(run)
     yield "Each symbol's own account", symbols_alone(result)
+    yield "Year by year", year_by_year(run.frame, bars_per_year(run), result.get("power"))
     yield "What the policy decided", figures([multiplier(run.frame)] if run.frame is not None else [])
     yield "Over the span", figures(span_figures(run, extra))
     yield "What the verdict rests on", figures(evidence(run, extra), "pair") + delays(run, extra)
@@ -62,15 +63,17 @@ def comparison(run: Run) -> str:
     blocks = {agent: result["agent"], **result["baselines"]}
     columns = {k: v for k, v in COLUMNS.items() if any(v[0] in block for block in blocks.values())}
     best = (result["agent"].get("sharpe_difference") or {}).get("baseline")
-    rows = []
+    rows, marked = [], "rival" if result.get("rivals") else "best"
     for name, block in blocks.items():
         cells = "".join(f"<td>{number(block.get(key), form)}</td>" for key, form in columns.values())
-        mark = " <small>best</small>" if name == best else ""
+        mark = f" <small>{marked}</small>" if name == best else ""
         kind = ' class="agent"' if block is result["agent"] else ""
         rows.append(f'<tr{kind}><th scope="row">{escape(name)}{mark}</th>{cells}</tr>')
     note = "Costs included; annual figures; the interval is of the Sharpe, by stationary bootstrap."
     if rank := rank_text(result):
         note += f" {rank[0].upper()}{rank[1:]}."
+    if windows := windows_of(run):
+        note += f" The whole span at once; the means over {windows} are in the figures against cost and delay."
     if run.result.get("synthetic"):
         note = f"SYNTHETIC candles. {note}"
     figure = forest("Sharpe and its interval", blocks, "Overlap says little: the paired difference decides.")
@@ -103,9 +106,10 @@ def span_figures(run: Run, extra: Extra) -> Iterator[Figure | None]:
     """Draws what became of the money over the span."""
     if run.frame is None:
         return
-    best = best_baseline(run)
-    yield equity(run.frame)
-    yield drawdown(run.frame, best)
+    best = rival_of(run)
+    whole = f" The whole span, not one of the {windows}." if (windows := windows_of(run)) else ""
+    for figure in (equity(run.frame, best), drawdown(run.frame, best)):
+        yield figure._replace(caption=f"{figure.caption}{whole}".strip())
     yield weights(run.frame)
     if extra.prices is not None:
         for symbol in symbols_of(run)[:MOST_PRICES]:
@@ -115,18 +119,21 @@ def span_figures(run: Run, extra: Extra) -> Iterator[Figure | None]:
 
 
 def evidence(run: Run, extra: Extra) -> Iterator[Figure | None]:
-    """Draws bootstrap distribution and sensitivity."""
+    """Draws bootstrap distribution, power and sensitivity."""
+    result = run.result
     if extra.samples is not None:
         interval = np.quantile(extra.samples, [0.025, 0.975]).tolist()
-        yield histogram_of_samples(extra.samples, best_baseline(run) or "the best baseline", interval)
+        yield histogram_of_samples(extra.samples, rival_of(run) or "the best baseline", result, interval)
+    yield power_curves(result.get("power"))
     if extra.backtest is not None and len(extra.backtest):
-        market = (run.config.get("flags") or {}).get("market") or {}
+        market = market_of(run)
         own = 1e4 * market.get("commission_rate", 0.001) + market.get("slippage_bps", 0.0)
         costs = extra.backtest["cost"].unique().to_numpy()
         delays = extra.backtest["delay"].unique().to_numpy()
         delay = delays[np.abs(delays - market.get("delay", 0)).argmin()]
-        yield sensitivity(extra.backtest, "cost", float(delay), extra.agent)
-        yield sensitivity(extra.backtest, "delay", float(costs[np.abs(costs - own).argmin()]), extra.agent)
+        named = extra.agent, windows_of(run)
+        yield sensitivity(extra.backtest, "cost", float(delay), *named)
+        yield sensitivity(extra.backtest, "delay", float(costs[np.abs(costs - own).argmin()]), *named)
 
 
 def delays(run: Run, extra: Extra) -> str:
@@ -135,7 +142,7 @@ def delays(run: Run, extra: Extra) -> str:
     if extra.backtest is not None or not late:
         return ""
     agent = run.result["agent"]
-    best = best_baseline(run) or "the best baseline"
+    best = rival_of(run) or "the best baseline"
     now = (agent.get("sharpe_difference") or {}).get("value")
     rows = [
         row("on time", number(agent.get("sharpe"), ".2f"), number(now, "+.2f")),
@@ -263,24 +270,3 @@ def settings(run: Run) -> str:
     }
     folded = [f"<details><summary>{k}</summary>{pairs(flatten(v))}</details>" for k, v in groups.items() if v]
     return "".join(folded)
-
-
-def symbols_of(run: Run) -> list[str]:
-    """Reads the symbols in the order of the observation."""
-    named = run.result.get("symbols") or run.data.get("symbols")
-    held = [] if run.frame is None else [c[7:] for c in run.frame.columns if c.startswith("weight_")]
-    return [str(symbol) for symbol in named or held]
-
-
-def best_baseline(run: Run) -> str | None:
-    """Reads which baseline the agent is measured against, where its curve is known."""
-    name = (run.result["agent"].get("sharpe_difference") or {}).get("baseline")
-    return name if run.frame is None or f"baseline_{name}" in run.frame.columns else None
-
-
-def bars_per_year(run: Run) -> float:
-    """Counts the bars of a year as the account does: 365 days if the market never closes, else as the data show."""
-    if run.data.get("calendar", "continuous") != "continuous" and run.frame is not None and len(run.frame) > 1:
-        time = epoch(run.frame)
-        return float(365.25 / 365 * YEAR_MS * (len(time) - 1) / (time[-1] - time[0]))
-    return YEAR_MS / parse_bar(str(run.data.get("bar", "1h")))

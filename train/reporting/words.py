@@ -58,7 +58,7 @@ def what_is_found(power: Mapping[str, Any], verdict: Mapping[str, Any]) -> str:
     """Which true difference this sample finds, and how long one of this size needs."""
     line = (
         f"{power['years']:.1f} years of this policy find a true difference of {power['even_odds']:.2f} Sharpe at even "
-        f"odds, {power['four_in_five']:.2f} 4 times in 5"
+        f"odds, one of {power['four_in_five']:.2f} in 4 samples of 5"
     )
     needed = power.get("years_needed")
     if verdict["word"] == "EDGE" or needed is None:

@@ -1,0 +1,46 @@
+"""Reads single facts off the files of a run: symbols, money, bars of a year, windows."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from himari_jax.times import YEAR_MS, parse_bar
+from train.reporting.run_files import Run
+
+CAPITAL = 100_000.0  # at the start where nothing says
+
+
+def symbols_of(run: Run) -> list[str]:
+    """Reads the symbols in the order of the observation."""
+    named = run.result.get("symbols") or run.data.get("symbols")
+    held = [] if run.frame is None else [c[7:] for c in run.frame.columns if c.startswith("weight_")]
+    return [str(symbol) for symbol in named or held]
+
+
+def market_of(run: Run) -> Mapping[str, Any]:
+    """Reads the flags of the account."""
+    return (run.config.get("flags") or {}).get("market") or {}
+
+
+def capital_of(run: Run) -> float:
+    """Reads the money at the start."""
+    return float(market_of(run).get("initial_capital", CAPITAL))
+
+
+def rival_of(run: Run) -> str | None:
+    """Reads which baseline the agent is measured against, where its curve is known."""
+    name = (run.result["agent"].get("sharpe_difference") or {}).get("baseline")
+    return name if run.frame is None or f"baseline_{name}" in run.frame.columns else None
+
+
+def bars_per_year(run: Run) -> float:
+    """Counts the bars of a year as the account does: 365 days if the market never closes, else as the data show."""
+    if run.data.get("calendar", "continuous") != "continuous" and run.frame is not None and len(run.frame) > 1:
+        time = run.frame["time"].dt.epoch("ms").to_numpy()
+        return float(365.25 / 365 * YEAR_MS * (len(time) - 1) / (time[-1] - time[0]))
+    return YEAR_MS / parse_bar(str(run.data.get("bar", "1h")))
+
+
+def windows_of(run: Run) -> str:
+    """Words the windows of a backtest; empty where the whole span is the only one."""
+    windows = run.result.get("windows") or {}
+    return f"{windows['number']} windows of {windows['steps']:,} decisions" if windows.get("number", 1) > 1 else ""
