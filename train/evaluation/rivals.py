@@ -8,7 +8,7 @@ import numpy as np
 
 from himari_jax import metrics
 from himari_jax.metrics import zero_if_nan
-from himari_jax.power import LEVEL, OFTEN, smallest_found, years_to_find
+from himari_jax.power import LEVEL, OFTEN, family_level, smallest_found, years_to_find
 from train.simulation.history import AccountHistory
 from train.simulation.play import SpanHistories
 
@@ -89,15 +89,23 @@ def hardest(rivals: Mapping[str, Rival]) -> Rival:
     return max(rivals.values(), key=lambda rival: (rival.p, -rival.difference))
 
 
-def power_block(rival: Rival, bars: int, bars_per_year: float) -> dict[str, Any]:
-    """The smallest true difference that this sample finds, and the years that one of this size needs."""
-    years = bars / bars_per_year
-    needed = years_to_find(rival.difference, rival.error, years)
+def power_block(rival: Rival, bars: int, bars_per_year: float, trials: int) -> dict[str, Any]:
+    """The smallest true difference that this sample finds, and the years that one of this size needs.
+
+    Args:
+        rival: the hardest.
+        bars: T.
+        bars_per_year: A.
+        trials: independent ones that share the level of the test.
+    """
+    years, level = bars / bars_per_year, family_level(trials)
+    needed = years_to_find(rival.difference, rival.error, years, level=level)
     return {
         "years": years,
         "standard_error": rival.error,
-        "even_odds": smallest_found(rival.error, 0.5),
-        "four_in_five": smallest_found(rival.error, OFTEN),
+        "level": level,
+        "even_odds": smallest_found(rival.error, 0.5, level),
+        "four_in_five": smallest_found(rival.error, OFTEN, level),
         "years_needed": needed if math.isfinite(needed) else None,
     }
 

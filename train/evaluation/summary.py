@@ -74,7 +74,7 @@ def summarize(
     agents = agent_blocks(played, seeds, samples, strongest.name)
     agents[chosen] |= intervals_of(played.agents[chosen], played.bars_per_year)
     across = across_seeds(agents, played.agents)
-    power = power_block(strongest, len(played.liquidated), played.bars_per_year)
+    power = power_block(strongest, len(played.liquidated), played.bars_per_year, len(trials))
     evidence = gather(played, chosen, rivals, samples, trials, power)._replace(
         doubts=tuple(doubts), worthwhile=worthwhile
     )
@@ -85,7 +85,7 @@ def summarize(
         "agent": agents[chosen],
         "baselines": baselines,
         "rivals": {name: rival._asdict() for name, rival in rivals.items()},
-        "power": power | {"worthwhile": worthwhile, "level": evidence.level},
+        "power": power | {"worthwhile": worthwhile},
         "rules": rules_block(measure_all(played, chosen, own, samples.baselines, rules), rule),
         "minimum_detectable_sharpe": power["four_in_five"],
         "delay": delay_block(evidence),

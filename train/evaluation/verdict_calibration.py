@@ -117,7 +117,7 @@ def judge(played: SpanHistories, trials: int, samples: int) -> str:
     """The word for the only policy of some histories."""
     drawn = resample(played, 0, samples)
     rivals = measure_all(played, 0, drawn.agents[0], drawn.baselines, RIVALS)
-    power = power_block(hardest(rivals), len(played.liquidated), played.bars_per_year)
+    power = power_block(hardest(rivals), len(played.liquidated), played.bars_per_year, trials)
     return str(verdict(gather(played, 0, rivals, drawn, np.zeros(trials), power))["word"])
 
 

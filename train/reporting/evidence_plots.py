@@ -67,7 +67,7 @@ def power_curves(power: Mapping[str, Any] | None) -> Figure | None:
         return None
     level, years = power.get("level", LEVEL), power["years"]
     differences = np.linspace(0, WIDEST, NUM_DIFFERENCES)
-    lines = []
+    lines: list[dict[str, Any]] = []
     named = {f"this sample, {years:.1f} years": years, **{f"{n} years": n for n in YEARS}}
     for (name, length), color in zip(named.items(), ("--agent", "--b1", "--b2"), strict=True):
         found = ndtr(differences / (error * math.sqrt(years / length)) - ndtri(1 - level))

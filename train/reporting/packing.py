@@ -19,8 +19,8 @@ def pack(text: str) -> str:
     """
     data = gzip.compress(text.encode(), 9, mtime=0)
     bits = np.unpackbits(np.frombuffer(data, np.uint8))
-    bits = np.append(bits, np.zeros(-len(bits) % GROUP, np.uint8)).reshape(-1, GROUP)
-    group = bits @ (1 << np.arange(GROUP - 1, -1, -1))
+    groups = np.append(bits, np.zeros(-len(bits) % GROUP, np.uint8)).reshape(-1, GROUP)
+    group = groups @ (1 << np.arange(GROUP - 1, -1, -1))
     letters = np.frombuffer(ALPHABET, np.uint8)[np.stack(np.divmod(group, len(ALPHABET)), 1)]
     return f'<script type="text/plain" data-bytes="{len(data)}">{letters.tobytes().decode("ascii")}</script>'
 

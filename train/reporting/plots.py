@@ -71,7 +71,7 @@ def drawn_first(
     time, lines = epoch(frame), []
     for i, (name, values) in enumerate(found.items()):
         visible = name in shown
-        most = {} if visible else {"most": FEW_POINTS}
+        most: dict[str, Any] = {} if visible else {"most": FEW_POINTS}
         lines.append(line(name, time, values, **style(name, i), **look, **most))
         lines[-1]["visible"] = True if visible else "legendonly"
     return lines
