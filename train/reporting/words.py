@@ -47,7 +47,7 @@ def against_rival(result: Mapping[str, Any]) -> str:
     """The multiplier against the position that it multiplies."""
     name = result["agent"]["sharpe_difference"]["baseline"]
     rival = result["rivals"][name]
-    gain = f"adds {rival['difference']:+.2f}" if rival["difference"] >= 0 else f"costs {rival['difference']:+.2f}"
+    gain = f"adds {rival['difference']:+.2f}" if rival["difference"] >= 0 else f"costs {-rival['difference']:.2f}"
     return (
         f"the multiplier {gain} Sharpe against {RIVAL_NAMES.get(name, name)}: {result['agent']['sharpe'] or 0:.2f} "
         f"instead of {rival['sharpe']:.2f} (one-sided p {rival['p']:.3f}); one bar late {rival['late']:+.2f}"
