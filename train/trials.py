@@ -12,6 +12,7 @@ from rich.table import Table
 
 from himari_jax.command import auto, parse, run_command
 from himari_jax.errors import InputError
+from himari_jax.power import family_level
 from himari_jax.statistics import expected_maximum_sharpe
 from himari_jax.times import iso_second
 from train.artifacts.downloads import local_run
@@ -101,6 +102,8 @@ def show_all(ledger: Ledger) -> None:
     if book.unread:
         out.print(f"{count(book.unread, 'line')} could not be read")
     out.print("cluster: trials that are alike; counts: clusters that a result there is deflated by, see explain ID")
+    if not all(trial.chosen for trial in book.trials.values()):
+        out.print("no: a seed that validation did not choose; no verdict is of it")
 
 
 def series_of(trial: Trial) -> str:
@@ -117,17 +120,17 @@ def table(title: str, book: Book, trials: Sequence[Trial], width: int) -> Table:
     add_columns(grid, width)
     grid.add_column("cluster", justify="right", no_wrap=True)
     grid.add_column("counts", justify="right", no_wrap=True)
-    counting = [trial for trial in trials if book.strike_of(trial) is None]
+    counting = [trial for trial in trials if book.counts(trial)]
     own = clusters([trial.sketch for trial in counting]).tolist()
     labels = {trial.key: label for trial, label in zip(counting, own, strict=True)}
     numbers = {label: str(number) for number, label in enumerate(dict.fromkeys(labels.values()), 1)}
     counts: dict[tuple, int] = {}
     for trial in trials:
         if trial.key not in labels:
-            grid.add_row(*cells(trial), "-", "struck", style="dim")
+            grid.add_row(*cells(trial), "-", "struck" if book.strike_of(trial) else "no", style="dim")
             continue
         place = trial.span, trial.fingerprint, trial.symbols, trial.synthetic  # what decides who counts with it
-        counts[place] = counts.get(place) or count_together(book, [trial]).number
+        counts[place] = counts.get(place) or count_together(book, trial).number
         grid.add_row(*cells(trial), numbers[labels[trial.key]], str(counts[place]))
     return grid
 
@@ -160,7 +163,7 @@ def explain(name: str, ledger_name: str | None) -> None:
         ledger = open_ledger(ledger_name) if ledger_name else ledger_of_run(folder, stored_config(folder).run.ledger)
         book = ledger.read()
         trial = trial_of_run(book, folder, ledger.name)
-    counted = count_together(book, [trial])
+    counted = count_together(book, trial)
     out = console()
     first, last = (text[:10] for text in trial.span.split("/"))
     who = f"{trial.name or trial.config_hash[:LETTERS]}, seed {trial.seed}"
@@ -172,6 +175,11 @@ def explain(name: str, ledger_name: str | None) -> None:
     out.print(members(counted, trial, out.width))
     for line in remarks(book, trial, counted):
         out.print(line, soft_wrap=True)
+    result = None if folder is None else read_result(folder)
+    if result is not None and result["trials"] != counted.number:
+        out.print(
+            f"its verdict was deflated by {result['trials']}; train.backtest {folder} judges it anew", soft_wrap=True
+        )
 
 
 def run_folder(name: str) -> Path | None:
@@ -235,7 +243,9 @@ def remarks(book: Book, trial: Trial, counted: Counted) -> Iterable[str]:
     """What the number means, and what is left out."""
     bars = trial.decisions
     luck = expected_maximum_sharpe(counted.sharpes(bars), bars) * trial.annual_factor
-    yield f"the best of {counted.number} reaches a Sharpe of {luck:.2f} by luck: the deflated Sharpe starts there"
+    number = counted.number
+    yield f"the best of {number} reaches a Sharpe of {luck:.2f} by luck: the deflated Sharpe starts there"
+    yield f"the 5 % of the verdict are shared: an edge needs a one-sided p of {family_level(number):.3f} or less"
     yield f"cluster: any two correlate by {ALIKE:g} or more in what they earn beyond their base; it counts once"
     here = {each.key for each in counted.trials}
     rest = [each for key, each in book.trials.items() if key not in here]
@@ -246,7 +256,11 @@ def remarks(book: Book, trial: Trial, counted: Counted) -> Iterable[str]:
         yield f"it is struck itself ({day(word.time)}: {word.reason}): it counts here, and with no other"
     elsewhere = sum(not same_series(each, trial) for each in rest)
     before = sum(same_series(each, trial) and not together(each, trial) for each in rest)
-    yield f"not counted: {elsewhere} of other series, {before} of this one at other times"
+    seeds = sum(together(each, trial) and not each.chosen for each in rest)
+    yield (
+        f"not counted: {count(seeds, 'seed')} that validation did not choose, {elsewhere} of other series, {before} of "
+        "this one at other times"
+    )
 
 
 def strike(ledger: Ledger, config: TrialsConfig) -> None:

@@ -47,6 +47,12 @@ def note(ledger, returns, config="a", first=0, seed=0, base=None, **changes):
     return note_trials(ledger, subject, [seed], [returns], np.zeros(len(returns)) if base is None else base)
 
 
+def note_seeds(ledger, series, config="a", chosen=0):
+    """Enters the seeds of a run; as `note`."""
+    base = np.zeros(len(series[0]))
+    return note_trials(ledger, evaluated(config, 0, len(base)), range(len(series)), series, base, chosen)
+
+
 def write_old(path, **changes):
     """Adds a line of 0.1.0."""
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -5,7 +5,7 @@ import multiprocessing
 
 import numpy as np
 import pytest
-from ledgers import HOURS, OLD, luck, note, write_old
+from ledgers import HOURS, OLD, luck, note, note_seeds, write_old
 
 from himari_jax.errors import StorageError
 from himari_jax.metrics import sharpe
@@ -89,6 +89,14 @@ def test_copies_are_one_trial_and_luck_of_its_own_is_another(ledger):
 def test_a_policy_on_half_of_its_span_is_another_trial(ledger):
     note(ledger, luck(1))
     assert len(note(ledger, luck(1)[: HOURS // 2])) == 2
+
+
+def test_of_a_run_with_several_seeds_the_chosen_one_counts(ledger):
+    assert len(note_seeds(ledger, [luck(k) for k in range(5)], chosen=2)) == 1
+    assert len(note_seeds(ledger, [luck(10 + k) for k in range(5)], "b")) == 2
+    assert len(ledger.read().trials) == 10
+    assert len(note(ledger, luck(4), seed=4)) == 3  # by itself, of the same configuration
+    assert len(note_seeds(ledger, [luck(k) for k in range(5)], chosen=2)) == 3
 
 
 def test_what_policies_owe_to_a_common_base_makes_no_copies_of_them(ledger):

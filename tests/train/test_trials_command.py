@@ -5,7 +5,7 @@ import re
 
 import pytest
 from backtests import CANDLES, backtest, read
-from ledgers import luck, note, write_old
+from ledgers import luck, note, note_seeds, write_old
 from worlds import TINY_RUN
 
 from himari_jax.command import run_command
@@ -88,12 +88,20 @@ def test_tables_fit_a_console_of_80_columns(tried, capsys, monkeypatch):
 def test_explain_says_who_counts_and_who_does_not(tried, capsys):
     text = said(capsys, "explain", id_of(tried, "a")[:6])
     assert "run-a, seed 0, is deflated by 3 trials: 4 evaluations of BTC-USD" in text
+    assert "an edge needs a one-sided p of 0.017 or less" in text  # 1 - .95^(1/3)
     found = rows(text)
     assert {name: cluster for name, (cluster, _) in found.items()} == {
         "run-a": "1", "run-copy": "1", "run-b": "2", "old": "3",
     }  # fmt: skip
     assert (found["run-copy"][1], found["old"][1]) == ("100%", "36%")
-    assert "not counted: 1 of other series, 0 of this one at other times" in text
+    assert "not counted: 0 seeds that validation did not choose, 1 of other series, 0 of this one at" in text
+
+
+def test_seeds_that_validation_left_out_are_listed_and_do_not_count(capsys):
+    note_seeds(open_ledger("runs"), [luck(k) for k in range(3)], chosen=1)
+    text = said(capsys)
+    assert [(cells[2], cells[-1]) for cells in ROW.findall(text)] == [("0", "no"), ("1", "1"), ("2", "no")]
+    assert "no: a seed that validation did not choose" in text
 
 
 def test_a_strike_stays_on_record_with_its_reason(tried, capsys):
@@ -189,7 +197,9 @@ def test_a_ledger_that_is_shared_counts_the_trials_of_every_run_root(tmp_path, c
     assert run_command(compare_main, [*map(str, args), "--device", "cpu"]) == 0
     assert len(open_ledger(tmp_path / "team.jsonl").read().trials) == 4
     assert not (tmp_path / "third" / "trials.jsonl").exists()
-    assert "is deflated by 4 trials" in said(capsys, "explain", tmp_path / "third" / "run")
+    text = said(capsys, "explain", tmp_path / "third" / "run")
+    assert "is deflated by 4 trials" in text
+    assert "its verdict was deflated by 1; train.backtest" in text
     (tmp_path / "team.jsonl").rename(tmp_path / "moved.jsonl")
     assert backtest(tmp_path / "out", tmp_path / "third" / "run", *late) == 2
     assert "its ledger" in capsys.readouterr().err

@@ -116,7 +116,8 @@ def evaluate_entry(
     """
     played = play_whole(entry.simulator, entry.play, entry.chosen, entry.delay, entry.cost)
     returns = [history.returns for history in played.agents]
-    trials = note_trials(ledger, entry.evaluated, entry.seeds, returns, played.baselines["base"].returns)
+    base = played.baselines["base"].returns
+    trials = note_trials(ledger, entry.evaluated, entry.seeds, returns, base, entry.chosen)
     seeds = [seed or 0 for seed in entry.seeds]
     result, samples = summarize(
         played,

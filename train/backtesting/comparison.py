@@ -170,7 +170,7 @@ def note(ledger: Ledger, entries: Sequence[Entry], played: Sequence[Sides]) -> N
     for entry, sides in zip(entries, played, strict=True):
         cell = own_cell(entry)
         base = beside(entry, {cell: sides[cell]}, "base")[cell].history.returns
-        note_trials(ledger, entry.evaluated, entry.seeds, list(sides[cell].returns), base)
+        note_trials(ledger, entry.evaluated, entry.seeds, list(sides[cell].returns), base, entry.chosen)
 
 
 def apply_gates(gates: Sequence[Gate], first: Entry, run: bool, a: Side, b: Side) -> list[GateResult]:

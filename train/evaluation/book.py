@@ -27,6 +27,7 @@ class Trial(NamedTuple):
     bars: int = 0  # decisions; 0: 0.1.0 did not say
     per_year: float = 0.0  # decisions of a year; 0: 0.1.0 did not say
     name: str = ""  # of the run's folder or the strategy
+    chosen: bool = True  # whether the verdict was of this seed: another one is no trial, validation left it out
     sketch: Sketch | None = None
 
     @property
@@ -85,6 +86,10 @@ class Book(NamedTuple):
         """The strike that keeps a trial from counting."""
         word = self.strikes.get(trial.id)
         return word if word is not None and word.struck else None
+
+    def counts(self, trial: Trial) -> bool:
+        """Whether a trial counts for others: validation chose it, and nobody struck it."""
+        return trial.chosen and self.strike_of(trial) is None
 
 
 def lines_of(records: Iterable[Record]) -> str:

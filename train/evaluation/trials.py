@@ -31,13 +31,14 @@ class Evaluated:
     times: np.ndarray  # (S,) when the decisions were made, epoch milliseconds
     per_year: float  # decisions of a year
 
-    def trial(self, seed: int | None, returns: np.ndarray, base: np.ndarray) -> Trial:
+    def trial(self, seed: int | None, returns: np.ndarray, base: np.ndarray, chosen: bool = True) -> Trial:
         """The trial of a policy.
 
         Args:
             seed: its number; None, of a strategy, counts as 0.
             returns: at its own cost and delay, simple, (S,).
             base: of the base position, (S,).
+            chosen: whether the verdict is of it.
         """
         return Trial(
             config_hash=self.config_hash,
@@ -52,6 +53,7 @@ class Evaluated:
             bars=len(returns),
             per_year=self.per_year,
             name=self.name,
+            chosen=chosen,
             sketch=sketch(self.times, returns, base),
         )
 
@@ -100,9 +102,14 @@ class Counted(NamedTuple):
 
 
 def note_trials(
-    ledger: Ledger, evaluated: Evaluated, seeds: Sequence[int | None], returns: Sequence[np.ndarray], base: np.ndarray
+    ledger: Ledger,
+    evaluated: Evaluated,
+    seeds: Sequence[int | None],
+    returns: Sequence[np.ndarray],
+    base: np.ndarray,
+    chosen: int = 0,
 ) -> np.ndarray:
-    """Enters every seed in the ledger; Sharpe ratios per bar of all that has to be counted with them, (K,).
+    """Enters every seed in the ledger; Sharpe ratios per bar of all that has to be counted with the chosen one, (K,).
 
     Args:
         ledger: is added to where it does not know a trial yet, or not what it did.
@@ -110,30 +117,28 @@ def note_trials(
         seeds: numbers of the policies; None, of a strategy, counts as 0.
         returns: of each policy at its own cost and delay, (S,).
         base: of the base position at the same, (S,).
+        chosen: index of the policy that the verdict is of.
     """
-    trials = [evaluated.trial(seed, own, base) for seed, own in zip(seeds, returns, strict=True)]
+    trials = [
+        evaluated.trial(seed, own, base, k == chosen) for k, (seed, own) in enumerate(zip(seeds, returns, strict=True))
+    ]
     book = ledger.update(lambda book: [trial for trial in trials if is_new(book, trial)])
-    return count_together(book, trials).sharpes(len(base))
+    return count_together(book, trials[chosen]).sharpes(len(base))
 
 
 def is_new(book: Book, trial: Trial) -> bool:
-    """Whether a ledger does not know a trial, or only as 0.1.0 wrote it."""
+    """Whether a ledger does not know a trial, only as 0.1.0 wrote it, or only as a seed that was not chosen."""
     known = book.trials.get(trial.key)
-    return known is None or (known.sketch is None and trial.sketch is not None)
+    return known is None or (known.sketch is None and trial.sketch is not None) or trial.chosen > known.chosen
 
 
-def count_together(book: Book, judged: Sequence[Trial]) -> Counted:
-    """The trials that count with some on one span: on the same series, at the same time, not struck.
+def count_together(book: Book, judged: Trial) -> Counted:
+    """The trials that count with one: on the same series, at the same time, chosen by validation, not struck.
 
-    Those in question count whatever the ledger says of them.
+    The one in question is the first, and counts whatever the ledger says of it.
     """
-    own = {trial.key: book.trials.get(trial.key, trial) for trial in judged}
-    others = [
-        trial
-        for key, trial in book.trials.items()
-        if key not in own and together(trial, judged[0]) and book.strike_of(trial) is None
-    ]
-    trials = [*own.values(), *others]
+    others = [trial for key, trial in book.trials.items() if key != judged.key and together(trial, judged)]
+    trials = [judged, *(trial for trial in others if book.counts(trial))]
     return Counted(trials, clusters([trial.sketch for trial in trials]))
 
 

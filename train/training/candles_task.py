@@ -40,7 +40,7 @@ def evaluate_test_span(session: Session, best: Best, folder: Path, timings: dict
     ledger = open_ledger(session.config.run.ledger or folder.absolute().parent)
     evaluated = evaluated_on(simulator, folder.absolute().name, session.config_hash)
     returns = [history.returns for history in played.agents]
-    trials = note_trials(ledger, evaluated, session.seeds, returns, played.baselines["base"].returns)
+    trials = note_trials(ledger, evaluated, session.seeds, returns, played.baselines["base"].returns, chosen)
     validation = session.simulator("val", (market.delay,))
     rule = best_rule(rule_histories(validation, market.delay, market.cost), validation.bars_per_year)
     worthwhile = session.config.run.worthwhile
