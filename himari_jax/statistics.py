@@ -44,28 +44,42 @@ def minimum_track_record(returns: np.ndarray, benchmark: float = 0.0, level: flo
     return 1 + (spread * float(ndtri(level)) / (ratio - benchmark)) ** 2 if ratio > benchmark else math.nan
 
 
-def expected_maximum_sharpe(trial_sharpes: np.ndarray) -> float:
+def expected_maximum_sharpe(trial_sharpes: np.ndarray, num_bars: int | None = None) -> float:
     """Sharpe ratio per bar that the best of n worthless trials reaches by luck; 0 for a single one.
 
-    `SR0 = sd(trials) [(1 - g) Phi^-1(1 - 1/n) + g Phi^-1(1 - 1/(n e))]`, g = 0.5772.
+    `SR0 = min(sd(trials), 1 / sqrt(T - 1)) [(1 - g) Phi^-1(1 - 1/n) + g Phi^-1(1 - 1/(n e))]`, g = 0.5772.
+
+    Noise alone spreads Sharpe ratios by `1 / sqrt(T - 1)`: what lies further apart (a failure, a wrong fee, a policy
+    that is truly better) is not luck and must not condemn the others.
 
     Args:
         trial_sharpes: per bar, (n,), of everything that was ever tried; nan (no deviation) counts as 0.
+        num_bars: T; None: the spread is taken as it is.
+
+    Source: Bailey and Lopez de Prado, "The Deflated Sharpe Ratio", Journal of Portfolio Management, 2014; the bound is
+    the standard error of a Sharpe ratio of 0 (Lo, "The Statistics of Sharpe Ratios", Financial Analysts Journal, 2002).
     """
     trials = np.nan_to_num(np.asarray(trial_sharpes, float).ravel(), nan=0.0)
     n = len(trials)
     if n < 2:
         return 0.0
     luck = (1 - EULER_GAMMA) * ndtri(1 - 1 / n) + EULER_GAMMA * ndtri(1 - 1 / (n * math.e))
-    return float(deviation(trials) * luck)
+    noise = math.inf if num_bars is None else 1 / math.sqrt(max(num_bars - 1, 1))
+    return float(min(deviation(trials), noise) * luck)
 
 
 def deflated_sharpe(returns: np.ndarray, trial_sharpes: np.ndarray) -> float:
     """Probability that the true Sharpe ratio beats what luck alone reaches in n trials: PSR at SR0.
 
-    Source: Bailey and Lopez de Prado, "The Deflated Sharpe Ratio", Journal of Portfolio Management, 2014.
+    Args:
+        returns: simple returns per bar, (T,).
+        trial_sharpes: per bar, (n,), of independent trials: where some are alike, one of each cluster.
+
+    Source: Bailey and Lopez de Prado, "The Deflated Sharpe Ratio", Journal of Portfolio Management, 2014; clusters as
+    Lopez de Prado and Lewis, "Detection of False Investment Strategies Using Unsupervised Learning Methods",
+    Quantitative Finance, 2019.
     """
-    return probabilistic_sharpe(returns, expected_maximum_sharpe(trial_sharpes))
+    return probabilistic_sharpe(returns, expected_maximum_sharpe(trial_sharpes, len(returns)))
 
 
 def interquartile_mean(x: np.ndarray) -> float:

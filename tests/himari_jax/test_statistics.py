@@ -85,6 +85,21 @@ def test_luck_of_ten_trials_by_hand():
     assert statistics.expected_maximum_sharpe(trials) == pytest.approx(0.01 * math.sqrt(10 / 9) * 1.5745983, rel=1e-6)
 
 
+def test_trials_spread_by_no_more_than_noise_alone_would():
+    r = noise(2000, seed=3) + 3e-4
+    bound = 1 / math.sqrt(1999)
+    wide, as_noise, narrow = ([x * math.sqrt(2), 0.0] for x in (0.5, bound, bound / 3))
+    assert statistics.expected_maximum_sharpe(wide) == pytest.approx(0.5 / bound * luck_of(as_noise))
+    assert luck_of(wide) == pytest.approx(luck_of(as_noise))  # a failure or a typo takes no more than noise
+    assert luck_of(narrow) == pytest.approx(luck_of(as_noise) / 3)
+    deflated = [statistics.deflated_sharpe(r, trials) for trials in (wide, as_noise)]
+    assert deflated == pytest.approx([statistics.probabilistic_sharpe(r, luck_of(as_noise))] * 2)
+
+
+def luck_of(trials):
+    return statistics.expected_maximum_sharpe(trials, 2000)
+
+
 def test_expected_maximum_is_what_luck_reaches():
     # the formula is asymptotic; for 50 normal trials the mean maximum is 2.249 deviations
     best = np.random.default_rng(5).standard_normal((20_000, 50)).max(axis=1).mean()

@@ -81,6 +81,7 @@ GOOD: dict[str, tuple[str, ...]] = {
     "run.num_processes": ("1",),
     "run.process_id": ("0",),
     "run.run_dir": ("somewhere", "a folder"),
+    "run.ledger": ("team", "team.jsonl", "gs://desk/ledger"),
     "run.save_interval": ("1", "100"),
     "run.eval_interval": ("1", "100"),
     "run.device": ("auto", "cpu"),

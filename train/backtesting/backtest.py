@@ -16,13 +16,14 @@ from train.artifacts.metrics_file import read_metrics
 from train.artifacts.provenance import findings_of, tools
 from train.artifacts.run_folder import read_result
 from train.backtesting.diagnostics import collapse, lag, timing
-from train.backtesting.entries import Entry, costs_of, delays_of, enter, ledger_root
+from train.backtesting.entries import Entry, costs_of, delays_of, enter, ledger_of
 from train.backtesting.grid import EquityFile, Rivals, Windows, cut_windows, grid_frame, play_grid
 from train.backtesting.multiple_testing import Evaluation, compare_all, print_many
 from train.config.backtest import BacktestConfig
 from train.config.serialize import to_json
 from train.data.base import describe_base, idle_shares, merge_shares
 from train.evaluation.by_symbol import by_symbol
+from train.evaluation.ledger import Ledger
 from train.evaluation.summary import correlation_advice, summarize
 from train.evaluation.trials import note_trials
 from train.reporting.console import print_backtest
@@ -42,10 +43,10 @@ def backtest(config: BacktestConfig, out: Path) -> int:
     refuse_mixture(entries)
     windows = [cut_windows(entry.num_rows, config.windows, config.window_steps) for entry in entries]
     make_folder(out)
-    root = ledger_root(entries)
+    ledger = ledger_of(entries, config.ledger)
     with equity_file(config, out) as equity:
         evaluations = [
-            evaluate_entry(entry, parts, config, root, equity) for entry, parts in zip(entries, windows, strict=True)
+            evaluate_entry(entry, parts, config, ledger, equity) for entry, parts in zip(entries, windows, strict=True)
         ]
     rows = joined_rows(evaluations)
     many = compare_all(evaluations)
@@ -103,7 +104,7 @@ def equity_file(config: BacktestConfig, out: Path) -> contextlib.AbstractContext
 
 
 def evaluate_entry(
-    entry: Entry, windows: Windows, config: BacktestConfig, root: Path, equity: EquityFile | None
+    entry: Entry, windows: Windows, config: BacktestConfig, ledger: Ledger, equity: EquityFile | None
 ) -> Evaluation:
     """Plays an entry on the whole span at its own cost and delay, for the verdict, and over its grid.
 
@@ -111,11 +112,13 @@ def evaluate_entry(
         entry: who plays.
         windows: parts of the span.
         config: flags.
-        root: folder of the trial ledger.
+        ledger: of trials.
         equity: takes the equity of the grid.
     """
     played = play_whole(entry.simulator, entry.play, entry.chosen, entry.delay, entry.cost)
-    trials = note_trials(root, entry.trial_key, entry.seeds, [history.returns for history in played.agents])
+    returns = [history.returns for history in played.agents]
+    base = played.baselines["base"].returns
+    trials = note_trials(ledger, entry.evaluated, entry.seeds, returns, base, entry.chosen)
     seeds = [seed or 0 for seed in entry.seeds]
     result, samples = summarize(
         played,

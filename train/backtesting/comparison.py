@@ -16,9 +16,10 @@ from himari_jax.metrics import zero_if_nan
 from himari_jax.statistics import minimum_detectable_sharpe
 from himari_jax.times import iso_second
 from train.artifacts.files import null_if_nan, write_json
-from train.backtesting.entries import Entry, costs_of, delays_of, enter, ledger_root
+from train.backtesting.entries import Entry, costs_of, delays_of, enter, ledger_of
 from train.config.backtest import CompareConfig
 from train.evaluation.gates import Gate, GateResult, check_gates, describe
+from train.evaluation.ledger import Ledger
 from train.evaluation.summary import account_metrics, intervals_of, traded
 from train.evaluation.trials import note_trials
 from train.reporting.console import console, number
@@ -67,6 +68,7 @@ class Row(NamedTuple):
 def compare(config: CompareConfig, gates: Sequence[Gate]) -> int:
     """Plays, compares, applies the gates, prints; 1 where one fails."""
     entries = enter(config.runs, config.data, config.grid)
+    ledger = ledger_of(entries, config.ledger)
     first, second = entries[0], entries[1] if len(entries) > 1 else None
     against = config.against or "base"
     name = second.name if second else against
@@ -74,7 +76,7 @@ def compare(config: CompareConfig, gates: Sequence[Gate]) -> int:
     delays, costs = delays_of(config.grid, first.delay), costs_of(config.grid, first.cost)
     cells = [Cell(0, delay, cost) for delay in delays for cost in costs]
     played = [play_sides(entry, cells) for entry in entries]
-    note(entries, played)
+    note(ledger, entries, played)
     pairs = {cell: on_common_bars(played[0][cell], played[1][cell]) for cell in cells} if second else {}
     if second is None:
         baseline = beside(first, played[0], against)
@@ -168,11 +170,12 @@ def compare_cell(a: Side, b: Side, year: float, cell: Cell) -> Row:
     )
 
 
-def note(entries: Sequence[Entry], played: Sequence[Sides]) -> None:
+def note(ledger: Ledger, entries: Sequence[Entry], played: Sequence[Sides]) -> None:
     """Enters the policies in the trial ledger, at their own cost and delay."""
-    root = ledger_root(entries)
     for entry, sides in zip(entries, played, strict=True):
-        note_trials(root, entry.trial_key, entry.seeds, list(sides[own_cell(entry)].returns))
+        cell = own_cell(entry)
+        base = beside(entry, {cell: sides[cell]}, "base")[cell].history.returns
+        note_trials(ledger, entry.evaluated, entry.seeds, list(sides[cell].returns), base, entry.chosen)
 
 
 def apply_gates(gates: Sequence[Gate], first: Entry, run: bool, a: Side, b: Side) -> list[GateResult]:

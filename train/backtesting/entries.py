@@ -13,7 +13,6 @@ from himari_jax.candles import Candles, DataReport
 from himari_jax.errors import InputError
 from himari_jax.features import BASE, Features
 from himari_jax.splits import decision_rows
-from himari_jax.times import bar_name
 from train.backtesting.audits import audit_agent, audit_strategy, refuse_fickle
 from train.config.backtest import EvaluationDataConfig, GridConfig
 from train.config.market import DataConfig, MarketConfig
@@ -21,10 +20,12 @@ from train.config.ppo import Config
 from train.data.base import sha256_of
 from train.data.evaluation_data import EvaluationData, check_fits, known_data, load_candles, load_evaluation_data
 from train.data.market import market_from, sizing_rules
+from train.evaluation.ledger import Ledger, ledger_of_run, open_ledger
 from train.evaluation.result import AuditResult
+from train.evaluation.trials import Evaluated, evaluated_on
 from train.simulation.play import Play, play_policies, play_weights
 from train.simulation.rules import Strategy, check_weights, load_strategy
-from train.simulation.simulator import Simulator, simulate, span_name
+from train.simulation.simulator import Simulator, simulate
 from train.simulation.trained import Agent, base_of, cuts_of, load_agent
 
 SimulatorOf = Callable[[EvaluationData, MarketConfig, Sequence[int], Base, Features], Simulator]
@@ -89,14 +90,9 @@ class Entry:
         return self.seeds[self.chosen]
 
     @property
-    def trial_key(self) -> tuple[str, str, str, str]:
-        """The entry's key in the trial ledger: configuration, candles, span, bar."""
-        return (
-            digest_of(self.source, self.base),
-            self.fingerprint,
-            span_name(self.simulator),
-            bar_name(self.candles.bar_ms),
-        )
+    def evaluated(self) -> Evaluated:
+        """The entry as the trial ledger knows it."""
+        return evaluated_on(self.simulator, self.name, digest_of(self.source, self.base))
 
     @property
     def doubts(self) -> tuple[str, ...]:
@@ -223,10 +219,16 @@ def shared_simulators() -> SimulatorOf:
     return simulator_of
 
 
-def ledger_root(entries: Sequence[Entry]) -> Path:
-    """Where the trial ledger lies: beside the first run; of strategies alone, in `runs/`."""
-    runs = [entry.source.folder for entry in entries if isinstance(entry.source, Agent)]
-    return runs[0].absolute().parent if runs else Path("runs")
+def ledger_of(entries: Sequence[Entry], named: str | None) -> Ledger:
+    """The trial ledger: the one named, that of the first run, else beside it; of strategies alone, in `runs/`.
+
+    Raises:
+        InputError: the run's ledger is a file that is not there: counting would begin at nothing.
+    """
+    agents = [entry.source for entry in entries if isinstance(entry.source, Agent)]
+    if named is not None or not agents:
+        return open_ledger(named or "runs")
+    return ledger_of_run(agents[0].folder, agents[0].config.run.ledger)
 
 
 def enter_agent(agent: Agent, data: EvaluationData, grid: GridConfig, simulator_of: SimulatorOf, base: Base) -> Entry:

@@ -12,8 +12,10 @@ from himari_jax.command import auto, choice, require
 from himari_jax.errors import InputError
 from himari_jax.plugins import BASELINES, SOURCES
 from himari_jax.times import BAR_UNITS, parse_bar
+from train.config.run import check_ledger
 
 NAMED = ("train", "val", "test", "all")
+LEDGER = auto("that of the first run; of strategies alone runs/trials.jsonl")
 
 
 @dataclass(frozen=True)
@@ -123,6 +125,8 @@ class BacktestConfig:
     """Rows of equity.parquet: every cell, those at the run's own cost and delay, or no file."""
     worthwhile: float = 0.1
     """Annual Sharpe that a multiplier has to add to be worth having; NO EDGE says that it does not."""
+    ledger: Annotated[str | None, LEDGER] = None
+    """Where trials are counted: a folder, FILE.jsonl or gs://BUCKET/PREFIX."""
     out: Annotated[str | None, auto("RUN/backtest")] = None
     """Folder of the results."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -138,6 +142,7 @@ class BacktestConfig:
         for name in ("windows", "window_steps"):
             value = getattr(self, name)
             require(value is None or value >= 1, f"--{name.replace('_', '-')}", value, "a whole number above 0")
+        check_ledger(self.ledger)
         require(self.out != "", "--out", "''", "the name of a folder")
         names = BASELINES.names
         known = self.baselines in (("all",), ("none",)) or all(name in names for name in self.baselines)
@@ -165,6 +170,8 @@ class CompareConfig:
     """Gates that the first must pass: base, lstm, multi, or FILE.toml; exit code 1 where one fails."""
     data: tyro.conf.OmitArgPrefixes[EvaluationDataConfig] = field(default_factory=EvaluationDataConfig)
     grid: tyro.conf.OmitArgPrefixes[GridConfig] = field(default_factory=GridConfig)
+    ledger: Annotated[str | None, LEDGER] = None
+    """Where trials are counted: a folder, FILE.jsonl or gs://BUCKET/PREFIX."""
     out: Annotated[str | None, auto("nothing is written")] = None
     """File of the comparison, JSON."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -179,4 +186,5 @@ class CompareConfig:
         require(not both, "--against", self.against, "one run; with two runs the second is what it is compared with")
         known = self.against is None or self.against in BASELINES.names
         require(known, "--against", self.against, f"one of {', '.join(BASELINES.names)}")
+        check_ledger(self.ledger)
         require(self.out != "", "--out", "''", "the name of a file")

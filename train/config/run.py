@@ -22,6 +22,8 @@ class RunConfig:
     """With --model-dir: --run-dir gs://BUCKET_NAME/MODEL_DIR in other words."""
     model_dir: str | None = None
     """With --bucket-name: the folder of the run in the bucket."""
+    ledger: Annotated[str | None, auto("trials.jsonl beside the run folder")] = None
+    """Where trials are counted: a folder, FILE.jsonl or gs://BUCKET/PREFIX, for several users one and the same."""
     save_interval: Annotated[int | None, auto("a tenth of the run")] = None
     """Episodes between checkpoints."""
     save_seconds: float = 600.0
@@ -60,6 +62,7 @@ class RunConfig:
         require(not both, "--run-dir and --bucket-name", f"{self.run_dir}, {self.bucket_name}", "one of the two")
         if self.address is not None:
             split_address(self.run_dir or self.address)
+        check_ledger(self.ledger)
         require(1 <= self.num_seeds <= 4096, "--num-seeds", self.num_seeds, "1 to 4096")
         require(1 <= self.keep <= 10_000, "--keep", self.keep, "1 to 10000")
         for name in ("save_interval", "eval_interval"):
@@ -95,3 +98,10 @@ class RunConfig:
         if self.run_dir is not None:
             return self.run_dir.rstrip("/") if self.run_dir.startswith(SCHEME) else None
         return named_address(self.bucket_name, self.model_dir)
+
+
+def check_ledger(name: str | None) -> None:
+    """Raises where `--ledger` names no place."""
+    require(name != "", "--ledger", "''", "a folder, FILE.jsonl or gs://BUCKET/PREFIX")
+    if name is not None and name.startswith(SCHEME):
+        split_address(name)

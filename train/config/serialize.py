@@ -18,6 +18,7 @@ MAY_CHANGE = {
     "run.run_dir",
     "run.bucket_name",
     "run.model_dir",
+    "run.ledger",
     "run.save_interval",
     "run.save_seconds",
     "run.eval_interval",
@@ -50,6 +51,7 @@ LATER: dict[str, Any] = {
     "market.features": ("base",),
     "ppo.weight_decay": 0.0,
     "run.worthwhile": 0.1,
+    "run.ledger": None,
 }
 
 ALWAYS_HASHED = "synthetic"  # a source whose options count whatever the source is: so it was in 0.1.0

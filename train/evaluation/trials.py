@@ -1,97 +1,162 @@
-"""The trial ledger: every configuration and seed that was ever evaluated on a span, so that luck can be priced."""
+"""Enters trials in the ledger, and counts those that a result has to be deflated by, so that luck can be priced."""
 
-import fcntl
-import json
 import time
 from collections.abc import Sequence
-from pathlib import Path
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from himari_jax import metrics
-from himari_jax.errors import StorageError
 from himari_jax.metrics import zero_if_nan
+from himari_jax.times import bar_name, iso_second
+from train.evaluation.book import Book, Trial
+from train.evaluation.ledger import Ledger
+from train.evaluation.sketches import clusters, sketch
 
-KEY = ("config_hash", "seed", "fingerprint", "span", "bar")
+if TYPE_CHECKING:
+    from train.simulation.simulator import Simulator
 
 
-class LedgerEntry(NamedTuple):
-    """One policy evaluated on one span at its own cost and delay."""
+@dataclass(frozen=True)
+class Evaluated:
+    """What was evaluated, and on what, as the ledger knows it."""
 
+    name: str  # of the run's folder or the strategy
     config_hash: str
-    seed: int
     fingerprint: str  # of the candles
-    span: str  # first and last decision, FROM/TO
+    symbols: tuple[str, ...]
+    synthetic: bool  # candles
     bar: str
-    sharpe: float  # per bar
+    times: np.ndarray  # (S,) when the decisions were made, epoch milliseconds
+    per_year: float  # decisions of a year
+
+    def trial(self, seed: int | None, returns: np.ndarray, base: np.ndarray, chosen: bool = True) -> Trial:
+        """The trial of a policy.
+
+        Args:
+            seed: its number; None, of a strategy, counts as 0.
+            returns: at its own cost and delay, simple, (S,).
+            base: of the base position, (S,).
+            chosen: whether the verdict is of it.
+        """
+        return Trial(
+            config_hash=self.config_hash,
+            seed=seed or 0,
+            fingerprint=self.fingerprint,
+            span=f"{iso_second(self.times[0])}/{iso_second(self.times[-1])}",
+            bar=self.bar,
+            sharpe=zero_if_nan(metrics.sharpe(returns, 1.0)),
+            time=int(time.time()),
+            symbols=self.symbols,
+            synthetic=self.synthetic,
+            bars=len(returns),
+            per_year=self.per_year,
+            name=self.name,
+            chosen=chosen,
+            sketch=sketch(self.times, returns, base),
+        )
 
 
-def record_trials(root: Path, trials: list[LedgerEntry]) -> None:
-    """Appends to `trials.jsonl`; several processes may.
+def evaluated_on(simulator: "Simulator", name: str, config_hash: str) -> Evaluated:
+    """What is evaluated on the whole span of a simulator.
 
-    Raises:
-        StorageError: it cannot be written.
+    Args:
+        simulator: of the span.
+        name: of the run's folder or the strategy.
+        config_hash: of the configuration.
     """
-    path = root / "trials.jsonl"
-    try:
-        root.mkdir(parents=True, exist_ok=True)
-        with path.open("a+") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            file.seek(0)
-            text = file.read()
-            known = {key_of(trial) for trial in parse(text)}
-            if text and not text.endswith("\n"):
-                file.write("\n")  # a torn line stays alone
-            lines = [{**t._asdict(), "time": int(time.time())} for t in trials if t[:5] not in known]
-            file.write("".join(json.dumps(line) + "\n" for line in lines))
-    except OSError as error:
-        raise StorageError(f"{path}: {error.strerror}; make room or fix the permission") from error
+    candles = simulator.candles
+    return Evaluated(
+        name=name,
+        config_hash=config_hash,
+        fingerprint=candles.fingerprint,
+        symbols=simulator.symbols,
+        synthetic=candles.synthetic,
+        bar=bar_name(candles.bar_ms),
+        times=simulator.times,
+        per_year=simulator.bars_per_year,
+    )
 
 
-def sharpes_on(root: Path, like: LedgerEntry) -> np.ndarray:
-    """Sharpe ratios per bar of all trials on the same candles, span and bar, (n,); the same trial counts once."""
-    path = root / "trials.jsonl"
-    try:
-        found = parse(path.read_text()) if path.exists() else []
-    except OSError as error:
-        raise StorageError(f"{path}: {error.strerror}") from error
-    same = {key_of(t): t["sharpe"] for t in found if key_of(t)[2:] == like[2:5]}
-    return np.array(list(same.values()), float)
+class Counted(NamedTuple):
+    """The trials that count together with one, and the clusters that they are."""
 
+    trials: list[Trial]  # n
+    clusters: np.ndarray  # (n,) number of each one's cluster, from 0 on
 
-def key_of(trial: dict) -> tuple:
-    """The fields that identify a trial: two trials with the same key count once."""
-    return tuple(trial[name] for name in KEY)
+    @property
+    def number(self) -> int:
+        """Trials that a result is deflated by: clusters."""
+        return int(self.clusters.max()) + 1
 
+    def sharpes(self, num_bars: int) -> np.ndarray:
+        """Sharpe ratios per bar of the clusters, (K,), as if each were of `num_bars` bars of the one in question.
 
-def parse(text: str) -> list[dict]:
-    """Lines that hold a trial; a torn line (a process that died while writing) holds none."""
-    trials = []
-    for line in text.splitlines():
-        try:
-            trial = json.loads(line)
-            key_of(trial), float(trial["sharpe"])
-            trials.append(trial)
-        except (ValueError, KeyError, TypeError):
-            continue
-    return trials
+        `SR_i sqrt(T_i - 1) / sqrt(T - 1)`: what is compared is luck, the Sharpe ratio over its own standard error,
+        whatever the length of span and bar. A cluster's is the mean of its trials'.
+        """
+        scores = np.array([trial.sharpe * max(trial.decisions - 1, 1) ** 0.5 for trial in self.trials])
+        means = np.bincount(self.clusters, scores) / np.bincount(self.clusters)
+        return means / max(num_bars - 1, 1) ** 0.5
 
 
 def note_trials(
-    root: Path, key: tuple[str, str, str, str], seeds: Sequence[int | None], returns: Sequence[np.ndarray]
+    ledger: Ledger,
+    evaluated: Evaluated,
+    seeds: Sequence[int | None],
+    returns: Sequence[np.ndarray],
+    base: np.ndarray,
+    chosen: int = 0,
 ) -> np.ndarray:
-    """Enters every seed in the ledger; Sharpe ratios per bar of all that was ever tried on this span, (n,).
+    """Enters every seed in the ledger; Sharpe ratios per bar of all that has to be counted with the chosen one, (K,).
 
     Args:
-        root: folder of the ledger.
-        key: hash of the configuration, fingerprint, span, bar.
+        ledger: is added to where it does not know a trial yet, or not what it did.
+        evaluated: what, and on what.
         seeds: numbers of the policies; None, of a strategy, counts as 0.
-        returns: of each policy at the run's own cost and delay, (S,).
+        returns: of each policy at its own cost and delay, (S,).
+        base: of the base position at the same, (S,).
+        chosen: index of the policy that the verdict is of.
     """
     trials = [
-        LedgerEntry(key[0], seed or 0, *key[1:], zero_if_nan(metrics.sharpe(series, 1.0)))
-        for seed, series in zip(seeds, returns, strict=True)
+        evaluated.trial(seed, own, base, k == chosen) for k, (seed, own) in enumerate(zip(seeds, returns, strict=True))
     ]
-    record_trials(root, trials)
-    return sharpes_on(root, trials[0])
+    book = ledger.update(lambda book: [trial for trial in trials if is_new(book, trial)])
+    return count_together(book, trials[chosen]).sharpes(len(base))
+
+
+def is_new(book: Book, trial: Trial) -> bool:
+    """Whether a ledger does not know a trial, only as 0.1.0 wrote it, or only as a seed that was not chosen."""
+    known = book.trials.get(trial.key)
+    return known is None or (known.sketch is None and trial.sketch is not None) or trial.chosen > known.chosen
+
+
+def count_together(book: Book, judged: Trial) -> Counted:
+    """The trials that count with one: on the same series, at the same time, chosen by validation, not struck.
+
+    The one in question is the first, and counts whatever the ledger says of it.
+    """
+    others = [trial for key, trial in book.trials.items() if key != judged.key and together(trial, judged)]
+    trials = [judged, *(trial for trial in others if book.counts(trial))]
+    return Counted(trials, clusters([trial.sketch for trial in trials]))
+
+
+def together(one: Trial, other: Trial) -> bool:
+    """Whether two trials looked at the same moves: the same series, on spans that overlap by any bar."""
+    (first, last), (begin, end) = one.ends, other.ends
+    return first <= end and begin <= last and same_series(one, other)
+
+
+def same_series(one: Trial, other: Trial) -> bool:
+    """Whether two trials were made on the same series.
+
+    That is a common symbol, at any bar, in candles of any fingerprint: whoever tried a portfolio, another bar or a day
+    less has seen those moves. Synthetic candles of one name differ by seed: there the fingerprint decides. A trial of
+    0.1.0 whose symbols nothing tells counts: it is not known to be of another series.
+    """
+    if one.fingerprint == other.fingerprint:
+        return True
+    if one.synthetic or other.synthetic:
+        return False
+    return not one.symbols or not other.symbols or bool(set(one.symbols) & set(other.symbols))

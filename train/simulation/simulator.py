@@ -139,11 +139,6 @@ def liquidated(simulator: Simulator, start: int, steps: int) -> np.ndarray:
     return end
 
 
-def span_name(simulator: Simulator) -> str:
-    """First and last decision, FROM/TO, as the ledger counts trials by."""
-    return f"{iso_second(simulator.times[0])}/{iso_second(simulator.times[-1])}"
-
-
 def ends(candles: Candles, span: Stretches) -> list[list[str]]:
     """First and last decision of each stretch."""
     close = candles.time + candles.bar_ms

@@ -16,9 +16,10 @@ from train.artifacts.metrics_file import read_metrics
 from train.artifacts.provenance import findings_of, tools
 from train.data.base import idle_lines, sha256_of
 from train.evaluation.by_symbol import by_symbol
+from train.evaluation.ledger import open_ledger
 from train.evaluation.rivals import best_rule
 from train.evaluation.summary import correlation_advice, summarize
-from train.evaluation.trials import note_trials
+from train.evaluation.trials import evaluated_on, note_trials
 from train.learning.setup import Best, Setup
 from train.reporting.course import describe_course
 from train.reporting.report import write_report
@@ -26,7 +27,6 @@ from train.reporting.run_files import Extra
 from train.simulation.engine import Limits, make_lanes, run_policy
 from train.simulation.frames import closing_prices, equity_frame
 from train.simulation.play import play_policies, play_whole, rule_histories
-from train.simulation.simulator import span_name
 from train.training.session import Session
 
 
@@ -37,9 +37,10 @@ def evaluate_test_span(session: Session, best: Best, folder: Path, timings: dict
     simulator = session.simulator("test", (market.delay, market.delay + 1))
     play = partial(play_policies, simulator, session.learner.policy, best.variables, chosen)
     played = play_whole(simulator, play, chosen, market.delay, market.cost)
-    key = session.config_hash, candles.fingerprint, span_name(simulator), bar_name(candles.bar_ms)
-    root = folder.absolute().parent
-    trials = note_trials(root, key, session.seeds, [history.returns for history in played.agents])
+    ledger = open_ledger(session.config.run.ledger or folder.absolute().parent)
+    evaluated = evaluated_on(simulator, folder.absolute().name, session.config_hash)
+    returns = [history.returns for history in played.agents]
+    trials = note_trials(ledger, evaluated, session.seeds, returns, played.baselines["base"].returns, chosen)
     validation = session.simulator("val", (market.delay,))
     rule = best_rule(rule_histories(validation, market.delay, market.cost), validation.bars_per_year)
     worthwhile = session.config.run.worthwhile

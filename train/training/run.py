@@ -16,6 +16,7 @@ from train.artifacts.uploads import NoUploads, Uploads, finish_upload, uploads
 from train.config.ppo import Config
 from train.config.run import RunConfig
 from train.distributed.processes import all_gather, broadcast_text, is_first, on_first_process
+from train.evaluation.ledger import open_ledger
 from train.learning.sharding import device_count
 from train.oracles.console import print_oracle
 from train.oracles.task import OracleTask, build_setup
@@ -71,6 +72,8 @@ def open_folder(folder: Path, task: Task) -> dict[str, Any] | None:
     refuse_mirror(folder, config.run.address)
     refuse_other_files(folder, task.setup.files)
     claim(folder, config, task.fingerprint, task.base_sha256)
+    if config.run.ledger is not None:
+        open_ledger(config.run.ledger).check()  # before hours are spent
     earlier = read_result(folder)
     return earlier if earlier is not None and earlier["timings"]["updates"] >= config.total_updates else None
 

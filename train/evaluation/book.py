@@ -1,0 +1,158 @@
+"""Lines of the trial ledger: trials, strikes, and the book that they make. Light: no jax."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+from himari_jax.errors import HimariError
+from himari_jax.times import YEAR_MS, parse_bar, parse_iso
+from train.evaluation.sketches import Sketch, from_json, to_json
+
+Key = tuple[str, int, str, str, str]
+
+
+class Trial(NamedTuple):
+    """One policy evaluated on one span at its own cost and delay."""
+
+    config_hash: str
+    seed: int
+    fingerprint: str  # of the candles
+    span: str  # first and last decision, FROM/TO
+    bar: str
+    sharpe: float  # per bar, which is what lies between two decisions
+    time: int = 0  # when it was entered, seconds since 1970
+    symbols: tuple[str, ...] = ()  # none: 0.1.0 did not say
+    synthetic: bool = False  # candles
+    bars: int = 0  # decisions; 0: 0.1.0 did not say
+    per_year: float = 0.0  # decisions of a year; 0: 0.1.0 did not say
+    name: str = ""  # of the run's folder or the strategy
+    chosen: bool = True  # whether the verdict was of this seed: another one is no trial, validation left it out
+    sketch: Sketch | None = None
+
+    @property
+    def key(self) -> Key:
+        """The fields that identify a trial: two trials with the same key are one."""
+        return (self.config_hash, self.seed, self.fingerprint, self.span, self.bar)
+
+    @property
+    def id(self) -> str:
+        """Name of the trial in the ledger, from its key, 16 hex digits."""
+        return hashlib.sha256(json.dumps(self.key).encode()).hexdigest()[:16]
+
+    @property
+    def ends(self) -> tuple[int, int]:
+        """First and last decision, epoch milliseconds."""
+        first, _, last = self.span.partition("/")
+        return parse_iso(first), parse_iso(last)
+
+    @property
+    def decisions(self) -> int:
+        """Number of returns that its Sharpe ratio is of; where nothing says, as if no bar of the span were missing."""
+        first, last = self.ends
+        return self.bars or (last - first) // length_of(self.bar) + 1
+
+    @property
+    def annual_factor(self) -> float:
+        """By which its Sharpe ratio becomes annual; where nothing says, of a market that never closes."""
+        return float((self.per_year or YEAR_MS / length_of(self.bar)) ** 0.5)
+
+    @property
+    def annual(self) -> float:
+        """Sharpe ratio, annual."""
+        return self.sharpe * self.annual_factor
+
+
+class Strike(NamedTuple):
+    """Word that a trial does not count, or counts again."""
+
+    trial: str  # its id
+    reason: str
+    time: int  # seconds since 1970
+    struck: bool = True
+
+
+Record = Trial | Strike
+
+
+class Book(NamedTuple):
+    """What a ledger says."""
+
+    trials: dict[Key, Trial]
+    strikes: dict[str, Strike]  # the last word on a trial, by its id
+    unread: int = 0  # lines that hold nothing: of a process that died while writing, or of a later version
+
+    def strike_of(self, trial: Trial) -> Strike | None:
+        """The strike that keeps a trial from counting."""
+        word = self.strikes.get(trial.id)
+        return word if word is not None and word.struck else None
+
+    def counts(self, trial: Trial) -> bool:
+        """Whether a trial counts for others: validation chose it, and nobody struck it."""
+        return trial.chosen and self.strike_of(trial) is None
+
+
+def lines_of(records: Iterable[Record]) -> str:
+    """Records as lines of JSON."""
+    return "".join(json.dumps(as_json(record)) + "\n" for record in records)
+
+
+def as_json(record: Record) -> dict[str, Any]:
+    """A record as an object."""
+    if isinstance(record, Strike):
+        return {"strike": record.trial, **{k: v for k, v in record._asdict().items() if k != "trial"}}
+    return {**record._asdict(), "sketch": to_json(record.sketch)}
+
+
+def parse(lines: Iterable[str]) -> Book:
+    """The book of lines."""
+    records, unread = [], 0
+    for line in lines:
+        try:
+            records += [record_of(json.loads(line))] if line.strip() else []
+        except (ValueError, KeyError, TypeError, AttributeError, HimariError):
+            unread += 1
+    return enter(Book({}, {}, unread), records)
+
+
+def record_of(value: dict[str, Any]) -> Record:
+    """The record that an object holds, whatever else it says.
+
+    Raises:
+        ValueError, KeyError, TypeError, AttributeError, HimariError: it holds none.
+    """
+    if "strike" in value:
+        return Strike(str(value["strike"]), str(value["reason"]), int(value["time"]), bool(value["struck"]))
+    known = {name: value[name] for name in Trial._fields if name in value}
+    symbols = tuple(str(symbol) for symbol in value.get("symbols", ()))
+    trial = Trial(**{**known, "symbols": symbols, "sketch": from_json(value.get("sketch"))})
+    hash(trial.key), float(trial.annual)
+    if not all(trial.span.split("/")) or trial.decisions < 1 or trial.ends[0] > trial.ends[1]:
+        raise ValueError("no span")
+    return trial
+
+
+def enter(book: Book, records: Iterable[Record]) -> Book:
+    """The book with more records; the last one on a trial counts."""
+    trials, strikes = dict(book.trials), dict(book.strikes)
+    for record in records:
+        if isinstance(record, Strike):
+            strikes[record.trial] = record
+        else:
+            trials[record.key] = record
+    return Book(trials, strikes, book.unread)
+
+
+def name_symbols(book: Book, known: Mapping[str, tuple[str, ...]]) -> Book:
+    """The book with symbols for the trials of 0.1.0 on candles that a later trial, or `known`, names by fingerprint."""
+    named = dict(known) | {trial.fingerprint: trial.symbols for trial in book.trials.values() if trial.symbols}
+    trials = {
+        key: trial if trial.symbols else trial._replace(symbols=named.get(trial.fingerprint, ()))
+        for key, trial in book.trials.items()
+    }
+    return book._replace(trials=trials)
+
+
+def length_of(bar: str) -> int:
+    """Milliseconds of a bar as `himari_jax.times.bar_name` wrote it."""
+    return int(bar.removesuffix(" ms")) if bar.endswith(" ms") else parse_bar(bar)
