@@ -137,3 +137,15 @@ def null_if_nan(value: Any) -> Any:
     if isinstance(value, float | np.floating):
         return float(value) if math.isfinite(value) else None
     return value
+
+
+def make_parent(path: Path) -> None:
+    """Makes the folder of a file.
+
+    Raises:
+        StorageError: it cannot be written.
+    """
+    try:
+        path.absolute().parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageError(f"--out {path}: {error.strerror}; choose another file") from error

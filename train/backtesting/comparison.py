@@ -11,11 +11,11 @@ from himari_jax import metrics
 from himari_jax.bootstrap import interval as ends_of
 from himari_jax.bootstrap import paired_metric_differences, stationary_bootstrap_sharpe
 from himari_jax.comparison import Difference, iqm_interval, paired_difference, probability_of_improvement
-from himari_jax.errors import InputError, StorageError
+from himari_jax.errors import InputError
 from himari_jax.metrics import zero_if_nan
 from himari_jax.statistics import minimum_detectable_sharpe
 from himari_jax.times import iso_second
-from train.artifacts.files import null_if_nan, write_json
+from train.artifacts.files import make_parent, null_if_nan, write_json
 from train.backtesting.entries import Entry, costs_of, delays_of, enter, ledger_of
 from train.config.backtest import CompareConfig
 from train.evaluation.gates import Gate, GateResult, check_gates, describe
@@ -289,15 +289,3 @@ def sentences(found: dict[str, Any], name: str, rows: Sequence[Row]) -> list[str
                 f"({lowest} to {highest} over the luck of seeds)"
             )
     return [*lines, *(f"but {doubt}" for doubt in found["doubts"])]
-
-
-def make_parent(path: Path) -> None:
-    """Makes the folder of a file.
-
-    Raises:
-        StorageError: it cannot be written.
-    """
-    try:
-        path.absolute().parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StorageError(f"--out {path}: {error.strerror}; choose another file") from error
