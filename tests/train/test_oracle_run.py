@@ -152,13 +152,13 @@ def test_prove_resumes_and_says_what_is_missed(tmp_path, capsys, monkeypatch):
 
 def test_a_row_of_candles_is_measured_by_the_pathwise_gradient_on_the_same_markets(tmp_path, capsys, monkeypatch):
     tiny = "--source synthetic --synthetic.num-bars 3000 --num-envs 16 --rollout-steps 16 --num-minibatches 2"
-    markets = ("--synthetic.seed 0", "--synthetic.seed 1")
+    markets = ("--synthetic.seed 1",)
     goal = Goal("half", lambda block: block["ratio"] >= 0.5)
     row = Row("candles", f"{tiny} --episode-steps 50 --hidden-dim 8", 2048, goal, 2048, markets=markets)
     monkeypatch.setattr(prove, "ROWS", (row,))
     run_command(prove.main, ["--seeds", "2", "--out", str(tmp_path), "--device", "cpu"])
     ours, theirs = json.loads((tmp_path / "prove.json").read_text())
-    found = {name: [tmp_path / f"candles-{name}-2" / m / "result.json" for m in "01"] for name in ("ppo", "pathwise")}
+    found = {name: [tmp_path / f"candles-{name}-2" / m / "result.json" for m in "0"] for name in ("ppo", "pathwise")}
     tests = {
         name: [np.mean([seed["sharpe"] for seed in json.loads(path.read_text())["seeds"]]) for path in paths]
         for name, paths in found.items()
