@@ -207,8 +207,14 @@ def serve(arguments: str) -> None:
 
 
 def paste(command: str, path: str, long: str, copy: str | None = None) -> None:
-    """Prints a Markdown file that a command wrote, and copies another file of its folder beside the pages."""
+    """Prints a Markdown file that a command wrote, and copies another file of its folder beside the pages.
+
+    What the same command has finished in this repository's own folder is not run again.
+    """
     if not kept(long):
+        done = ROOT / Path(path).parent
+        if done.is_dir():
+            shutil.copytree(done, scratch() / Path(path).parent, dirs_exist_ok=True)
         run(command, 0, 1)
         print("\n" + (scratch() / path).read_text(encoding="utf-8").strip() + "\n")
         if copy is not None:
