@@ -16,7 +16,7 @@ from train.config.backtest import EvaluationDataConfig
 from train.config.market import DataConfig, MarketConfig
 from train.data.base import base_of_part, first_decision, where_known
 from train.data.loading import checked_parts, load_raw
-from train.data.members import Member, join_candles
+from train.data.members import Member, join_candles, union_times
 from train.data.spans import evaluation_span, refuse_empty, split_rules
 
 
@@ -36,7 +36,7 @@ class EvaluationData:
     @property
     def times(self) -> np.ndarray:
         """When decisions are made, (L,), epoch milliseconds."""
-        return np.unique(np.concatenate([each.times for each in self.members]))
+        return union_times(self.members)
 
     @property
     def span(self) -> Stretches:

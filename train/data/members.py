@@ -24,6 +24,11 @@ class Member:
         return self.candles.time[decision_rows(self.span)] + self.candles.bar_ms
 
 
+def union_times(members: Sequence[Member]) -> np.ndarray:
+    """Every time at which some member decides, (L,), in order."""
+    return members[0].times if len(members) == 1 else np.unique(np.concatenate([each.times for each in members]))
+
+
 def join_candles(parts: Sequence[Candles]) -> Candles:
     """The candles of a pool side by side on all of their times; NaN where a symbol has none, one segment to a gap."""
     if len(parts) == 1:

@@ -1,6 +1,7 @@
 """Which rows are decisions: from flags to the spans of a run, and to the span that policies are evaluated on."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -58,7 +59,7 @@ def split_members(parts: Sequence[Candles], rules: SplitRules, pool: bool, skip_
     if not pool:
         return [split_rows(parts[0], rules)]
     cuts = cut_times(join_candles(parts).time, rules.cuts)
-    common = SplitRules(cuts, rules.embargo, rules.step, rules.phase_ms, rules.warm_up)
+    common = replace(rules, cuts=cuts)
     splits = [possible_split(each, common) for each in parts]
     short = [each.symbols[0] for each, split in zip(parts, splits, strict=True) if not any(split.spans.values())]
     if short and not skip_short:

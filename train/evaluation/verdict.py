@@ -1,6 +1,5 @@
 """One of three words, and why: is the learned multiplier better than the position that it multiplies?"""
 
-import math
 from typing import Any, NamedTuple
 
 from himari_jax.power import family_level
@@ -83,8 +82,3 @@ def depends_on_delay_0(e: Evidence) -> bool:
 def word(text: str, reason: str, leans: str | None = None, probability: float | None = None) -> dict[str, Any]:
     """The form of a verdict in result.json."""
     return {"word": text, "reason": reason, "leans": leans, "probability": probability}
-
-
-def years_in_words(years: float) -> str:
-    """A number of years, as a sentence has it."""
-    return f"{years:.0f} years" if math.isfinite(years) and years < 1000 else "more than 1,000 years"

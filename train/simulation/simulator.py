@@ -17,10 +17,10 @@ from himari_jax.splits import Stretches
 from himari_jax.times import iso_second
 from train.config.market import MarketConfig
 from train.data.market import market_from, sizing_rules
-from train.data.members import Member, join_candles
+from train.data.members import Member, join_candles, union_times
 from train.simulation.baselines import all_rules
 from train.simulation.engine import Limits, Tape
-from train.simulation.tapes import active_rows, lay_out_members, union_times
+from train.simulation.tapes import active_rows, lay_out_members
 
 
 @dataclass(frozen=True)

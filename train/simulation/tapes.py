@@ -12,11 +12,6 @@ from train.data.members import Member
 from train.simulation.engine import Tape, lay_out
 
 
-def union_times(members: Sequence[Member]) -> np.ndarray:
-    """Every time at which some member decides, (L,), in order."""
-    return members[0].times if len(members) == 1 else np.unique(np.concatenate([each.times for each in members]))
-
-
 def active_rows(members: Sequence[Member], times: np.ndarray) -> np.ndarray:
     """Whether each member decides at each time, (A, L) bool."""
     return np.stack([np.isin(times, each.times) for each in members])

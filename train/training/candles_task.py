@@ -27,11 +27,22 @@ from train.reporting.run_files import Extra
 from train.simulation.engine import Limits, make_lanes, run_policy
 from train.simulation.frames import closing_prices, equity_frame
 from train.simulation.play import play_policies, play_whole, rule_histories
+from train.simulation.simulator import Simulator
 from train.training.session import Session
 
 
-def evaluate_test_span(session: Session, best: Best, folder: Path, timings: dict[str, Any]) -> dict[str, Any]:
-    """Plays the best parameters of each seed on the test span, on time and one bar later, and writes the result."""
+def evaluate_test_span(
+    session: Session, validation: Simulator, best: Best, folder: Path, timings: dict[str, Any]
+) -> dict[str, Any]:
+    """Plays the best parameters of each seed on the test span, on time and one bar later, and writes the result.
+
+    Args:
+        session: of the training.
+        validation: simulator of the validation span, on which the best rule is chosen.
+        best: parameters of each seed.
+        folder: the run.
+        timings: go into the result.
+    """
     chosen = int(np.argmax(np.asarray(best.sharpe)))
     market, candles = session.config.market, session.candles
     simulator = session.simulator("test", (market.delay, market.delay + 1))
@@ -41,7 +52,6 @@ def evaluate_test_span(session: Session, best: Best, folder: Path, timings: dict
     evaluated = evaluated_on(simulator, folder.absolute().name, session.config_hash)
     returns = [history.returns for history in played.agents]
     trials = note_trials(ledger, evaluated, session.seeds, returns, played.baselines["base"].returns, chosen)
-    validation = session.simulator("val", (market.delay,))
     rule = best_rule(rule_histories(validation, market.delay, market.cost), validation.bars_per_year)
     worthwhile = session.config.run.worthwhile
     result, samples = summarize(played, chosen, session.seeds, trials, worthwhile=worthwhile, rule=rule)
@@ -161,7 +171,7 @@ class CandlesTask:
 
     def evaluate(self, state: Any, folder: Path, timings: dict[str, Any]) -> dict[str, Any]:
         """The best of each seed on the test span."""
-        return evaluate_test_span(self.session, state.best, folder, timings)
+        return evaluate_test_span(self.session, self.validation, state.best, folder, timings)
 
 
 def pool_lines(session: Session) -> list[str]:

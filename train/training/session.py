@@ -15,7 +15,6 @@ from himari_jax.candles import Candles, DataReport
 from himari_jax.feature_audit import audit_features
 from himari_jax.features import Features
 from himari_jax.policies.policy import as_constants, fit_scaling
-from himari_jax.sizing import SizingRules
 from himari_jax.splits import SPANS, Split, Stretches, decision_rows
 from train.artifacts.feature_files import find_features
 from train.config.market import MarketConfig
@@ -32,7 +31,7 @@ from train.data.base import (
     where_known,
 )
 from train.data.loading import checked_parts, load_raw
-from train.data.market import market_from, sizing_rules
+from train.data.market import market_from
 from train.data.members import Member, join_candles
 from train.data.spans import split_members, split_rules
 from train.learning.setup import Setup, make_learner
@@ -91,11 +90,6 @@ class Session(Setup):
     def files(self) -> dict[str, bytes]:
         """The user's own features, by the name of the file."""
         return self.features.files
-
-    @property
-    def rules(self) -> SizingRules:
-        """Caps and parameters of the base sizing."""
-        return sizing_rules(self.config.market)
 
     def simulator(self, span: str, delays: Sequence[int]) -> Simulator:
         """The simulator of a span."""
