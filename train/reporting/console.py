@@ -21,6 +21,16 @@ SHOWN = (  # what a block of result.json holds, in the order of the columns
     *("win_rate_bar", "herfindahl", "diversification"),
 )
 COLUMNS = tuple("95 % interval" if name == INTERVAL else METRICS[name].label for name in SHOWN)
+OF_SYMBOLS = {  # columns of a pool's symbols: key of the block, form
+    "agent": ("sharpe", "{:.2f}"),
+    "base": ("base_sharpe", "{:.2f}"),
+    "constant": ("constant_sharpe", "{:.2f}"),
+    "timing": ("timing_value", "{:+.2f}"),
+    "late": ("late_sharpe", "{:.2f}"),
+    "multiplier": ("multiplier", "{:.2f}"),
+    "turnover/y": ("turnover", "{:.1f}"),
+    "max DD": ("max_drawdown", "{:.1%}"),
+}
 WIDTH = 118  # of tables where the output is not a terminal
 
 
@@ -63,19 +73,13 @@ def who(result: dict[str, Any]) -> str:
     return f"{len(symbols)} accounts of equal weight" if "by_symbol" in result else " ".join(symbols)
 
 
-def symbol_table(result: dict[str, Any]) -> Table:
+def symbol_table(result: dict[str, Any], columns: Sequence[str] = tuple(OF_SYMBOLS)) -> Table:
     """Makes a table of a pool's symbols, a row each: the agent, its base, its own mean weight held, one bar late."""
     grid = Table(title="each symbol's own account, Sharpe", title_justify="left", box=None, pad_edge=False)
-    heads = ("", "decisions", "agent", "base", "constant", "timing", "late", "multiplier", "turnover/y", "max DD")
-    for head in heads:
+    for head in ("", "decisions", *columns):
         grid.add_column(head, justify="right" if head else "left", no_wrap=True)
-    forms = ("{:.2f}", "{:.2f}", "{:.2f}", "{:+.2f}", "{:.2f}", "{:.2f}", "{:.1f}", "{:.1%}")
-    keys = (
-        *("sharpe", "base_sharpe", "constant_sharpe", "timing_value"),
-        *("late_sharpe", "multiplier", "turnover", "max_drawdown"),
-    )
     for symbol, block in result["by_symbol"].items():
-        texts = [number(block.get(key), form) for key, form in zip(keys, forms, strict=True)]
+        texts = [number(block.get(key), form) for key, form in (OF_SYMBOLS[name] for name in columns)]
         grid.add_row(symbol, f"{block['decisions']:,}", *texts)
     return grid
 

@@ -1,0 +1,96 @@
+"""Prints the result of a walk-forward test on the console, 80 columns wide."""
+
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from train.reporting.console import COLUMNS, console, number, symbol_table, table, verdict_lines
+from train.reporting.walk_words import lines, pooled
+
+WIDTH = 80  # columns of the tables, and of the lines that are no verdict
+METRICS = COLUMNS[:5]  # of agent and baselines, as many as fit
+OF_SYMBOLS = ("agent", "base", "constant", "timing", "late", "turnover/y")
+OF_BLOCKS = {
+    "Sharpe": ("sharpe", "{:.2f}"),
+    "base": ("base_sharpe", "{:.2f}"),
+    "constant": ("constant_sharpe", "{:.2f}"),
+    "difference": ("difference", "{:+.2f}"),
+    "late": ("late_difference", "{:+.2f}"),
+    "turnover/y": ("turnover", "{:.1f}"),
+}
+
+
+def print_walk_forward(result: dict[str, Any], capital: float, folder: Path) -> None:
+    """Prints the whole track beside the baselines, the blocks, the symbols, the verdict and what to do next.
+
+    Args:
+        result: as result.json, with `walk_forward`.
+        capital: money at the start.
+        folder: the run.
+    """
+    out = console()
+    out.print()
+    out.print(table(result, METRICS))
+    out.print()
+    out.print(block_table(result))
+    if result.get("by_symbol"):
+        out.print()
+        out.print(symbol_table(result, OF_SYMBOLS))
+    out.print()
+    for line in lines(result):
+        out.print("\n".join(textwrap.wrap(line, WIDTH, subsequent_indent="  ")), soft_wrap=True)
+    for line in [*verdict_lines(result, capital), *speed(result)]:
+        out.print(line, soft_wrap=True, style="bold" if line.startswith(result["verdict"]["word"]) else None)
+    out.print(f"next: open {folder}/report.html; numbers in result.json and equity.parquet", soft_wrap=True)
+
+
+def block_table(result: dict[str, Any]) -> Table:
+    """Makes a table of the test blocks, a row each, and of the whole track below them."""
+    title = (
+        "test blocks, each after a training of its own; difference: Sharpe minus that of\n"
+        "the constant multiplier of the same mean exposure; late: the same a bar later"
+    )
+    grid = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    for head in ("", *OF_BLOCKS):
+        grid.add_column(head, justify="right" if head else "left", no_wrap=True)
+    for block in result["walk_forward"]["blocks"]:
+        first, last = (str(moment)[:10] for moment in block["test"])
+        grid.add_row(f"{first} to {last}", *(number(block.get(key), form) for key, form in OF_BLOCKS.values()))
+    whole = whole_track(result)
+    grid.add_row("all", *(number(whole.get(key), form) for key, form in OF_BLOCKS.values()), style="bold")
+    return grid
+
+
+def whole_track(result: dict[str, Any]) -> dict[str, float | None]:
+    """The numbers of a block for all of them as one track."""
+    rival, agent = pooled(result), result["agent"]
+    return {
+        "sharpe": agent.get("sharpe"),
+        "base_sharpe": (result["baselines"].get("base") or {}).get("sharpe"),
+        "constant_sharpe": rival.get("sharpe"),
+        "difference": rival.get("difference"),
+        "late_difference": rival.get("late"),
+        "turnover": agent.get("turnover"),
+    }
+
+
+def speed(result: dict[str, Any]) -> Iterator[str]:
+    """Says how long the trainings took, where that was measured."""
+    timing = (result.get("timings") or {}) | (result["walk_forward"].get("timings") or {})
+    if timing.get("train_seconds") is None:
+        return
+    said = [f"trained {timing['steps']:,} steps" if timing.get("steps") else "trained"]
+    said[0] += f" in {timing['train_seconds']:.1f} s"
+    if rate := timing.get("steps_per_second"):
+        said[0] += f" ({rate:,.0f} steps/s)"
+    if timing.get("device"):
+        said[0] += f" on {timing['device']}"
+    for key, word in (("compile_seconds", "compiling"), ("data_seconds", "data")):
+        if timing.get(key) is not None:
+            said.append(f"{word} {timing[key]:.1f} s")
+    if timing.get("peak_memory_mb") is not None:
+        said.append(f"peak memory {timing['peak_memory_mb']:,.0f} MB")
+    yield "; ".join(said)

@@ -1,0 +1,157 @@
+"""Words of a walk-forward test: how it ran, what chance and the rule without parameters do; for console and report."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+CAUTION = (
+    "the symbols were picked knowing that they survived, and the years knowing that they trended: what comes need do "
+    "neither"
+)
+KINDS = {  # of a permutation: what it keeps
+    "bars": "bars permuted one by one, volatility clusters broken",
+    "blocks": "bars permuted in blocks, volatility clusters kept: the harder null",
+}
+STATISTIC = "Sharpe minus the constant's"  # S, unless `statistic` of the permutations says another
+
+
+def lines(result: Mapping[str, Any]) -> Iterator[str]:
+    """Says what stands beside the table of the blocks, a line each; what was not measured is left out.
+
+    Args:
+        result: as result.json, with `walk_forward`.
+    """
+    walk = result["walk_forward"]
+    yield how(walk)
+    yield from filter(
+        None,
+        (
+            symbols(result),
+            seeds(walk.get("seeds") or []),
+            trend(walk),
+            placebo(walk.get("placebo") or []),
+            permutations(walk.get("permutations")),
+            trials(result),
+            caution(result),
+        ),
+    )
+
+
+def how(walk: Mapping[str, Any]) -> str:
+    """How often was retrained, on what, and who was judged."""
+    number, seeds = len(walk["blocks"]), len(walk.get("seeds") or [])
+    judged = f"the {walk.get('ensemble')} action of {seeds} seeds" if seeds > 1 else "one seed"
+    bars = walk.get("embargo_bars")
+    embargo = "" if bars is None else f", embargo {bars} bar{'' if bars == 1 else 's'}"
+    return (
+        f"retrained {number} time{'' if number == 1 else 's'}: window {walk['window']}, validation "
+        f"{walk['validation']}, test {walk['test']}{embargo}; judged: {judged}"
+    )
+
+
+def span(result: Mapping[str, Any]) -> str:
+    """What was judged, in a few words: the blocks and their days; empty where nothing was retrained."""
+    blocks = (result.get("walk_forward") or {}).get("blocks")
+    if not blocks:
+        return ""
+    tests = "1 test block" if len(blocks) == 1 else f"{len(blocks)} test blocks, retrained before each"
+    return f"{tests}, {blocks[0]['test'][0][:10]} to {blocks[-1]['test'][1][:10]}"
+
+
+def labels(blocks: Sequence[Mapping[str, Any]]) -> list[str]:
+    """A short name of each block, no two alike: the year, the month, the day or the second of its first decision."""
+    starts = [str(block["test"][0]) for block in blocks]
+    for length in (4, 7, 10):
+        names = [start[:length] for start in starts]
+        if len(set(names)) == len(names) and (length > 4 or all(start[5:7] == "01" for start in starts)):
+            return names
+    return [start[:19] for start in starts]
+
+
+def pooled(result: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The difference of the whole track to the constant multiplier of the same mean exposure, as `rivals` holds it."""
+    return (result.get("rivals") or {}).get("constant") or {}
+
+
+def symbols(result: Mapping[str, Any]) -> str:
+    """How many symbols of a pool are ahead of their own constant; empty for what is no pool."""
+    values = [block.get("timing_value") for block in (result.get("by_symbol") or {}).values()]
+    known = [value for value in values if value is not None]
+    return f"symbols: {sum(value > 0 for value in known)} of {len(known)} ahead of their own constant" if known else ""
+
+
+def seeds(found: Sequence[Mapping[str, Any]]) -> str:
+    """What the seeds do alone; empty for a single one."""
+    known = [seed["difference"] for seed in found if seed.get("difference") is not None]
+    if len(found) < 2 or not known:
+        return ""
+    return (
+        f"seeds: {len(found)}, each alone {min(known):+.2f} to {max(known):+.2f} to its constant, mean "
+        f"{sum(known) / len(known):+.2f}"
+    )
+
+
+def trend(walk: Mapping[str, Any]) -> str:
+    """The policy beside the rule without parameters, and that rule beside its own constant."""
+    policy, rule = walk.get("trend"), walk.get("trend_rule")
+    said = []
+    if policy:
+        said.append(
+            f"the policy is {signed(policy.get('difference'))} to it (one-sided p {plain(policy.get('p'), '.3f')}), "
+            f"one bar late {signed(policy.get('late'))}"
+        )
+    if rule:
+        said.append(f"alone it is {signed(rule.get('difference'))} {interval(rule.get('interval'))} to its constant")
+    return f"trend rule, no parameters: {'; '.join(said)}" if said else ""
+
+
+def placebo(found: Sequence[Mapping[str, Any]]) -> str:
+    """What is left where the inputs are shifted by years: it must be nothing."""
+    shifts = "; ".join(f"{x['shift']} {signed(x.get('difference'))} {interval(x.get('interval'))}" for x in found)
+    return f"placebo, inputs shifted, must be flat: {shifts}" if shifts else ""
+
+
+def permutations(found: Mapping[str, Any] | None) -> str:
+    """How retrained policies of permuted candles do; empty where there were none."""
+    if not found:
+        return ""
+    known = [x for x in found.get("null") or [] if x is not None]
+    highest = f", the best of them {max(known):+.2f}" if known else ""
+    return (
+        f"permutations, retrained: p {plain(found.get('p'), '.3f')}; S {signed(found.get('value'))} "
+        f"({statistic(found)}) against {found['number']} markets of permuted {found['kind']}{highest}"
+    )
+
+
+def statistic(found: Mapping[str, Any]) -> str:
+    """What S of the permutations is."""
+    return str(found.get("statistic", STATISTIC))
+
+
+def trials(result: Mapping[str, Any]) -> str:
+    """How much was tried on this span, and what is left of the Sharpe ratio."""
+    if result.get("trials") is None:
+        return ""
+    deflated = plain(result.get("deflated_sharpe"), ".3f")
+    return f"trials on this span: {result['trials']}; probability that the Sharpe is above their luck: {deflated}"
+
+
+def caution(result: Mapping[str, Any]) -> str:
+    """What a figure of several real symbols owes to hindsight; empty where there is one, or they are made up."""
+    if len(result.get("symbols") or ()) < 2 or result.get("synthetic"):
+        return ""
+    return f"caution: {CAUTION}"
+
+
+def signed(value: float | None) -> str:
+    """A difference; a dash where it is undefined."""
+    return plain(value, "+.2f")
+
+
+def plain(value: float | None, form: str) -> str:
+    """A number; a dash where it is undefined."""
+    return "-" if value is None else format(value, form)
+
+
+def interval(ends: Sequence[float | None] | None) -> str:
+    """An interval of differences in brackets."""
+    return f"[{', '.join(signed(x) for x in ends)}]" if ends else "[-]"
