@@ -19,6 +19,7 @@ class EnvParams(environment.EnvParams):
 
     market: Market
     starts: jax.Array  # (M,) int32, rows at which an episode may start
+    num_starts: jax.Array  # () int32, M, or how many of them count where several markets are padded to one shape
     last: jax.Array  # (T,) bool, last decision row of a stretch
     commission_rate: jax.Array  # () share of the traded value
     slippage_bps: jax.Array  # () basis points of the traded value

@@ -69,7 +69,7 @@ class TradingEnv(environment.Environment[EnvState, EnvParams]):
         - account: `weights` float32 (N,), `entry_ratio` float32 (N,), `log_equity` float32 ()
         - peak: float32 (), highest log equity of the episode
         - return_moments: float32 (2,), running mean and mean square of the log return
-    - reset: cash, at a row drawn evenly from `params.starts`.
+    - reset: cash, at a row drawn evenly from the first `params.num_starts` of `params.starts`.
 
     Args:
         num_assets: N.
@@ -166,8 +166,8 @@ class TradingEnv(environment.Environment[EnvState, EnvParams]):
         return self.get_obs(after, params), after, jnp.asarray(reward), terminated, info
 
     def reset_env(self, key: jax.Array, params: EnvParams) -> tuple[jax.Array, EnvState]:
-        """Cash, at a start drawn evenly from `params.starts`."""
-        start = params.starts[jax.random.randint(key, (), 0, params.starts.shape[0])]
+        """Cash, at a start drawn evenly from the first `params.num_starts` of `params.starts`."""
+        start = params.starts[jax.random.randint(key, (), 0, params.num_starts)]
         state = self.state_at(start).replace(return_moments=params.initial_moments)
         return self.get_obs(state, params), state
 
@@ -245,14 +245,15 @@ def make_params(
             f"--episode-steps {episode_steps}: the span has {longest} decisions without a longer gap after its "
             "look-back; give more candles or shorter episodes"
         )
-    starts = [np.arange(each.start, each.stop - episode_steps + 1) for each in span]
+    starts = np.concatenate([np.arange(each.start, each.stop - episode_steps + 1) for each in span])
     last = np.zeros(market.base.shape[0], bool)
     last[[each[-1] for each in span]] = True
     scalar = partial(jnp.asarray, dtype=market.base.dtype)
     return EnvParams(
         max_steps_in_episode=jnp.int32(episode_steps),
         market=market,
-        starts=jnp.asarray(np.concatenate(starts), jnp.int32),
+        starts=jnp.asarray(starts, jnp.int32),
+        num_starts=jnp.int32(len(starts)),
         last=jnp.asarray(last),
         commission_rate=scalar(commission_rate),
         slippage_bps=scalar(slippage_bps),

@@ -21,6 +21,7 @@ FLOORS = (
     ("train.evaluation",),
     ("train.backtesting", "train.oracles"),
     ("train.training",),
+    ("train.studies",),
     ("train.benchmarks",),
     ("train",),  # the commands
     ("export.runtime",),

@@ -108,11 +108,21 @@ def simulate(
     delays: Sequence[int],
     features: Features = BASE,
     is_pool: bool = False,
+    markets: Sequence[Market] | None = None,
 ) -> Simulator:
-    """`build_simulator` for one member, or for those of a pool: the ones that decide nothing in the span stay out."""
+    """`build_simulator` for one member, or for those of a pool: the ones that decide nothing in the span stay out.
+
+    Args:
+        members, config, delays, features: see `build_simulator`.
+        is_pool: whether every member has an account of its own.
+        markets: of the members, seen on time, where they are at hand; None: they are built.
+    """
+    if markets is not None:
+        markets = tuple(market for market, each in zip(markets, members, strict=True) if each.span)
     members = tuple(each for each in members if each.span)
     candles = join_candles([each.candles for each in members])
-    markets = tuple(market_from(each.candles, config, 0, each.base, features) for each in members)
+    if markets is None:
+        markets = tuple(market_from(each.candles, config, 0, each.base, features) for each in members)
     times = union_times(members)
     host = lay_out_members(members, markets, times, delays, config.fill)
     return Simulator(

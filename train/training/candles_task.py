@@ -120,7 +120,7 @@ class CandlesTask:
     @property
     def fingerprint(self) -> str:
         """Hash of the candles."""
-        return self.session.candles.fingerprint
+        return self.session.fingerprint
 
     @property
     def base_sha256(self) -> str | None:

@@ -1,7 +1,8 @@
 """A run on candles, from its flags: loaded, checked, cut in time, aligned."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -37,6 +38,12 @@ from train.data.spans import split_members, split_rules
 from train.learning.setup import Setup, make_learner
 from train.simulation.simulator import Simulator, ends, simulate
 
+# The flags of an account on which its market depends, beside the candles, the features and the base.
+ALIGNED = (
+    *("fill", "delay", "decide_every", "base_sizing", "max_position_pct", "max_gross"),
+    *("kelly_fraction", "kelly_prior_bars", "kelly_half_life_days"),
+)
+
 
 class Part(NamedTuple):
     """Candles that share an account, all symbols of a run or one symbol of a pool, as training sees them."""
@@ -56,17 +63,26 @@ class Session(Setup):
     """A run on candles, built from its flags; nothing has been written yet."""
 
     params: EnvParams  # training span
-    candles: Candles  # of all parts, side by side
     report: DataReport
     parts: tuple[Part, ...]
     base: Base  # of all symbols
     features: Features  # what is seen of the market
     risk_aversion: float | None = None  # of volatility=auto
 
+    @cached_property
+    def candles(self) -> Candles:
+        """The candles of all parts, side by side."""
+        return join_candles([part.candles for part in self.parts])
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hash of the candles."""
+        return self.candles.fingerprint
+
     @property
     def symbols(self) -> tuple[str, ...]:
         """Symbols in the order of the observation, or of the pool."""
-        return self.candles.symbols
+        return tuple(symbol for part in self.parts for symbol in part.candles.symbols)
 
     @property
     def cuts(self) -> tuple[int, int]:
@@ -94,7 +110,8 @@ class Session(Setup):
     def simulator(self, span: str, delays: Sequence[int]) -> Simulator:
         """The simulator of a span."""
         members = [part.member(span) for part in self.parts]
-        return simulate(members, self.config.market, delays, self.features, self.config.data.pool)
+        markets = None if self.config.market.delay else [part.market for part in self.parts]
+        return simulate(members, self.config.market, delays, self.features, self.config.data.pool, markets)
 
     def spans(self) -> dict[str, Any]:
         """First and last decision of each stretch by span; of a pool from the first to the last of any symbol."""
@@ -107,6 +124,24 @@ class Session(Setup):
         return found
 
 
+@dataclass(frozen=True)
+class Prepared:
+    """What sessions on the same candles share: read and checked once, aligned once for each account."""
+
+    candles: tuple[Candles, ...]  # of the parts
+    report: DataReport
+    features: Features
+    markets: dict[Any, Market] = field(default_factory=dict)  # on the host, as they are asked for
+
+    def market(self, part: int, account: MarketConfig, base: Base) -> Market:
+        """The market of a part, as late as the policy of an account sees it."""
+        key = (part, base if isinstance(base, str) else base.sha256, *(getattr(account, name) for name in ALIGNED))
+        if key not in self.markets:
+            found = market_from(self.candles[part], account, account.delay, base, self.features)
+            self.markets[key] = found
+        return self.markets[key]
+
+
 def build_session(config: Config, resumed: Path | None = None) -> Session:
     """Loads, checks, splits, aligns.
 
@@ -117,17 +152,38 @@ def build_session(config: Config, resumed: Path | None = None) -> Session:
     Raises:
         InputError: flags or data do not fit; one line.
     """
+    return session_of(config, prepare(config, resumed))
+
+
+def prepare(config: Config, resumed: Path | None = None) -> Prepared:
+    """Loads and checks; `build_session` has the rest of the contract."""
+    raws = load_raw(config.data, config.source_options)
+    candles, report = checked_parts(raws, config.data)
+    return Prepared(candles, report, find_features(config.market.features, candles[0], resumed))
+
+
+def session_of(config: Config, prepared: Prepared, splits: Sequence[Split | None] | None = None) -> Session:
+    """The session on candles that are already there.
+
+    Args:
+        config: flags; those of the candles and of the features are the ones that `prepared` was made by.
+        prepared: candles and features.
+        splits: spans of each part, None where a part is left out; None: by the flags.
+
+    Raises:
+        InputError: flags or data do not fit; one line.
+    """
     data, account = config.data, config.market
-    raws = load_raw(data, config.source_options)
-    candles, report = checked_parts(raws, data)
-    features = find_features(account.features, candles[0], resumed)
-    rules = split_rules(data, account, features, candles[0].bar_ms)
-    splits = split_members(candles, rules, data.pool, data.skip_short)
-    kept = [(part, split) for part, split in zip(candles, splits, strict=True) if split is not None]
-    for part, _ in kept:
-        audit_features(features, part)
-    base = load_base(account, tuple(s for part, _ in kept for s in part.symbols), data.assume_utc)
-    parts = [align(part, split, account, base, features) for part, split in kept]
+    candles, features = prepared.candles, prepared.features
+    if splits is None:
+        rules = split_rules(data, account, features, candles[0].bar_ms)
+        splits = split_members(candles, rules, data.pool, data.skip_short)
+    kept = [(n, split) for n, split in enumerate(splits) if split is not None]
+    for n, _ in kept:
+        audit_features(features, candles[n])
+    report = DataReport(list(prepared.report.entries))
+    base = load_base(account, tuple(s for n, _ in kept for s in candles[n].symbols), data.assume_utc)
+    parts = [align(prepared, n, split, account, base) for n, split in kept]
     # Of the whole span: whatever the base, the same constants.
     scaling = fit_scaling(*training_rows([part for part in parts if part.split.train]))
     parts = [part._replace(split=known_split(part, account, report)) for part in parts]
@@ -149,7 +205,6 @@ def build_session(config: Config, resumed: Path | None = None) -> Session:
         reward_weights=tuple(terms.values()),
         initial_moments=initial_moments(terms, own),
     )
-    joined = join_candles([part.candles for part in parts])
     env = TradingEnv(len(parts[0].candles.symbols), tuple(terms))
     learner = make_learner(config, env, account.cost > 0, 1.0)
     return Session(
@@ -157,7 +212,6 @@ def build_session(config: Config, resumed: Path | None = None) -> Session:
         params=params,
         learner=learner,
         constants=as_constants(scaling),
-        candles=joined,
         report=report,
         parts=tuple(parts),
         base=base,
@@ -166,10 +220,11 @@ def build_session(config: Config, resumed: Path | None = None) -> Session:
     )
 
 
-def align(candles: Candles, split: Split, account: MarketConfig, base: Base, features: Features) -> Part:
-    """Candles with their market, as late as the policy sees it."""
+def align(prepared: Prepared, number: int, split: Split, account: MarketConfig, base: Base) -> Part:
+    """A part of the candles with its market, as late as the policy sees it."""
+    candles = prepared.candles[number]
     own = base_of_part(base, candles)
-    return Part(candles, own, split, market_from(candles, account, account.delay, own, features))
+    return Part(candles, own, split, prepared.market(number, account, own))
 
 
 def training_rows(parts: Sequence[Part]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
