@@ -9,6 +9,7 @@ from train.reporting.facts import capital_of, market_of, symbols_of
 from train.reporting.page import row, table
 from train.reporting.plots import epoch
 from train.reporting.run_files import Run
+from train.reporting.walk_words import caution, span
 from train.reporting.words import against_rival, headline, sentences
 
 MEANING = {
@@ -32,7 +33,7 @@ def top(run: Run) -> str:
     named = bool(result.get("rivals") and result.get("power"))
     lead = f"{sentence(against_rival(result))}." if named else reason
     synthetic = '<p class="synthetic"><strong>SYNTHETIC</strong> These candles were made by chance.</p>'
-    points = [*([f"Why: {reason}"] if named else []), *notes(run), *advice(result)]
+    points = [*([f"Why: {reason}"] if named else []), *notes(run), *warning(result), *advice(result)]
     return (
         f'<p class="what">{escape(what(run))}</p>'
         f'<h1 class="{kind}">{escape(word)}{f"<small>{escape(leaning)}</small>" if leaning else ""}</h1>'
@@ -49,6 +50,7 @@ def what(run: Run) -> str:
     test = (result.get("spans") or {}).get(name)
     called = f"{name} span" if name.isalpha() else "span"
     when = f", {called} {test[0][0][:10]} to {test[-1][1][:10]}" if test else ""
+    when = f", {blocks}" if (blocks := span(result)) else when
     pool = ", an account each, held in equal shares" if result.get("by_symbol") else ""
     return f"{' '.join(symbols_of(run))}{pool}, policy {result.get('policy', '-')}{when}"
 
@@ -134,6 +136,12 @@ def notes(run: Run) -> Iterator[str]:
         yield f"The probability that its true Sharpe is above what the best of all trials owes to chance: {value:.3f}."
     elif (value := result.get("probabilistic_sharpe")) is not None:
         yield f"The probability that its true Sharpe is above 0: {value:.3f}."
+
+
+def warning(result: dict[str, Any]) -> Iterator[str]:
+    """Words what a walk-forward test over several symbols owes to hindsight."""
+    if "walk_forward" in result and (text := caution(result)):
+        yield f"{sentence(text)}."
 
 
 def advice(result: dict[str, Any]) -> Iterator[str]:

@@ -26,6 +26,7 @@ from train.reporting.plots import (
 )
 from train.reporting.positions import MOST_PRICES, multiplier, position, weights
 from train.reporting.run_files import Extra, Run
+from train.reporting.walk_sections import walk_sections
 
 COLUMNS = {  # heading: (key, form)
     heading: column
@@ -42,6 +43,7 @@ def all_sections(run: Run, extra: Extra) -> Iterator[tuple[str, str]]:
     """Yields headings and contents, empty where there is no input."""
     result = run.result
     yield "Agent and baselines", comparison(run)
+    yield from walk_sections(run)
     yield "Each symbol's own account", symbols_alone(result)
     yield "Year by year", year_by_year(run.frame, bars_per_year(run), result.get("power"))
     yield "What the policy decided", figures([multiplier(run.frame)] if run.frame is not None else [])
@@ -264,6 +266,7 @@ def settings(run: Run) -> str:
     asked = made_by.pop("backtest", None) or {}
     groups = {
         "Backtest": asked,
+        "Walk-forward": made_by.pop("walk_forward", None) or {},
         "Flags": flags,
         "Made by": made_by,
         "Result": {key: result[key] for key in kept if key in result},

@@ -8,7 +8,7 @@ from typing import Any
 from rich.table import Table
 
 from train.reporting.console import COLUMNS, console, number, symbol_table, table, verdict_lines
-from train.reporting.walk_words import lines, pooled
+from train.reporting.walk_words import lines, whole_track
 
 WIDTH = 80  # columns of the tables, and of the lines that are no verdict
 METRICS = COLUMNS[:5]  # of agent and baselines, as many as fit
@@ -62,19 +62,6 @@ def block_table(result: dict[str, Any]) -> Table:
     whole = whole_track(result)
     grid.add_row("all", *(number(whole.get(key), form) for key, form in OF_BLOCKS.values()), style="bold")
     return grid
-
-
-def whole_track(result: dict[str, Any]) -> dict[str, float | None]:
-    """The numbers of a block for all of them as one track."""
-    rival, agent = pooled(result), result["agent"]
-    return {
-        "sharpe": agent.get("sharpe"),
-        "base_sharpe": (result["baselines"].get("base") or {}).get("sharpe"),
-        "constant_sharpe": rival.get("sharpe"),
-        "difference": rival.get("difference"),
-        "late_difference": rival.get("late"),
-        "turnover": agent.get("turnover"),
-    }
 
 
 def speed(result: dict[str, Any]) -> Iterator[str]:

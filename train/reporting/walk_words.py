@@ -72,6 +72,19 @@ def pooled(result: Mapping[str, Any]) -> Mapping[str, Any]:
     return (result.get("rivals") or {}).get("constant") or {}
 
 
+def whole_track(result: Mapping[str, Any]) -> dict[str, float | None]:
+    """The numbers of a block for all of them as one track."""
+    rival, agent = pooled(result), result["agent"]
+    return {
+        "sharpe": agent.get("sharpe"),
+        "base_sharpe": (result["baselines"].get("base") or {}).get("sharpe"),
+        "constant_sharpe": rival.get("sharpe"),
+        "difference": rival.get("difference"),
+        "late_difference": rival.get("late"),
+        "turnover": agent.get("turnover"),
+    }
+
+
 def symbols(result: Mapping[str, Any]) -> str:
     """How many symbols of a pool are ahead of their own constant; empty for what is no pool."""
     values = [block.get("timing_value") for block in (result.get("by_symbol") or {}).values()]
