@@ -1,0 +1,90 @@
+"""Flags of `python -m train.sweep` beside those of `train.ppo`: what is varied, how it is searched. Light: no jax."""
+
+import re
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Annotated, Literal
+
+from himari_jax.command import auto, require
+from himari_jax.errors import InputError
+from train.config.ppo import Config
+from train.config.vary import Dimension, Range, parse_vary, size
+
+TRIALS = 64  # of random and optuna
+
+
+@dataclass(frozen=True)
+class SweepConfig:
+    """What is varied, and how it is searched."""
+
+    vary: tuple[str, ...] = ()
+    """What differs between configurations, NAME=v1,v2,... each, by the names of flags: learning_rate=1e-4,1e-3
+    lstm_hidden_dim=32,64; the weight of a reward term as reward.volatility=0.1,0.5; | between lists:
+    symbols="BTC ETH|BTC ETH SOL". Of numbers also LOW:HIGH (uniform), LOW:HIGH:STEP, log:LOW:HIGH, for random and
+    optuna."""
+    search: Literal["grid", "random", "optuna"] = "grid"
+    """grid: every combination. random: drawn by --seed, none twice. optuna: proposed by what was found so far (TPE)."""
+    num_trials: Annotated[int | None, auto("64; as many as there are where that is fewer")] = None
+    """Configurations of random and optuna; of a shared study all machines together."""
+    batch_size: int = 16
+    """Configurations that train side by side in one program; what a killed sweep loses at most."""
+    halving: int | None = None
+    """ETA: successive halving in each batch: one of ETA configurations, by mean validation score, goes on to ETA times
+    as many updates."""
+    storage: Annotated[str | None, auto("journal.log in the run folder")] = None
+    """Where optuna keeps the study: a journal file that machines share, or the URL of a database, such as
+    postgresql://USER@HOST/NAME."""
+    study: str = "sweep"
+    """Name of the study in --storage."""
+
+    def __post_init__(self):
+        require(self.num_trials is None or 1 <= self.num_trials <= 10**6, "--num-trials", self.num_trials, "1 or more")
+        require(1 <= self.batch_size <= 4096, "--batch-size", self.batch_size, "1 to 4096")
+        require(self.halving is None or 2 <= self.halving <= 64, "--halving", self.halving, "2 to 64")
+        fits = self.halving is None or self.halving <= self.batch_size
+        require(fits, "--halving", self.halving, f"up to --batch-size {self.batch_size}")
+        require(self.storage != "", "--storage", "''", "a file, or the URL of a database")
+        require(bool(self.study.strip()), "--study", "''", "a name")
+
+    @cached_property
+    def dimensions(self) -> tuple[Dimension, ...]:
+        """What is varied."""
+        return parse_vary(self.vary)
+
+    @property
+    def wanted_trials(self) -> int:
+        """Configurations: all of a grid, else as many as are asked for, and not more than there are."""
+        most = size(self.dimensions)
+        if self.search == "grid":
+            assert most is not None
+            return most
+        return min(x for x in (self.num_trials or TRIALS, most) if x is not None)
+
+    def check(self, base: Config) -> None:
+        """Raises one line where flags do not fit each other, or the other flags of the sweep.
+
+        Args:
+            base: those.
+        """
+        if not self.vary:
+            raise InputError("--vary: says what differs; name a flag with values, such as --vary gamma=0.9,0.95,0.99")
+        for each in self.dimensions:
+            if isinstance(each, Range) and self.search == "grid":
+                raise InputError(f"--vary {each.name}: a range has no grid; list its values, or --search random")
+        if self.search == "grid" and self.num_trials is not None:
+            raise InputError(f"--num-trials {self.num_trials}: belongs to random and optuna; a grid is tried whole")
+        if self.search != "optuna" and (self.storage is not None or self.study != "sweep"):
+            raise InputError(f"--storage, --study: belong to --search optuna, and this is {self.search}")
+        if base.data.env is not None:
+            raise InputError(f"--env {base.data.env}: a sweep is on candles; train.ppo takes markets with an optimum")
+        run = base.run
+        if run.address is not None:
+            raise InputError(f"--run-dir {run.address}: a sweep keeps its folder on this machine; name a folder")
+        for name, value in (("coordinator", run.coordinator), ("num-processes", run.num_processes)):
+            if value is not None:
+                raise InputError(f"--{name} {value}: a sweep trains in one process; machines share an optuna --storage")
+
+
+def without_password(storage: str) -> str:
+    """A storage as it may be shown and written down: the password of a URL is ***."""
+    return re.sub(r"(://[^/@\s]*?:)[^@/\s]+@", r"\1***@", storage)
