@@ -1,0 +1,1 @@
+"""What the three models cost: time, memory and latency, by device."""

@@ -1,0 +1,45 @@
+"""Names of the device and the machine that something was measured on."""
+
+import contextlib
+import os
+import platform
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import jax
+
+
+def describe_device() -> str:
+    """The kind of jax's first device; of a processor, its cores."""
+    device = jax.devices()[0]
+    return f"CPU, {cores()} cores" if device.platform == "cpu" else device.device_kind
+
+
+def describe_processor() -> str:
+    """Name and cores of the processor."""
+    return f"{processor()}, {cores()} cores"
+
+
+def describe_tools(config: dict[str, Any]) -> str:
+    """Version of jax, commit and day.
+
+    Args:
+        config: config.json of a run.
+    """
+    commit = (config["commit"] or "unknown")[:7]
+    return f"jax {config['versions']['jax']}, commit {commit}, {datetime.now(UTC):%Y-%m-%d}"
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def processor() -> str:
+    """Name of the processor, where the system reports it."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(": ")[2]
+    return platform.processor() or platform.machine()
