@@ -143,33 +143,33 @@ def run_policy(policy: Policy, steps: int, variables: dict, tape: Tape, lanes: L
         lanes: (B,) windows, delays, costs.
         limits: caps and smallest trade.
     """
+    # One seed after the other is faster on a CPU, all at once on everything else.
+    at_once = 1 if jax.default_backend() == "cpu" else jax.tree.leaves(variables)[0].shape[0]
+    return jax.lax.map(lambda one: play_policy(policy, steps, one, tape, lanes, limits), variables, batch_size=at_once)
+
+
+def play_policy(policy: Policy, steps: int, variables: dict, tape: Tape, lanes: Lanes, limits: Limits) -> Path:
+    """One policy as `run_policy` plays K of them, traceable; leaves (S, ...)."""
     market, lots = tape.market, lanes.start.shape[0]
     refresh = jax.vmap(fresh_where, (0, AXES), AXES)
     observe = jax.vmap(assemble, (0, 0, -1, -1))
     costs = Costs(lanes.rate, limits.min_trade)
 
-    def one(variables: dict) -> Path:
-        def step(state: tuple[Account, Any], i: jax.Array) -> tuple[tuple[Account, Any], Path]:
-            account, carry = state
-            at = lanes.start + i
-            seen, first = tape.seen[lanes.delay, at], tape.first[at]
-            account, carry = refresh(first, account), reset_carry(carry, first)
-            carry, output = act(
-                policy, variables, carry, observe(market.features[seen], market.corr[seen], *account[:2])
-            )
-            multiplier = mean_action(output)
-            target = cap_targets(multiplier, market.base[seen], limits.max_position_pct, limits.max_gross)
-            moves = tape.to_fill[at].T, tape.to_mark[at].T
-            bar = Bar(target.T, *moves, tape.tradable[at].T, (i == steps - 1) | tape.last[at])
-            account, done = play_lanes(account, bar, costs)
-            return (account, carry), Path(multiplier.T, *done)
+    def step(state: tuple[Account, Any], i: jax.Array) -> tuple[tuple[Account, Any], Path]:
+        account, carry = state
+        at = lanes.start + i
+        seen, first = tape.seen[lanes.delay, at], tape.first[at]
+        account, carry = refresh(first, account), reset_carry(carry, first)
+        carry, output = act(policy, variables, carry, observe(market.features[seen], market.corr[seen], *account[:2]))
+        multiplier = mean_action(output)
+        target = cap_targets(multiplier, market.base[seen], limits.max_position_pct, limits.max_gross)
+        moves = tape.to_fill[at].T, tape.to_mark[at].T
+        bar = Bar(target.T, *moves, tape.tradable[at].T, (i == steps - 1) | tape.last[at])
+        account, done = play_lanes(account, bar, costs)
+        return (account, carry), Path(multiplier.T, *done)
 
-        start = cash(policy.num_assets, lots, lanes.rate.dtype), policy.initial_carry(lots)
-        return jax.lax.scan(step, start, jnp.arange(steps))[1]
-
-    # One seed after the other is faster on a CPU, all at once on everything else.
-    at_once = 1 if jax.default_backend() == "cpu" else jax.tree.leaves(variables)[0].shape[0]
-    return jax.lax.map(one, variables, batch_size=at_once)
+    start = cash(policy.num_assets, lots, lanes.rate.dtype), policy.initial_carry(lots)
+    return jax.lax.scan(step, start, jnp.arange(steps))[1]
 
 
 @jax.jit

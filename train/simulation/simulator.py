@@ -37,7 +37,6 @@ class Simulator:
     times: np.ndarray  # (L,) when the decisions were made, epoch milliseconds
     active: np.ndarray  # (A, L) bool, whether a member decides
     host: Tape  # A tapes of L rows, one after the other, on the host
-    tape: Tape  # and on the device
     delays: tuple[int, ...]  # of `tape.seen`
     limits: Limits
     sizing: SizingRules
@@ -53,6 +52,11 @@ class Simulator:
     def symbols(self) -> tuple[str, ...]:
         """Of all members."""
         return self.candles.symbols
+
+    @cached_property
+    def tape(self) -> Tape:
+        """The tapes on the device."""
+        return jax.device_put(self.host._replace(inside=None))
 
     @cached_property
     def rules(self) -> list[dict[str, np.ndarray]]:
@@ -132,7 +136,6 @@ def simulate(
         times=times,
         active=active_rows(members, times),
         host=host,
-        tape=jax.device_put(host._replace(inside=None)),
         delays=tuple(delays),
         limits=Limits.of(config),
         sizing=sizing_rules(config),

@@ -57,3 +57,15 @@ def portfolio_returns(simulator: Simulator, start: int, found: list[np.ndarray])
         return found[0]
     active = simulator.active[:, start : start + len(found[0]), None]
     return (np.stack(found) * active).sum(0) / active.sum(0)
+
+
+def pool_mean(returns: np.ndarray, active: np.ndarray) -> np.ndarray:
+    """Returns (..., S) of a span: those of the one account, or the mean of the accounts of a pool that decide.
+
+    Args:
+        returns: (..., S, A) of the accounts.
+        active: (S, A) bool, whether they decide.
+    """
+    if returns.shape[-1] == 1:
+        return returns[..., 0]
+    return np.asarray((returns * active).sum(-1) / active.sum(-1))

@@ -28,6 +28,7 @@ from train.simulation.engine import Limits, make_lanes, run_policy
 from train.simulation.frames import closing_prices, equity_frame
 from train.simulation.play import play_policies, play_whole, rule_histories
 from train.simulation.simulator import Simulator
+from train.simulation.windows import pool_mean
 from train.training.session import Session
 
 
@@ -157,8 +158,7 @@ class CandlesTask:
         lanes = make_lanes([simulator.positions(a).start for a in range(accounts)], [0] * accounts, [rate] * accounts)
         steps, limits = simulator.num_rows, Limits.of(self.session.params)
         path = run_policy(self.session.learner.policy, steps, variables, simulator.tape, lanes, limits)
-        returns, active = np.asarray(path.returns), simulator.active.T  # (K, S, A), (S, A)
-        whole = returns[..., 0] if accounts == 1 else (returns * active).sum(-1) / active.sum(-1)
+        whole = pool_mean(np.asarray(path.returns), simulator.active.T)
         return np.array([zero_if_nan(metrics.sharpe(r, simulator.bars_per_year)) for r in whole])
 
     def record(self, scores: np.ndarray) -> dict[str, Any]:

@@ -68,6 +68,7 @@ class Session(Setup):
     base: Base  # of all symbols
     features: Features  # what is seen of the market
     risk_aversion: float | None = None  # of volatility=auto
+    shares: tuple = ()  # equal for sessions that have markets and spans in common
 
     @cached_property
     def candles(self) -> Candles:
@@ -78,6 +79,11 @@ class Session(Setup):
     def fingerprint(self) -> str:
         """Hash of the candles."""
         return self.candles.fingerprint
+
+    @cached_property
+    def validation(self) -> Simulator:
+        """The simulator of the validation span, on time."""
+        return self.simulator("val", (self.config.market.delay,))
 
     @property
     def symbols(self) -> tuple[str, ...]:
@@ -132,14 +138,20 @@ class Prepared:
     report: DataReport
     features: Features
     markets: dict[Any, Market] = field(default_factory=dict)  # on the host, as they are asked for
+    trained: dict[Any, Market] = field(default_factory=dict)  # on the device: training spans
 
     def market(self, part: int, account: MarketConfig, base: Base) -> Market:
         """The market of a part, as late as the policy of an account sees it."""
-        key = (part, base if isinstance(base, str) else base.sha256, *(getattr(account, name) for name in ALIGNED))
+        key = (part, *aligned_by(account, base))
         if key not in self.markets:
             found = market_from(self.candles[part], account, account.delay, base, self.features)
             self.markets[key] = found
         return self.markets[key]
+
+
+def aligned_by(account: MarketConfig, base: Base) -> tuple:
+    """What of an account and its base the market depends on, beside candles and features."""
+    return base if isinstance(base, str) else base.sha256, *(getattr(account, name) for name in ALIGNED)
 
 
 def build_session(config: Config, resumed: Path | None = None) -> Session:
@@ -189,11 +201,14 @@ def session_of(config: Config, prepared: Prepared, splits: Sequence[Split | None
     parts = [part._replace(split=known_split(part, account, report)) for part in parts]
     trained = [part for part in parts if part.split.train]
     market, span = training_market(trained, account)
+    shares = (*aligned_by(account, base), account.draw_phase, *(repr(part.split) for part in parts))
+    if shares not in prepared.trained:
+        prepared.trained[shares] = to_device(market)
     caps = account.max_position_pct, account.max_gross
     own = np.concatenate([base_returns(part.market, decision_rows(part.split.train), *caps) for part in trained])
     terms, risk = decided_terms(account, own)
     params = make_params(
-        to_device(market),
+        prepared.trained[shares],
         span,
         episode_steps=config.ppo.episode_steps,
         commission_rate=account.commission_rate,
@@ -217,6 +232,7 @@ def session_of(config: Config, prepared: Prepared, splits: Sequence[Split | None
         base=base,
         features=features,
         risk_aversion=risk,
+        shares=(id(prepared), *shares),
     )
 
 

@@ -1,0 +1,132 @@
+"""Trains a population: members that share a program go side by side, in batches that fit the memory.
+
+Every finished batch is kept in a folder: a process that dies loses at most one, and whoever asks again gets the rest.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from train.learning.population import Spread, bytes_of_member, spread_members
+from train.learning.setup import first_state
+from train.training.batches import BATCH_BYTES, CPU_BATCH, Batch, Member, Shapes, Totals
+from train.training.kept import Kept, Trained
+from train.training.signals import StopSignals
+
+Progress = Callable[[int, int, str], None]  # members done, members in all, a line
+
+
+def train_population(
+    members: Sequence[Member],
+    folder: Path | None = None,
+    *,
+    batch: int | None = None,
+    until: int | None = None,
+    devices: int | None = None,
+    totals: Totals | None = None,
+    progress: Progress | None = None,
+    signals: StopSignals | None = None,
+) -> list[Trained]:
+    """Trains all members, or takes what is already there.
+
+    Args:
+        members: in any order; those of one learner, length and kind of market are trained by one program.
+        folder: where what each member learned is kept; None: nowhere.
+        batch: members that train at once; None: as many as the memory allows.
+        until: updates to stop at, rounded up to an evaluation, with the schedules of the whole training: a later call
+            with a larger number goes on from there; None: the end.
+        devices: how many to spread over; None: all. One member is trained on one, by the program of a run.
+        totals: is added to.
+        progress: is told how far it is after each batch.
+        signals: are asked between two evaluations whether to stop.
+
+    Raises:
+        Preempted: a signal came; finished batches are kept.
+        StorageError: a finished batch cannot be written.
+    """
+    kept, totals = Kept(folder), totals or Totals()
+    keys = [key_of(member) for member in members]
+    found: dict[int, Trained] = {}
+    groups: dict[Any, list[int]] = {}
+    for i, (member, key) in enumerate(zip(members, keys, strict=True)):
+        stop, old = stop_of(member, until), kept.trained(key)
+        if old is not None and (old.stop >= stop or old.failed):
+            found[i] = old
+        else:
+            begun = 0 if old is None else old.stop
+            groups.setdefault((program_of(member), stop, begun), []).append(i)
+    for (_, stop, _), group in groups.items():
+        spread = spread_members(min(len(group), devices or jax.device_count()))
+        group.sort(key=lambda i: repr(members[i].setup.shares))  # members of one market in one batch
+        size = batch_size(members[group[0]], len(group), spread, batch)
+        parts = [group[first : first + size] for first in range(0, len(group), size)]
+        markets = max(len({members[i].setup.shares for i in part}) for part in parts)
+        shapes = Shapes([members[i].setup for i in group], size, markets)
+        for part in parts:
+            own = [keys[i] for i in part]
+            trained = Batch([members[i] for i in part], shapes, spread, stop, kept, own)
+            trained.train(totals, signals)
+            trained.keep(kept, own)
+            found |= dict(zip(part, trained.results(), strict=True))
+            if progress is not None:
+                progress(len(found), len(members), f"{totals.speed():,.0f} steps/s")
+    return [found[i] for i in range(len(members))]
+
+
+def key_of(member: Member) -> str:
+    """Names what a member will have learned: the hash of everything that shapes it."""
+    setup = member.setup
+    spans = {name: [repr(part.split.spans[name]) for part in setup.parts] for name in ("train", "val")}
+    made = (setup.config_hash, setup.fingerprint, spans, member.seed)
+    return hashlib.sha256(json.dumps(made).encode()).hexdigest()[:32]
+
+
+def stop_of(member: Member, until: int | None) -> int:
+    """The update at which a member stops: the end of its training, or the first evaluation at or after `until`."""
+    config = member.setup.config
+    if until is None:
+        return config.total_updates
+    every = config.interval_updates(config.run.eval_interval, 20)
+    return min(-(-until // every) * every, config.total_updates)
+
+
+def program_of(member: Member) -> Any:
+    """What members share that are trained by one program."""
+    setup = member.setup
+    config = setup.config
+    every = config.interval_updates(config.run.eval_interval, 20)
+    shapes = tuple(np.shape(x)[1:] for x in setup.params.market)
+    return setup.learner, config.total_updates, every, shapes, len(setup.params.reward_weights)
+
+
+def batch_size(member: Member, members: int, spread: Spread, wanted: int | None) -> int:
+    """Members that train at once, a multiple of the devices.
+
+    Args:
+        member: one of them.
+        members: how many there are.
+        spread: over devices.
+        wanted: by the user; None: what the memory allows, and on a CPU few, which is no slower there.
+    """
+    most = wanted
+    if most is None:
+        seeds = jax.eval_shape(first_state(member.setup)).runner
+        runner = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), seeds)
+        each = bytes_of_member(member.setup.learner, runner, member.setup.params)
+        most = max(1, device_bytes(spread) // each) * spread.size
+        if spread.one_by_one:
+            most = min(most, CPU_BATCH * spread.size)
+    most = min(most, members)
+    return -(-most // spread.size) * spread.size
+
+
+def device_bytes(spread: Spread) -> int:
+    """Memory of a device that a batch may take: 2 GB of a CPU for all cores, half of an accelerator's."""
+    if spread.one_by_one:
+        return BATCH_BYTES // spread.size
+    return int((spread.mesh.devices.flat[0].memory_stats() or {}).get("bytes_limit", BATCH_BYTES) // 2)
