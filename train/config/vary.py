@@ -251,6 +251,12 @@ def weighed(terms: Sequence[str], weights: Mapping[str, str]) -> Iterator[str]:
     yield from (f"{name}={weight}" for name, weight in weights.items())
 
 
+def changes_market(name: str) -> bool:
+    """Whether a dimension changes what is traded, or at which cost, and not only what is learned."""
+    group, field = place_of(name)
+    return group is not None and group not in ("policy", "ppo") and field not in ("reward", "features", "draw_phase")
+
+
 def label(point: Mapping[str, str]) -> str:
     """A point in words, such as `gamma=0.9 policy=lstm`."""
     return " ".join(f'{name}="{text}"' if " " in text else f"{name}={text}" for name, text in point.items())

@@ -6,7 +6,7 @@ from typing import Any
 
 from rich.table import Table
 
-from train.config.vary import Point, label
+from train.config.vary import Point, changes_market, label
 from train.reporting.console import console, verdict_lines
 from train.studies.sweep_store import Finished, ranked
 
@@ -72,9 +72,11 @@ def chosen_lines(result: Mapping[str, Any]) -> list[str]:
     """Words for the choice and for what it is deflated by."""
     chosen, counted = result["chosen"], result["counted"]
     by_clusters, by_trials = counted["clusters"], counted["trials"]
+    markets = [name for name in chosen["point"] if changes_market(name)]
     return [
         f"chosen: trial {chosen['trial']}, {label(short(chosen['point']))}, validation Sharpe "
         f"{chosen['validation_sharpe']:+.2f}: the best mean over the seeds of the best score on validation",
+        *([f"beware: {', '.join(markets)} changed the market: its Sharpe ratio was compared, too"] if markets else []),
         f"test span, played for this one alone: Sharpe {result['test']['agent']['sharpe'] or 0:.2f}",
         f"{counted['configurations']} configurations of this sweep make {counted['own_clusters']} clusters of alike "
         f"ones; with all that the ledger counts: {by_clusters['number']} clusters, {by_trials['number']} trials",
