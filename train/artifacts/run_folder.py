@@ -89,7 +89,9 @@ def has_checkpoints(folder: Path) -> bool:
     return any(path.name.isdigit() for path in (folder / "checkpoints").glob("*"))
 
 
-def claim(folder: Path, config: Config, fingerprint: str, base_sha256: str | None = None) -> None:
+def claim(
+    folder: Path, config: Config, fingerprint: str, base_sha256: str | None = None, checkpoints: bool = True
+) -> None:
     """Makes the folder of a run, or checks that the run inside may be continued with these flags and candles.
 
     Args:
@@ -97,6 +99,7 @@ def claim(folder: Path, config: Config, fingerprint: str, base_sha256: str | Non
         config: flags.
         fingerprint: of the candles.
         base_sha256: of the file of own base positions, where there is one.
+        checkpoints: whether what is there goes on from checkpoints.
 
     Raises:
         InputError: other flags, candles or files, or `--fresh` on a folder that is not empty; nothing is changed.
@@ -112,7 +115,8 @@ def claim(folder: Path, config: Config, fingerprint: str, base_sha256: str | Non
         raise InputError(f"--run-dir {folder}: not empty and no run; choose another folder")
     if (folder / "config.json").exists():
         refuse_differences(folder, config, fingerprint, base_sha256)
-        refuse_lost_checkpoints(folder)
+        if checkpoints:
+            refuse_lost_checkpoints(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         probe = folder / ".probe"

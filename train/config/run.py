@@ -52,6 +52,11 @@ class RunConfig:
     """On a GPU: the same numbers in every run, at some cost in speed; a CPU is so anyway."""
     worthwhile: float = 0.1
     """Annual Sharpe that the multiplier has to add to be worth having; NO EDGE says that it does not."""
+    permutations: int = 0
+    """Null markets, the candles with their bars permuted, on which everything is trained anew: how often chance alone
+    does as well. 0: none; 200 is usual."""
+    permute: Literal["bars", "blocks"] = "bars"
+    """bars: one by one. blocks: a month of bars together, which keeps clusters of volatility: the harder test."""
     debug: bool = False
     """Show the traceback of an error."""
 
@@ -69,6 +74,7 @@ class RunConfig:
             value = getattr(self, name)
             require(value is None or value >= 1, flag(name), value, "at least 1 episode")
         require(0 <= self.worthwhile < 100, "--worthwhile", self.worthwhile, "0 to 100")
+        require(0 <= self.permutations <= 100_000, "--permutations", self.permutations, "0 to 100000")
         require(self.save_seconds > 0, "--save-seconds", self.save_seconds, "a number above 0")
         require(not (self.resume and self.fresh), "--resume and --fresh", "both", "one of them")
         require(self.devices in (None, "all") or int(self.devices) >= 1, "--devices", self.devices, "1 or more, or all")

@@ -32,6 +32,8 @@ MAY_CHANGE = {
     "run.process_id",
     "run.deterministic",
     "run.worthwhile",
+    "run.permutations",
+    "run.permute",
     "run.debug",
     "data.data",  # the fingerprint says whether the candles are the same
     "market.base_positions",  # and the file's SHA-256 whether these are
@@ -51,6 +53,8 @@ LATER: dict[str, Any] = {
     "market.features": ("base",),
     "ppo.weight_decay": 0.0,
     "run.worthwhile": 0.1,
+    "run.permutations": 0,
+    "run.permute": "bars",
     "run.ledger": None,
 }
 

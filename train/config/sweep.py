@@ -11,6 +11,7 @@ from train.config.ppo import Config
 from train.config.vary import Dimension, Range, parse_vary, size
 
 TRIALS = 64  # of random and optuna
+LISTED, PROPOSED = 256, 16  # configurations of a batch, of grid and random, and of optuna
 
 
 @dataclass(frozen=True)
@@ -26,8 +27,9 @@ class SweepConfig:
     """grid: every combination. random: drawn by --seed, none twice. optuna: proposed by what was found so far (TPE)."""
     num_trials: Annotated[int | None, auto("64; as many as there are where that is fewer")] = None
     """Configurations of random and optuna; of a shared study all machines together."""
-    batch_size: int = 16
-    """Configurations that train side by side in one program; what a killed sweep loses at most."""
+    batch_size: Annotated[int | None, auto(f"{LISTED} of grid and random, {PROPOSED} of optuna")] = None
+    """Configurations that are begun together: those of one architecture train in one program, and --halving compares
+    them. Optuna proposes so many before it hears of any."""
     halving: int | None = None
     """ETA: successive halving in each batch: one of ETA configurations, by mean validation score, goes on to ETA times
     as many updates."""
@@ -39,10 +41,11 @@ class SweepConfig:
 
     def __post_init__(self):
         require(self.num_trials is None or 1 <= self.num_trials <= 10**6, "--num-trials", self.num_trials, "1 or more")
-        require(1 <= self.batch_size <= 4096, "--batch-size", self.batch_size, "1 to 4096")
+        size = self.batch_size
+        require(size is None or 1 <= size <= 4096, "--batch-size", size, "1 to 4096")
         require(self.halving is None or 2 <= self.halving <= 64, "--halving", self.halving, "2 to 64")
-        fits = self.halving is None or self.halving <= self.batch_size
-        require(fits, "--halving", self.halving, f"up to --batch-size {self.batch_size}")
+        fits = self.halving is None or self.halving <= self.at_once
+        require(fits, "--halving", self.halving, f"up to --batch-size {self.at_once}")
         require(self.storage != "", "--storage", "''", "a file, or the URL of a database")
         require(bool(self.study.strip()), "--study", "''", "a name")
 
@@ -50,6 +53,11 @@ class SweepConfig:
     def dimensions(self) -> tuple[Dimension, ...]:
         """What is varied."""
         return parse_vary(self.vary)
+
+    @property
+    def at_once(self) -> int:
+        """Configurations of a batch, after the rule for their default."""
+        return self.batch_size or (PROPOSED if self.search == "optuna" else LISTED)
 
     @property
     def wanted_trials(self) -> int:

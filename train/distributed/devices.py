@@ -9,13 +9,16 @@ from train.distributed.processes import ProcessPlace, join
 DETERMINISTIC = "--xla_gpu_deterministic_ops=true --xla_gpu_autotune_level=0"
 
 
-def choose_device(device: str, deterministic: bool = False, place: ProcessPlace | None = None) -> None:
+def choose_device(
+    device: str, deterministic: bool = False, place: ProcessPlace | None = None, members: bool = False
+) -> None:
     """Sets, before jax is imported, the device it computes on, and whether a GPU may sum in any order.
 
     Args:
         device: `auto`, `cpu` or `cuda`.
         deterministic: whether sums come out the same every time.
         place: among other processes, which are met before jax looks for devices.
+        members: whether a population trains, whose members are shared out among the cores of a CPU, a device each.
 
     Raises:
         InputError: a GPU was asked for and there is none, or the other processes were not met.
@@ -26,6 +29,8 @@ def choose_device(device: str, deterministic: bool = False, place: ProcessPlace 
         os.environ["JAX_PLATFORMS"] = device
     import jax
 
+    if members and "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
+        jax.config.update("jax_num_cpu_devices", len(os.sched_getaffinity(0)))
     if place is not None:
         join(place)
     try:

@@ -7,7 +7,7 @@ A lane is one account's way: where it begins, how late it sees the market, what 
 along the last axis, which is what vector units like.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple, cast
 
@@ -150,26 +150,50 @@ def run_policy(policy: Policy, steps: int, variables: dict, tape: Tape, lanes: L
 
 def play_policy(policy: Policy, steps: int, variables: dict, tape: Tape, lanes: Lanes, limits: Limits) -> Path:
     """One policy as `run_policy` plays K of them, traceable; leaves (S, ...)."""
-    market, lots = tape.market, lanes.start.shape[0]
-    refresh = jax.vmap(fresh_where, (0, AXES), AXES)
-    observe = jax.vmap(assemble, (0, 0, -1, -1))
-    costs = Costs(lanes.rate, limits.min_trade)
+    lots, costs = lanes.start.shape[0], Costs(lanes.rate, limits.min_trade)
+
+    def decide(carry: Any, first: jax.Array, obs: jax.Array) -> tuple[Any, jax.Array]:
+        carry, output = act(policy, variables, reset_carry(carry, first), obs)
+        return carry, mean_action(output)
 
     def step(state: tuple[Account, Any], i: jax.Array) -> tuple[tuple[Account, Any], Path]:
-        account, carry = state
-        at = lanes.start + i
-        seen, first = tape.seen[lanes.delay, at], tape.first[at]
-        account, carry = refresh(first, account), reset_carry(carry, first)
-        carry, output = act(policy, variables, carry, observe(market.features[seen], market.corr[seen], *account[:2]))
-        multiplier = mean_action(output)
-        target = cap_targets(multiplier, market.base[seen], limits.max_position_pct, limits.max_gross)
-        moves = tape.to_fill[at].T, tape.to_mark[at].T
-        bar = Bar(target.T, *moves, tape.tradable[at].T, (i == steps - 1) | tape.last[at])
-        account, done = play_lanes(account, bar, costs)
-        return (account, carry), Path(multiplier.T, *done)
+        return play_decision(decide, state, i, steps, tape, lanes, limits, costs)
 
     start = cash(policy.num_assets, lots, lanes.rate.dtype), policy.initial_carry(lots)
     return jax.lax.scan(step, start, jnp.arange(steps))[1]
+
+
+def play_decision(
+    decide: Callable[[Any, jax.Array, jax.Array], tuple[Any, jax.Array]],
+    state: tuple[Account, Any],
+    i: jax.Array,
+    steps: int,
+    tape: Tape,
+    lanes: Lanes,
+    limits: Limits,
+    costs: Costs,
+) -> tuple[tuple[Account, Any], Path]:
+    """A decision of every lane and the time until the next one; leaves of the path (...) without the axis of bars.
+
+    Args:
+        decide: from memory, whether a stretch begins (B,) and observations (B, D) to memory and multipliers (B, N).
+        state: accounts and memory.
+        i: () int32, bar of the window.
+        steps: S, bars of the window; after the last one all is sold.
+        tape, lanes, limits, costs: as `run_policy` has them.
+    """
+    account, carry = state
+    at = lanes.start + i
+    seen, first = tape.seen[lanes.delay, at], tape.first[at]
+    account = jax.vmap(fresh_where, (0, AXES), AXES)(first, account)
+    market = tape.market
+    obs = jax.vmap(assemble, (0, 0, -1, -1))(market.features[seen], market.corr[seen], *account[:2])
+    carry, multiplier = decide(carry, first, obs)
+    target = cap_targets(multiplier, market.base[seen], limits.max_position_pct, limits.max_gross)
+    moves = tape.to_fill[at].T, tape.to_mark[at].T
+    bar = Bar(target.T, *moves, tape.tradable[at].T, (i == steps - 1) | tape.last[at])
+    account, done = play_lanes(account, bar, costs)
+    return (account, carry), Path(multiplier.T, *done)
 
 
 @jax.jit

@@ -1,7 +1,7 @@
 """A run on candles, from its flags: loaded, checked, cut in time, aligned."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -51,7 +51,8 @@ class Part(NamedTuple):
     candles: Candles
     base: Base  # that the policy multiplies
     split: Split
-    market: Market  # on the host
+    market: Market  # on the host, as late as the policy sees it
+    on_time: Market  # the same without the delay
 
     def member(self, span: str) -> Member:
         """The part with its decisions in a span."""
@@ -116,7 +117,7 @@ class Session(Setup):
     def simulator(self, span: str, delays: Sequence[int]) -> Simulator:
         """The simulator of a span."""
         members = [part.member(span) for part in self.parts]
-        markets = None if self.config.market.delay else [part.market for part in self.parts]
+        markets = [part.on_time for part in self.parts]
         return simulate(members, self.config.market, delays, self.features, self.config.data.pool, markets)
 
     def spans(self) -> dict[str, Any]:
@@ -240,7 +241,8 @@ def align(prepared: Prepared, number: int, split: Split, account: MarketConfig, 
     """A part of the candles with its market, as late as the policy sees it."""
     candles = prepared.candles[number]
     own = base_of_part(base, candles)
-    return Part(candles, own, split, prepared.market(number, account, own))
+    on_time = prepared.market(number, replace(account, delay=0), own)
+    return Part(candles, own, split, prepared.market(number, account, own), on_time)
 
 
 def training_rows(parts: Sequence[Part]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

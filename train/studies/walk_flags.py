@@ -1,0 +1,120 @@
+"""Flags of a walk-forward test: those of `train.ppo` and when is retrained. Light: no jax."""
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import tyro
+
+from himari_jax.command import parse
+from himari_jax.errors import InputError
+from train.config.market import two_bases
+from train.config.ppo import Config
+from train.config.serialize import flatten, path_flag, to_json
+from train.config.walk_forward import WalkForwardConfig
+from train.training.resume import Flags, as_default, fields_of, file_defaults, hyphened, named
+
+PROG = "python -m train.walk_forward"
+
+
+@dataclass(frozen=True)
+class WalkForwardFlags(Flags):
+    """Retrain before each test block on what lies before it, and judge all blocks as one track."""
+
+    walk: tyro.conf.OmitArgPrefixes[WalkForwardConfig] = field(default_factory=WalkForwardConfig)
+
+
+@dataclass(frozen=True)
+class WalkForward:
+    """The flags of a walk-forward test, checked."""
+
+    base: Config  # of every training
+    walk: WalkForwardConfig
+
+
+def read_flags(args: Sequence[str]) -> tuple[WalkForward, Path | None]:
+    """The flags, and the folder that `--resume` found.
+
+    Raises:
+        InputError: one line.
+    """
+    args = [hyphened(word) for word in args]
+    if "--resume" not in args:
+        common = file_defaults(args)
+        return parse_flags(args, None if common is None else WalkForwardFlags(**fields_of(common))), None
+    if (file := named(args, "--config")) is not None:
+        raise InputError(f"--config {file} and --resume: a test that goes on keeps its own flags; give one of them")
+    given = named(args, "--run-dir")
+    folder = Path(given) if given else newest_unfinished(Path("runs"))
+    stored = read_stored(folder)
+    print(f"resuming {folder}")
+    default = WalkForwardFlags(**fields_of(as_default(stored.base, args)), walk=stored.walk)
+    return parse_flags(args, default), folder
+
+
+def parse_flags(args: Sequence[str], default: WalkForwardFlags | None = None) -> WalkForward:
+    """Flags beside defaults that they replace, checked as a whole; a switch that is on may be given again."""
+    sizing, own = named(args, "--base-sizing"), named(args, "--base-positions")
+    if sizing and own:
+        raise two_bases(sizing, own)
+    on: set[str] = set()
+    if default is not None:
+        base: Any = Flags(**fields_of(default))
+        on = {path_flag(path) for path, value in flatten(to_json(base)).items() if value is True}
+    flags = parse(WalkForwardFlags, [word for word in args if word not in on], PROG, default=default)
+    found = WalkForward(Config(**fields_of(flags)), flags.walk)
+    found.walk.check(found.base)
+    return found
+
+
+def newest_unfinished(root: Path) -> Path:
+    """The folder of the walk-forward test under `root` that was started last and has no result.
+
+    Raises:
+        InputError: there is none.
+    """
+    begun = [path for path in root.glob("*/config.json") if not (path.parent / "result.json").exists()]
+    found = [path for path in begun if "walk_forward" in read_object(path)]
+    if not found:
+        raise InputError(f"--resume: no unfinished walk-forward test under {root}/; name one with --run-dir")
+    return max(found, key=lambda path: path.stat().st_mtime).parent
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """An object of JSON; an empty one where there is none."""
+    try:
+        found = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def read_stored(folder: Path) -> WalkForward:
+    """The flags that a walk-forward test was started with.
+
+    Raises:
+        InputError: none is there, or the file is damaged.
+    """
+    from train.artifacts.run_folder import stored_config, stored_json
+
+    stored: Mapping[str, Any] = stored_json(folder).get("walk_forward") or {}
+    if not stored:
+        raise InputError(f"--run-dir {folder}: no walk-forward test is there; `python -m train.ppo` made this run")
+    try:
+        values: dict[str, Any] = {**stored, "placebo": tuple(stored["placebo"])}
+        return WalkForward(stored_config(folder), WalkForwardConfig(**values))
+    except (KeyError, TypeError) as error:
+        raise InputError(f"{folder}/config.json: was written by another version: {error}") from error
+
+
+def differences(old: WalkForwardConfig, new: WalkForwardConfig) -> list[str]:
+    """Flags that differ and may not, as `--flag old -> new`."""
+    pairs = zip(dataclasses.asdict(old).items(), dataclasses.asdict(new).values(), strict=True)
+    return [
+        f"--{name.replace('_', '-')} {before} -> {after}"
+        for (name, before), after in pairs
+        if before != after and name != "batch_size"
+    ]

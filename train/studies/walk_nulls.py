@@ -1,0 +1,99 @@
+"""A walk-forward test again where nothing is to be found: late inputs, permuted bars; trained anew each time."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from himari_jax.comparison import paired_difference
+from train.config.walk_forward import PERIOD
+from train.data.blocks import later
+from train.studies.walk_track import Walk, make_walk
+from train.training.batches import CPU_BATCH, Totals
+from train.training.nulls import Results, permutation_block, permuted, with_late_inputs
+from train.training.population import Progress, train_population
+from train.training.session import Prepared
+from train.training.signals import StopSignals
+
+MEMBERS = 512  # that an accelerator trains at once, several null markets together
+FILE = "nulls.jsonl"  # in the run folder
+
+
+class Nulls:
+    """The null markets of a walk-forward test.
+
+    Args:
+        walk: the test on the real candles.
+        prepared: those.
+        folder: of the run.
+        totals: what is trained is added to it.
+        signals: are asked between trainings whether to stop.
+    """
+
+    def __init__(self, walk: Walk, prepared: Prepared, folder: Path, totals: Totals, signals: StopSignals):
+        self.walk, self.prepared, self.totals, self.signals = walk, prepared, totals, signals
+        self.results = Results(folder / FILE)
+
+    def placebos(self, progress: Callable[[str], None]) -> list[dict[str, Any]]:
+        """Sharpe ratio and difference to the constant with inputs that are late by each --placebo."""
+        done = {each["shift"]: each for each in self.results.read() if each.get("kind") == "placebo"}
+        for shift in self.walk.flags.walk.shifts:
+            if shift in done:
+                continue
+            assert PERIOD.fullmatch(shift) is not None
+            first = self.walk.blocks[0].test
+            variant = with_late_inputs(self.prepared, later(first, shift, 1) - first)
+            (walk,) = self.train([variant])
+            gain = walk[0].gain(walk[1])
+            apart = paired_difference(gain.returns, gain.constant, gain.bars_per_year)
+            record = {"kind": "placebo", "shift": shift, "sharpe": gain.sharpe, "difference": gain.difference}
+            done[shift] = record | {"interval": list(apart.interval)}
+            self.results.add(done[shift])
+            progress(f"placebo, inputs {shift} late: {gain.difference:+.2f}")
+        return [
+            {key: value for key, value in done[shift].items() if key != "kind"} for shift in self.walk.flags.walk.shifts
+        ]
+
+    def permutations(self, value: float, progress: Progress) -> dict[str, Any] | None:
+        """The permutation test that --permutations asks for; None where it does not.
+
+        Args:
+            value: of the real candles, Sharpe minus that of the constant.
+            progress: is told how far it is.
+        """
+        run = self.walk.flags.base.run
+        known = [each for each in self.results.read() if each.get("kind") == run.permute]
+        done = {each["draw"]: float(each["difference"]) for each in known}
+        wanted = [draw for draw in range(run.permutations) if draw not in done]
+        at_once = self.at_once()
+        for first in range(0, len(wanted), at_once):
+            draws = wanted[first : first + at_once]
+            variants = [permuted(self.prepared, run.permute, run.seed, draw) for draw in draws]
+            for draw, (walk, variables) in zip(draws, self.train(variants), strict=True):
+                gain = walk.gain(variables)
+                done[draw] = gain.difference
+                record = {"kind": run.permute, "draw": draw, "sharpe": gain.sharpe, "difference": gain.difference}
+                self.results.add(record)
+            progress(len(done), run.permutations, f"{self.totals.speed():,.0f} steps/s")
+        if not run.permutations:
+            return None
+        null = np.array([done[draw] for draw in range(run.permutations)])
+        return permutation_block(run.permute, value, null)
+
+    def at_once(self) -> int:
+        """Null markets whose members are trained together."""
+        accelerated = jax.default_backend() != "cpu"
+        most = self.walk.flags.walk.batch_size or (MEMBERS if accelerated else CPU_BATCH * jax.device_count())
+        return max(1, most // len(self.walk.members))
+
+    def train(self, variants: Sequence[Prepared]) -> list[tuple[Walk, dict]]:
+        """The test on other candles, with the policies that are judged there."""
+        walks = [make_walk(self.walk.flags, variant) for variant in variants]
+        members = [member for walk in walks for member in walk.members]
+        found = train_population(
+            members, batch=self.walk.flags.walk.batch_size, totals=self.totals, signals=self.signals
+        )
+        each = len(self.walk.members)
+        return [(walk, walk.judged(found[i * each : (i + 1) * each])) for i, walk in enumerate(walks)]

@@ -1,0 +1,144 @@
+"""Null markets, in which nothing is to be found: bars in another order, or inputs that are years late."""
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from envs.market import Market
+from himari_jax.base_positions import Base
+from himari_jax.errors import InputError
+from himari_jax.features import segments
+from himari_jax.permutation import Kind, permute_candles
+from train.artifacts.files import storage_errors
+from train.config.market import MarketConfig
+from train.training.session import Prepared
+
+
+@dataclass(frozen=True)
+class LateInputs(Prepared):
+    """Candles whose features and correlations are those of an earlier time; prices and base positions are on time.
+
+    Args:
+        late_ms: by how much, milliseconds. What has no earlier time takes the last inputs of the candles: they are of
+            another time as well.
+    """
+
+    late_ms: int = 0
+
+    def market(self, part: int, account: MarketConfig, base: Base) -> Market:
+        """The market of a part with late inputs."""
+        market, candles = super().market(part, account, base), self.candles[part]
+        warm_up, late = self.features.lookback(candles.bar_ms), self.late_ms // candles.bar_ms
+        rows = np.concatenate([np.arange(min(start + warm_up, stop), stop) for start, stop in segments(candles)])
+        seen = np.arange(len(candles.time))
+        seen[rows] = np.roll(rows, late)
+        return market._replace(features=market.features[seen], corr=market.corr[seen])
+
+
+def with_late_inputs(prepared: Prepared, late_ms: int) -> Prepared:
+    """The same candles with inputs that are late."""
+    return LateInputs(prepared.candles, prepared.report, prepared.features, late_ms=late_ms)
+
+
+def permuted(prepared: Prepared, kind: Kind, seed: int, draw: int) -> Prepared:
+    """The candles with their bars permuted: features and base positions follow from the permuted bars.
+
+    Args:
+        prepared: real candles.
+        kind: bars or blocks.
+        seed: of all draws.
+        draw: number of the draw.
+    """
+    candles = permute_candles(prepared.candles, np.random.default_rng([seed, draw]), kind)
+    return Prepared(candles, prepared.report, prepared.features)
+
+
+def refuse_positions(account: MarketConfig, permutations: int) -> None:
+    """Refuses what cannot be permuted.
+
+    Raises:
+        InputError: base positions from a file belong to the order in which the bars came.
+    """
+    if permutations and account.base_positions is not None:
+        raise InputError(
+            f"--permutations {permutations}: --base-positions {account.base_positions} belong to the order in which "
+            "the bars came; leave one of the two out"
+        )
+
+
+class Results:
+    """Results of null markets in a file of a run folder, a line each: a process that dies loses none that was written.
+
+    Args:
+        path: of the file.
+    """
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    def read(self) -> list[dict[str, Any]]:
+        """What is there; a line that is not whole is left out."""
+        found = []
+        with storage_errors(self.path):
+            text = self.path.read_text("utf-8", "replace") if self.path.exists() else ""
+        for line in text.splitlines():
+            try:
+                found.append(dict(json.loads(line)))
+            except (ValueError, TypeError):
+                continue
+        return found
+
+    def add(self, record: Mapping[str, Any]) -> None:
+        """Adds a line, and returns when it is on the disk.
+
+        Raises:
+            StorageError: it could not be written.
+        """
+        with storage_errors(self.path), self.path.open("a+b") as file:
+            file.seek(0, os.SEEK_END)
+            torn = ""
+            if file.tell():
+                file.seek(-1, os.SEEK_END)
+                torn = "" if file.read(1) == b"\n" else "\n"
+            file.write((torn + json.dumps(record) + "\n").encode())
+            file.flush()
+            os.fsync(file.fileno())
+
+
+def p_value(value: float, null: np.ndarray) -> float:
+    """Share of the null markets, the real one among them, that do as well: `(1 + #{S_perm >= S}) / (1 + K)`.
+
+    Args:
+        value: S.
+        null: (K,) S_perm.
+
+    Source: Phipson and Smyth, "Permutation P-values Should Never Be Zero", 2010.
+    """
+    return float((1 + np.sum(np.asarray(null) >= value)) / (1 + len(null)))
+
+
+def permutation_block(kind: str, value: float, null: np.ndarray) -> dict[str, Any]:
+    """What result.json says of a permutation test.
+
+    Args:
+        kind: bars or blocks.
+        value: S, Sharpe minus that of the constant multiplier of the same mean exposure.
+        null: (K,) the same of the permuted markets.
+    """
+    known = [float(x) for x in null]
+    return {"kind": kind, "number": len(known), "value": value, "null": known, "p": p_value(value, null)}
+
+
+def doubt(block: Mapping[str, Any] | None, level: float = 0.05) -> tuple[str, ...]:
+    """What a permutation test says against an edge, in words; nothing where it says nothing against it."""
+    if not block or block["p"] <= level:
+        return ()
+    return (
+        f"trained anew on {block['number']} permuted markets ({block['kind']}) it does as well by chance, p "
+        f"{block['p']:.3f}; an edge needs {level:g} or less",
+    )

@@ -1,0 +1,24 @@
+"""`python -m train.walk_forward`: retrains before each test block, judges all blocks as one track."""
+
+import sys
+from collections.abc import Sequence
+
+from himari_jax.command import exit_at_signals, run_command
+from train.distributed.devices import choose_device
+from train.studies.walk_flags import read_flags
+
+
+def main(args: Sequence[str]) -> int:
+    """Retrains, judges and prints; returns the exit code."""
+    exit_at_signals("stopped; what is finished is kept: run the same command again")
+    flags, folder = read_flags(args)
+    run = flags.base.run
+    choose_device(run.device, run.deterministic, members=True)
+    # Everything heavy is imported here, after the flags are known to be good.
+    from train.studies.walk_forward import walk_forward
+
+    return walk_forward(flags, folder)
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main))
