@@ -49,7 +49,6 @@ def describe_blocks(walk: Walk, played: SpanHistories, trained: Sequence[Trained
                 "test": [iso_second(times[0]), iso_second(times[-1])],
                 "decisions": int(rows.sum()),
                 "symbols": int(simulator.active[:, rows].any(1).sum()) if agent.accounts else len(simulator.symbols),
-                or len(walk.sessions[0].symbols),
                 "sharpe": sharpe,
                 "base_sharpe": sharpe_on(played.baselines["base"], rows, year),
                 "constant_sharpe": beside,
