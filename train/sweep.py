@@ -12,7 +12,7 @@ def main(args: Sequence[str]) -> int:
     """Searches, chooses and judges; returns the exit code."""
     exit_at_signals("stopped; finished batches are kept: run the same command again")
     flags, folder = read_flags(args)
-    choose_device(flags.base.run.device, flags.base.run.deterministic)
+    choose_device(flags.base.run.device, flags.base.run.deterministic, members=True)
     # Everything heavy is imported here, after the flags are known to be good.
     from train.studies.sweep_run import sweep
 

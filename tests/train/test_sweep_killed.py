@@ -12,12 +12,12 @@ import numpy as np
 import polars as pl
 import pytest
 from pools import ROWS, write_pool
+from sweeps import sweep_command
 
 from himari_jax.command import run_command
 from train.studies import sweep_run
 from train.studies.sweep_store import Finished, Store
 from train.studies.sweep_train import Batch
-from train.sweep import main
 
 ROOT = Path(__file__).parents[2]
 TINY = (
@@ -32,7 +32,7 @@ class Killed(BaseException):
 
 
 def sweep(folder, *more):
-    return run_command(main, [*TINY, *GRID, "--batch-size", "2", "--run-dir", str(folder), *more])
+    return sweep_command(*TINY, *GRID, "--batch-size", "2", "--run-dir", str(folder), *more)
 
 
 def fake_batch(flags, asked, folder, build):
@@ -101,30 +101,32 @@ def test_resume_finds_the_newest_sweep_and_train_ppo_leaves_it_alone(fakes, tmp_
 
     monkeypatch.chdir(tmp_path)
     assert sweep("runs/a") == 0
-    assert run_command(main, ["--resume"]) == 0
+    assert sweep_command("--resume") == 0
     assert "resuming runs/a" in capsys.readouterr().out
     assert run_command(ppo, ["--resume"]) == 2
     assert "no unfinished run under runs/" in capsys.readouterr().err
     assert run_command(ppo, [*TINY, "--source", "synthetic", "--run-dir", "runs/a"]) == 2
 
 
-def start(folder):
-    words = [sys.executable, "-u", "-m", "train.sweep", *TINY, *GRID, "--batch-size", "2", "--run-dir", str(folder)]
+def start(folder, *more):
+    words = [sys.executable, "-u", "-m", "train.sweep", *TINY, *more, "--run-dir", str(folder)]
     return subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
+# One program in several batches; one batch of three programs, the finished ones of which are not trained again.
 @pytest.mark.slow
-def test_a_sweep_killed_three_times_at_random_ends_with_the_same_table(tmp_path):
+@pytest.mark.parametrize("flags", [[*GRID, "--batch-size", "2"], [*GRID, "hidden_dim=8,16,24"]])
+def test_a_sweep_killed_three_times_at_random_ends_with_the_same_table(tmp_path, flags):
     begun = time.monotonic()
-    whole = start(tmp_path / "whole")
+    whole = start(tmp_path / "whole", *flags)
     assert whole.wait() == 0, whole.stderr.read()
     seconds, rng = time.monotonic() - begun, random.Random(os.environ.get("SEED", 0))
     for _ in range(3):
-        cut = start(tmp_path / "cut")
+        cut = start(tmp_path / "cut", *flags)
         time.sleep(rng.uniform(0.3, 0.8) * seconds)
         cut.send_signal(signal.SIGKILL)
         cut.wait()
-    cut = start(tmp_path / "cut")
+    cut = start(tmp_path / "cut", *flags)
     assert cut.wait() == 0, cut.stderr.read()
     assert (tmp_path / "cut" / "trials.csv").read_bytes() == (tmp_path / "whole" / "trials.csv").read_bytes()
     assert not (tmp_path / "cut" / "population").exists()
@@ -143,6 +145,6 @@ def test_what_happens_in_the_test_span_moves_neither_table_nor_choice(tmp_path):
                       ("open", "high", "low", "close")]  # fmt: skip
             frame.with_columns(prices).drop("index").write_parquet(path)
         folder = tmp_path / name / "sweep"
-        assert run_command(main, [*TINY, *flags, "--data", str(data), "--run-dir", str(folder)]) == 0
+        assert sweep_command(*TINY, *flags, "--data", str(data), "--run-dir", str(folder)) == 0
         tables.append(((folder / "trials.csv").read_bytes(), (folder / "choice.json").read_bytes()))
     assert tables[0] == tables[1]

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+from sweeps import sweep_command
 
 from himari_jax.command import run_command
 from himari_jax.statistics import deflated_sharpe
@@ -16,7 +17,6 @@ from train.ppo import main as ppo
 from train.report import main as report
 from train.studies import sweep_run
 from train.studies.sweep_store import Store
-from train.sweep import main
 
 ROOT = Path(__file__).parents[2]
 TINY = (
@@ -27,7 +27,7 @@ VARY = "--vary learning_rate=1e-3,3e-2 reward.volatility=0,20 --num-seeds 2".spl
 
 
 def sweep(folder, *more):
-    return run_command(main, [*TINY, *VARY, "--run-dir", str(folder), *more])
+    return sweep_command(*TINY, *VARY, "--run-dir", str(folder), *more)
 
 
 @pytest.fixture(scope="module")
@@ -131,7 +131,7 @@ def test_other_flags_and_more_trials_after_the_choice_are_refused(done, capsys):
     assert sweep(done, "--gamma", "0.5") == 2
     assert "--gamma 0.95 -> 0.5" in capsys.readouterr().err
     assert sweep(done, "--batch-size", "2") == 2
-    assert "--batch-size 16 -> 2" in capsys.readouterr().err
+    assert "--batch-size None -> 2" in capsys.readouterr().err
     assert sweep(done, "--fresh") == 2
     assert sweep(done.parent) == 2
     assert "not empty and no sweep" in capsys.readouterr().err

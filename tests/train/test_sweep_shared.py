@@ -3,12 +3,11 @@
 import json
 
 import pytest
+from sweeps import sweep_command
 
-from himari_jax.command import run_command
 from train.evaluation.ledger import open_ledger
 from train.studies import sweep_run
 from train.studies.sweep_store import Store
-from train.sweep import main
 
 TINY = (
     "--source synthetic --synthetic.num-bars 3000 --num-envs 16 --rollout-steps 16 --num-minibatches 2 "
@@ -25,7 +24,7 @@ def test_the_worker_that_has_the_best_trial_judges_it_and_all_trials_count(tmp_p
     shared = ["--storage", str(tmp_path / "journal.log"), "--ledger", str(tmp_path / "ledger.jsonl")]
 
     def work(name):
-        return run_command(main, [*TINY, *shared, "--run-dir", str(tmp_path / name)])
+        return sweep_command(*TINY, *shared, "--run-dir", str(tmp_path / name))
 
     def stop(*_):
         raise Stopped

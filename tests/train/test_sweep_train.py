@@ -31,7 +31,7 @@ class Trainer:
         candles = SimpleNamespace(fingerprint="f")
         return SimpleNamespace(config=config, seeds=seeds, config_hash=f"h{config.ppo.gamma}", candles=candles)
 
-    def train_population(self, members, folder, until, devices):
+    def train_population(self, members, folder, until, progress):
         self.calls.append((until, [each.setup.config.ppo.gamma for each in members]))
         return [self.trained(each.setup.config, each.seed, until) for each in members]
 

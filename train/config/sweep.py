@@ -88,6 +88,14 @@ class SweepConfig:
         run = base.run
         if run.address is not None:
             raise InputError(f"--run-dir {run.address}: a sweep keeps its folder on this machine; name a folder")
+        if run.devices is not None:
+            raise InputError(
+                f"--devices {run.devices}: a sweep shares its policies out among all devices; leave it out"
+            )
+        if run.permutations:
+            raise InputError(
+                f"--permutations {run.permutations}: a sweep has none; give them to a run of the chosen one"
+            )
         for name, value in (("coordinator", run.coordinator), ("num-processes", run.num_processes)):
             if value is not None:
                 raise InputError(f"--{name} {value}: a sweep trains in one process; machines share an optuna --storage")

@@ -53,7 +53,7 @@ class OptunaSearch:
         marks: Mapping[str, Any],
     ):
         self.dimensions, self.wanted = sweep.search.dimensions, sweep.search.wanted_trials
-        self.batch, self.worker, self.folder = sweep.search.batch_size, worker, folder
+        self.batch, self.worker, self.folder = sweep.search.at_once, worker, folder
         self.name = without_password(sweep.search.storage or str(folder / JOURNAL))
         optuna = import_optuna()
         with self.reached(), warnings.catch_warnings():

@@ -170,7 +170,7 @@ class Run:
         kept = f", {len(self.finished)} of them kept" if self.finished else ""
         print(
             f"{search.search}: {search.wanted_trials} configurations x {base.run.num_seeds} seeds{kept}; batches of "
-            f"{search.batch_size}; choice: mean over the seeds of the best Sharpe on validation"
+            f"{min(search.at_once, search.wanted_trials)}; choice: mean over the seeds of the best Sharpe on validation"
         )
         print(f"sweep folder: {self.folder}", flush=True)
 

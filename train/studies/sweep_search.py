@@ -32,7 +32,7 @@ class Listed:
     """
 
     def __init__(self, sweep: Sweep, finished: Mapping[int, Finished]):
-        points, size = listed_points(sweep), sweep.search.batch_size
+        points, size = listed_points(sweep), sweep.search.at_once
         trials = [Asked(number, point) for number, point in enumerate(points)]
         batches = [trials[first : first + size] for first in range(0, len(trials), size)]
         # A batch is kept whole or not at all: with halving its trials compete.

@@ -136,15 +136,15 @@ def advance(entrants: Sequence[Entrant], stops: Sequence[int], folder: Path) -> 
     for stop in sorted(set(stops)):  # where lengths differ, so do the programs
         here = [each for each, own in zip(entrants, stops, strict=True) if own == stop]
         members = [Member(each.session, seed) for each in here for seed in each.session.seeds]
-        trained = iter(train_population(members, folder, until=stop, devices=devices_of(here[0].session.config)))
+        trained = iter(train_population(members, folder, until=stop, progress=say))
         found += [replace(each, trained=tuple(islice(trained, len(each.session.seeds))), updates=stop) for each in here]
     return found
 
 
-def devices_of(config: Config) -> int | None:
-    """Devices that share the members: one, unless the flags say more; None: all."""
-    devices = config.run.devices
-    return None if devices == "all" else int(devices or 1)
+def say(done: int, members: int, line: str) -> None:
+    """Prints how far a batch is; the last one is said with its result."""
+    if done < members:
+        print(f"  {done} of {members} policies, {line}", flush=True)
 
 
 def finished(entrant: Entrant, seconds: float) -> Finished:
