@@ -31,6 +31,12 @@ class BenchConfig:
     """Measurements, of which the median counts."""
     backtest: bool = True
     """Measure backtests too: the account alone beside other engines, policies in the loop."""
+    population: bool = False
+    """Measure instead many policies side by side, each on a market of its own."""
+    retrainings: int = 0
+    """With --population: how long so many trainings of --steps take."""
+    steps: int = 2_000_000
+    """Bars that each of --retrainings plays."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to compute."""
     debug: bool = False
@@ -40,9 +46,18 @@ class BenchConfig:
 def main(args: Sequence[str]) -> int:
     """Prints a line for each model and number of environments."""
     bench = parse(BenchConfig, args, PROG)
-    choose_device(bench.device)
+    choose_device(bench.device, members=bench.population)
     import jax
 
+    if bench.population:
+        from train.benchmarks.population import bench_population, bench_retrainings
+
+        print(f"device: {jax.device_count()} x {jax.devices()[0].device_kind}; median of {bench.repeats}")
+        for line in bench_population(bench.repeats):
+            print(line, flush=True)
+        if bench.retrainings:
+            print(bench_retrainings(bench.retrainings, bench.steps), flush=True)
+        return 0
     print(f"device: {jax.devices()[0].device_kind}; median of {bench.repeats}; rollouts of {bench.rollout_steps} bars")
     print(f"{'model':6} {'envs':>5} {'env only':>14} {'training':>14} {'compile':>9}   {EPISODES[0]} x {EPISODES[1]}")
     for model in bench.models:
