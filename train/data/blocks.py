@@ -9,7 +9,7 @@ import numpy as np
 
 from himari_jax.candles import Candles
 from himari_jax.errors import InputError
-from himari_jax.splits import Split, SplitRules, Stretches, from_row, possible_split
+from himari_jax.splits import Split, SplitRules, Stretches, decision_rows, from_row, possible_split
 from himari_jax.times import iso_minute, iso_second, parse_moment
 from train.config.walk_forward import PERIOD, WalkForwardConfig
 from train.data.members import join_candles
@@ -59,6 +59,23 @@ def plan_blocks(walk: WalkForwardConfig, parts: Sequence[Candles], embargo: int)
         cuts = tuple(int(time[row - embargo]) for row in rows)
         blocks.append(Block(train, val, begin, later(first, walk.test, number), (cuts[0], cuts[1])))
     return blocks
+
+
+def with_decisions(blocks: Sequence[Block], parts: Sequence[Candles], rules: SplitRules) -> list[Block]:
+    """The blocks in which something is decided: not one that the candles only just reach, or that lies in a gap.
+
+    Raises:
+        InputError: there is none.
+    """
+    common = replace(rules, cuts=blocks[0].cuts)
+    tests = [possible_split(candles, common).test for candles in parts]
+    times = np.concatenate([candles.time[decision_rows(span)] for candles, span in zip(parts, tests, strict=True)])
+    if found := [block for block in blocks if ((times >= block.test) & (times < block.end)).any()]:
+        return found
+    raise InputError(
+        f"--first-test {iso_minute(blocks[0].test)}: nothing is decided from then on; a look-back of {rules.warm_up} "
+        f"bars lies before the first decision, and {rules.step} bars behind the last one: test earlier"
+    )
 
 
 def middle_day(time: np.ndarray) -> int:

@@ -13,7 +13,7 @@ from himari_jax.errors import InputError
 from himari_jax.metrics import zero_if_nan
 from himari_jax.times import iso_second
 from train.config.ppo import Config
-from train.data.blocks import Block, block_of, plan_blocks, split_block
+from train.data.blocks import Block, block_of, plan_blocks, split_block, with_decisions
 from train.data.spans import split_rules
 from train.simulation.history import AccountHistory
 from train.simulation.play import Cell, SpanHistories, constant_returns, play_whole
@@ -133,7 +133,7 @@ def make_walk(flags: WalkForward, prepared: Prepared) -> Walk:
     base, parts = flags.base, prepared.candles
     rules = split_rules(base.data, base.market, prepared.features, parts[0].bar_ms)
     assert rules.embargo is not None, "a look-back inside the spans would leave gaps between blocks"
-    blocks = plan_blocks(flags.walk, parts, rules.embargo)
+    blocks = with_decisions(plan_blocks(flags.walk, parts, rules.embargo), parts, rules)
     sessions = []
     for number, block in enumerate(blocks):
         splits = split_block(block, parts, rules, whole=number == 0)
