@@ -9,7 +9,7 @@ from typing import Any
 
 import tyro
 
-from himari_jax.command import parse
+from himari_jax.command import flag, parse
 from himari_jax.errors import InputError
 from train.config.market import two_bases
 from train.config.ppo import Config
@@ -110,11 +110,14 @@ def read_stored(folder: Path) -> WalkForward:
         raise InputError(f"{folder}/config.json: was written by another version: {error}") from error
 
 
-def differences(old: WalkForwardConfig, new: WalkForwardConfig) -> list[str]:
-    """Flags that differ and may not, as `--flag old -> new`."""
-    pairs = zip(dataclasses.asdict(old).items(), dataclasses.asdict(new).values(), strict=True)
-    return [
-        f"--{name.replace('_', '-')} {before} -> {after}"
-        for (name, before), after in pairs
-        if before != after and name != "batch_size"
-    ]
+def differences(old: WalkForward, new: WalkForward) -> list[str]:
+    """Flags that differ and may not, as `--flag old -> new`.
+
+    Among them are lengths that a run may change when it goes on: here finished trainings and null markets stay as they
+    are, and all must be of one length.
+    """
+    pairs = zip(dataclasses.asdict(old.walk).items(), dataclasses.asdict(new.walk).values(), strict=True)
+    found = [(name, before, after) for (name, before), after in pairs if name != "batch_size"]
+    found.append(("total-steps", old.base.wanted_steps, new.base.wanted_steps))
+    found.append(("eval-interval", old.base.run.eval_interval, new.base.run.eval_interval))
+    return [f"{flag(name)} {before} -> {after}" for name, before, after in found if before != after]

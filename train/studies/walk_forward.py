@@ -14,8 +14,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from himari_jax.base_positions import Base
 from himari_jax.errors import InputError
+from train.artifacts.feature_files import refuse_other_files
 from train.artifacts.files import null_if_nan, write_bytes, write_frame, write_json
 from train.artifacts.run_folder import claim, describe, lock, read_result
 from train.data.base import sha256_of
@@ -39,7 +39,7 @@ from train.training.kept import Trained
 from train.training.nulls import doubt, refuse_positions
 from train.training.population import train_population
 from train.training.progress import Bar
-from train.training.session import Prepared, prepare
+from train.training.session import Prepared, Session, prepare
 from train.training.signals import StopSignals
 
 MEMBERS = "members"  # folder of the finished trainings in the run folder
@@ -58,7 +58,7 @@ def walk_forward(flags: WalkForward, resumed: Path | None = None) -> int:
     walk = make_walk(flags, prepared)
     session = walk.sessions[0]
     folder = resumed or Path(base.run.run_dir or default_folder(flags, session.symbols))
-    earlier = open_folder(folder, flags, session.fingerprint, session.base)
+    earlier = open_folder(folder, flags, session)
     if earlier is not None:
         print_walk_forward(earlier, base.market.initial_capital, folder)
         return 0
@@ -93,19 +93,20 @@ def default_folder(flags: WalkForward, symbols: Sequence[str]) -> Path:
     return Path("runs") / f"{now}-walk-{flags.base.policy.policy}-{name}"
 
 
-def open_folder(folder: Path, flags: WalkForward, fingerprint: str, base: Base) -> dict[str, Any] | None:
+def open_folder(folder: Path, flags: WalkForward, session: Session) -> dict[str, Any] | None:
     """Claims the run folder; the result there, where it is finished.
 
     Raises:
-        InputError: something else, or a test with other flags or candles, is there.
+        InputError: something else, or a test with other flags, candles or files, is there.
     """
     begun = (folder / "config.json").exists() and not flags.base.run.fresh
-    if begun and (changed := differences(read_stored(folder).walk, flags.walk)):
+    if begun and (changed := differences(read_stored(folder), flags)):
         raise InputError(
             f"--run-dir {folder}: the test there was started with other flags ({'; '.join(changed)}); use those or "
             "another --run-dir"
         )
-    claim(folder, flags.base, fingerprint, sha256_of(base), checkpoints=False)
+    refuse_other_files(folder, session.files)
+    claim(folder, flags.base, session.fingerprint, sha256_of(session.base), checkpoints=False)
     if flags.base.run.ledger is not None:
         open_ledger(flags.base.run.ledger).check()  # before hours are spent
     found, run = read_result(folder), flags.base.run
