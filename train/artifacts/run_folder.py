@@ -48,13 +48,35 @@ def stored_json(folder: Path) -> dict[str, Any]:
         raise StorageError(f"{path}: {error.strerror}") from error
 
 
+def is_walk_forward(folder: Path) -> bool:
+    """Says whether a folder is that of a walk-forward test, which has a config.json but is no run."""
+    try:
+        return "walk_forward" in json.loads((folder / "config.json").read_text())
+    except (OSError, ValueError, TypeError):
+        return False
+
+
+def refuse_walk_forward(folder: Path) -> None:
+    """Refuses the folder of a walk-forward test.
+
+    Raises:
+        InputError: it is one.
+    """
+    if is_walk_forward(folder):
+        raise InputError(
+            f"--run-dir {folder}: a walk-forward test is there, not a run; `python -m train.walk_forward --resume "
+            f"--run-dir {folder}` goes on with it"
+        )
+
+
 def newest_unfinished(root: Path) -> Path:
     """Finds the run folder under `root` that was started last and is not finished.
 
     Raises:
         InputError: there is none.
     """
-    found = [path.parent for path in root.glob("*/config.json") if not finished(path.parent)]
+    folders = [path.parent for path in root.glob("*/config.json") if not is_walk_forward(path.parent)]
+    found = [folder for folder in folders if not finished(folder)]
     if not found:
         raise InputError(f"--resume: no unfinished run under {root}/; name one with --run-dir")
     return max(found, key=lambda folder: (folder / "config.json").stat().st_mtime)

@@ -1,7 +1,6 @@
 """Flags of a walk-forward test: those of `train.ppo` and when is retrained. Light: no jax."""
 
 import dataclasses
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -76,20 +75,13 @@ def newest_unfinished(root: Path) -> Path:
     Raises:
         InputError: there is none.
     """
-    begun = [path for path in root.glob("*/config.json") if not (path.parent / "result.json").exists()]
-    found = [path for path in begun if "walk_forward" in read_object(path)]
+    from train.artifacts.run_folder import is_walk_forward, read_result
+
+    tests = [path for path in root.glob("*/config.json") if is_walk_forward(path.parent)]
+    found = [path for path in tests if read_result(path.parent) is None]
     if not found:
         raise InputError(f"--resume: no unfinished walk-forward test under {root}/; name one with --run-dir")
     return max(found, key=lambda path: path.stat().st_mtime).parent
-
-
-def read_object(path: Path) -> dict[str, Any]:
-    """An object of JSON; an empty one where there is none."""
-    try:
-        found = json.loads(path.read_text())
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
 
 
 def read_stored(folder: Path) -> WalkForward:

@@ -11,7 +11,7 @@ import jax
 from himari_jax.errors import InputError
 from train.artifacts.downloads import refuse_mirror
 from train.artifacts.feature_files import refuse_other_files
-from train.artifacts.run_folder import claim, default_folder, lock, read_result
+from train.artifacts.run_folder import claim, default_folder, lock, read_result, refuse_walk_forward
 from train.artifacts.uploads import NoUploads, Uploads, finish_upload, uploads
 from train.config.ppo import Config
 from train.config.run import RunConfig
@@ -70,6 +70,7 @@ def open_folder(folder: Path, task: Task) -> dict[str, Any] | None:
     """Claims the run folder; the result of a run there that is finished."""
     config = task.setup.config
     refuse_mirror(folder, config.run.address)
+    refuse_walk_forward(folder)
     refuse_other_files(folder, task.setup.files)
     claim(folder, config, task.fingerprint, task.base_sha256)
     if config.run.ledger is not None:
