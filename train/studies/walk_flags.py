@@ -1,6 +1,7 @@
 """Flags of a walk-forward test: those of `train.ppo` and when is retrained. Light: no jax."""
 
 import dataclasses
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -41,10 +42,14 @@ def read_flags(args: Sequence[str]) -> tuple[WalkForward, Path | None]:
         InputError: one line.
     """
     args = [hyphened(word) for word in args]
+    file = named(args, "--config")
     if "--resume" not in args:
         common = file_defaults(args)
-        return parse_flags(args, None if common is None else WalkForwardFlags(**fields_of(common))), None
-    if (file := named(args, "--config")) is not None:
+        own = None if file is None else stored_walk(Path(file))
+        if common is None:
+            return parse_flags(args), None
+        return parse_flags(args, WalkForwardFlags(**fields_of(common), walk=own or WalkForwardConfig())), None
+    if file is not None:
         raise InputError(f"--config {file} and --resume: a test that goes on keeps its own flags; give one of them")
     given = named(args, "--run-dir")
     folder = Path(given) if given else newest_unfinished(Path("runs"))
@@ -90,16 +95,29 @@ def read_stored(folder: Path) -> WalkForward:
     Raises:
         InputError: none is there, or the file is damaged.
     """
-    from train.artifacts.run_folder import stored_config, stored_json
+    from train.artifacts.run_folder import stored_config
 
-    stored: Mapping[str, Any] = stored_json(folder).get("walk_forward") or {}
-    if not stored:
+    base, walk = stored_config(folder), stored_walk(folder / "config.json")
+    if walk is None:
         raise InputError(f"--run-dir {folder}: no walk-forward test is there; `python -m train.ppo` made this run")
+    return WalkForward(base, walk)
+
+
+def stored_walk(path: Path) -> WalkForwardConfig | None:
+    """When is retrained, and on what, as the config.json of a walk-forward test has it; None in another file.
+
+    Raises:
+        InputError: another version wrote it.
+    """
+    try:
+        stored: Mapping[str, Any] = json.loads(path.read_text())["walk_forward"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None  # what is wrong with a file of settings is said where they are read
     try:
         values: dict[str, Any] = {**stored, "placebo": tuple(stored["placebo"])}
-        return WalkForward(stored_config(folder), WalkForwardConfig(**values))
+        return WalkForwardConfig(**values)
     except (KeyError, TypeError) as error:
-        raise InputError(f"{folder}/config.json: was written by another version: {error}") from error
+        raise InputError(f"{path}: was written by another version: {error}") from error
 
 
 def differences(old: WalkForward, new: WalkForward) -> list[str]:
