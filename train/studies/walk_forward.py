@@ -30,13 +30,13 @@ from train.reporting.walk_forward import print_walk_forward
 from train.simulation.frames import closing_prices, equity_frame
 from train.simulation.play import rule_histories
 from train.studies.walk_flags import WalkForward, differences, read_stored
-from train.studies.walk_nulls import Nulls
+from train.studies.walk_nulls import Nulls, late_ms
 from train.studies.walk_result import describe_blocks, describe_seeds, describe_trend
 from train.studies.walk_track import Walk, make_walk
 from train.training.batches import Totals
 from train.training.candles_task import CandlesTask, made_by
 from train.training.kept import Trained
-from train.training.nulls import doubt, refuse_positions
+from train.training.nulls import doubt, refuse_long_shift, refuse_positions
 from train.training.population import train_population
 from train.training.progress import Bar
 from train.training.session import Prepared, Session, prepare
@@ -56,6 +56,8 @@ def walk_forward(flags: WalkForward, resumed: Path | None = None) -> int:
     refuse_positions(base.market, base.run.permutations)
     prepared = prepare(base, resumed)
     walk = make_walk(flags, prepared)
+    for shift in flags.walk.shifts:
+        refuse_long_shift(shift, late_ms(walk, shift), prepared)
     session = walk.sessions[0]
     folder = resumed or Path(base.run.run_dir or default_folder(flags, session.symbols))
     earlier = open_folder(folder, flags, session)
@@ -150,10 +152,8 @@ def train(walk: Walk, folder: Path, totals: Totals, signals: StopSignals) -> lis
             if not bar.live:
                 bar.line(f"trained {done:>4} of {number}  {text}")
 
-        size = walk.flags.walk.batch_size
-        return train_population(
-            members, folder / MEMBERS, batch=size, totals=totals, progress=progress, signals=signals
-        )
+        spread = {"batch": walk.flags.walk.batch_size, "devices": walk.devices}
+        return train_population(members, folder / MEMBERS, **spread, totals=totals, progress=progress, signals=signals)
 
 
 def judge(

@@ -8,7 +8,6 @@ import jax
 import numpy as np
 
 from himari_jax.comparison import paired_difference
-from train.config.walk_forward import PERIOD
 from train.data.blocks import later
 from train.studies.walk_track import Walk, make_walk
 from train.training.batches import CPU_BATCH, Totals
@@ -19,6 +18,12 @@ from train.training.signals import StopSignals
 
 MEMBERS = 512  # that an accelerator trains at once, several null markets together
 FILE = "nulls.jsonl"  # in the run folder
+
+
+def late_ms(walk: Walk, shift: str) -> int:
+    """By how much the inputs of a placebo are late, milliseconds: counted from the first test block on."""
+    first = walk.blocks[0].test
+    return later(first, shift, 1) - first
 
 
 class Nulls:
@@ -42,9 +47,7 @@ class Nulls:
         for shift in self.walk.flags.walk.shifts:
             if shift in done:
                 continue
-            assert PERIOD.fullmatch(shift) is not None
-            first = self.walk.blocks[0].test
-            variant = with_late_inputs(self.prepared, later(first, shift, 1) - first)
+            variant = with_late_inputs(self.prepared, late_ms(self.walk, shift))
             (walk,) = self.train([variant])
             gain = walk[0].gain(walk[1])
             apart = paired_difference(gain.returns, gain.constant, gain.bars_per_year)
@@ -93,7 +96,11 @@ class Nulls:
         walks = [make_walk(self.walk.flags, variant) for variant in variants]
         members = [member for walk in walks for member in walk.members]
         found = train_population(
-            members, batch=self.walk.flags.walk.batch_size, totals=self.totals, signals=self.signals
+            members,
+            batch=self.walk.flags.walk.batch_size,
+            devices=self.walk.devices,
+            totals=self.totals,
+            signals=self.signals,
         )
         each = len(self.walk.members)
         return [(walk, walk.judged(found[i * each : (i + 1) * each])) for i, walk in enumerate(walks)]

@@ -15,6 +15,7 @@ from himari_jax.times import iso_second
 from train.config.ppo import Config
 from train.data.blocks import Block, block_of, plan_blocks, split_block, with_decisions
 from train.data.spans import split_rules
+from train.learning.sharding import device_count
 from train.simulation.history import AccountHistory
 from train.simulation.play import Cell, SpanHistories, constant_returns, play_whole
 from train.simulation.schedule import play_schedule
@@ -66,6 +67,16 @@ class Walk:
     def seeds(self) -> list[int]:
         """Seeds of each block's policies."""
         return self.sessions[0].seeds
+
+    @property
+    def devices(self) -> int | None:
+        """Devices that members are shared out among; None: all.
+
+        Raises:
+            InputError: there are not as many.
+        """
+        wanted = self.flags.base.run.devices
+        return None if wanted is None else device_count(wanted)
 
     @property
     def delay(self) -> int:

@@ -14,8 +14,11 @@ from himari_jax.base_positions import Base
 from himari_jax.errors import InputError
 from himari_jax.features import segments
 from himari_jax.permutation import Kind, permute_candles
+from himari_jax.splits import DAY_MS
+from himari_jax.times import YEAR_MS
 from train.artifacts.files import storage_errors
 from train.config.market import MarketConfig
+from train.data.members import join_candles
 from train.training.session import Prepared
 
 
@@ -24,8 +27,9 @@ class LateInputs(Prepared):
     """Candles whose features and correlations are those of an earlier time; prices and base positions are on time.
 
     Args:
-        late_ms: by how much, milliseconds. What has no earlier time takes the last inputs of the candles: they are of
-            another time as well.
+        late_ms: by how much, milliseconds. What has no earlier time takes the last inputs of the candles. So that they
+            are of another time as well, and not of the next days, a part that is shorter than twice `late_ms` is late
+            by half its length.
     """
 
     late_ms: int = 0
@@ -33,10 +37,10 @@ class LateInputs(Prepared):
     def market(self, part: int, account: MarketConfig, base: Base) -> Market:
         """The market of a part with late inputs."""
         market, candles = super().market(part, account, base), self.candles[part]
-        warm_up, late = self.features.lookback(candles.bar_ms), self.late_ms // candles.bar_ms
+        warm_up, late = self.features.lookback(candles.bar_ms), round(self.late_ms / YEAR_MS * candles.bars_per_year)
         rows = np.concatenate([np.arange(min(start + warm_up, stop), stop) for start, stop in segments(candles)])
         seen = np.arange(len(candles.time))
-        seen[rows] = np.roll(rows, late)
+        seen[rows] = np.roll(rows, min(late, len(rows) // 2))
         return market._replace(features=market.features[seen], corr=market.corr[seen])
 
 
@@ -68,6 +72,21 @@ def refuse_positions(account: MarketConfig, permutations: int) -> None:
         raise InputError(
             f"--permutations {permutations}: --base-positions {account.base_positions} belong to the order in which "
             "the bars came; leave one of the two out"
+        )
+
+
+def refuse_long_shift(shift: str, late_ms: int, prepared: Prepared) -> None:
+    """Refuses inputs so late that no earlier ones are left for most of the candles.
+
+    Raises:
+        InputError: names the shift and the length of the candles.
+    """
+    time = join_candles(prepared.candles).time
+    whole = int(time[-1] - time[0]) + prepared.candles[0].bar_ms
+    if 2 * late_ms > whole:
+        raise InputError(
+            f"--placebo {shift}: the candles are of {whole / DAY_MS:,.0f} days, too few for inputs that late: allowed "
+            "is up to half of it, or none"
         )
 
 
