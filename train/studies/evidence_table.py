@@ -1,0 +1,233 @@
+"""Tables of the evidence out of the tests' result.json, for the console and as Markdown."""
+
+import textwrap
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from train.config.evidence import EVERY, EXPLORED_TRIALS, ROWS, Explored
+from train.reporting.walk_words import labels, plain, pooled, signed
+
+LABEL, CELL, AT_ONCE = 20, 15, 4  # columns of a label and of a cell, cells of a row: 80 together
+WIDTH = LABEL + CELL * AT_ONCE
+PEAK = ("2020", "2021")  # years whose share of the gain is told
+SHARE = f"of it {' and '.join(PEAK)}"
+Result = Mapping[str, Any]
+Cells = list[list[str]]  # a table: rows of a label and its cells, the first row of headings
+
+
+class Found(NamedTuple):
+    """The files of a finished test."""
+
+    result: dict[str, Any]  # result.json
+    config: dict[str, Any]  # config.json
+
+
+class Line(NamedTuple):
+    """A row of the main table: what stands before it, and the cell of a test."""
+
+    label: str
+    cell: Callable[[Result], str]
+
+
+def ends(interval: Sequence[float | None] | None) -> str:
+    """A 95 % interval, short."""
+    return f"{signed(interval[0])} to {signed(interval[1])}" if interval and None not in interval else "-"
+
+
+def ahead(values: Sequence[float | None]) -> str:
+    """How many differences are above 0, out of those that are known."""
+    known = [value for value in values if value is not None]
+    return f"{sum(value > 0 for value in known)} of {len(known)}" if known else "-"
+
+
+def permutations(result: Result) -> str:
+    """p of the permutation test and the number of its markets."""
+    found = result["walk_forward"].get("permutations")
+    return f"{found['p']:.3f} ({found['number']})" if found else "-"
+
+
+def alone(result: Result) -> str:
+    """Lowest and highest difference of a seed alone."""
+    known = [each["difference"] for each in result["walk_forward"]["seeds"]]
+    return f"{signed(min(known))} to {signed(max(known))}"
+
+
+def share(result: Result) -> str:
+    """Share of the years' differences, added up, that the two years of the peak have."""
+    years = by_year(result)
+    total = sum(block["difference"] for block in years.values())
+    peak = [years[year]["difference"] for year in PEAK if year in years]
+    return f"{sum(peak) / total:.0%}" if len(peak) == len(PEAK) and total > 0 else "-"
+
+
+def by_year(result: Result) -> dict[str, Mapping[str, Any]]:
+    """The test blocks by their names."""
+    blocks = result["walk_forward"]["blocks"]
+    return dict(zip(labels(blocks), blocks, strict=True))
+
+
+LINES = (
+    Line("Sharpe", lambda r: plain(r["agent"]["sharpe"], ".2f")),
+    Line("constant", lambda r: plain(pooled(r).get("sharpe"), ".2f")),
+    Line("difference", lambda r: signed(pooled(r).get("difference"))),
+    Line("  95 %", lambda r: ends((r.get("timing_value") or {}).get("interval"))),
+    Line("  one day late", lambda r: signed(pooled(r).get("late"))),
+    Line("  found 4 in 5", lambda r: plain((r.get("power") or {}).get("four_in_five"), ".2f")),
+    Line("  each seed alone", alone),
+    Line("coins ahead", lambda r: ahead([x.get("timing_value") for x in (r.get("by_symbol") or {}).values()])),
+    Line("trend rule alone", lambda r: signed(r["walk_forward"]["trend_rule"]["difference"])),
+    Line("  95 %", lambda r: ends(r["walk_forward"]["trend_rule"]["interval"])),
+    Line("policy - trend rule", lambda r: signed(r["walk_forward"]["trend"]["difference"])),
+    Line("  one-sided p", lambda r: plain(r["walk_forward"]["trend"]["p"], ".3f")),
+    Line("  one day late", lambda r: signed(r["walk_forward"]["trend"]["late"])),
+    Line("turnover/y", lambda r: plain(r["agent"]["turnover"], ".1f")),
+    Line("permuted, p (K)", permutations),
+    Line("trials by then", lambda r: f"{r['trials']}"),
+    Line("verdict", lambda r: str(r["verdict"]["word"])),
+)
+LAST = ("permuted, p (K)",)  # the placebos stand before it
+MEANING = (
+    "difference: Sharpe minus that of the constant multiplier of the same mean exposure of each coin; annual, costs "
+    "included, all test years as one track of equal-weighted coins. One day late: every decision a day later. Found 4 "
+    "in 5: the true difference that as many years find in 4 samples of 5. Trend rule: clip(1 + mean tanh(momentum), 0, "
+    "2), no parameters; alone, to its own constant. Placebo: trained and played on inputs of so much earlier, must "
+    "be flat. Permuted: everything trained anew on K markets of permuted bars, p = (1 + those that do as well) / (1 + "
+    "K). Trials by then: in the ledger when the test was judged."
+)
+YEARLY = "difference of each test year (the same one day late)"
+BESIDE = "the exploration, and the same flags here"
+
+
+def main_table(found: Mapping[str, Found]) -> Cells:
+    """The figures of every test, a column each."""
+    results = [each.result for each in found.values()]
+    shifts = [each["shift"] for each in results[0]["walk_forward"]["placebo"]]
+    rows = [["", *(ROWS[name].inputs for name in found)], ["", *(ROWS[name].algorithm for name in found)]]
+    for line in LINES:
+        if line.label in LAST:
+            rows += [[f"placebo, {shift} late", *(placebo(result, shift) for result in results)] for shift in shifts]
+        rows.append([line.label, *(line.cell(result) for result in results)])
+    return rows
+
+
+def placebo(result: Result, shift: str) -> str:
+    """Interval of the difference with inputs that are late by a shift."""
+    return next((ends(each["interval"]) for each in result["walk_forward"]["placebo"] if each["shift"] == shift), "-")
+
+
+def year_table(found: Mapping[str, Found]) -> Cells:
+    """The difference of every test year, a column for each test."""
+    years = {name: by_year(each.result) for name, each in found.items()}
+    results = [each.result for each in found.values()]
+    rows = [["", *(ROWS[name].inputs for name in found)], ["", *(ROWS[name].algorithm for name in found)]]
+    for year in sorted({year for own in years.values() for year in own}):
+        rows.append([year, *(on_time_and_late(own.get(year)) for own in years.values())])
+    rows.append(["years ahead", *(ahead([x["difference"] for x in own.values()]) for own in years.values())])
+    return [*rows, ["sum of the years", *(signed(total(result)) for result in results)], [SHARE, *map(share, results)]]
+
+
+def total(result: Result) -> float:
+    """The years' differences added up."""
+    return float(sum(block["difference"] for block in result["walk_forward"]["blocks"]))
+
+
+def on_time_and_late(block: Mapping[str, Any] | None) -> str:
+    """Difference of a year, and one day late."""
+    return "-" if block is None else f"{signed(block['difference'])} ({signed(block['late_difference'])})"
+
+
+def explored_table(found: Mapping[str, Found]) -> Cells:
+    """What the exploration found, and below it the same flags here."""
+    rows = [["", "difference", "95 %", "one day late", "turnover/y"]]
+    for name, each in found.items():
+        row, result = ROWS[name], each.result
+        if row.explored is not None:
+            rows.append([f"{row.algorithm}, explored", *explored_cells(row.explored)])
+        if row.explored is not None or row.beside:
+            interval = (result.get("timing_value") or {}).get("interval")
+            here = (signed(pooled(result).get("difference")), ends(interval), signed(pooled(result).get("late")))
+            called = f"{row.algorithm}, as then" if row.beside else f"{row.algorithm}, here"
+            rows.append([called, *here, plain(result["agent"]["turnover"], ".1f")])
+    return rows if len(rows) > 1 else []
+
+
+def explored_cells(block: Explored) -> list[str]:
+    """The figures of the exploration."""
+    return [signed(block.difference), ends(block.interval), signed(block.late), f"{block.turnover:.1f}"]
+
+
+def notes(found: Mapping[str, Found]) -> Iterator[str]:
+    """Says on what, how long and by what the tests were run."""
+    for name, each in found.items():
+        result, seconds = each.result, each.result["timings"]
+        blocks, span = result["walk_forward"]["blocks"], each.result["spans"]["test"]
+        yield (
+            f"{name}: {len(result['symbols'])} coins, {span[0][0][:10]} to {span[-1][1][:10]}, {len(blocks)} test "
+            f"blocks, {result['walk_forward']['members']} trainings and their null markets; "
+            f"{seconds['steps'] / 1e6:,.0f} M steps in {seconds['seconds']:,.0f} s on {seconds['device']}; jax "
+            f"{each.config['versions']['jax']}, commit {each.config['commit'][:7]}"
+        )
+    most = max(each.result["trials"] or 0 for each in found.values())
+    daily, hourly = EXPLORED_TRIALS
+    yield (
+        f"trials: {most} in the ledger of these tests; before them the exploration tried {daily} daily and {hourly} "
+        "hourly configurations on the same candles, and they are not in it"
+    )
+
+
+def shown(found: Mapping[str, Found]) -> dict[str, Found]:
+    """The tests that are columns of the tables."""
+    return {name: each for name, each in found.items() if not ROWS[name].beside}
+
+
+def console_page(found: Mapping[str, Found]) -> str:
+    """All tables for the console, 80 columns wide."""
+    parts, columns = [], shown(found)
+    for first in range(0, len(columns), AT_ONCE):
+        some = dict(list(columns.items())[first : first + AT_ONCE])
+        parts += [aligned(main_table(some)), f"{YEARLY}\n{aligned(year_table(some))}"]
+    if explored := explored_table(found):
+        parts.append(f"{BESIDE}\n{aligned(explored)}")
+    said = [MEANING, *notes(found)]
+    parts.append("\n".join("\n".join(textwrap.wrap(line, WIDTH, subsequent_indent="  ")) for line in said))
+    return "\n\n".join(parts)
+
+
+def aligned(rows: Cells) -> str:
+    """A table in columns of equal width; the first one is as wide as its labels."""
+    return "\n".join(f"{row[0]:{LABEL}}{''.join(f'{cell:>{CELL}}' for cell in row[1:])}".rstrip() for row in rows)
+
+
+def markdown_page(found: Mapping[str, Found]) -> str:
+    """All tables as the page has them, and the commands that made them."""
+    columns, parts = shown(found), []
+    if columns:
+        heads = ["", *(ROWS[name].title for name in columns)]
+        parts += [
+            f"## The figures\n\n{markdown([heads, *main_table(columns)[2:]])}\n\n{MEANING[:1].upper()}{MEANING[1:]}",
+            f"## Year by year\n\n{YEARLY.capitalize()}:\n\n{markdown([heads, *year_table(columns)[2:]])}",
+        ]
+    if explored := explored_table(found):
+        parts.append(f"## Beside the exploration\n\n{BESIDE.capitalize()}:\n\n{markdown(explored)}")
+    commands = "\n".join(command(name, each) for name, each in found.items())
+    said = "\n".join(f"- {line}" for line in notes(found))
+    parts.append(f"## What was run\n\n```bash\n{commands}\n```\n\n{said}")
+    return "\n\n".join(parts) + "\n"
+
+
+def command(name: str, each: Found) -> str:
+    """The command that runs a test alone."""
+    row, result = ROWS[name], each.result
+    permuted = result["walk_forward"].get("permutations")
+    tested = f" --permutations {permuted['number']} --permute {permuted['kind']}" if permuted else ""
+    seeds, first = len(result["walk_forward"]["seeds"]), each.config["walk_forward"]["first_test"]
+    return (
+        f"python -m train.walk_forward --data daily/ {row.flags} --algorithm {row.algorithm} --first-test {first} "
+        f"{EVERY} --num-seeds {seeds}{tested}"
+    )
+
+
+def markdown(rows: Cells) -> str:
+    """A table as Markdown; what is indented on the console is so here."""
+    lines = [f"| {' | '.join(row)} |".replace("|   ", "| – ") for row in rows]
+    return "\n".join([lines[0], f"|---{'|---:' * (len(rows[0]) - 1)}|", *lines[1:]])
