@@ -16,7 +16,7 @@ def main(args: Sequence[str]) -> int:
     config, folder = read_flags(args)
     run = config.run
     place = find_place(run.coordinator, run.num_processes, run.process_id, os.environ)
-    choose_device(run.device, run.deterministic, place)
+    choose_device(run.device, run.deterministic, place, members=run.permutations > 0)
     if place is not None and not is_first():
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115  for as long as the process lives
     # Everything heavy is imported here, after the flags are known to be good.

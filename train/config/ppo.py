@@ -184,6 +184,8 @@ class Config:
                         f"{flag(name)}: --env {self.data.env} has its own market and account; its parameters "
                         "are --oracle.NAME, see --help"
                     )
+        if self.run.permutations:
+            raise InputError(f"--permutations {self.run.permutations}: belongs to candles; --env has a known optimum")
         if self.run.ledger is not None:
             raise InputError(f"--ledger {self.run.ledger}: belongs to candles; with --env nothing is deflated")
         for name, options in self.source_options.items():

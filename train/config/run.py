@@ -75,6 +75,8 @@ class RunConfig:
             require(value is None or value >= 1, flag(name), value, "at least 1 episode")
         require(0 <= self.worthwhile < 100, "--worthwhile", self.worthwhile, "0 to 100")
         require(0 <= self.permutations <= 100_000, "--permutations", self.permutations, "0 to 100000")
+        alone = self.coordinator is None and self.num_processes in (None, 1)
+        require(alone or not self.permutations, "--permutations", self.permutations, "0 where processes train together")
         require(self.save_seconds > 0, "--save-seconds", self.save_seconds, "a number above 0")
         require(not (self.resume and self.fresh), "--resume and --fresh", "both", "one of them")
         require(self.devices in (None, "all") or int(self.devices) >= 1, "--devices", self.devices, "1 or more, or all")

@@ -1,5 +1,6 @@
 """Selects the device that jax computes on."""
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -30,7 +31,8 @@ def choose_device(
     import jax
 
     if members and "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
-        jax.config.update("jax_num_cpu_devices", len(os.sched_getaffinity(0)))
+        with contextlib.suppress(RuntimeError):  # a process that has computed keeps the devices that it has
+            jax.config.update("jax_num_cpu_devices", len(os.sched_getaffinity(0)))
     if place is not None:
         join(place)
     try:

@@ -13,6 +13,7 @@ from himari_jax.metrics import zero_if_nan
 from train.config.ppo import Config
 from train.reporting.chance import rank_text
 from train.reporting.course import course_line
+from train.reporting.walk_words import permutations
 from train.reporting.words import headline, sentences
 
 INTERVAL = "sharpe_interval"
@@ -104,6 +105,7 @@ def run_lines(result: dict[str, Any], config: Config) -> list[str]:
     course = course_line(result, result.get("course"))
     return [
         *verdict_lines(result, config.market.initial_capital),
+        *filter(None, [permutations(result.get("permutations"))]),
         f"trained {timing['steps']:,} steps in {timing['train_seconds']:.1f} s{pace} on {timing['device']}; "
         f"compiling {timing['compile_seconds']:.1f} s, data {timing['data_seconds']:.1f} s; "
         f"peak memory {timing['peak_memory_mb']:,.0f} MB",

@@ -26,6 +26,7 @@ from train.reporting.plots import (
 )
 from train.reporting.positions import MOST_PRICES, multiplier, position, weights
 from train.reporting.run_files import Extra, Run
+from train.reporting.walk_plots import permutation_null
 from train.reporting.walk_sections import walk_sections
 
 COLUMNS = {  # heading: (key, form)
@@ -44,6 +45,7 @@ def all_sections(run: Run, extra: Extra) -> Iterator[tuple[str, str]]:
     result = run.result
     yield "Agent and baselines", comparison(run)
     yield from walk_sections(run)
+    yield "Permutations", figures([permutation_null(result.get("permutations"))])
     yield "Each symbol's own account", symbols_alone(result)
     yield "Year by year", year_by_year(run.frame, bars_per_year(run), result.get("power"))
     yield "What the policy decided", figures([multiplier(run.frame)] if run.frame is not None else [])

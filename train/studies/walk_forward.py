@@ -36,7 +36,7 @@ from train.studies.walk_track import Walk, make_walk
 from train.training.batches import Totals
 from train.training.candles_task import CandlesTask, made_by
 from train.training.kept import Trained
-from train.training.nulls import doubt, refuse_long_shift, refuse_positions
+from train.training.nulls import doubt, is_tested, refuse_long_shift, refuse_positions
 from train.training.population import train_population
 from train.training.progress import Bar
 from train.training.session import Prepared, Session, prepare
@@ -111,11 +111,8 @@ def open_folder(folder: Path, flags: WalkForward, session: Session) -> dict[str,
     claim(folder, flags.base, session.fingerprint, sha256_of(session.base), checkpoints=False)
     if flags.base.run.ledger is not None:
         open_ledger(flags.base.run.ledger).check()  # before hours are spent
-    found, run = read_result(folder), flags.base.run
-    if found is None or not run.permutations:
-        return found
-    tested = found["walk_forward"]["permutations"] or {"number": 0, "kind": None}
-    return found if (tested["number"], tested["kind"]) == (run.permutations, run.permute) else None
+    found = read_result(folder)
+    return found if found is not None and is_tested(found["walk_forward"]["permutations"], flags.base.run) else None
 
 
 def write_headers(folder: Path, flags: WalkForward, walk: Walk) -> None:

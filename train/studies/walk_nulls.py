@@ -4,20 +4,15 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import jax
-import numpy as np
-
 from himari_jax.comparison import paired_difference
 from train.data.blocks import later
 from train.studies.walk_track import Walk, make_walk
-from train.training.batches import CPU_BATCH, Totals
-from train.training.nulls import Results, permutation_block, permuted, with_late_inputs
+from train.training.batches import Totals
+from train.training.nulls import Results, permuted, with_late_inputs
+from train.training.permutations import FILE, Found, markets_at_once, permutation_test
 from train.training.population import Progress, train_population
 from train.training.session import Prepared
 from train.training.signals import StopSignals
-
-MEMBERS = 512  # that an accelerator trains at once, several null markets together
-FILE = "nulls.jsonl"  # in the run folder
 
 
 def late_ms(walk: Walk, shift: str) -> int:
@@ -67,29 +62,17 @@ class Nulls:
             progress: is told how far it is.
         """
         run = self.walk.flags.base.run
-        known = [each for each in self.results.read() if each.get("kind") == run.permute]
-        done = {each["draw"]: float(each["difference"]) for each in known}
-        wanted = [draw for draw in range(run.permutations) if draw not in done]
-        at_once = self.at_once()
-        for first in range(0, len(wanted), at_once):
-            draws = wanted[first : first + at_once]
-            variants = [permuted(self.prepared, run.permute, run.seed, draw) for draw in draws]
-            for draw, (walk, variables) in zip(draws, self.train(variants), strict=True):
-                gain = walk.gain(variables)
-                done[draw] = gain.difference
-                record = {"kind": run.permute, "draw": draw, "sharpe": gain.sharpe, "difference": gain.difference}
-                self.results.add(record)
-            progress(len(done), run.permutations, f"{self.totals.speed():,.0f} steps/s")
-        if not run.permutations:
-            return None
-        null = np.array([done[draw] for draw in range(run.permutations)])
-        return permutation_block(run.permute, value, null)
 
-    def at_once(self) -> int:
-        """Null markets whose members are trained together."""
-        accelerated = jax.default_backend() != "cpu"
-        most = self.walk.flags.walk.batch_size or (MEMBERS if accelerated else CPU_BATCH * jax.device_count())
-        return max(1, most // len(self.walk.members))
+        def measure(draws: Sequence[int]) -> list[Found]:
+            variants = [permuted(self.prepared, run.permute, run.seed, draw) for draw in draws]
+            gains = [walk.gain(variables) for walk, variables in self.train(variants)]
+            return [(gain.sharpe, gain.difference) for gain in gains]
+
+        def told(done: int, number: int, text: str) -> None:
+            progress(done, number, f"{self.totals.speed():,.0f} steps/s")
+
+        at_once = markets_at_once(len(self.walk.members), self.walk.flags.walk.batch_size)
+        return permutation_test(run, self.results, value, at_once, measure, told)
 
     def train(self, variants: Sequence[Prepared]) -> list[tuple[Walk, dict]]:
         """The test on other candles, with the policies that are judged there."""

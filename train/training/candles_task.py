@@ -29,6 +29,8 @@ from train.simulation.frames import closing_prices, equity_frame
 from train.simulation.play import play_policies, play_whole, rule_histories
 from train.simulation.simulator import Simulator
 from train.simulation.windows import pool_mean
+from train.training.nulls import doubt
+from train.training.permutations import permute_run
 from train.training.session import Session
 
 
@@ -55,7 +57,12 @@ def evaluate_test_span(
     trials = note_trials(ledger, evaluated, session.seeds, returns, played.baselines["base"].returns, chosen)
     rule = best_rule(rule_histories(validation, market.delay, market.cost), validation.bars_per_year)
     worthwhile = session.config.run.worthwhile
-    result, samples = summarize(played, chosen, session.seeds, trials, worthwhile=worthwhile, rule=rule)
+    permutations = permute_run(session, simulator, played.agents[chosen], folder)
+    result, samples = summarize(
+        played, chosen, session.seeds, trials, doubts=doubt(permutations), worthwhile=worthwhile, rule=rule
+    )
+    if permutations is not None:
+        result["permutations"] = permutations
     if simulator.is_pool:
         result["by_symbol"] = by_symbol(played, chosen)
     else:

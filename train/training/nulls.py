@@ -1,6 +1,7 @@
 """Null markets, in which nothing is to be found: bars in another order, or inputs that are years late."""
 
 import json
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from himari_jax.splits import DAY_MS
 from himari_jax.times import YEAR_MS
 from train.artifacts.files import storage_errors
 from train.config.market import MarketConfig
+from train.config.run import RunConfig
 from train.data.members import join_candles
 from train.training.session import Prepared
 
@@ -153,11 +155,27 @@ def permutation_block(kind: str, value: float, null: np.ndarray) -> dict[str, An
     return {"kind": kind, "number": len(known), "value": value, "null": known, "p": p_value(value, null)}
 
 
+def is_tested(block: Mapping[str, Any] | None, run: RunConfig) -> bool:
+    """Whether a result has the permutations that flags ask for; without --permutations any has.
+
+    Args:
+        block: of the result; None where there were none.
+        run: flags.
+    """
+    if not run.permutations:
+        return True
+    return block is not None and (block["number"], block["kind"]) == (run.permutations, run.permute)
+
+
 def doubt(block: Mapping[str, Any] | None, level: float = 0.05) -> tuple[str, ...]:
     """What a permutation test says against an edge, in words; nothing where it says nothing against it."""
     if not block or block["p"] <= level:
         return ()
+    number, p = block["number"], block["p"]
+    if 1 / (1 + number) > level:
+        enough = math.ceil(1 / level - 1)
+        return (f"{number} permuted markets cannot show less than p {1 / (1 + number):.3f}; --permutations {enough}",)
     return (
-        f"trained anew on {block['number']} permuted markets ({block['kind']}) it does as well by chance, p "
-        f"{block['p']:.3f}; an edge needs {level:g} or less",
+        f"trained anew on {number} permuted markets ({block['kind']}), chance alone does as well: p {p:.3f}; "
+        f"an edge needs {level:g} or less",
     )

@@ -22,6 +22,7 @@ from train.oracles.console import print_oracle
 from train.oracles.task import OracleTask, build_setup
 from train.reporting.console import print_result
 from train.training.candles_task import CandlesTask
+from train.training.nulls import is_tested, refuse_positions
 from train.training.session import build_session
 from train.training.task import Task
 from train.training.trainer import Trainer
@@ -63,6 +64,7 @@ def make_task(config: Config, resumed: Path | None) -> Task:
         config: flags.
         resumed: the folder that `--resume` found: it has what the user's own files were.
     """
+    refuse_positions(config.market, config.run.permutations)
     return OracleTask(build_setup(config)) if config.data.env else CandlesTask(build_session(config, resumed))
 
 
@@ -76,7 +78,8 @@ def open_folder(folder: Path, task: Task) -> dict[str, Any] | None:
     if config.run.ledger is not None:
         open_ledger(config.run.ledger).check()  # before hours are spent
     earlier = read_result(folder)
-    return earlier if earlier is not None and earlier["timings"]["updates"] >= config.total_updates else None
+    whole = earlier is not None and earlier["timings"]["updates"] >= config.total_updates
+    return earlier if earlier is not None and whole and is_tested(earlier.get("permutations"), config.run) else None
 
 
 def hold(held: contextlib.ExitStack, folder: Path, run: RunConfig) -> Uploads | NoUploads:

@@ -1,0 +1,126 @@
+"""The permutation test of a run: everything trained anew on candles whose bars came in another order."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from himari_jax import metrics
+from himari_jax.metrics import zero_if_nan
+from train.config.run import RunConfig
+from train.simulation.history import AccountHistory
+from train.simulation.play import Cell, constant_returns, play_policies
+from train.simulation.simulator import Simulator
+from train.training.batches import CPU_BATCH, Member, Totals
+from train.training.nulls import Results, permutation_block, permuted
+from train.training.population import Progress, train_population
+from train.training.progress import Bar
+from train.training.session import Prepared, Session, session_of
+from train.training.signals import StopSignals
+
+MEMBERS = 512  # that an accelerator trains at once, several null markets together
+FILE = "nulls.jsonl"  # in the run folder
+
+Found = tuple[float, float]  # Sharpe ratio of a null market, and the same minus that of the constant
+
+
+def permutation_test(
+    run: RunConfig,
+    results: Results,
+    value: float,
+    at_once: int,
+    measure: Callable[[Sequence[int]], Sequence[Found]],
+    progress: Progress,
+) -> dict[str, Any] | None:
+    """Measures the null markets that are not yet known, and compares; None where --permutations asks for none.
+
+    Args:
+        run: flags.
+        results: of the null markets; is added to.
+        value: of the real candles, Sharpe minus that of the constant multiplier of the same mean exposure.
+        at_once: null markets that are trained together.
+        measure: trains anew on the draws with these numbers.
+        progress: is told how far it is.
+    """
+    if not run.permutations:
+        return None
+    known = [each for each in results.read() if each.get("kind") == run.permute]
+    done = {int(each["draw"]): float(each["difference"]) for each in known}
+    wanted = [draw for draw in range(run.permutations) if draw not in done]
+    for first in range(0, len(wanted), at_once):
+        draws = wanted[first : first + at_once]
+        for draw, (sharpe, difference) in zip(draws, measure(draws), strict=True):
+            done[draw] = difference
+            results.add({"kind": run.permute, "draw": draw, "sharpe": sharpe, "difference": difference})
+        progress(run.permutations - len(wanted) + first + len(draws), run.permutations, "")
+    return permutation_block(run.permute, value, np.array([done[draw] for draw in range(run.permutations)]))
+
+
+def markets_at_once(members: int, batch: int | None = None) -> int:
+    """Null markets whose trainings fill a device.
+
+    Args:
+        members: trainings of each.
+        batch: members that train at once; None: many on an accelerator, few on each core of a CPU.
+    """
+    usual = MEMBERS if jax.default_backend() != "cpu" else CPU_BATCH * jax.device_count()
+    return max(1, (batch or usual) // members)
+
+
+def permute_run(session: Session, simulator: Simulator, judged: AccountHistory, folder: Path) -> dict[str, Any] | None:
+    """The permutation test of a run; None where --permutations asks for none.
+
+    Args:
+        session: of the run.
+        simulator: of its test span.
+        judged: history of the chosen seed there.
+        folder: of the run.
+    """
+    run, totals = session.config.run, Totals()
+    if not run.permutations:
+        return None
+    line = f"stopped; the null markets that are done are kept in {folder}: run the same command again"
+    with StopSignals(line) as signals, Bar(run.permutations, 0) as bar:
+
+        def progress(done: int, number: int, text: str) -> None:
+            text = f"{totals.speed():,.0f} steps/s"
+            bar.update(done, text)
+            if not bar.live:
+                bar.line(f"permuted markets {done:>4} of {number}  {text}")
+
+        measure = partial(measure_draws, session, totals, signals)
+        value = gain_of(session, simulator, judged)[1]
+        at_once = markets_at_once(run.num_seeds)
+        return permutation_test(run, Results(folder / FILE), value, at_once, measure, progress)
+
+
+def measure_draws(session: Session, totals: Totals, signals: StopSignals, draws: Sequence[int]) -> list[Found]:
+    """Trains a run's policies on permuted candles, and plays the one that validation chooses on the test span."""
+    run, real = session.config.run, Prepared(tuple(p.candles for p in session.parts), session.report, session.features)
+    sessions = [session_of(session.config, permuted(real, run.permute, run.seed, draw)) for draw in draws]
+    members = [Member(each, seed) for each in sessions for seed in each.seeds]
+    trained = train_population(members, totals=totals, signals=signals)
+    found = []
+    for number, each in enumerate(sessions):
+        own = trained[number * run.num_seeds : (number + 1) * run.num_seeds]
+        best = max(own, key=lambda one: one.sharpe)
+        variables = jax.tree.map(lambda x: x[None], best.variables)
+        market = each.config.market
+        simulator = each.simulator("test", (market.delay,))
+        cells = [Cell(0, market.delay, market.cost)]
+        played = play_policies(simulator, each.learner.policy, variables, 0, cells, simulator.num_rows)
+        ((_, ((_, history),)),) = played
+        found.append(gain_of(each, simulator, history))
+    return found
+
+
+def gain_of(session: Session, simulator: Simulator, history: AccountHistory) -> Found:
+    """Annual Sharpe ratio of a history of the whole span, and what it is ahead of its constant."""
+    market = session.config.market
+    constant = constant_returns(simulator, 0, market.delay, [(market.cost, history)])[:, 0]
+    sharpes = (metrics.sharpe(returns, simulator.bars_per_year) for returns in (history.returns, constant))
+    sharpe, beside = map(zero_if_nan, sharpes)
+    return sharpe, sharpe - beside
