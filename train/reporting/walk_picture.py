@@ -17,7 +17,7 @@ from train.reporting.plots import curves, epoch
 from train.reporting.run_files import Run, read_run
 from train.reporting.walk_words import caution, labels, pooled, signed
 
-WIDTH, LEFT, RIGHT = 860, 62, 112  # pixels; margins of a panel, on the right for the names
+WIDTH, LEFT, RIGHT = 936, 62, 188  # pixels; margins of a panel, on the right for the names
 TRACKS, BARS, HEAD, GAP = 270, 200, 40, 66  # heights of the two panels, of what is above each, and between them
 COLORS = ("#c2410c", "#1d4ed8", "#7e22ce", "#0e7490")  # of the tests, in their order
 BESIDE = {"base": "#30363d", "trend": "#047857"}  # baselines of the first test, drawn with all
