@@ -86,6 +86,8 @@ def test_the_years_and_what_two_of_them_share_of_the_gain():
     assert cells(table, "years ahead") == ["4 of 5"]
     assert cells(table, "sum of the years") == ["+1.26"]
     assert cells(table, "of it 2020 and 2021") == ["81%"]
+    # .325 of 2019 and -.29 of 2022 are left without the three best
+    assert cells(table, "without '18 '20 '21") == ["+0.04"]
 
 
 def test_what_was_not_measured_is_a_dash():
@@ -111,6 +113,9 @@ def test_the_console_is_80_columns_wide_and_every_test_is_in_it():
     text = console_page(tests)
     assert max(map(len, text.splitlines())) <= WIDTH == 80
     assert all(f"\n{name}: " in text for name in ROWS)
+    # three coins with 1,800 decisions each, two placebos and 199 permutations
+    assert "3 coins, 5,400 decisions, 2018-01-02 to 2022-12-30; 20 trainings, and again on" in " ".join(text.split())
+    assert "again on 201 null markets" in " ".join(text.split())
 
 
 def test_render_makes_page_and_picture_of_what_is_finished_and_needs_no_candles(tmp_path, capsys):

@@ -11,6 +11,8 @@ LABEL, CELL, AT_ONCE = 20, 15, 4  # columns of a label and of a cell, cells of a
 WIDTH = LABEL + CELL * AT_ONCE
 PEAK = ("2020", "2021")  # years whose share of the gain is told
 SHARE = f"of it {' and '.join(PEAK)}"
+BEST = ("2018", *PEAK)
+OTHERS = "without " + " ".join(f"'{year[2:]}" for year in BEST)
 Result = Mapping[str, Any]
 Cells = list[list[str]]  # a table: rows of a label and its cells, the first row of headings
 
@@ -60,6 +62,12 @@ def share(result: Result) -> str:
     return f"{sum(peak) / total:.0%}" if len(peak) == len(PEAK) and total > 0 else "-"
 
 
+def others(result: Result) -> str:
+    """The differences of the years that are not among the best, added up."""
+    years = by_year(result)
+    return signed(sum(block["difference"] for year, block in years.items() if year not in BEST)) if years else "-"
+
+
 def by_year(result: Result) -> dict[str, Mapping[str, Any]]:
     """The test blocks by their names."""
     blocks = result["walk_forward"]["blocks"]
@@ -92,7 +100,7 @@ MEANING = (
     "in 5: the true difference that as many years find in 4 samples of 5. Trend rule: clip(1 + mean tanh(momentum), 0, "
     "2), no parameters; alone, to its own constant. Placebo: trained and played on inputs of so much earlier, must "
     "be flat. Permuted: everything trained anew on K markets of permuted bars, p = (1 + those that do as well) / (1 + "
-    "K). Trials by then: in the ledger when the test was judged."
+    "K), at best 1 / (1 + K). Trials by then: in the ledger when the test was judged."
 )
 YEARLY = "difference of each test year (the same one day late)"
 BESIDE = "the exploration, and the same flags here"
@@ -123,12 +131,8 @@ def year_table(found: Mapping[str, Found]) -> Cells:
     for year in sorted({year for own in years.values() for year in own}):
         rows.append([year, *(on_time_and_late(own.get(year)) for own in years.values())])
     rows.append(["years ahead", *(ahead([x["difference"] for x in own.values()]) for own in years.values())])
-    return [*rows, ["sum of the years", *(signed(total(result)) for result in results)], [SHARE, *map(share, results)]]
-
-
-def total(result: Result) -> float:
-    """The years' differences added up."""
-    return float(sum(block["difference"] for block in result["walk_forward"]["blocks"]))
+    rows.append(["sum of the years", *(signed(sum(x["difference"] for x in own.values())) for own in years.values())])
+    return [*rows, [SHARE, *map(share, results)], [OTHERS, *map(others, results)]]
 
 
 def on_time_and_late(block: Mapping[str, Any] | None) -> str:
@@ -157,21 +161,28 @@ def explored_cells(block: Explored) -> list[str]:
 
 
 def notes(found: Mapping[str, Found]) -> Iterator[str]:
-    """Says on what, how long and by what the tests were run."""
+    """Says on what, how long and by what the tests were run, and how much was tried."""
     for name, each in found.items():
-        result, seconds = each.result, each.result["timings"]
-        blocks, span = result["walk_forward"]["blocks"], each.result["spans"]["test"]
-        yield (
-            f"{name}: {len(result['symbols'])} coins, {span[0][0][:10]} to {span[-1][1][:10]}, {len(blocks)} test "
-            f"blocks, {result['walk_forward']['members']} trainings and their null markets; "
-            f"{seconds['steps'] / 1e6:,.0f} M steps in {seconds['seconds']:,.0f} s on {seconds['device']}; jax "
-            f"{each.config['versions']['jax']}, commit {each.config['commit'][:7]}"
-        )
+        yield f"{name}: {note(each)}"
     most = max(each.result["trials"] or 0 for each in found.values())
     daily, hourly = EXPLORED_TRIALS
     yield (
         f"trials: {most} in the ledger of these tests; before them the exploration tried {daily} daily and {hourly} "
         "hourly configurations on the same candles, and they are not in it"
+    )
+
+
+def note(test: Found) -> str:
+    """On what, how long and by what a test was run."""
+    result, walk, timings = test.result, test.result["walk_forward"], test.result["timings"]
+    first, last = walk["blocks"][0]["test"][0][:10], walk["blocks"][-1]["test"][1][:10]
+    decisions = sum(one["decisions"] for one in (result.get("by_symbol") or {}).values())
+    nulls = len(walk["placebo"]) + (walk.get("permutations") or {"number": 0})["number"]
+    return (
+        f"{len(result['symbols'])} coins, {decisions:,} decisions, {first} to {last}; {walk['members']} trainings, and "
+        f"again on {nulls} null markets; the last call {timings['steps'] / 1e6:,.0f} M steps in "
+        f"{timings['seconds']:,.0f} s on {timings['device']}; jax {test.config['versions']['jax']}, commit "
+        f"{(test.config['commit'] or 'unknown')[:7]}"
     )
 
 
