@@ -6,7 +6,7 @@ INSTALLED := $(VENV)/.installed
 TESTABLE := $(VENV)/.testable
 
 .DEFAULT_GOAL := help
-.PHONY: help train trend test test-slow lint format prove bench bench-peers bench-serve docs docs-output clean
+.PHONY: help train trend test test-slow lint format prove evidence bench bench-models bench-peers bench-serve docs docs-output clean
 
 help: ## lists the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,6 +36,14 @@ trend: $(INSTALLED) ## --preset trend on the daily candles of many coins, $$HIMA
 SEEDS ?= 3
 prove: $(INSTALLED) ## trains on every market with a known optimum and prints how near it came; SEEDS=3
 	$(BIN)/python -m train.prove --seeds $(SEEDS)
+
+evidence: $(INSTALLED) ## retrains yearly on the coins of $$HIMARI_DATA/daily, on permuted markets too: is there an edge?
+	@test -d "$(HIMARI_DATA)/daily" || { echo "make evidence: HIMARI_DATA must name a folder with daily/, candles of many coins"; exit 2; }
+	$(BIN)/python -m train.evidence --data $(HIMARI_DATA)/daily $(ARGS)
+
+bench-models: $(INSTALLED) ## time, memory and latency of the three models on this machine; ARGS="--data candles/"
+	@$(PIP) -e '.[export]'
+	$(BIN)/python -m train.bench_models $(ARGS)
 
 bench: $(INSTALLED) ## steps per second of environment and training, bars per second of backtests
 	@$(PIP) -e '.[bench]'

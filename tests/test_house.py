@@ -35,7 +35,7 @@ PUBLIC = {"export.runtime", "export.loading"}  # modules that are no commands: t
 HOST = (
     *("candles", "checking", "times", "alignment", "features", "observation", "account", "sizing", "splits"),
     *("base_sizings", "base_positions", "baselines", "plugins", "metrics", "statistics", "errors", "command"),
-    *("sources.registry", "storage"),
+    *("sources.registry", "storage", "permutation"),
 )
 MOST_LINES = 300
 
