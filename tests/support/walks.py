@@ -19,6 +19,8 @@ TINY = (
 ).split()
 SYNTHETIC = "--source synthetic --symbols SYN1 --synthetic.num-bars 3000".split()  # 125 days of hours
 BLOCKS = "--first-test 2000-03-01 --test 30d --validation 20d".split()  # three of them, the last one of five days
+# One program for many tests: what is compiled for the first serves all. Without an embargo nothing hides a leak.
+COMMON = [*SYNTHETIC, *TINY, *BLOCKS, *"--embargo 0h --reward log_return volatility=auto".split()]
 
 
 def walk_command(*args: str) -> int:
@@ -57,3 +59,9 @@ def policies(walk: Walk) -> list:
 def same(one, other) -> bool:
     """Whether two trees are equal to the last bit."""
     return jax.tree.all(jax.tree.map(lambda a, b: np.array_equal(np.asarray(a), np.asarray(b)), one, other))
+
+
+def listed_later(candles: Candles, rows: int) -> Candles:
+    """The candles of a symbol without their first rows."""
+    names = ("time", "open", "high", "low", "close", "volume", "tradable", "segment")
+    return replace(candles, **{name: getattr(candles, name)[rows:] for name in names})
