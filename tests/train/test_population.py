@@ -42,8 +42,15 @@ def session_on(seed: int, *more: str) -> Session:
     return build_session(config("--synthetic.seed", str(seed), *more))
 
 
-@pytest.mark.parametrize("policy", ["mlp", "lstm"])
-@pytest.mark.parametrize("algorithm", ["ppo", "pathwise"])
+@pytest.mark.parametrize(
+    ("policy", "algorithm"),
+    [
+        ("lstm", "ppo"),
+        ("mlp", "pathwise"),
+        pytest.param("mlp", "ppo", marks=pytest.mark.slow),
+        pytest.param("lstm", "pathwise", marks=pytest.mark.slow),
+    ],
+)
 def test_a_population_of_one_is_the_run_to_the_last_bit(policy, algorithm, tmp_path):
     session = session_on(0, "--policy", policy, "--algorithm", algorithm, "--seed", "3")
     trainer = Trainer(CandlesTask(session), tmp_path, 0.0)
@@ -57,7 +64,7 @@ def test_a_population_of_one_is_the_run_to_the_last_bit(policy, algorithm, tmp_p
     assert alone.scores[-1][0] == session.config.total_updates
 
 
-@pytest.mark.parametrize("policy", ["mlp", "lstm"])
+@pytest.mark.parametrize("policy", ["mlp", pytest.param("lstm", marks=pytest.mark.slow)])
 def test_members_of_different_markets_are_their_single_runs(policy):
     sessions = [
         session_on(0, "--policy", policy),

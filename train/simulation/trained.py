@@ -84,6 +84,11 @@ def load_agent(folder: Path, checkpoint: str = "best") -> Agent:
     config, stored = stored_config(folder), stored_json(folder)
     if config.data.env is not None:
         raise InputError(f"{folder}: trained on {config.data.env}, not on candles; its report.html has the verdict")
+    if "walk_forward" in stored:
+        raise InputError(
+            f"{folder}: a walk-forward test has a policy for each test block, and none for what comes; train that one on "
+            "all candles with python -m train.ppo"
+        )
     saved = read_saved(folder, checkpoint)
     assets = 1 if config.data.pool else len(stored["data"]["symbols"])
     features = features_of_run(folder, stored)

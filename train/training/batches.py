@@ -135,11 +135,11 @@ class Batch:
 
     def go_on(self, kept: Kept, keys: Sequence[str]) -> None:
         """Takes over where an earlier, shorter training of all members stopped."""
-        like = jax.eval_shape(lambda tree: pick(tree, 0), self.runner)
         old = [kept.trained(key) for key in keys]
         if not all(each is not None and each.stop < self.stop for each in old):
             return
         known = [each for each in old if each is not None]
+        like = jax.eval_shape(lambda tree: pick(tree, 0), self.runner)
         states = [kept.state(key, each.stop, like) for key, each in zip(keys, known, strict=True)]
         if len({each.stop for each in known}) > 1 or any(state is None for state in states):
             return

@@ -16,6 +16,7 @@ from train.learning.population import Spread, bytes_of_member, spread_members
 from train.learning.setup import first_state
 from train.training.batches import BATCH_BYTES, CPU_BATCH, Batch, Member, Shapes, Totals
 from train.training.kept import Kept, Trained
+from train.training.session import Session
 from train.training.signals import StopSignals
 
 Progress = Callable[[int, int, str], None]  # members done, members in all, a line
@@ -115,14 +116,26 @@ def batch_size(member: Member, members: int, spread: Spread, wanted: int | None)
     """
     most = wanted
     if most is None:
-        seeds = jax.eval_shape(first_state(member.setup)).runner
-        runner = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), seeds)
-        each = bytes_of_member(member.setup.learner, runner, member.setup.params)
+        each = bytes_of(member.setup)
         most = max(1, device_bytes(spread) // each) * spread.size
         if spread.one_by_one:
             most = min(most, CPU_BATCH * spread.size)
     most = min(most, members)
     return -(-most // spread.size) * spread.size
+
+
+MEASURED: dict[Any, int] = {}  # bytes of a member by learner and shapes: to trace it takes longer than a short training
+
+
+def bytes_of(setup: Session) -> int:
+    """Bytes that one member of a session needs while it trains, roughly."""
+    shapes = tuple(np.shape(x) for x in jax.tree.leaves(setup.params))
+    key = setup.learner, setup.width, shapes
+    if key not in MEASURED:
+        seeds = jax.eval_shape(first_state(setup)).runner
+        runner = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), seeds)
+        MEASURED[key] = bytes_of_member(setup.learner, runner, setup.params)
+    return MEASURED[key]
 
 
 def device_bytes(spread: Spread) -> int:
