@@ -86,8 +86,8 @@ def load_agent(folder: Path, checkpoint: str = "best") -> Agent:
         raise InputError(f"{folder}: trained on {config.data.env}, not on candles; its report.html has the verdict")
     if "walk_forward" in stored:
         raise InputError(
-            f"{folder}: a walk-forward test has a policy for each test block, and none for what comes; train that one on "
-            "all candles with python -m train.ppo"
+            f"{folder}: a walk-forward test has a policy for each test block, and none for what comes; train that one "
+            "on all candles with python -m train.ppo"
         )
     saved = read_saved(folder, checkpoint)
     assets = 1 if config.data.pool else len(stored["data"]["symbols"])

@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,6 +18,7 @@ from train.config.vary import configure
 from train.studies.sweep_flags import Sweep
 from train.studies.sweep_store import Asked, Finished, Variables
 from train.training.population import Member, Trained, train_population
+from train.training.progress import Bar
 from train.training.session import Session, build_session
 
 
@@ -136,15 +138,11 @@ def advance(entrants: Sequence[Entrant], stops: Sequence[int], folder: Path) -> 
     for stop in sorted(set(stops)):  # where lengths differ, so do the programs
         here = [each for each, own in zip(entrants, stops, strict=True) if own == stop]
         members = [Member(each.session, seed) for each in here for seed in each.session.seeds]
-        trained = iter(train_population(members, folder, until=stop, progress=say))
+        with Bar(len(members), 0) as bar:
+            progress = partial(bar.tell, "policies trained")
+            trained = iter(train_population(members, folder, until=stop, progress=progress))
         found += [replace(each, trained=tuple(islice(trained, len(each.session.seeds))), updates=stop) for each in here]
     return found
-
-
-def say(done: int, members: int, line: str) -> None:
-    """Prints how far a batch is; the last one is said with its result."""
-    if done < members:
-        print(f"  {done} of {members} policies, {line}", flush=True)
 
 
 def finished(entrant: Entrant, seconds: float) -> Finished:

@@ -5,16 +5,19 @@ import dataclasses
 import hashlib
 import json
 import re
+import sys
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 
-from himari_jax.errors import InputError
+from himari_jax.errors import InputError, NumericalError
+from himari_jax.times import iso_second
 from train.artifacts.feature_files import refuse_other_files
 from train.artifacts.files import null_if_nan, write_bytes, write_frame, write_json
 from train.artifacts.run_folder import claim, describe, lock, read_result
@@ -145,12 +148,31 @@ def train(walk: Walk, folder: Path, totals: Totals, signals: StopSignals) -> lis
     with Bar(len(members), 0) as bar:
 
         def progress(done: int, number: int, text: str) -> None:
-            bar.update(done, text)
-            if not bar.live:
-                bar.line(f"trained {done:>4} of {number}  {text}")
+            bar.tell("trained", done, number, text)
 
         spread = {"batch": walk.flags.walk.batch_size, "devices": walk.devices}
-        return train_population(members, folder / MEMBERS, **spread, totals=totals, progress=progress, signals=signals)
+        trained = train_population(
+            members, folder / MEMBERS, **spread, totals=totals, progress=progress, signals=signals
+        )
+    tell_failures(walk, trained)
+    return trained
+
+
+def tell_failures(walk: Walk, trained: Sequence[Trained]) -> None:
+    """Says which trainings had to be given up; what did best before is judged.
+
+    Raises:
+        NumericalError: nothing was evaluated before.
+    """
+    for (block, seed), each in zip(product(walk.blocks, walk.seeds), trained, strict=True):
+        if not each.failed:
+            continue
+        which = f"test block from {iso_second(block.test)[:10]} on, seed {seed}: the numbers went bad"
+        if not np.isfinite(each.sharpe):
+            raise NumericalError(
+                f"{which} before the first evaluation: try --learning-rate 1e-4 or a lower --max-grad-norm"
+            )
+        print(f"warning: {which}; judged is its policy of update {each.update}", file=sys.stderr)
 
 
 def judge(
@@ -179,9 +201,7 @@ def judge(
     with Bar(max(config.run.permutations, 1), 0) as bar:
 
         def progress(done: int, number: int, text: str) -> None:
-            bar.update(done, text)
-            if not bar.live:
-                bar.line(f"permuted markets {done:>4} of {number}  {text}")
+            bar.tell("permuted markets", done, number, text)
 
         permutations = nulls.permutations(value, progress)
     doubts, worthwhile = doubt(permutations), config.run.worthwhile

@@ -1,7 +1,7 @@
 """One batch of a population: members of one program, trained side by side and scored on the way."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,6 +31,7 @@ from train.training.session import Session
 from train.training.signals import StopSignals
 
 BATCH_BYTES = 2**31  # of the members that train at once on a CPU; of an accelerator half its memory
+CHUNK_SECONDS = 1.0  # a signal waits for the end of a chunk
 CPU_BATCH = 16  # members of each core in a batch: more would be lost with it, and gain nothing
 
 
@@ -151,24 +152,35 @@ class Batch:
             self.scores[i] = list(each.scores)
         self.done = known[0].stop
 
-    def train(self, totals: Totals, signals: StopSignals | None) -> None:
-        """Updates and evaluations until the end."""
+    def train(self, totals: Totals, signals: StopSignals | None, told: Callable[[int], None] | None = None) -> None:
+        """Updates and evaluations until the end.
+
+        Args:
+            totals: is added to.
+            signals: are asked about once a second whether to stop.
+            told: is given the updates done, about once a second.
+        """
         started = time.perf_counter()
         self.update(0)  # which compiles where nothing of this shape has run
         totals.compile_seconds += time.perf_counter() - started
+        size = max(1, round(CHUNK_SECONDS * totals.speed() / (self.config.steps_per_update * len(self.members))))
         while self.done < self.stop:
             if signals is not None:
                 signals.check()
-            count = min(self.every_eval - self.done % self.every_eval, self.stop - self.done)
+            count = min(size, self.every_eval - self.done % self.every_eval, self.stop - self.done)
             started = time.perf_counter()
             self.update(count)
-            totals.train_seconds += time.perf_counter() - started
+            seconds = time.perf_counter() - started
+            totals.train_seconds += seconds
+            size = max(1, min(2 * size, int(count * CHUNK_SECONDS / max(seconds, 1e-3))))
             totals.steps += count * self.config.steps_per_update * len(self.members)
             self.failed |= np.asarray(should_abort(jax.device_get(self.runner.guard)))
             if self.done % self.every_eval == 0 or self.done == self.config.total_updates:
                 started = time.perf_counter()
                 self.evaluate()
                 totals.evaluate_seconds += time.perf_counter() - started
+            if told is not None:
+                told(self.done)
         totals.members += len(self.members)
 
     def update(self, count: int) -> None:

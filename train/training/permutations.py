@@ -86,10 +86,7 @@ def permute_run(session: Session, simulator: Simulator, judged: AccountHistory, 
     with StopSignals(line) as signals, Bar(run.permutations, 0) as bar:
 
         def progress(done: int, number: int, text: str) -> None:
-            text = f"{totals.speed():,.0f} steps/s"
-            bar.update(done, text)
-            if not bar.live:
-                bar.line(f"permuted markets {done:>4} of {number}  {text}")
+            bar.tell("permuted markets", done, number, f"{totals.speed():,.0f} steps/s")
 
         measure = partial(measure_draws, session, totals, signals)
         value = gain_of(session, simulator, judged)[1]

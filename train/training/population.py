@@ -43,7 +43,7 @@ def train_population(
             with a larger number goes on from there; None: the end.
         devices: how many to spread over; None: all. One member is trained on one, by the program of a run.
         totals: is added to.
-        progress: is told how far it is after each batch.
+        progress: is told how far it is, about once a second.
         signals: are asked between two evaluations whether to stop.
 
     Raises:
@@ -71,12 +71,26 @@ def train_population(
         for part in parts:
             own = [keys[i] for i in part]
             trained = Batch([members[i] for i in part], shapes, spread, stop, kept, own)
-            trained.train(totals, signals)
+            told = None if progress is None else within(progress, len(found), len(members), stop, totals)
+            trained.train(totals, signals, told)
             trained.keep(kept, own)
             found |= dict(zip(part, trained.results(), strict=True))
             if progress is not None:
                 progress(len(found), len(members), f"{totals.speed():,.0f} steps/s")
     return [found[i] for i in range(len(members))]
+
+
+def within(progress: Progress, done: int, number: int, stop: int, totals: Totals) -> Callable[[int], None]:
+    """Tells a progress of members how far the updates of a batch are.
+
+    Args:
+        progress: to be told.
+        done: members that are finished.
+        number: members in all.
+        stop: updates of the batch.
+        totals: of the training.
+    """
+    return lambda update: progress(done, number, f"update {update} of {stop}  {totals.speed():,.0f} steps/s")
 
 
 def key_of(member: Member) -> str:

@@ -2,6 +2,7 @@
 
 import json
 import sys
+import time
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -10,6 +11,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 
 from train.artifacts.metrics_file import NAME, cut_metrics
 from train.reporting.console import console
+
+QUIET_SECONDS = 10.0  # between two lines of a long command
 
 
 class MetricsLog:
@@ -64,6 +67,7 @@ class Bar:
     def __init__(self, total: int, done: int):
         self.console = console()
         self.live = self.console.is_terminal
+        self.said = time.monotonic()
         self.progress = Progress(
             SpinnerColumn(),
             MofNCompleteColumn(),
@@ -86,6 +90,21 @@ class Bar:
     def update(self, done: int, text: str) -> None:
         """Moves the bar."""
         self.progress.update(self.task, completed=done, text=text)
+
+    def tell(self, what: str, done: int, number: int, text: str) -> None:
+        """Moves the bar; where it is not live, a line now and then, and one at the end.
+
+        Args:
+            what: is counted.
+            done: of them.
+            number: in all.
+            text: beside it.
+        """
+        self.update(done, text)
+        now = time.monotonic()
+        if not self.live and (done == number or now - self.said >= QUIET_SECONDS):
+            self.line(f"{what} {done:>4} of {number}  {text}")
+            self.said = now
 
     def line(self, text: str) -> None:
         """A line that stays."""
