@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from pools import ROWS, write_pool
 from walks import COMMON, SYNTHETIC, TINY, walk_command
 
 from himari_jax.command import run_command
@@ -178,3 +179,13 @@ def test_a_test_goes_on_with_its_own_flags(tmp_path, untrained):
     first, _ = read_flags([*args, "--run-dir", folder])
     assert (flags.walk, flags.base.run.permutations) == (first.walk, 7)
     assert flags.base.market == first.base.market
+
+
+def test_a_symbol_of_a_pool_that_is_nowhere_used_is_refused_or_left_out_on_request(tmp_path, capsys, untrained):
+    data = write_pool(tmp_path / "candles", {"AAA": (0, ROWS), "BBB": (ROWS - 300, ROWS), "CCC": (0, 1300)})
+    flags = ["--data", str(data), "--pool", "--first-test", "2020-11-20", "--test", "20d", "--validation", "10d", *TINY]
+    args = [*flags, "--symbols", "AAA", "BBB", "CCC"]  # the last one ends before the first test
+    assert "--pool: BBB: no decision in any span" in refused([*args, "--run-dir", str(tmp_path / "a")], capsys)
+    assert walk_command(*args, "--skip-short", "--run-dir", str(tmp_path / "b")) == 1
+    assert "AAA: decisions" in (said := capsys.readouterr().out)
+    assert "CCC: decisions" in said

@@ -61,13 +61,9 @@ def split_members(parts: Sequence[Candles], rules: SplitRules, pool: bool, skip_
     cuts = cut_times(join_candles(parts).time, rules.cuts)
     common = replace(rules, cuts=cuts)
     splits = [possible_split(each, common) for each in parts]
-    short = [each.symbols[0] for each, split in zip(parts, splits, strict=True) if not any(split.spans.values())]
-    if short and not skip_short:
-        raise InputError(
-            f"--pool: {', '.join(short)}: no decision in any span: a look-back of {rules.warm_up} bars"
-            f"{f' and an embargo of {rules.embargo}' if rules.embargo else ''} leave none; give more candles, or leave "
-            "such symbols out with --skip-short"
-        )
+    found = [split if any(split.spans.values()) else None for split in splits]
+    if not skip_short:
+        refuse_short(parts, found, rules)
     for name in SPANS:
         if not any(split.spans[name] for split in splits):
             raise InputError(
@@ -75,7 +71,22 @@ def split_members(parts: Sequence[Candles], rules: SplitRules, pool: bool, skip_
                 f"{iso_second(cuts[1])} and look-backs need {rules.warm_up} bars: give more candles or other cuts "
                 "(--split)"
             )
-    return [split if any(split.spans.values()) else None for split in splits]
+    return found
+
+
+def refuse_short(parts: Sequence[Candles], splits: Sequence[Split | None], rules: SplitRules) -> None:
+    """Refuses symbols of a pool without any decision.
+
+    Raises:
+        InputError: names them.
+    """
+    short = [each.symbols[0] for each, split in zip(parts, splits, strict=True) if split is None]
+    if short:
+        raise InputError(
+            f"--pool: {', '.join(short)}: no decision in any span: a look-back of {rules.warm_up} bars"
+            f"{f' and an embargo of {rules.embargo}' if rules.embargo else ''} leave none; give more candles, or leave "
+            "such symbols out with --skip-short"
+        )
 
 
 def evaluation_span(name: str, candles: Candles, cuts: tuple[int, int], rules: SplitRules) -> Stretches:

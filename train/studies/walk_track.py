@@ -14,7 +14,7 @@ from himari_jax.metrics import zero_if_nan
 from himari_jax.times import iso_second
 from train.config.ppo import Config
 from train.data.blocks import Block, block_of, plan_blocks, split_block, with_decisions
-from train.data.spans import split_rules
+from train.data.spans import refuse_short, split_rules
 from train.learning.sharding import device_count
 from train.simulation.history import AccountHistory
 from train.simulation.play import Cell, SpanHistories, constant_returns, play_whole
@@ -148,6 +148,8 @@ def make_walk(flags: WalkForward, prepared: Prepared) -> Walk:
     sessions = []
     for number, block in enumerate(blocks):
         splits = split_block(block, parts, rules, whole=number == 0)
+        if number == 0 and base.data.pool and not base.data.skip_short:
+            refuse_short(parts, splits, rules)
         try:
             sessions.append(session_of(config_of(base, block), prepared, splits))
         except InputError as error:
