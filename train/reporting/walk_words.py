@@ -39,7 +39,8 @@ def lines(result: Mapping[str, Any]) -> Iterator[str]:
 def how(walk: Mapping[str, Any]) -> str:
     """How often was retrained, on what, and who was judged."""
     number, seeds = len(walk["blocks"]), len(walk.get("seeds") or [])
-    several = "in each block the best seed on validation, of" if walk.get("ensemble") == "best" else "the mean action of"
+    best = walk.get("ensemble") == "best"
+    several = "in each block the best seed on validation, of" if best else "the mean action of"
     judged = f"{several} {seeds} seeds" if seeds > 1 else "one seed"
     bars = walk.get("embargo_bars")
     embargo = "" if bars is None else f", embargo {bars} bar{'' if bars == 1 else 's'}"
