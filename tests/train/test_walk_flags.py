@@ -5,11 +5,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
+import polars as pl
 import pytest
-from pools import ROWS, write_pool
-from walks import COMMON, SYNTHETIC, TINY, walk_command
+from pools import ROWS, START, write_pool
+from walks import COMMON, SYNTHETIC, TINY, prepared_for, walk_command, walk_on
 
 from himari_jax.command import run_command
+from himari_jax.times import HOUR_MS
 from train.artifacts.files import write_json
 from train.artifacts.run_folder import describe
 from train.ppo import main as ppo
@@ -189,3 +192,16 @@ def test_a_symbol_of_a_pool_that_is_nowhere_used_is_refused_or_left_out_on_reque
     assert walk_command(*args, "--skip-short", "--run-dir", str(tmp_path / "b")) == 1
     assert "AAA: decisions" in (said := capsys.readouterr().out)
     assert "CCC: decisions" in said
+
+
+def test_own_base_positions_may_have_a_last_block_of_one_decision(tmp_path):
+    data = write_pool(tmp_path / "candles", {"AAA": (0, ROWS)})
+    hours = START + HOUR_MS * np.arange(1, ROWS)
+    base = pl.DataFrame({"timestamp": hours, "AAA": np.full(len(hours), 0.2)})
+    utc = pl.from_epoch("timestamp", "ms").dt.replace_time_zone("UTC")
+    base.with_columns(utc).write_parquet(tmp_path / "own.parquet")
+    last = str(np.datetime64(START + HOUR_MS * (ROWS - 2 - 480), "ms"))
+    flags = ["--data", str(data), "--first-test", last, "--test", "20d", "--validation", "20d", *TINY]
+    args = [*flags, "--base-positions", str(tmp_path / "own.parquet"), "--run-dir", str(tmp_path / "test")]
+    walk = walk_on(prepared_for(*args), *args)
+    assert np.bincount(walk.block).tolist() == [480, 1]

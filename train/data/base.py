@@ -59,14 +59,14 @@ def where_known(spans: Mapping[str, Stretches], base: Base, first: int, report: 
     """Spans without the decisions before a base is known; what is lost goes into the report.
 
     Raises:
-        InputError: a span that had decisions has fewer than two from then on.
+        InputError: a span loses decisions and has fewer than two from then on.
     """
     if not isinstance(base, OwnPositions):
         return dict(spans)
     found = {name: from_row(span, first) for name, span in spans.items()}
     begin = iso_minute(base.time[0])
     for name, span in found.items():
-        if spans[name] and count_rows(span) < 2:
+        if count_rows(span) < min(2, count_rows(spans[name])):
             raise InputError(
                 f"{base.origin}: its first row is of {begin}, after which the {name} span has no two decisions; "
                 "allowed: base positions from before it, or other cuts or spans"
