@@ -1,5 +1,6 @@
 """A test session that is stricter than production, and the candles and the ledger that tests share."""
 
+import gc
 import os
 from pathlib import Path
 
@@ -14,6 +15,25 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_compilation_cache_dir", str(CACHE))
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
+
+MOST_MAPS = 20_000  # pieces of memory; Linux gives a process 65,530, and compiled programs take some each
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few_programs():
+    """Forgets compiled programs between modules before a process has more of them than the system lets it map."""
+    yield
+    with open("/proc/self/maps") as maps:
+        if sum(1 for _ in maps) < MOST_MAPS:
+            return
+    from train.learning import population
+    from train.simulation import scores
+
+    for kept in (population.compile_init, population.compile_update, scores.compile_scores):
+        kept.cache_clear()
+    jax.clear_caches()
+    gc.collect()
 
 
 @pytest.fixture(scope="session")

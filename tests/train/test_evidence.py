@@ -136,6 +136,7 @@ def test_render_makes_page_and_picture_of_what_is_finished_and_needs_no_candles(
     assert "+0.44" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_tiny_tests_are_run_once_count_in_one_ledger_and_are_rendered_again_the_same(tmp_path, capsys):
     data, run_dir = write_pool(tmp_path / "candles"), tmp_path / "evidence"
     args = ["--data", str(data), "--run-dir", str(run_dir), "--rows", "twelve-pathwise", "twelve-ppo"]

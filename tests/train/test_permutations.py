@@ -92,6 +92,7 @@ def test_known_null_markets_are_not_measured_again(tmp_path):
     assert permutation_test(RunConfig(), results, 1.5, 2, measure, lambda *_: None) is None
 
 
+@pytest.mark.slow
 def test_a_run_has_the_permutations_that_were_asked_for(tmp_path, capsys):
     folder = tmp_path / "run"
     flags = ["--run-dir", str(folder), "--eval-interval", "26"]

@@ -46,7 +46,7 @@ def session_on(seed: int, *more: str) -> Session:
     ("policy", "algorithm"),
     [
         ("lstm", "ppo"),
-        ("mlp", "pathwise"),
+        pytest.param("mlp", "pathwise", marks=pytest.mark.slow),
         pytest.param("mlp", "ppo", marks=pytest.mark.slow),
         pytest.param("lstm", "pathwise", marks=pytest.mark.slow),
     ],
@@ -67,9 +67,8 @@ def test_a_population_of_one_is_the_run_to_the_last_bit(policy, algorithm, tmp_p
 @pytest.mark.parametrize("policy", ["mlp", pytest.param("lstm", marks=pytest.mark.slow)])
 def test_members_of_different_markets_are_their_single_runs(policy):
     sessions = [
-        session_on(0, "--policy", policy),
-        session_on(1, "--policy", policy, "--synthetic.num-bars", "3600"),  # longer: the other is padded
         session_on(0, "--policy", policy, "--commission-rate", "0.01", "--learning-rate", "0.01", "--gamma", "0.5"),
+        session_on(1, "--policy", policy, "--synthetic.num-bars", "3600"),  # longer: the other is padded
     ]
     members = [Member(session, seed) for session in sessions for seed in (0, 1)]
 
@@ -86,13 +85,13 @@ def test_members_of_different_markets_are_their_single_runs(policy):
 def test_what_a_member_learns_does_not_depend_on_the_batch():
     session, other = session_on(0), session_on(1)
     members = [Member(each, seed) for seed in range(3) for each in (session, other)]
-    found = [train_population(members, batch=size) for size in (1, 4, 6)]
-    for each in zip(*found, strict=True):
-        assert same(each[0].variables, each[1].variables)
-        assert same(each[0].variables, each[2].variables)
-        assert each[0].scores == each[1].scores == each[2].scores
+    found = [train_population(members, batch=size) for size in (1, 4)]
+    for one, other in zip(*found, strict=True):
+        assert same(one.variables, other.variables)
+        assert one.scores == other.scores
 
 
+@pytest.mark.slow
 def test_members_of_other_sizes_and_lengths_are_trained_in_groups():
     wide, longer = session_on(0, "--hidden-dim", "16"), session_on(0, "--total-steps", "2560")
     found = train_population([Member(wide, 0), Member(session_on(0), 0), Member(longer, 0)])
@@ -155,6 +154,7 @@ def test_a_training_that_stopped_on_its_way_goes_on_to_the_same_end(tmp_path):
         assert one.scores == other.scores
 
 
+@pytest.mark.slow
 def test_a_member_whose_numbers_go_bad_says_so_and_harms_no_other():
     bad = session_on(0, "--learning-rate", "1e30", "--max-grad-norm", "1e30")
     good = session_on(0)

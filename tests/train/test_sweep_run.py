@@ -137,6 +137,7 @@ def test_other_flags_and_more_trials_after_the_choice_are_refused(done, capsys):
     assert "not empty and no sweep" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_trial_is_what_train_ppo_makes_of_its_flags(done, tmp_path):
     wanted = {"learning_rate": "1e-3", "reward.volatility": "20"}
     trial = next(each for each in Store(done).read().values() if each.point == wanted)

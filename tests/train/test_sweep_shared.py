@@ -20,6 +20,7 @@ class Stopped(BaseException):
     """Ends a worker in this process."""
 
 
+@pytest.mark.slow
 def test_the_worker_that_has_the_best_trial_judges_it_and_all_trials_count(tmp_path, monkeypatch, capsys):
     shared = ["--storage", str(tmp_path / "journal.log"), "--ledger", str(tmp_path / "ledger.jsonl")]
 

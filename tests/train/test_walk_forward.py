@@ -21,12 +21,12 @@ from train.training.trainer import Trainer
 
 TWO = ["--num-seeds", "2"]
 LEAKS = {
-    "one symbol": [],
     "a pool, own features, a bar late, every two hours, the last 25 days": (
         "--symbols SYN1 SYN2 --pool --features base own.py --delay 1 --decide-every 2h --window 25d".split()
     ),
 }
 SLOW = {
+    "one symbol": [],
     "one symbol, the last 25 days": ["--window", "25d"],
     "two in one account, by kelly, lstm": "--symbols SYN1 SYN2 --base-sizing kelly --policy lstm".split(),
 }
