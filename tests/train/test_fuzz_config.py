@@ -85,6 +85,8 @@ GOOD: dict[str, tuple[str, ...]] = {
     "run.save_interval": ("1", "100"),
     "run.eval_interval": ("1", "100"),
     "run.device": ("auto", "cpu"),
+    "run.permutations": ("0", "19"),
+    "run.permute": ("bars", "blocks"),
     "synthetic.num_bars": ("2500", "3000"),
     "synthetic.correlation": ("0", "0.9"),
     "synthetic.tail": ("5", "30"),
