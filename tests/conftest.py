@@ -17,7 +17,7 @@ jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
 
-MOST_MAPS = 20_000  # pieces of memory; Linux gives a process 65,530, and compiled programs take some each
+MOST_MAPS = 45_000  # pieces of memory; Linux gives a process 65,530, and compiled programs take some each
 
 
 @pytest.fixture(scope="module", autouse=True)
