@@ -4,7 +4,6 @@ import contextlib
 import http.client
 import json
 import os
-import platform
 import signal
 import statistics
 import subprocess
@@ -19,6 +18,7 @@ from typing import Any
 from export.loadgen import ask, generator
 from himari_jax.command import parse, require, run_command
 from himari_jax.errors import InputError, last_line
+from train.benchmarks.models.machine import processor
 
 PROG = "python -m export.bench"
 POLICIES = ("mlp", "lstm")
@@ -234,15 +234,6 @@ def is_ready(port: int) -> bool:
         return False
     finally:
         link.close()
-
-
-def processor() -> str:
-    """Name of the processor, where the system reports it."""
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(": ")[2]
-    return platform.processor() or platform.machine()
 
 
 def resident(process: int) -> float:
