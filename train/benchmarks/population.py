@@ -16,7 +16,6 @@ from train.config.ppo import Config, PolicyConfig, PPOConfig, default_options
 from train.learning.population import spread_members
 from train.learning.setup import compile_chunk, first_state
 from train.training.batches import Batch, Member, Shapes, Totals
-from train.training.kept import Kept
 from train.training.population import train_population
 from train.training.session import Session, build_session, prepare, session_of
 
@@ -65,7 +64,7 @@ def make_batch(sessions: Sequence[Session]) -> Batch:
     members = [Member(session, 0) for session in sessions]
     spread = spread_members(min(len(members), jax.device_count()))
     shapes = Shapes(sessions, -(-len(members) // spread.size) * spread.size, len(members))
-    return Batch(members, shapes, spread, sessions[0].config.total_updates, Kept(None), [""] * len(members))
+    return Batch(members, shapes, spread, sessions[0].config.total_updates)
 
 
 def one_run(policy: str, num_envs: int) -> Callable[[int], Any]:

@@ -86,13 +86,9 @@ class Batch:
         shapes: of their group.
         spread: over devices.
         stop: updates to stop at.
-        kept: where states of an earlier, shorter training lie.
-        keys: names of the members there.
     """
 
-    def __init__(
-        self, members: Sequence[Member], shapes: Shapes, spread: Spread, stop: int, kept: Kept, keys: Sequence[str]
-    ):
+    def __init__(self, members: Sequence[Member], shapes: Shapes, spread: Spread, stop: int):
         self.members, self.spread, self.stop = members, spread, stop
         padding = [members[0]] * (shapes.members - len(members))  # so that every batch has one shape
         every = [*members, *padding]
@@ -124,7 +120,6 @@ class Batch:
         self.best_update = np.zeros(len(every), np.int64)
         self.scores: list[list[tuple[int, float]]] = [[] for _ in members]
         self.failed = np.zeros(len(every), bool)
-        self.go_on(kept, keys)
 
     def begin(self) -> LearnerState:
         """The state before the first update."""
@@ -134,15 +129,20 @@ class Batch:
         init = compile_init(self.learner, self.spread)
         return init(keys, self.scalars, self.episodes, self.market, self.hyper, variables)
 
-    def go_on(self, kept: Kept, keys: Sequence[str]) -> None:
-        """Takes over where an earlier, shorter training of all members stopped."""
-        old = [kept.trained(key) for key in keys]
-        if not all(each is not None and each.stop < self.stop for each in old):
+    def go_on(self, kept: Kept, keys: Sequence[str], known: Sequence[Trained]) -> None:
+        """Takes over where an earlier, shorter training of all members stopped, if its states are there.
+
+        Args:
+            kept: where they lie.
+            keys: names of the members there.
+            known: what the members had learned, all of them up to one update; nothing where they begin.
+        """
+        if not known:
             return
-        known = [each for each in old if each is not None]
+        known = list(known)
         like = jax.eval_shape(lambda tree: pick(tree, 0), self.runner)
         states = [kept.state(key, each.stop, like) for key, each in zip(keys, known, strict=True)]
-        if len({each.stop for each in known}) > 1 or any(state is None for state in states):
+        if any(state is None for state in states):
             return
         fill = len(self.every) - len(known)
         self.runner = self.spread.place(stack_states(states + states[:1] * fill), True)
@@ -217,10 +217,10 @@ class Batch:
             for i in range(len(self.members))
         ]
 
-    def keep(self, kept: Kept, keys: Sequence[str]) -> None:
+    def keep(self, kept: Kept, keys: Sequence[str], results: Sequence[Trained]) -> None:
         """Writes what the members learned, and their states where they are to go on."""
         runner = jax.device_get(self.runner) if self.done < self.config.total_updates else None
-        for i, (key, trained) in enumerate(zip(keys, self.results(), strict=True)):
+        for i, (key, trained) in enumerate(zip(keys, results, strict=True)):
             if runner is not None:
                 kept.keep_state(key, self.done, jax.tree.map(lambda x, i=i: x[i], runner))
             kept.keep(key, trained)

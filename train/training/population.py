@@ -53,6 +53,7 @@ def train_population(
     kept, totals = Kept(folder), totals or Totals()
     keys = [key_of(member) for member in members]
     found: dict[int, Trained] = {}
+    known: dict[int, Trained] = {}  # what members learned that stopped earlier
     groups: dict[Any, list[int]] = {}
     for i, (member, key) in enumerate(zip(members, keys, strict=True)):
         stop, old = stop_of(member, until), kept.trained(key)
@@ -60,6 +61,8 @@ def train_population(
             found[i] = old
         else:
             begun = 0 if old is None else old.stop
+            if old is not None:
+                known[i] = old
             groups.setdefault((program_of(member), stop, begun), []).append(i)
     for (_, stop, _), group in groups.items():
         spread = spread_members(min(len(group), devices or jax.device_count()))
@@ -70,11 +73,14 @@ def train_population(
         shapes = Shapes([members[i].setup for i in group], size, markets)
         for part in parts:
             own = [keys[i] for i in part]
-            trained = Batch([members[i] for i in part], shapes, spread, stop, kept, own)
+            before = [known[i] for i in part if i in known]
+            batched = Batch([members[i] for i in part], shapes, spread, stop)
+            batched.go_on(kept, own, before)
             told = None if progress is None else within(progress, len(found), len(members), stop, totals)
-            trained.train(totals, signals, told)
-            trained.keep(kept, own)
-            found |= dict(zip(part, trained.results(), strict=True))
+            batched.train(totals, signals, told)
+            trained = batched.results()
+            batched.keep(kept, own, trained)
+            found |= dict(zip(part, trained, strict=True))
             if progress is not None:
                 progress(len(found), len(members), f"{totals.speed():,.0f} steps/s")
     return [found[i] for i in range(len(members))]
