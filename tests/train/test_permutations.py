@@ -1,6 +1,7 @@
 """The permutation test of a run: p is uniform where there is nothing, and finished null markets are kept."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -40,7 +41,7 @@ def gain_of_real(session: Session) -> float:
     cells = [Cell(0, market.delay, market.cost)]
     played = play_policies(simulator, session.learner.policy, variables, 0, cells, simulator.num_rows)
     ((_, ((_, history),)),) = played
-    return gain_of(session, simulator, history)[1]
+    return gain_of(market, simulator, history).difference
 
 
 @pytest.mark.slow
@@ -49,7 +50,7 @@ def test_on_pure_noise_p_is_uniform():
     for market in range(100):
         session = build_session(config("--synthetic.seed", str(market)))
         value = gain_of_real(session)
-        null = [each[1] for each in measure_draws(session, Totals(), StopSignals(""), range(number))]
+        null = [each.difference for each in measure_draws(session, Totals(), StopSignals(""), range(number))]
         # Ranks among 20 are discrete: spread over their own step they are continuous.
         ps.append(p_value(value, np.array(null)) - rng.uniform() / (number + 1))
     assert len(set(ps)) == 100
@@ -74,7 +75,7 @@ def test_known_null_markets_are_not_measured_again(tmp_path):
 
     def measure(draws):
         asked.extend(draws)
-        return [(float(draw), float(draw)) for draw in draws]
+        return [SimpleNamespace(sharpe=float(draw), difference=float(draw)) for draw in draws]
 
     results = Results(tmp_path / "nulls.jsonl")
     first = permutation_test(RunConfig(permutations=3), results, 1.5, 2, measure, lambda *_: None)

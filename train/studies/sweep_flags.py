@@ -9,15 +9,13 @@ from typing import Any
 
 import tyro
 
-from himari_jax.command import parse
 from himari_jax.errors import InputError, StorageError
-from train.config.market import two_bases
 from train.config.ppo import Config
-from train.config.serialize import differences, flatten, from_json, path_flag, to_json
+from train.config.serialize import differences, from_json, to_json
 from train.config.sweep import SweepConfig, without_password
 from train.config.vary import configure
 from train.studies.sweep_points import draw, grid
-from train.training.resume import Flags, as_default, fields_of, file_defaults, hyphened, named
+from train.training.resume import Flags, as_default, fields_of, file_defaults, hyphened, named, parse_kind
 
 PROG = "python -m train.sweep"
 FILE = "sweep.json"  # of a sweep's folder; not config.json: that would be a run's, and `train.ppo` would go on with it
@@ -64,22 +62,11 @@ def read_flags(args: Sequence[str]) -> tuple[Sweep, Path | None]:
 
 def parse_flags(args: Sequence[str], default: SweepFlags | None) -> Sweep:
     """Flags beside defaults that they replace, checked as a whole; a switch that is on may be given again."""
-    sizing, own = named(args, "--base-sizing"), named(args, "--base-positions")
-    if sizing and own:
-        raise two_bases(sizing, own)
-    on: set[str] = set()
-    if default is not None:
-        on = {path_flag(path) for path, value in flatten(to_json(base_of(default))).items() if value is True}
-    flags = parse(SweepFlags, [word for word in args if word not in on], PROG, default=default)
+    flags = parse_kind(SweepFlags, args, PROG, default)
     sweep = Sweep(Config(**fields_of(flags)), flags.sweep)
     sweep.search.check(sweep.base)
     check_points(sweep)
     return sweep
-
-
-def base_of(flags: SweepFlags) -> Any:
-    """The flags of `train.ppo` among them, unchecked."""
-    return Flags(**fields_of(flags))
 
 
 def check_points(sweep: Sweep) -> None:

@@ -9,13 +9,11 @@ from typing import Any
 
 import tyro
 
-from himari_jax.command import flag, parse
+from himari_jax.command import flag
 from himari_jax.errors import InputError
-from train.config.market import two_bases
 from train.config.ppo import Config
-from train.config.serialize import flatten, path_flag, to_json
 from train.config.walk_forward import WalkForwardConfig
-from train.training.resume import Flags, as_default, fields_of, file_defaults, hyphened, named
+from train.training.resume import Flags, as_default, fields_of, file_defaults, hyphened, named, parse_kind
 
 PROG = "python -m train.walk_forward"
 
@@ -61,14 +59,7 @@ def read_flags(args: Sequence[str]) -> tuple[WalkForward, Path | None]:
 
 def parse_flags(args: Sequence[str], default: WalkForwardFlags | None = None) -> WalkForward:
     """Flags beside defaults that they replace, checked as a whole; a switch that is on may be given again."""
-    sizing, own = named(args, "--base-sizing"), named(args, "--base-positions")
-    if sizing and own:
-        raise two_bases(sizing, own)
-    on: set[str] = set()
-    if default is not None:
-        base: Any = Flags(**fields_of(default))
-        on = {path_flag(path) for path, value in flatten(to_json(base)).items() if value is True}
-    flags = parse(WalkForwardFlags, [word for word in args if word not in on], PROG, default=default)
+    flags = parse_kind(WalkForwardFlags, args, PROG, default)
     found = WalkForward(Config(**fields_of(flags)), flags.walk)
     found.walk.check(found.base)
     return found

@@ -9,7 +9,7 @@ from train.data.blocks import later
 from train.studies.walk_track import Walk, make_walk
 from train.training.batches import Totals
 from train.training.nulls import Results, permuted, with_late_inputs
-from train.training.permutations import FILE, Found, markets_at_once, permutation_test
+from train.training.permutations import FILE, Gain, markets_at_once, permutation_test
 from train.training.population import Progress, train_population
 from train.training.session import Prepared
 from train.training.signals import StopSignals
@@ -63,10 +63,9 @@ class Nulls:
         """
         run = self.walk.flags.base.run
 
-        def measure(draws: Sequence[int]) -> list[Found]:
+        def measure(draws: Sequence[int]) -> list[Gain]:
             variants = [permuted(self.prepared, run.permute, run.seed, draw) for draw in draws]
-            gains = [walk.gain(variables) for walk, variables in self.train(variants)]
-            return [(gain.sharpe, gain.difference) for gain in gains]
+            return [walk.gain(variables) for walk, variables in self.train(variants)]
 
         def told(done: int, number: int, text: str) -> None:
             progress(done, number, f"{self.totals.speed():,.0f} steps/s")

@@ -3,45 +3,26 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
 
-from himari_jax import metrics
 from himari_jax.errors import InputError
-from himari_jax.metrics import zero_if_nan
 from himari_jax.times import iso_second
 from train.config.ppo import Config
 from train.data.blocks import Block, block_of, plan_blocks, split_block, with_decisions
 from train.data.spans import refuse_short, split_rules
 from train.learning.sharding import device_count
 from train.simulation.history import AccountHistory
-from train.simulation.play import Cell, SpanHistories, constant_returns, play_whole
+from train.simulation.play import Cell, SpanHistories, play_whole
 from train.simulation.schedule import play_schedule
 from train.simulation.simulator import Simulator
 from train.studies.walk_flags import WalkForward
 from train.training.batches import Member
 from train.training.kept import Trained
+from train.training.permutations import Gain, gain_of
 from train.training.session import Prepared, Session, session_of
-
-
-class Gain(NamedTuple):
-    """A track beside the constant multiplier of the same mean exposure."""
-
-    returns: np.ndarray  # (S,) of the track
-    constant: np.ndarray  # (S,)
-    bars_per_year: float
-
-    @property
-    def sharpe(self) -> float:
-        """Annual Sharpe ratio of the track."""
-        return zero_if_nan(metrics.sharpe(self.returns, self.bars_per_year))
-
-    @property
-    def difference(self) -> float:
-        """Its annual Sharpe ratio minus that of the constant."""
-        return self.sharpe - zero_if_nan(metrics.sharpe(self.constant, self.bars_per_year))
 
 
 @dataclass(frozen=True)
@@ -131,8 +112,7 @@ class Walk:
 
     def gain_of(self, history: AccountHistory) -> Gain:
         """A history of the whole track beside its own constant."""
-        constant = constant_returns(self.simulator, 0, self.delay, [(self.cost, history)])[:, 0]
-        return Gain(history.returns, constant, self.simulator.bars_per_year)
+        return gain_of(self.flags.base.market, self.simulator, history)
 
 
 def make_walk(flags: WalkForward, prepared: Prepared) -> Walk:

@@ -3,13 +3,14 @@
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
 from himari_jax import metrics
 from himari_jax.metrics import zero_if_nan
+from train.config.market import MarketConfig
 from train.config.run import RunConfig
 from train.simulation.history import AccountHistory
 from train.simulation.play import Cell, constant_returns, play_policies
@@ -24,7 +25,23 @@ from train.training.signals import StopSignals
 MEMBERS = 512  # that an accelerator trains at once, several null markets together
 FILE = "nulls.jsonl"  # in the run folder
 
-Found = tuple[float, float]  # Sharpe ratio of a null market, and the same minus that of the constant
+
+class Gain(NamedTuple):
+    """What a policy earned on a whole span, beside the constant multiplier of the same mean exposure."""
+
+    returns: np.ndarray  # (S,) of the policy
+    constant: np.ndarray  # (S,)
+    bars_per_year: float
+
+    @property
+    def sharpe(self) -> float:
+        """Annual Sharpe ratio of the policy."""
+        return zero_if_nan(metrics.sharpe(self.returns, self.bars_per_year))
+
+    @property
+    def difference(self) -> float:
+        """Its annual Sharpe ratio minus that of the constant."""
+        return self.sharpe - zero_if_nan(metrics.sharpe(self.constant, self.bars_per_year))
 
 
 def permutation_test(
@@ -32,7 +49,7 @@ def permutation_test(
     results: Results,
     value: float,
     at_once: int,
-    measure: Callable[[Sequence[int]], Sequence[Found]],
+    measure: Callable[[Sequence[int]], Sequence[Gain]],
     progress: Progress,
 ) -> dict[str, Any] | None:
     """Measures the null markets that are not yet known, and compares; None where --permutations asks for none.
@@ -52,9 +69,9 @@ def permutation_test(
     wanted = [draw for draw in range(run.permutations) if draw not in done]
     for first in range(0, len(wanted), at_once):
         draws = wanted[first : first + at_once]
-        for draw, (sharpe, difference) in zip(draws, measure(draws), strict=True):
-            done[draw] = difference
-            results.add({"kind": run.permute, "draw": draw, "sharpe": sharpe, "difference": difference})
+        for draw, gain in zip(draws, measure(draws), strict=True):
+            done[draw] = gain.difference
+            results.add({"kind": run.permute, "draw": draw, "sharpe": gain.sharpe, "difference": gain.difference})
         progress(run.permutations - len(wanted) + first + len(draws), run.permutations, "")
     return permutation_block(run.permute, value, np.array([done[draw] for draw in range(run.permutations)]))
 
@@ -89,12 +106,12 @@ def permute_run(session: Session, simulator: Simulator, judged: AccountHistory, 
             bar.tell("permuted markets", done, number, f"{totals.speed():,.0f} steps/s")
 
         measure = partial(measure_draws, session, totals, signals)
-        value = gain_of(session, simulator, judged)[1]
+        value = gain_of(session.config.market, simulator, judged).difference
         at_once = markets_at_once(run.num_seeds)
         return permutation_test(run, Results(folder / FILE), value, at_once, measure, progress)
 
 
-def measure_draws(session: Session, totals: Totals, signals: StopSignals, draws: Sequence[int]) -> list[Found]:
+def measure_draws(session: Session, totals: Totals, signals: StopSignals, draws: Sequence[int]) -> list[Gain]:
     """Trains a run's policies on permuted candles, and plays the one that validation chooses on the test span."""
     run, real = session.config.run, Prepared(tuple(p.candles for p in session.parts), session.report, session.features)
     sessions = [session_of(session.config, permuted(real, run.permute, run.seed, draw)) for draw in draws]
@@ -110,14 +127,17 @@ def measure_draws(session: Session, totals: Totals, signals: StopSignals, draws:
         cells = [Cell(0, market.delay, market.cost)]
         played = play_policies(simulator, each.learner.policy, variables, 0, cells, simulator.num_rows)
         ((_, ((_, history),)),) = played
-        found.append(gain_of(each, simulator, history))
+        found.append(gain_of(market, simulator, history))
     return found
 
 
-def gain_of(session: Session, simulator: Simulator, history: AccountHistory) -> Found:
-    """Annual Sharpe ratio of a history of the whole span, and what it is ahead of its constant."""
-    market = session.config.market
-    constant = constant_returns(simulator, 0, market.delay, [(market.cost, history)])[:, 0]
-    sharpes = (metrics.sharpe(returns, simulator.bars_per_year) for returns in (history.returns, constant))
-    sharpe, beside = map(zero_if_nan, sharpes)
-    return sharpe, sharpe - beside
+def gain_of(account: MarketConfig, simulator: Simulator, history: AccountHistory) -> Gain:
+    """A history of a whole span beside its own constant.
+
+    Args:
+        account: whose delay and cost it was played at.
+        simulator: that played.
+        history: of the whole span.
+    """
+    constant = constant_returns(simulator, 0, account.delay, [(account.cost, history)])[:, 0]
+    return Gain(history.returns, constant, simulator.bars_per_year)

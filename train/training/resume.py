@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from himari_jax.command import auto, parse
 from himari_jax.errors import InputError
@@ -29,6 +29,9 @@ class Flags(Config):
 
     def __post_init__(self):
         pass  # `parse_flags` checks the whole, when flags have replaced what they replace
+
+
+F = TypeVar("F", bound=Flags)
 
 
 def read_flags(args: Sequence[str]) -> tuple[Config, Path | None]:
@@ -56,14 +59,26 @@ def read_flags(args: Sequence[str]) -> tuple[Config, Path | None]:
 
 def parse_flags(args: Sequence[str], default: Flags | None) -> Config:
     """Flags beside defaults that they replace, checked as a whole; a switch that is on may be given again."""
-    sizing, own = named(args, "--base-sizing"), named(args, "--base-positions")
-    if sizing and own:
-        raise two_bases(sizing, own)
+    return Config(**fields_of(parse_kind(Flags, args, PROG, default)))
+
+
+def parse_kind(kind: type[F], args: Sequence[str], prog: str, default: F | None) -> F:
+    """The flags of `train.ppo`, or of a command that has more beside them; what they are together is not yet checked.
+
+    Args:
+        kind: of the command.
+        args: flags with hyphens.
+        prog: the command.
+        default: flags that they replace.
+    """
+    sizing, positions = named(args, "--base-sizing"), named(args, "--base-positions")
+    if sizing and positions:
+        raise two_bases(sizing, positions)
     on = set()
     if default is not None:
-        on = {path_flag(path) for path, value in flatten(to_json(default)).items() if value is True}
-    flags = parse(Flags, [word for word in args if word not in on], PROG, default=default)
-    return Config(**fields_of(flags))
+        own: Any = Flags(**fields_of(default))
+        on = {path_flag(path) for path, value in flatten(to_json(own)).items() if value is True}
+    return parse(kind, [word for word in args if word not in on], prog, default=default)
 
 
 def fields_of(config: Config) -> dict[str, Any]:
