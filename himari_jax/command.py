@@ -7,6 +7,7 @@ import io
 import math
 import os
 import re
+import shlex
 import signal
 import sys
 import threading
@@ -178,6 +179,18 @@ def require(holds: bool, flag: str, value: object, allowed: str) -> None:
     """Raises one line that names flag, value and what is allowed."""
     if not holds:
         raise InputError(f"{flag} {value}: allowed is {allowed}")
+
+
+def split_words(flag: str, text: str) -> list[str]:
+    """The words of a flag whose value holds flags of another command, as a shell splits them.
+
+    Raises:
+        InputError: a quote that is not closed.
+    """
+    try:
+        return shlex.split(text)
+    except ValueError as error:
+        raise InputError(f"{flag} {text}: {error}") from error
 
 
 def flag(name: str) -> str:

@@ -90,6 +90,22 @@ def write_bytes(path: Path, content: bytes) -> None:
         part.write_bytes(content)
 
 
+def append_lines(path: Path, text: str) -> None:
+    """Adds whole lines to a file, and returns when they are on the disk; a torn line before them stays alone.
+
+    Raises:
+        StorageError: it could not be written.
+    """
+    with storage_errors(path), path.open("a+b") as file:
+        end = file.seek(0, os.SEEK_END)
+        if end:
+            file.seek(end - 1)
+            text = text if file.read(1) == b"\n" else "\n" + text
+        file.write(text.encode())
+        file.flush()
+        os.fsync(file.fileno())
+
+
 def write_json(path: Path, value: Any) -> None:
     """Writes a JSON file atomically.
 

@@ -1,12 +1,10 @@
 """Flags of `python -m train.evidence`, and the walk-forward tests that it runs. Light: no jax."""
 
-import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
 
-from himari_jax.command import auto, flag, require
-from himari_jax.errors import InputError
+from himari_jax.command import auto, flag, require, split_words
 from himari_jax.times import parse_moment
 
 
@@ -105,15 +103,8 @@ class EvidenceConfig:
 
     @property
     def words(self) -> list[str]:
-        """The words of --flags.
-
-        Raises:
-            InputError: a quote that is not closed.
-        """
-        try:
-            return shlex.split(self.flags)
-        except ValueError as error:
-            raise InputError(f"--flags {self.flags}: {error}") from error
+        """The words of --flags."""
+        return split_words("--flags", self.flags)
 
     @property
     def page(self) -> Path:

@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,7 +11,7 @@ import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from himari_jax.errors import CheckpointError
-from train.artifacts.files import read_text, replacing, storage_errors
+from train.artifacts.files import append_lines, read_text, replacing, storage_errors
 from train.config.vary import Point
 
 LINES = "finished.jsonl"
@@ -93,14 +92,7 @@ class Store:
         for number, variables in policies.items():
             self.save_policies(number, variables)
         text = "".join(json.dumps(asdict(each)) + "\n" for each in batch)
-        with storage_errors(self.path), self.path.open("a+b") as file:
-            end = file.seek(0, os.SEEK_END)
-            if end:
-                file.seek(end - 1)
-                text = text if file.read(1) == b"\n" else "\n" + text  # a torn line before it stays alone
-            file.write(text.encode())
-            file.flush()
-            os.fsync(file.fileno())
+        append_lines(self.path, text)
 
     def save_policies(self, number: int, variables: Variables) -> None:
         """Writes the parameters of a trial, atomically."""

@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,7 @@ from himari_jax.features import segments
 from himari_jax.permutation import Kind, permute_candles
 from himari_jax.splits import DAY_MS
 from himari_jax.times import YEAR_MS
-from train.artifacts.files import storage_errors
+from train.artifacts.files import append_lines, storage_errors
 from train.config.market import MarketConfig
 from train.config.run import RunConfig
 from train.data.members import join_candles
@@ -120,15 +119,7 @@ class Results:
         Raises:
             StorageError: it could not be written.
         """
-        with storage_errors(self.path), self.path.open("a+b") as file:
-            file.seek(0, os.SEEK_END)
-            torn = ""
-            if file.tell():
-                file.seek(-1, os.SEEK_END)
-                torn = "" if file.read(1) == b"\n" else "\n"
-            file.write((torn + json.dumps(record) + "\n").encode())
-            file.flush()
-            os.fsync(file.fileno())
+        append_lines(self.path, json.dumps(record) + "\n")
 
 
 def p_value(value: float, null: np.ndarray) -> float:

@@ -1,11 +1,10 @@
 """Flags of `python -m train.bench_models`."""
 
-import shlex
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Literal
 
-from himari_jax.command import auto, flag, require
+from himari_jax.command import auto, flag, require, split_words
 from himari_jax.errors import InputError
 
 Model = Literal["base", "lstm", "multi"]
@@ -78,15 +77,8 @@ class ModelsConfig:
 
     @property
     def words(self) -> list[str]:
-        """The words of --flags.
-
-        Raises:
-            InputError: a quote that is not closed.
-        """
-        try:
-            return shlex.split(self.flags)
-        except ValueError as error:
-            raise InputError(f"--flags {self.flags}: {error}") from error
+        """The words of --flags."""
+        return split_words("--flags", self.flags)
 
     def flags_of(self, model: Model) -> list[str]:
         """Flags of train.ppo of a model, all but its run folder."""
