@@ -57,6 +57,7 @@ def make(
     bar: str | None = None,
     calendar: str = "continuous",
     assume_utc: bool = False,
+    no_volume: bool = False,
     repair: Sequence[str] = (),
     **params: float,
 ) -> tuple[TradingEnv, EnvParams]:
@@ -84,6 +85,7 @@ def make(
         bar: length of a bar of the files, such as 15m, 1h or 1d; None: as the data show.
         calendar: continuous, or sessions where the market closes.
         assume_utc: takes times without a zone for UTC.
+        no_volume: takes files without a column of volumes, which are 0 then.
         repair: sort accepts rows that are not in time order.
         params: commission_rate, slippage_bps, max_position_pct, max_gross, min_trade, ruin; kelly_fraction,
             kelly_prior_bars, kelly_half_life_days, kelly_prior_volatility.
@@ -93,7 +95,8 @@ def make(
     """
     check_settings({"episode_steps": episode_steps, "delay": delay}, params)
     terms, weights = reward_terms(reward)
-    reading: dict[str, Any] = dict(symbols=symbols, bar=bar, calendar=calendar, assume_utc=assume_utc, repair=repair)
+    reading: dict[str, Any] = dict(symbols=symbols, bar=bar, calendar=calendar, assume_utc=assume_utc)
+    reading |= dict(no_volume=no_volume, repair=repair)
     checked = given_candles(candles, reading) if isinstance(candles, Candles) else read_candles(candles, **reading)
     sets = chosen_features(features, checked)
     embargo = usual_embargo(checked.bar_ms, delay=delay)
@@ -156,6 +159,7 @@ def read_candles(
     bar: str | None,
     calendar: str,
     assume_utc: bool,
+    no_volume: bool,
     repair: Sequence[str],
 ) -> Candles:
     """Candles from files, checked; the embedded sample where no path is given.
@@ -166,7 +170,7 @@ def read_candles(
     require(isinstance(paths, str | Path | Sequence | None), "candles", type(paths).__name__, "Candles, or paths")
     data = () if paths is None else tuple(str(path) for path in as_tuple(paths))
     bar_ms = None if bar is None else parse_bar(bar)
-    request = SourceRequest(as_tuple(symbols), data, bar_ms, assume_utc)
+    request = SourceRequest(as_tuple(symbols), data, bar_ms, assume_utc, no_volume=no_volume)
     raws = load_candles("sample" if paths is None else "files", request)
     return checked_bar(check_candles(raws, bar_ms=bar_ms, calendar=calendar, repair=as_tuple(repair))[0])
 

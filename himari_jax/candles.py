@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from himari_jax.errors import Fault
 from himari_jax.times import HOUR_MS, YEAR_MS
 
 COLUMNS = ("open", "high", "low", "close", "volume")
@@ -25,6 +26,7 @@ class RawCandles:
     volume: np.ndarray  # (T,) float64, units of the base asset
     notes: tuple[str, ...] = ()  # what the reader met and did: a banner line, a BOM, ...
     synthetic: bool = False
+    faults: tuple[Fault, ...] = ()  # what the reader refuses: `check_candles` does, together with what it finds itself
 
 
 @dataclass(frozen=True)

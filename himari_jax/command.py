@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 import tyro
 
-from himari_jax.errors import HimariError, InputError, Preempted, first_line
+from himari_jax.errors import HimariError, InputError, InputFaults, Preempted, first_line
 
 T = TypeVar("T")
 COLLECT_EVERY = (50_000, 20, 20)  # new objects, and collections of the younger generation
@@ -72,8 +72,9 @@ def run_command(command: Callable[[Sequence[str]], int | None], args: Sequence[s
         code, line = code_of(error)
         if "--debug" in args:
             traceback.print_exception(error)
-    line = " ".join(line.split())
-    print(line if code == 75 else f"error: {line}", file=sys.stderr)
+        several = isinstance(error, InputFaults)
+    first, *rest = (" ".join(part.split()) for part in (line.splitlines() if several else [line]))
+    print(first if code == 75 else f"error: {first}", *(f"  {part}" for part in rest), sep="\n", file=sys.stderr)
     return code
 
 

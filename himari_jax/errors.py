@@ -1,5 +1,8 @@
 """Errors that a user can cause: one clear line each, with the exit code of its kind."""
 
+from collections.abc import Sequence
+from typing import NamedTuple
+
 
 def first_line(error: BaseException, most: int | None = 200) -> str:
     """The first line of an error's text, at most so many letters of it; the name of its kind where it has no text."""
@@ -22,6 +25,40 @@ class InputError(HimariError):
     """Bad input or a bad setting: nothing was written or overwritten."""
 
     exit_code = 2
+
+
+class Fault(NamedTuple):
+    """One thing that is wrong with an input."""
+
+    text: str  # one line: file, row, what is wrong and what is allowed
+    flag: str = ""  # the flag that mends it, with its value; empty: none does
+
+
+class InputFaults(InputError):
+    """Several faults of one input: a line that counts them and names the flags, and a line for each."""
+
+    def __init__(self, faults: Sequence[Fault]):
+        self.faults = tuple(faults)
+        flags = dict.fromkeys(fault.flag for fault in faults if fault.flag)
+        mended = sum(bool(fault.flag) for fault in faults)
+        how = "no flag mends them" if not flags else f"mended by {' '.join(flags)}"
+        if flags and mended < len(faults):
+            how = f"{mended} of them {how}"
+        super().__init__("\n".join([f"{len(faults)} faults, {how}:", *(fault.text for fault in faults)]))
+
+
+def refuse_faults(faults: Sequence[Fault]) -> None:
+    """Refuses an input that has faults, all of them at once.
+
+    Raises:
+        InputError: the only one.
+        InputFaults: several.
+    """
+    distinct = list(dict.fromkeys(faults))
+    if len(distinct) == 1:
+        raise InputError(distinct[0].text)
+    if distinct:
+        raise InputFaults(distinct)
 
 
 class NumericalError(HimariError):

@@ -14,3 +14,4 @@ class SourceRequest:
     assume_utc: bool = False  # reads times without a zone as UTC
     options: Any = None  # the `Options` of this source; None: its defaults
     every: bool = False  # without symbols: all that the files hold, as a pool wants them
+    no_volume: bool = False  # takes a file without a column of volumes, which are 0 then

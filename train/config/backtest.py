@@ -35,6 +35,8 @@ class EvaluationDataConfig:
     """continuous never closes; sessions has nights, weekends and holidays."""
     assume_utc: bool = False
     """Take times without a zone for UTC."""
+    no_volume: bool = False
+    """Take candles without a volume, as 0 in every bar."""
     repair: tuple[Literal["sort"], ...] = ()
     """Faults to mend instead of refusing: sort (rows not in time order)."""
     base_positions: Annotated[str | None, auto("the file of the run")] = None

@@ -41,6 +41,8 @@ class DataConfig:
     """continuous never closes; sessions has nights, weekends and holidays."""
     assume_utc: bool = False
     """Take times without a zone for UTC."""
+    no_volume: bool = False
+    """Take candles without a volume: it is 0 in every bar, and so is what is computed from it."""
     repair: tuple[Literal["sort"], ...] = ()
     """Faults to mend instead of refusing: sort (rows not in time order)."""
 

@@ -28,7 +28,9 @@ REWARD = "reward."  # begins the weight of a reward term
 # Flags that a sweep holds fixed, with why; so are all of the groups run and oracle.
 FIXED = {
     **dict.fromkeys(("split", "embargo"), "all configurations are compared on one validation span"),
-    **dict.fromkeys(("data", "source", "assume_utc", "repair", "calendar", "skip_short"), "the candles stay the same"),
+    **dict.fromkeys(
+        ("data", "source", "assume_utc", "no_volume", "repair", "calendar", "skip_short"), "the candles stay the same"
+    ),
     "env": "a sweep is on candles",
     "preset": "it sets other flags; vary those",
     "initial_capital": "nothing depends on it",

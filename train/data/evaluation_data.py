@@ -149,7 +149,7 @@ def merged(wanted: EvaluationDataConfig, own: DataConfig) -> DataConfig:
     }
     if wanted.data:  # other files: nothing of how the run's were read holds
         given |= {"data": wanted.data, "source": wanted.source or "files"}
-        given |= {"assume_utc": wanted.assume_utc, "repair": wanted.repair, "bar": wanted.bar}
+        given |= {name: getattr(wanted, name) for name in ("assume_utc", "no_volume", "repair", "bar")}
     elif wanted.source and wanted.source != own.chosen_source:
         given |= {"data": ()}
     return replace(own, **given)

@@ -29,7 +29,8 @@ def load_raw(data: DataConfig, options: Mapping[str, Any]) -> list[RawCandles]:
     if source != "files" and data.data:
         raise InputError(f"--data is read by --source files, not by --source {source}; give one of them")
     own = options.get(source)
-    return load_candles(source, SourceRequest(data.symbols, data.data, data.bar_ms, data.assume_utc, own, data.pool))
+    asked = SourceRequest(data.symbols, data.data, data.bar_ms, data.assume_utc, own, data.pool, data.no_volume)
+    return load_candles(source, asked)
 
 
 def checked(raws: Sequence[RawCandles], data: DataConfig) -> tuple[Candles, DataReport]:
