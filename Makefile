@@ -30,7 +30,7 @@ format: $(TESTABLE) ## mends the style
 	$(BIN)/ruff format
 
 trend: $(INSTALLED) ## --preset trend on the daily candles of many coins, $$HIMARI_DATA/daily
-	@test -d "$(HIMARI_DATA)/daily" || { echo "make trend: HIMARI_DATA must name a folder with daily/, candles of many coins"; exit 2; }
+	@test -n "$(HIMARI_DATA)" -a -d "$(HIMARI_DATA)/daily" || { echo "make trend: HIMARI_DATA must name a folder with daily/, candles of many coins"; exit 2; }
 	$(BIN)/python -m train.ppo --preset trend --data $(HIMARI_DATA)/daily --split 2017-01-01 2018-01-01 --num-seeds 4
 
 SEEDS ?= 3
@@ -38,7 +38,7 @@ prove: $(INSTALLED) ## trains on every market with a known optimum and prints ho
 	$(BIN)/python -m train.prove --seeds $(SEEDS)
 
 evidence: $(INSTALLED) ## retrains yearly on the coins of $$HIMARI_DATA/daily, on permuted markets too: is there an edge?
-	@test -d "$(HIMARI_DATA)/daily" || { echo "make evidence: HIMARI_DATA must name a folder with daily/, candles of many coins"; exit 2; }
+	@test -n "$(HIMARI_DATA)" -a -d "$(HIMARI_DATA)/daily" || { echo "make evidence: HIMARI_DATA must name a folder with daily/, candles of many coins"; exit 2; }
 	$(BIN)/python -m train.evidence --data $(HIMARI_DATA)/daily $(ARGS)
 
 bench-models: $(INSTALLED) ## time, memory and latency of the three models on this machine; ARGS="--data candles/"

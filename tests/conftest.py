@@ -51,9 +51,11 @@ def ledger():
 @pytest.fixture(scope="session")
 def data_folder() -> Path:
     """The folder of real candles that HIMARI_DATA names."""
-    if "HIMARI_DATA" not in os.environ:
+    named = os.environ.get("HIMARI_DATA")
+    if not named:  # empty counts as unset, as in a shell's ${HIMARI_DATA:-}
         pytest.skip("HIMARI_DATA names no folder of real candles")
-    return Path(os.environ["HIMARI_DATA"])
+    assert Path(named).is_dir(), f"HIMARI_DATA={named}: no such folder"
+    return Path(named)
 
 
 @pytest.fixture(scope="session")
