@@ -1,9 +1,9 @@
 """Flags of the commands that evaluate: on what, at which costs and delays; light: no jax."""
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import tyro
@@ -12,6 +12,7 @@ from himari_jax.command import auto, choice, require
 from himari_jax.errors import InputError
 from himari_jax.plugins import BASELINES, SOURCES
 from himari_jax.times import BAR_UNITS, parse_bar
+from train.config.market import DataConfig
 from train.config.run import check_ledger
 
 NAMED = ("train", "val", "test", "all")
@@ -19,8 +20,8 @@ LEDGER = auto("that of the first run; of strategies alone runs/trials.jsonl")
 
 
 @dataclass(frozen=True)
-class EvaluationDataConfig:
-    """Candles and span; what is not given is as the run had it."""
+class CandlesConfig:
+    """Candles for a trained policy; what is not given is as the run had it."""
 
     data: tuple[str, ...] = ()
     """A folder or files of candles, such as another exchange or a later period."""
@@ -39,6 +40,32 @@ class EvaluationDataConfig:
     """Take candles without a volume, as 0 in every bar."""
     repair: tuple[Literal["sort"], ...] = ()
     """Faults to mend instead of refusing: sort (rows not in time order)."""
+
+    def __post_init__(self):
+        if self.source is not None:
+            SOURCES.check(self.source)
+        if self.bar is not None:
+            parse_bar(self.bar)
+
+    def over(self, own: DataConfig) -> DataConfig:
+        """The run's data flags with what was given now."""
+        given: dict[str, Any] = {
+            name: value
+            for name in ("symbols", "bar", "calendar", "source")
+            if (value := getattr(self, name)) not in (None, ())
+        }
+        if self.data:  # other files: nothing of how the run's were read holds
+            given |= {"data": self.data, "source": self.source or "files"}
+            given |= {name: getattr(self, name) for name in ("assume_utc", "no_volume", "repair", "bar")}
+        elif self.source and self.source != own.chosen_source:
+            given |= {"data": ()}
+        return replace(own, **given)
+
+
+@dataclass(frozen=True)
+class EvaluationDataConfig(CandlesConfig):
+    """Candles and span; what is not given is as the run had it."""
+
     base_positions: Annotated[str | None, auto("the file of the run")] = None
     """Own base positions for these candles, instead of the file that a run was trained with."""
     span: str = "test"
@@ -46,10 +73,7 @@ class EvaluationDataConfig:
     (either end may be left out)."""
 
     def __post_init__(self):
-        if self.source is not None:
-            SOURCES.check(self.source)
-        if self.bar is not None:
-            parse_bar(self.bar)
+        super().__post_init__()
         if self.span not in NAMED:
             parse_span(self.span)
 

@@ -110,7 +110,7 @@ def load_evaluation_data(
     Raises:
         InputError: flags or candles do not fit.
     """
-    config = merged(wanted, own)
+    config = wanted.over(own)
     asked = replace(config, split=DataConfig().split, embargo=None)
     raws, parts, report = load(asked, options.get(config.chosen_source))
     candles = join_candles(parts)
@@ -138,21 +138,6 @@ def known_data(
         span = where_known({data.name: each.span}, own, first, report)[data.name]
         members.append(Member(each.candles, span, own))
     return replace(data, members=tuple(members), report=report)
-
-
-def merged(wanted: EvaluationDataConfig, own: DataConfig) -> DataConfig:
-    """The run's data flags with what was given now."""
-    given: dict[str, Any] = {
-        name: value
-        for name in ("symbols", "bar", "calendar", "source")
-        if (value := getattr(wanted, name)) not in (None, ())
-    }
-    if wanted.data:  # other files: nothing of how the run's were read holds
-        given |= {"data": wanted.data, "source": wanted.source or "files"}
-        given |= {name: getattr(wanted, name) for name in ("assume_utc", "no_volume", "repair", "bar")}
-    elif wanted.source and wanted.source != own.chosen_source:
-        given |= {"data": ()}
-    return replace(own, **given)
 
 
 def check_fits(data: EvaluationData, symbols: Sequence[str], bar: str, who: str) -> None:
