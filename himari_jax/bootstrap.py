@@ -1,12 +1,17 @@
-"""Confidence intervals of the metrics of one account, by stationary bootstrap over its bars."""
+"""Confidence intervals of the metrics of one account, by stationary bootstrap over its bars.
+
+Series of more than `cells.MOST_BARS` bars are drawn in cells of equal numbers of bars: blocks of cells are blocks of
+bars, and 65,536 cells are enough of them.
+"""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import Any
 
 import numpy as np
 
+from himari_jax.cells import AccountCells, Moments, bars_of_cell, sums
 from himari_jax.metric_table import AccountSeries, measure
 from himari_jax.metrics import deviation
 
@@ -45,9 +50,8 @@ def metric_intervals(
     series = AccountSeries.of(returns, held, traded, cost, bars_per_year, inside)
     if not series.usable:
         return {}
-    length = block_length(series.returns[:, None])
-    draws = resampled_bars(len(series.returns), length, num_samples, seed)
-    samples = [measure(series.drawn(bars), True) for bars in draws]
+    metrics_of = _drawn_metrics(series)
+    samples = [metrics_of(drawn) for drawn in resamples(series.returns[:, None], num_samples, seed)]
     return {name: interval(np.array([sample[name] for sample in samples])) for name in samples[0]}
 
 
@@ -67,11 +71,11 @@ def paired_metric_differences(
     if not (one.usable and other.usable):
         return {}
     now, then = measure(one, True), measure(other, True)
-    length = block_length(np.stack([one.returns, other.returns], 1))
+    ours, others = _drawn_metrics(one), _drawn_metrics(other)
     samples = [
-        {name: value - theirs[name] for name, value in measure(one.drawn(bars), True).items()}
-        for bars in resampled_bars(len(one.returns), length, num_samples, seed)
-        for theirs in [measure(other.drawn(bars), True)]
+        {name: value - theirs[name] for name, value in ours(drawn).items()}
+        for drawn in resamples(np.stack([one.returns, other.returns], 1), num_samples, seed)
+        for theirs in [others(drawn)]
     ]
     found = {name: interval(np.array([sample[name] for sample in samples])) for name in now}
     return {name: (now[name] - then[name], ends) for name, ends in found.items()}
@@ -80,6 +84,12 @@ def paired_metric_differences(
 def _series(columns: Columns, bars_per_year: float) -> AccountSeries:
     returns, held, traded, cost, *inside = columns
     return AccountSeries.of(returns, held, traded, cost, bars_per_year, *inside)
+
+
+def _drawn_metrics(series: AccountSeries) -> Callable[[np.ndarray], dict[str, float]]:
+    """What turns cells that were drawn into metrics, by name."""
+    size = bars_of_cell(len(series.returns))
+    return (lambda bars: measure(series.drawn(bars), True)) if size == 1 else AccountCells.of(series, size).measure
 
 
 def stationary_bootstrap_sharpe(
@@ -101,28 +111,41 @@ def stationary_bootstrap_sharpe(
     r = _columns(returns)
     if len(r) < 2 or not np.isfinite(r).all():
         return np.full((num_samples, r.shape[1]), np.nan)
-    chunks = resample_counts(len(r), block_length(r), num_samples, seed)
-    return np.concatenate([_counted_sharpes(counts, r) for counts in chunks]) * math.sqrt(bars_per_year)
+    moments = Moments.of(r, bars_of_cell(len(r)))
+    chunks = resample_counts(resamples(r, num_samples, seed), len(moments.bars))
+    return np.concatenate([moments.sharpes(counts) for counts in chunks]) * math.sqrt(bars_per_year)
 
 
-def resample_counts(num_bars: int, length: float, num_samples: int, seed: int) -> Iterator[np.ndarray]:
-    """Counts of each bar in each resample of the stationary bootstrap, in chunks of (up to CHUNK, num_bars).
+def resampled_means(x: np.ndarray, beside: np.ndarray, num_samples: int, seed: int) -> np.ndarray:
+    """Means of resampled series, (num_samples, K), of x (T, K), in blocks as long as `beside`, (T, L), needs them."""
+    size = bars_of_cell(len(x))
+    totals, bars = sums(x, size), sums(np.ones(len(x)), size)
+    chunks = resample_counts(resamples(beside, num_samples, seed), len(bars))
+    return np.concatenate([counts @ totals / (counts @ bars)[:, None] for counts in chunks])
+
+
+def resample_counts(draws: Iterator[np.ndarray], number: int) -> Iterator[np.ndarray]:
+    """Counts of each of `number` cells in each resample, in chunks of (up to CHUNK, number)."""
+    while chunk := list(islice(draws, CHUNK)):
+        yield np.stack([np.bincount(drawn, minlength=number) for drawn in chunk]).astype(float)
+
+
+def resamples(returns: np.ndarray, num_samples: int, seed: int) -> Iterator[np.ndarray]:
+    """Resamples of the stationary bootstrap: the cells of each in order, (C,); a short series' cells are its bars.
 
     Args:
-        num_bars: T.
-        length: mean of the blocks' geometric lengths, in bars.
+        returns: (T, K), which decide the length of the blocks.
         num_samples: resamples in all.
         seed: of the draws.
 
     Source: Politis and Romano, "The Stationary Bootstrap", JASA, 1994.
     """
-    draws = resampled_bars(num_bars, length, num_samples, seed)
-    while chunk := list(islice(draws, CHUNK)):
-        yield np.stack([np.bincount(bars, minlength=num_bars) for bars in chunk]).astype(float)
+    cells = sums(_columns(returns), bars_of_cell(len(returns)))
+    return resampled_bars(len(cells), block_length(cells), num_samples, seed)
 
 
 def resampled_bars(num_bars: int, length: float, num_samples: int, seed: int) -> Iterator[np.ndarray]:
-    """The bars of each resample in their order, (num_bars,); arguments as in `resample_counts`."""
+    """Resamples of `num_bars` bars in their order, (num_bars,), in blocks of a mean length in bars."""
     from arch.bootstrap import StationaryBootstrap
 
     mean_length: Any = length  # declared int there, though any mean length serves
@@ -159,17 +182,6 @@ def interval(samples: np.ndarray, level: float = 0.95) -> tuple[float, float]:
         return math.nan, math.nan
     low, high = np.quantile(x, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
-
-
-def _counted_sharpes(counts: np.ndarray, r: np.ndarray) -> np.ndarray:
-    """Sharpe ratios per bar, (S, K), of resamples that hold bar t `counts[s, t]` times, (S, T); r (T, K)."""
-    n = len(r)
-    middle = r.mean(axis=0)
-    x = r - middle  # centerd, so that the sum of squares cancels nothing
-    mean = counts @ x / n
-    variance = np.maximum(counts @ x**2 / n - mean**2, 0) * n / (n - 1)
-    still = (r.min(axis=0) == r.max(axis=0)) | (variance <= 1e-12 * (x**2).mean(axis=0))
-    return np.where(still, 0.0, (mean + middle) / np.sqrt(np.where(still, 1.0, variance)))
 
 
 def _columns(returns: np.ndarray) -> np.ndarray:

@@ -1,7 +1,7 @@
 """Many policies on the same bars: who beats whom, and how far that could be luck.
 
 SPA, StepM and the model confidence set compare mean returns; hand in returns over their deviation to compare Sharpe
-ratios. Resamples are those of `himari_jax.statistics`. The tests hold them against `arch` on the same draws; `arch` 8.0
+ratios. Resamples are those of `himari_jax.bootstrap`. The tests hold them against `arch` on the same draws; `arch` 8.0
 itself does not studentize its SPA, and fails where every model is superior (StepM) or two are equal (confidence set).
 """
 
@@ -12,7 +12,7 @@ import numpy as np
 from scipy.stats import trim_mean
 
 from himari_jax import metrics, statistics
-from himari_jax.bootstrap import block_length, interval, resample_counts, stationary_bootstrap_sharpe
+from himari_jax.bootstrap import interval, resampled_means, stationary_bootstrap_sharpe
 
 STILL = 1e-9  # a deviation below this share of the returns' own is rounding
 SCORES_AT_ONCE = 2**20  # numbers that are resampled together, 8 MB
@@ -115,7 +115,7 @@ def model_confidence_set(
     r = np.asarray(returns, float)
     if not _usable(r) or not r.shape[1] or not _moves(r).any():
         return ConfidenceSet((), np.full(r.shape[1], np.nan))
-    t, z = _pairs(r, _means(r, block_length(r), num_samples, seed))
+    t, z = _pairs(r, resampled_means(r, r, num_samples, seed))
     pvalues, left, reached = np.ones(len(t)), np.arange(len(t)), 0.0
     while len(left) > 1:
         inside = t[np.ix_(left, left)]
@@ -200,7 +200,7 @@ def _studentized(
     if not _usable(r) or not (moves := _moves(d, r)).any():
         return t, z
     d = d[:, moves]
-    means = _means(d, block_length(r), num_samples, seed)
+    means = resampled_means(d, r, num_samples, seed)
     error = means.std(axis=0)
     t[moves] = d.mean(axis=0) / error
     bounds = {"lower": 0.0, "consistent": -math.sqrt(2 * math.log(math.log(len(d)))), "upper": -math.inf}
@@ -217,11 +217,6 @@ def _pairs(r: np.ndarray, means: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     still = error <= STILL * r.std() / math.sqrt(len(r))
     error = np.where(still, np.inf, error)
     return worse / error, resampled / error
-
-
-def _means(x: np.ndarray, length: float, num_samples: int, seed: int) -> np.ndarray:
-    """Means of the resampled series, (S, K), of x (T, K)."""
-    return np.concatenate([counts @ x / len(x) for counts in resample_counts(len(x), length, num_samples, seed)])
 
 
 def _moves(x: np.ndarray, beside: np.ndarray | None = None) -> np.ndarray:

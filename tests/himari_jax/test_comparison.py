@@ -26,7 +26,7 @@ def unit_errors(benchmark, models, num_samples, seed):
     """Losses whose differences have a standard error of 1: what `arch` must be given to be studentized."""
     r = np.column_stack([benchmark, models])
     length, d = bootstrap.block_length(r), models - benchmark[:, None]
-    draws = np.concatenate(list(bootstrap.resample_counts(len(r), length, num_samples, seed)))
+    draws = np.concatenate(list(bootstrap.resample_counts(bootstrap.resamples(r, num_samples, seed), len(r))))
     return np.zeros(len(r)), -d / (draws @ d / len(r)).std(axis=0), length
 
 

@@ -130,14 +130,6 @@ def test_best_of_many_noise_policies_passes_psr_but_seldom_dsr():
     assert deflated <= 10
 
 
-def test_counted_resamples_are_the_sharpe_of_the_resampled_series():
-    r = noise(60, 3, seed=4) + 0.01
-    bars = np.random.default_rng(0).integers(0, 60, (5, 60))
-    counts = np.stack([np.bincount(b, minlength=60) for b in bars]).astype(float)
-    expected = [[metrics.sharpe(r[b, k], 1) for k in range(3)] for b in bars]
-    np.testing.assert_allclose(bootstrap._counted_sharpes(counts, r), expected, rtol=1e-9)
-
-
 def test_equal_columns_have_equal_samples_and_leverage_changes_nothing():
     r = noise(500, seed=6)
     samples = bootstrap.stationary_bootstrap_sharpe(np.column_stack([r, r, 0.3 * r]), A, 200)
