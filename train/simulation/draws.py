@@ -1,5 +1,6 @@
 """Many draws of the baseline `random`: what chance makes of an agent's mean weights and turnover."""
 
+from collections.abc import Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -27,25 +28,26 @@ def draw_sharpes(simulator: Simulator, delay: int, agent: AccountHistory, rate: 
         agent: its history on the span.
         rate: share of the traded value that a trade costs.
     """
-    members = range(len(simulator.members))
-    found = [draw_returns(simulator, a, window_of(simulator, 0, delay, agent, a), rate) for a in members]
-    returns = portfolio_returns(simulator, 0, found)
-    return np.array([zero_if_nan(metrics.sharpe(column, simulator.bars_per_year)) for column in returns.T])
-
-
-def draw_returns(simulator: Simulator, member: int, window: Window, rate: float) -> np.ndarray:
-    """Returns (S, DRAWS) of the draws in the account of one member on the whole span, some draws at a time."""
-    size = lanes_at_once(*window.tradable.shape)
+    windows = [window_of(simulator, 0, delay, agent, a) for a in range(len(simulator.members))]
+    size = lanes_at_once(*windows[0].tradable.shape)
     size = -(-DRAWS // -(-DRAWS // size))  # equal parts, so that one shape is compiled
+    sharpes = []
+    for first in range(0, DRAWS, size):  # part by part: the returns of all draws are as large as all else together
+        draws = range(first, first + size)
+        found = [draw_returns(simulator, a, window, rate, draws) for a, window in enumerate(windows)]
+        returns = portfolio_returns(simulator, 0, found)
+        sharpes += [zero_if_nan(metrics.sharpe(column, simulator.bars_per_year)) for column in returns.T]
+    return np.array(sharpes[:DRAWS])
+
+
+def draw_returns(simulator: Simulator, member: int, window: Window, rate: float, draws: Sequence[int]) -> np.ndarray:
+    """Returns (S, len(draws)) of some draws in the account of one member on the whole span."""
     begin: Any = np.int32(simulator.positions(member).start)
-    costs = cast(Any, Costs)(np.full(size, rate, np.float32), simulator.limits.min_trade)
-    found = []
-    for first in range(0, DRAWS, size):
-        orders = [random(window._replace(draw=draw)) for draw in range(first, first + size)]
-        targets: Any = np.stack([order.target.astype(np.float32) for order in orders], -1)
-        trade: Any = np.stack([order.trade[:, :1] for order in orders], -1)
-        found.append(np.asarray(run_returns(targets, trade, simulator.tape, begin, costs), np.float64))
-    return np.concatenate(found, axis=1)[:, :DRAWS]
+    costs = cast(Any, Costs)(np.full(len(draws), rate, np.float32), simulator.limits.min_trade)
+    orders = [random(window._replace(draw=draw)) for draw in draws]
+    targets: Any = np.stack([order.target.astype(np.float32) for order in orders], -1)
+    trade: Any = np.stack([order.trade[:, :1] for order in orders], -1)
+    return np.asarray(run_returns(targets, trade, simulator.tape, begin, costs), np.float64)
 
 
 def median_draw(sharpes: np.ndarray) -> int:
