@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
-from rich.table import Table
 
+from himari_jax.cli import invocation
 from himari_jax.command import auto, parse, run_command
 from himari_jax.errors import InputError
 from himari_jax.power import family_level
@@ -22,12 +22,14 @@ from train.evaluation.book import Book, Strike, Trial
 from train.evaluation.ledger import Ledger, ledger_of_run, open_ledger
 from train.evaluation.sketches import ALIKE, clusters
 from train.evaluation.trials import Counted, count_together, same_series, together
-from train.reporting.console import console
+from train.reporting.console import console, say
+from train.reporting.tables import Grid, print_grid
 
-PROG = "python -m train.trials"
+PROG = invocation("train.trials")
 LETTERS = 8  # of an id that is shown
 FEWEST = 4  # letters by which a trial may be named
-FIXED = 61  # columns of a table beside the name
+DATES = frozenset(("from", "to"))
+HEADS = ("id", "run or strategy", "seed", "from", "to", "Sharpe")  # of the columns that say which trial a row is of
 
 
 @dataclass(frozen=True)
@@ -92,18 +94,18 @@ def show_all(ledger: Ledger) -> None:
     for trial in sorted(book.trials.values(), key=lambda trial: trial.time):
         series.setdefault(series_of(trial), []).append(trial)
     for name, trials in series.items():
-        out.print(table(name, book, trials, out.width))
+        print_grid(out, table(name, book, trials))
         for trial in trials:
             if word := book.strike_of(trial):
-                out.print(f"{trial.id[:LETTERS]} struck {day(word.time)}: {word.reason}", soft_wrap=True)
+                say(out, [f"{trial.id[:LETTERS]} struck {day(word.time)}: {word.reason}"])
         out.print()
     struck = sum(book.strike_of(trial) is not None for trial in book.trials.values())
-    out.print(f"{count(len(book.trials), 'trial')} in {ledger.name}, {struck} struck", soft_wrap=True)
+    say(out, [f"{count(len(book.trials), 'trial')} in {ledger.name}, {struck} struck"])
     if book.unread:
-        out.print(f"{count(book.unread, 'line')} could not be read")
-    out.print("cluster: trials that are alike; counts: clusters that a result there is deflated by, see explain ID")
+        say(out, [f"{count(book.unread, 'line')} could not be read"])
+    say(out, ["cluster: trials that are alike; counts: clusters that a result there is deflated by, see explain ID"])
     if not all(trial.chosen for trial in book.trials.values()):
-        out.print("no: a seed that validation did not choose; no verdict is of it")
+        say(out, ["no: a seed that validation did not choose; no verdict is of it"])
 
 
 def series_of(trial: Trial) -> str:
@@ -114,12 +116,9 @@ def series_of(trial: Trial) -> str:
     return f"{kind}{symbols}, {trial.bar}{alone}"
 
 
-def table(title: str, book: Book, trials: Sequence[Trial], width: int) -> Table:
+def table(title: str, book: Book, trials: Sequence[Trial]) -> Grid:
     """Trials of one series, a row each."""
-    grid = Table(title=title, title_justify="left", box=None, pad_edge=False, padding=(0, 1, 0, 0))
-    add_columns(grid, width)
-    grid.add_column("cluster", justify="right", no_wrap=True)
-    grid.add_column("counts", justify="right", no_wrap=True)
+    grid = Grid(title, (*HEADS, "cluster", "counts"), labels=2, left=DATES, gap=1)
     counting = [trial for trial in trials if book.counts(trial)]
     own = clusters([trial.sketch for trial in counting]).tolist()
     labels = {trial.key: label for trial, label in zip(counting, own, strict=True)}
@@ -127,26 +126,16 @@ def table(title: str, book: Book, trials: Sequence[Trial], width: int) -> Table:
     counts: dict[tuple, int] = {}
     for trial in trials:
         if trial.key not in labels:
-            grid.add_row(*cells(trial), "-", "struck" if book.strike_of(trial) else "no", style="dim")
+            grid.add(*cells(trial), "-", "struck" if book.strike_of(trial) else "no")
             continue
         place = trial.span, trial.fingerprint, trial.symbols, trial.synthetic  # what decides who counts with it
         counts[place] = counts.get(place) or count_together(book, trial).number
-        grid.add_row(*cells(trial), numbers[labels[trial.key]], str(counts[place]))
+        grid.add(*cells(trial), numbers[labels[trial.key]], str(counts[place]))
     return grid
 
 
-def add_columns(grid: Table, width: int) -> None:
-    """The columns that say which trial a row is of, on a console of some width."""
-    grid.add_column("id", no_wrap=True)
-    grid.add_column("run or strategy", no_wrap=True, overflow="ellipsis", max_width=max(width - FIXED, 8))
-    grid.add_column("seed", justify="right", no_wrap=True)
-    grid.add_column("from", no_wrap=True)
-    grid.add_column("to", no_wrap=True)
-    grid.add_column("Sharpe", justify="right", no_wrap=True)
-
-
 def cells(trial: Trial) -> list[str]:
-    """A trial in those columns."""
+    """A trial in the columns of HEADS."""
     first, last = trial.span.split("/")
     name = trial.name or trial.config_hash[:LETTERS]
     return [trial.id[:LETTERS], name, str(trial.seed), first[:10], last[:10], f"{trial.annual:.2f}"]
@@ -167,19 +156,16 @@ def explain(name: str, ledger_name: str | None) -> None:
     out = console()
     first, last = (text[:10] for text in trial.span.split("/"))
     who = f"{trial.name or trial.config_hash[:LETTERS]}, seed {trial.seed}"
-    out.print(
+    said = (
         f"{who}, is deflated by {count(counted.number, 'trial')}: {count(len(counted.trials), 'evaluation')} of "
-        f"{series_of(trial).rpartition(',')[0]} between {first} and {last}, in {count(counted.number, 'cluster')}",
-        soft_wrap=True,
+        f"{series_of(trial).rpartition(',')[0]} between {first} and {last}, in {count(counted.number, 'cluster')}"
     )
-    out.print(members(counted, trial, out.width))
-    for line in remarks(book, trial, counted):
-        out.print(line, soft_wrap=True)
+    say(out, [said])
+    print_grid(out, members(counted, trial))
+    say(out, remarks(book, trial, counted))
     result = None if folder is None else read_result(folder)
     if result is not None and result["trials"] != counted.number:
-        out.print(
-            f"its verdict was deflated by {result['trials']}; train.backtest {folder} judges it anew", soft_wrap=True
-        )
+        say(out, [f"its verdict was deflated by {result['trials']}; train.backtest {folder} judges it anew"])
 
 
 def run_folder(name: str) -> Path | None:
@@ -217,19 +203,15 @@ def find(book: Book, name: str) -> Trial:
     raise InputError(f"{name}: {fault}")
 
 
-def members(counted: Counted, trial: Trial, width: int) -> Table:
+def members(counted: Counted, trial: Trial) -> Grid:
     """The trials that count, those of a cluster below each other, that of the one in question first."""
-    grid = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
-    grid.add_column("cluster", justify="right", no_wrap=True)
-    add_columns(grid, width)
-    grid.add_column("overlap", justify="right", no_wrap=True)
+    grid = Grid("", ("cluster", *HEADS, "overlap"), labels=3, right=frozenset(["cluster"]), left=DATES, gap=1)
     alike: dict[int, list[Trial]] = {}
     for label, each in zip(counted.clusters.tolist(), counted.trials, strict=True):
         alike.setdefault(label, []).append(each)
     for number, own in enumerate(alike.values(), 1):
         for each in own:
-            style = "bold" if each.key == trial.key else None
-            grid.add_row(str(number), *cells(each), f"{overlap(trial, each):.0%}", style=style)
+            grid.add(str(number), *cells(each), f"{overlap(trial, each):.0%}", bold=each.key == trial.key)
     return grid
 
 

@@ -41,7 +41,7 @@ def test_a_stopped_run_goes_on_and_ends_as_if_it_had_not_been_stopped(policy, tm
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     process = start(parts, *long)
     for line in process.stdout:  # the first evaluation: training has begun
-        if line.startswith("update "):
+        if line.startswith("steps "):
             break
     process.send_signal(signal.SIGTERM)
     begun = time.monotonic()

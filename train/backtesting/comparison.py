@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from rich.table import Table
 
 from himari_jax import metrics
 from himari_jax.bootstrap import interval as ends_of
@@ -22,7 +21,8 @@ from train.evaluation.gates import Gate, GateResult, check_gates, describe
 from train.evaluation.ledger import Ledger
 from train.evaluation.summary import account_metrics, intervals_of, traded
 from train.evaluation.trials import note_trials
-from train.reporting.console import console, number
+from train.reporting.console import console, number, say
+from train.reporting.tables import Grid, print_grid
 from train.simulation.draws import draw_sharpes, median_draw
 from train.simulation.history import AccountHistory
 from train.simulation.play import Cell, play_baselines
@@ -250,10 +250,8 @@ def show(found: dict[str, Any], name: str, rows: Sequence[Row]) -> None:
         f"{kind}{found['a']} minus {name}, {' '.join(found['symbols'])}, {found['from'][:10]} to {found['to'][:10]}, "
         f"{rows[0].bars:,} bars"
     )
-    grid = Table(title=title, title_justify="left", box=None, pad_edge=False)
     heads = ("cost", "delay", "Sharpe", name, "difference", "95 % interval", "p", "better in resamples", "seeds")
-    for head in heads:
-        grid.add_column(head, justify="right", no_wrap=True)
+    grid = Grid(title, heads, labels=2, right=frozenset(heads[:2]))
     lonely = len(found["seeds"]["a"]) * len(found["seeds"]["b"]) == 1
     for row in rows:
         own = (row.cost, row.delay) == (found["own_cost"], found["own_delay"])
@@ -263,11 +261,10 @@ def show(found: dict[str, Any], name: str, rows: Sequence[Row]) -> None:
             f"{low:+.2f} to {high:+.2f}", f"{row.difference.p:.3f}", f"{row.difference.better:.0%}",
             "-" if lonely else f"{row.seeds_better:.0%}",
         )  # fmt: skip
-        grid.add_row(*cells, style="bold" if own else None)
-    out.print(grid)
+        grid.add(*cells, bold=own)
+    print_grid(out, grid)
     out.print()
-    for line in sentences(found, name, rows):
-        out.print(line, soft_wrap=True)
+    say(out, sentences(found, name, rows))
 
 
 def sentences(found: dict[str, Any], name: str, rows: Sequence[Row]) -> list[str]:

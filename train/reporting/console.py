@@ -1,18 +1,20 @@
 """Prints results as tables on the console."""
 
+import os
 import sys
-from collections.abc import Iterable, Sequence
+import textwrap
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 
 from himari_jax.metric_table import METRICS
 from himari_jax.metrics import zero_if_nan
 from train.config.ppo import Config
 from train.reporting.chance import rank_text
 from train.reporting.course import course_line
+from train.reporting.tables import Grid, print_grid
 from train.reporting.walk_words import permutations
 from train.reporting.words import headline, sentences
 
@@ -21,7 +23,8 @@ SHOWN = (  # what a block of result.json holds, in the order of the columns
     *("sharpe", INTERVAL, "sortino", "cagr", "max_drawdown", "turnover", "exposure"),
     *("win_rate_bar", "herfindahl", "diversification"),
 )
-COLUMNS = tuple("95 % interval" if name == INTERVAL else METRICS[name].label for name in SHOWN)
+COLUMNS = {name: "95 % interval" if name == INTERVAL else METRICS[name].label for name in SHOWN}
+OF_SEVERAL = ("herfindahl", "diversification")  # columns that say nothing of a single asset
 OF_SYMBOLS = {  # columns of a pool's symbols: key of the block, form
     "agent": ("sharpe", "{:.2f}"),
     "base": ("base_sharpe", "{:.2f}"),
@@ -32,39 +35,47 @@ OF_SYMBOLS = {  # columns of a pool's symbols: key of the block, form
     "turnover/y": ("turnover", "{:.1f}"),
     "max DD": ("max_drawdown", "{:.1%}"),
 }
-WIDTH = 118  # of tables where the output is not a terminal
+WIDTH = 118  # columns where nothing says how wide the output is
 
 
 def print_result(result: dict[str, Any], config: Config, folder: Path) -> None:
     """Prints the result of a run: the table, the verdict, what to do next."""
     out = console()
     out.print()
-    # A narrow terminal gets two tables: a number cut in half is no number.
-    parts = (COLUMNS,) if out.width >= WIDTH else (COLUMNS[:5], COLUMNS[5:])
-    for part in parts:
-        out.print(table(result, part))
+    print_grid(out, table(result))
     if "by_symbol" in result:
-        out.print(symbol_table(result))
-    for line in run_lines(result, config):
-        out.print(line, soft_wrap=True, style="bold" if line.startswith(result["verdict"]["word"]) else None)
-    out.print(f"next: open {folder}/report.html; numbers in result.json and equity.parquet", soft_wrap=True)
+        print_grid(out, symbol_table(result))
+    say(out, run_lines(result, config), result["verdict"]["word"])
+    say(out, [f"next: open {folder}/report.html; numbers in result.json and equity.parquet"])
 
 
-def table(result: dict[str, Any], columns: tuple[str, ...]) -> Table:
-    """Makes a table of the agent and the baselines, a row each, with some of the columns."""
+def say(out: Console, said: Iterable[str], word: str | None = None) -> None:
+    """Prints sentences, on a terminal broken between words; those that begin with `word` in bold."""
+    for sentence in said:
+        style = "bold" if word is not None and sentence.startswith(word) else None
+        parts = textwrap.wrap(sentence, out.width, break_long_words=False, break_on_hyphens=False)
+        for line in (parts or [""]) if out.is_terminal else [sentence]:
+            out.print(line, soft_wrap=True, style=style)
+
+
+def columns_of(result: Mapping[str, Any]) -> tuple[str, ...]:
+    """Metrics that say something of what was held: of a single asset neither concentration nor diversification."""
+    alone = len(result["symbols"]) == 1
+    return tuple(name for name in SHOWN if not (alone and name in OF_SEVERAL))
+
+
+def table(result: dict[str, Any], columns: Sequence[str] | None = None) -> Grid:
+    """Makes a table of the agent and the baselines, a row each, with some columns; None: all that say something."""
+    columns = columns_of(result) if columns is None else columns
     name = result.get("span", "test")
     span = result["spans"][name]
     kind = "SYNTHETIC " if result["synthetic"] else ""
     called = f"{name} span" if name.isalpha() else "span"
     title = f"{kind}{who(result)}, {called} {span[0][0][:10]} to {span[-1][1][:10]}, costs included"
-    grid = Table(title=title, title_justify="left", box=None, pad_edge=False)
-    grid.add_column("", no_wrap=True)
-    for name in columns:
-        grid.add_column(name, justify="right", no_wrap=True)
+    grid = Grid(title, ("", *(COLUMNS[name] for name in columns)))
     rows = {f"agent ({result['policy']})": result["agent"], **result["baselines"]}
     for name, block in rows.items():
-        texts = dict(zip(COLUMNS, cells(block), strict=True))
-        grid.add_row(name, *(texts[column] for column in columns), style="bold" if block is result["agent"] else None)
+        grid.add(name, *cells(block, columns), bold=block is result["agent"])
     return grid
 
 
@@ -74,22 +85,20 @@ def who(result: dict[str, Any]) -> str:
     return f"{len(symbols)} accounts of equal weight" if "by_symbol" in result else " ".join(symbols)
 
 
-def symbol_table(result: dict[str, Any], columns: Sequence[str] = tuple(OF_SYMBOLS)) -> Table:
+def symbol_table(result: dict[str, Any], columns: Sequence[str] = tuple(OF_SYMBOLS)) -> Grid:
     """Makes a table of a pool's symbols, a row each: the agent, its base, its own mean weight held, one bar late."""
-    grid = Table(title="each symbol's own account, Sharpe", title_justify="left", box=None, pad_edge=False)
-    for head in ("", "decisions", *columns):
-        grid.add_column(head, justify="right" if head else "left", no_wrap=True)
+    grid = Grid("each symbol's own account, Sharpe", ("", "decisions", *columns))
     for symbol, block in result["by_symbol"].items():
         texts = [number(block.get(key), form) for key, form in (OF_SYMBOLS[name] for name in columns)]
-        grid.add_row(symbol, f"{block['decisions']:,}", *texts)
+        grid.add(symbol, f"{block['decisions']:,}", *texts)
     return grid
 
 
-def cells(block: dict[str, Any]) -> list[str]:
-    """Formats the metrics of a block as the cells of a row."""
+def cells(block: dict[str, Any], columns: Sequence[str] = SHOWN) -> list[str]:
+    """Formats metrics of a block as the cells of a row."""
     low, high = block[INTERVAL]
     interval = "-" if low is None else f"{low:.2f} to {high:.2f}"
-    return [interval if n == INTERVAL else number(block[n], f"{{:{METRICS[n].form}}}") for n in SHOWN]
+    return [interval if n == INTERVAL else number(block[n], f"{{:{METRICS[n].form}}}") for n in columns]
 
 
 def number(value: float | None, form: str) -> str:
@@ -151,23 +160,19 @@ def print_backtest(result: dict[str, Any], rows: Sequence[dict[str, Any]], capit
     """
     out = console()
     out.print()
-    out.print(f"{result['name']}", style="bold")
-    parts = (COLUMNS,) if out.width >= WIDTH else (COLUMNS[:5], COLUMNS[5:])
-    for part in parts:
-        out.print(table(result, part))
+    say(out, [str(result["name"])], str(result["name"]))
+    print_grid(out, table(result))
     if "by_symbol" in result:
-        out.print(symbol_table(result))
+        print_grid(out, symbol_table(result))
     out.print()
-    out.print(sensitivity(result, rows))
+    print_grid(out, sensitivity(result, rows))
     out.print()
-    for audit in result["audits"]:
-        mark = {True: "passed", False: "FAILED", None: "info"}[audit["passed"]]
-        out.print(f"audit {audit['name']}: {mark}: {audit['detail']}", soft_wrap=True)
-    for line in verdict_lines(result, capital):
-        out.print(line, soft_wrap=True, style="bold" if line.startswith(result["verdict"]["word"]) else None)
+    marks = {True: "passed", False: "FAILED", None: "info"}
+    say(out, (f"audit {audit['name']}: {marks[audit['passed']]}: {audit['detail']}" for audit in result["audits"]))
+    say(out, verdict_lines(result, capital), result["verdict"]["word"])
 
 
-def sensitivity(result: dict[str, Any], rows: Sequence[dict[str, Any]]) -> Table:
+def sensitivity(result: dict[str, Any], rows: Sequence[dict[str, Any]]) -> Grid:
     """Makes a table of the Sharpe ratio by cost and delay, minus that of the best baseline where it has rows."""
     best = result["agent"]["sharpe_difference"]["baseline"]
     found = by_cell(r for r in rows if r["policy"] == result["name"] and r["seed"] in (None, result["chosen_seed"]))
@@ -176,17 +181,14 @@ def sensitivity(result: dict[str, Any], rows: Sequence[dict[str, Any]]) -> Table
     windows = result["windows"]["number"]
     mean = f", mean of {windows} windows" if windows > 1 else ""
     title = f"Sharpe by cost and delay{mean} (in brackets: minus {best}'s)"
-    grid = Table(title=title, title_justify="left", box=None, pad_edge=False)
-    grid.add_column("", no_wrap=True)
-    for cost in costs:
-        grid.add_column(f"{cost:g} bp", justify="right", no_wrap=True)
+    grid = Grid(title, ("", *(f"{cost:g} bp" for cost in costs)))
     for delay in delays:
         texts = []
         for cost in costs:
             value, other = found[cost, delay], beside.get((cost, delay))
             texts.append(f"{value:.2f}" + ("" if other is None else f" ({value - other:+.2f})"))
         late = f"{delay} bar{'s' if delay > 1 else ''} late"
-        grid.add_row(late if delay else "on time", *texts)
+        grid.add(late if delay else "on time", *texts)
     return grid
 
 
@@ -199,5 +201,12 @@ def by_cell(rows: Iterable[dict[str, Any]]) -> dict[tuple[float, int], float]:
 
 
 def console() -> Console:
-    """Opens standard output, wide enough for tables where it is no terminal."""
-    return Console(width=None if sys.stdout.isatty() else WIDTH, highlight=False, markup=False)
+    """Opens standard output as wide as what one looks at: COLUMNS says so, else the terminal, else 118 columns.
+
+    Where the output goes into a pipe, the terminal is the one of standard error.
+    """
+    width = int(os.environ.get("COLUMNS") or 0) if os.environ.get("COLUMNS", "").isdigit() else 0
+    for stream in () if width else (sys.stdout, sys.stderr):
+        if stream.isatty():
+            width = width or os.get_terminal_size(stream.fileno()).columns
+    return Console(width=width or WIDTH, highlight=False, markup=False)

@@ -5,13 +5,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from rich.table import Table
-
-from train.reporting.console import COLUMNS, console, number, symbol_table, table, verdict_lines
+from train.reporting.console import SHOWN, console, number, say, symbol_table, table, verdict_lines
+from train.reporting.tables import Grid, print_grid
 from train.reporting.walk_words import lines, whole_track
 
 WIDTH = 80  # columns of the tables, and of the lines that are no verdict
-METRICS = COLUMNS[:5]  # of agent and baselines, as many as fit
+METRICS = SHOWN[:5]  # of agent and baselines
 OF_SYMBOLS = ("agent", "base", "constant", "timing", "late", "turnover/y")
 OF_BLOCKS = {
     "Sharpe": ("sharpe", "{:.2f}"),
@@ -33,34 +32,31 @@ def print_walk_forward(result: dict[str, Any], capital: float, folder: Path) -> 
     """
     out = console()
     out.print()
-    out.print(table(result, METRICS))
+    print_grid(out, table(result, METRICS))
     out.print()
-    out.print(block_table(result))
+    print_grid(out, block_table(result))
     if result.get("by_symbol"):
         out.print()
-        out.print(symbol_table(result, OF_SYMBOLS))
+        print_grid(out, symbol_table(result, OF_SYMBOLS))
     out.print()
     for line in lines(result):
-        out.print("\n".join(textwrap.wrap(line, WIDTH, subsequent_indent="  ")), soft_wrap=True)
-    for line in [*verdict_lines(result, capital), *speed(result)]:
-        out.print(line, soft_wrap=True, style="bold" if line.startswith(result["verdict"]["word"]) else None)
-    out.print(f"next: open {folder}/report.html; numbers in result.json and equity.parquet", soft_wrap=True)
+        out.print("\n".join(textwrap.wrap(line, min(out.width, WIDTH), subsequent_indent="  ")), soft_wrap=True)
+    say(out, [*verdict_lines(result, capital), *speed(result)], result["verdict"]["word"])
+    say(out, [f"next: open {folder}/report.html; numbers in result.json and equity.parquet"])
 
 
-def block_table(result: dict[str, Any]) -> Table:
+def block_table(result: dict[str, Any]) -> Grid:
     """Makes a table of the test blocks, a row each, and of the whole track below them."""
     title = (
         "test blocks, each after a training of its own; difference: Sharpe minus that of\n"
         "the constant multiplier of the same mean exposure; late: the same a bar later"
     )
-    grid = Table(title=title, title_justify="left", box=None, pad_edge=False)
-    for head in ("", *OF_BLOCKS):
-        grid.add_column(head, justify="right" if head else "left", no_wrap=True)
+    grid = Grid(title, ("", *OF_BLOCKS))
     for block in result["walk_forward"]["blocks"]:
         first, last = (str(moment)[:10] for moment in block["test"])
-        grid.add_row(f"{first} to {last}", *(number(block.get(key), form) for key, form in OF_BLOCKS.values()))
+        grid.add(f"{first} to {last}", *(number(block.get(key), form) for key, form in OF_BLOCKS.values()))
     whole = whole_track(result)
-    grid.add_row("all", *(number(whole.get(key), form) for key, form in OF_BLOCKS.values()), style="bold")
+    grid.add("all", *(number(whole.get(key), form) for key, form in OF_BLOCKS.values()), bold=True)
     return grid
 
 

@@ -4,13 +4,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.table import Table
-
 from train.config.vary import Point, changes_market, label
-from train.reporting.console import console, verdict_lines
+from train.reporting.console import console, say, verdict_lines
+from train.reporting.tables import Grid, print_grid
 from train.studies.sweep_store import Finished, ranked
 
-WIDTH = 80
 SHOWN = 12  # configurations in the table
 
 
@@ -25,29 +23,25 @@ def batch_line(batch: Sequence[Finished], best: Finished | None) -> str:
 
 
 def print_table(trials: Sequence[Finished]) -> None:
-    """Prints the best configurations, 80 columns wide."""
+    """Prints the best configurations."""
     out, best = console(), ranked(trials)
-    grid = Table(title=title(trials), title_justify="left", box=None, pad_edge=False, width=min(out.width, WIDTH))
-    grid.add_column("trial", justify="right", no_wrap=True)
-    grid.add_column("Sharpe", justify="right", no_wrap=True)
-    grid.add_column("± seeds", justify="right", no_wrap=True)
-    grid.add_column("updates", justify="right", no_wrap=True)
-    grid.add_column("configuration", ratio=1)
+    heads = ("trial", "Sharpe", "± seeds", "updates", "configuration")
+    grid = Grid(title(trials), heads, right=frozenset(heads[:1]), words=frozenset(heads[-1:]))
     for each in best[:SHOWN]:
-        grid.add_row(
+        grid.add(
             str(each.trial),
             f"{each.score:+.2f}" if each.scores else "-",
             "-" if each.spread is None else f"{each.spread:.2f}",
             f"{each.updates:,}",
             label(short(each.point)) + {"complete": "", "dropped": " (dropped)", "failed": " (failed)"}[each.state],
-            style="bold" if each is best[0] else None,
+            bold=each is best[0],
         )
     out.print()
-    out.print(grid)
+    print_grid(out, grid)
     if len(best) > SHOWN:
         out.print(f"... and {len(best) - SHOWN} more in trials.csv")
     if why := [each for each in best if each.why]:
-        out.print(f"{len(why)} failed, such as trial {why[0].trial}: {why[0].why}", soft_wrap=True)
+        say(out, [f"{len(why)} failed, such as trial {why[0].trial}: {why[0].why}"])
 
 
 def title(trials: Sequence[Finished]) -> str:
@@ -61,11 +55,9 @@ def print_result(result: Mapping[str, Any], folder: Path, capital: float) -> Non
     """Prints what was chosen, its verdict on the test span, and by how many trials it is deflated."""
     out = console()
     out.print()
-    for line in [*chosen_lines(result), *verdict_lines(result["test"], capital)]:
-        out.print(line, soft_wrap=True, style="bold" if line.startswith(result["test"]["verdict"]["word"]) else None)
-    out.print(
-        f"next: open {folder}/report.html; {folder}/chosen is a run: train.backtest, export.bundle", soft_wrap=True
-    )
+    test = result["test"]
+    say(out, [*chosen_lines(result), *verdict_lines(test, capital)], test["verdict"]["word"])
+    say(out, [f"next: open {folder}/report.html; {folder}/chosen is a run: train.backtest, export.bundle"])
 
 
 def chosen_lines(result: Mapping[str, Any]) -> list[str]:

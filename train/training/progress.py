@@ -1,18 +1,21 @@
-"""Logs of a training run: JSON lines, TensorBoard events, progress bar."""
+"""Logs of a training run: JSON lines, TensorBoard events, lines of progress."""
 
 import json
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress, SpinnerColumn, TextColumn
 
 from train.artifacts.metrics_file import NAME, cut_metrics
 from train.reporting.console import console
 
 QUIET_SECONDS = 10.0  # between two lines of a long command
+WIDTH = 80  # columns of a line of progress
+SPINNER = 2  # columns before a line that is live
 
 
 class MetricsLog:
@@ -62,23 +65,23 @@ class MetricsLog:
 
 
 class Bar:
-    """A live bar on a terminal; elsewhere one line for each evaluation."""
+    """Progress: a live line on a terminal; elsewhere a line that stays for each evaluation.
 
-    def __init__(self, total: int, done: int):
+    Args:
+        total: of what is counted.
+        done: of it, before this process began.
+        what: is counted.
+    """
+
+    def __init__(self, total: int, done: int, what: str = ""):
         self.console = console()
         self.live = self.console.is_terminal
-        self.said = time.monotonic()
-        self.progress = Progress(
-            SpinnerColumn(),
-            MofNCompleteColumn(),
-            BarColumn(bar_width=24),
-            TextColumn("{task.fields[text]}"),
-            TimeRemainingColumn(),
-            console=self.console,
-            transient=True,
-            disable=not self.live,
-        )
-        self.task = self.progress.add_task("updates", total=total, completed=done, text="")
+        self.what, self.total, self.first = what, total, done
+        self.began = self.said = time.monotonic()
+        # A line is as wide as the terminal at most: one that goes on below could not be drawn over.
+        columns = SpinnerColumn(), TextColumn("{task.description}", markup=False)
+        self.progress = Progress(*columns, console=self.console, transient=True, disable=not self.live)
+        self.task = self.progress.add_task(self.text(done))
 
     def __enter__(self) -> "Bar":
         self.progress.start()
@@ -87,25 +90,64 @@ class Bar:
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.progress.stop()
 
+    def text(self, done: int, text: str = "") -> str:
+        """What is done of the total, its share, time gone and time left, and as much of the text as fits."""
+        gone = time.monotonic() - self.began
+        took = clock(gone)
+        if self.first < done < self.total:
+            took += f", {clock(gone / (done - self.first) * (self.total - done))} left"
+        share = done / self.total if self.total else 1.0
+        counted = f"{self.what} {short(done)} of {short(self.total)}, {int(100 * share)}%".strip()
+        width = self.console.width - SPINNER if self.live else min(self.console.width, WIDTH)
+        return fitting([counted, took, *text.split("  ")], width)
+
     def update(self, done: int, text: str) -> None:
-        """Moves the bar."""
-        self.progress.update(self.task, completed=done, text=text)
+        """Moves the live line."""
+        self.progress.update(self.task, description=self.text(done, text))
 
     def tell(self, what: str, done: int, number: int, text: str) -> None:
-        """Moves the bar; where it is not live, a line now and then, and one at the end.
+        """Moves the live line; where there is none, prints a line now and then, and one at the end.
 
         Args:
             what: is counted.
             done: of them.
             number: in all.
-            text: beside it.
+            text: what else is said, in parts with two blanks between them, what matters most first.
         """
+        self.what, self.total = what, number
         self.update(done, text)
         now = time.monotonic()
         if not self.live and (done == number or now - self.said >= QUIET_SECONDS):
-            self.line(f"{what} {done:>4} of {number}  {text}")
+            self.line(done, text)
             self.said = now
 
-    def line(self, text: str) -> None:
+    def line(self, done: int, text: str) -> None:
         """A line that stays."""
-        self.console.print(text)
+        self.console.print(self.text(done, text), soft_wrap=True)
+
+
+def fitting(parts: Sequence[str], width: int) -> str:
+    """The first parts that fit into a width side by side, the first of them in any case; none is cut."""
+    text, *rest = [part for part in parts if part]
+    for part in rest:
+        if len(text) + 2 + len(part) > width:
+            break
+        text += f"  {part}"
+    return text
+
+
+def short(number: int) -> str:
+    """A count in three digits: 9,999, 12.3k, 1.97M; below ten thousand it is exact."""
+    if number < 10_000:
+        return f"{number:,}"
+    for size, letter in ((10**12, "T"), (10**9, "G"), (10**6, "M"), (10**3, "k")):
+        if number >= 0.9995 * size:
+            return f"{number / size:.3g}{letter}"
+    raise AssertionError("unreachable")
+
+
+def clock(seconds: float) -> str:
+    """Seconds as M:SS or H:MM:SS."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -40,7 +40,7 @@ class Trainer:
         self.data_seconds, self.uploads = data_seconds, uploads or NoUploads()
         self.compile_seconds = self.train_seconds = self.evaluate_seconds = 0.0
         self.signal: int | None = None
-        self.info = ""  # the newest evaluation
+        self.info = "", ""  # the newest evaluation: scores, and the mean return of an episode
         self.origin = task.origin()  # once: it asks git
         self.sums: Metrics | None = None  # since the newest evaluation
         self.summed = 0
@@ -98,14 +98,14 @@ class Trainer:
         handlers = {s: signal.signal(s, self.catch) for s in (signal.SIGINT, signal.SIGTERM)}
         size, clock = 1, time.monotonic()
         try:
-            with Bar(total, self.done) as bar:
+            with Bar(self.steps(total), self.steps(self.done), "steps") as bar:
                 while self.done < total:
                     stops = (total, *(self.done - self.done % n + n for n in (every_eval, every_save)))
                     seconds = self.advance(min(size, min(stops) - self.done))
                     size = max(1, min(2 * size, int(size * CHUNK_SECONDS / max(seconds, 1e-3)), total))
                     if self.done % every_eval == 0 or self.done == total:
                         self.validate(bar)
-                    bar.update(self.done, self.pace())
+                    bar.update(self.steps(self.done), self.told())
                     due = time.monotonic() - clock >= self.config.run.save_seconds
                     size, due, stopped = self.agree(size, due)
                     if ((self.done % every_save == 0 or due) and self.healthy) or self.done == total or stopped:
@@ -218,8 +218,8 @@ class Trainer:
         episode_return = float(np.mean(info.reward)) * self.config.ppo.episode_steps
         record = {
             "update": self.done,
-            "steps": self.done * self.config.steps_per_update,
-            "episodes": self.done * self.config.steps_per_update / self.config.ppo.episode_steps,
+            "steps": self.steps(self.done),
+            "episodes": self.steps(self.done) / self.config.ppo.episode_steps,
             "seconds": round(self.train_seconds, 3),
             "steps_per_second": round(self.speed(), 1),
             "episode_return": episode_return,
@@ -231,20 +231,22 @@ class Trainer:
             self.log.write(null_if_nan(record))
         self.warn_of_collapse(float(np.mean(info.log_std)))
         best = float(np.max(np.asarray(self.state.best.sharpe)))
-        text = f"return/episode {episode_return:+.4f}  {self.task.text(scores, best)}"
-        if bar.live:
-            self.info = text
-        else:
-            bar.line(f"update {self.done:>5} of {self.config.total_updates}  {self.pace()}  {text}")
+        self.info = self.task.text(scores, best), f"return/episode {episode_return:+.4f}"
+        if not bar.live:
+            bar.line(self.steps(self.done), self.told())
 
-    def pace(self) -> str:
-        """Speed and the newest evaluation."""
-        return f"{self.speed():,.0f} steps/s  {self.info}"
+    def told(self) -> str:
+        """Scores of the newest evaluation, speed, and mean return: what matters most first, for a narrow console."""
+        scores, mean = self.info
+        return f"{scores}  {self.speed():,.0f} steps/s  {mean}"
+
+    def steps(self, updates: int) -> int:
+        """Steps of some updates, of one seed."""
+        return updates * self.config.steps_per_update
 
     def speed(self) -> float:
         """Steps per second of training, compilation and evaluation excluded."""
-        played = self.done * self.config.steps_per_update * self.config.run.num_seeds
-        return played / max(self.train_seconds, 1e-9)
+        return self.steps(self.done) * self.config.run.num_seeds / max(self.train_seconds, 1e-9)
 
     def save(self) -> None:
         """Writes a checkpoint."""
@@ -268,7 +270,7 @@ class Trainer:
             "train_seconds": self.train_seconds,
             "evaluate_seconds": self.evaluate_seconds,
             "updates": self.done,
-            "steps": self.done * self.config.steps_per_update,
+            "steps": self.steps(self.done),
             "steps_per_second": self.speed() if self.train_seconds else None,
             "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
         }
