@@ -39,7 +39,7 @@ class AccountSeries:
         Args:
             returns: (T,) simple returns of equity.
             held: (T, N) weights after the trade.
-            traded: (T,) sum |delta| of the bar.
+            traded: (T,) share of equity traded in the bar, final sales included.
             cost: (T,) share of equity.
             bars_per_year: A.
             inside: (T, D - 1) equity at the bars between decisions that lie D bars apart, for the drawdown.

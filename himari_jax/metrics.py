@@ -122,7 +122,12 @@ def win_rate_trip(held: np.ndarray, pnl: np.ndarray, liquidated: np.ndarray | No
 
 
 def turnover(traded: np.ndarray, bars_per_year: float) -> float:
-    """Equity traded per year, `mean(traded) A`; traded (T,) is `sum(abs(delta))` of the bar, buys and sales alike."""
+    """Equity traded per year, `mean(traded) A`, buys and sales alike.
+
+    Args:
+        traded: (T,) what costs are paid for: `sum(abs(delta))` of the bar, and of a stretch's last bar the final sale.
+        bars_per_year: A.
+    """
     traded = _series(traded)
     return float(traded.mean() * bars_per_year) if len(traded) else math.nan
 

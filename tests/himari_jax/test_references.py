@@ -91,9 +91,9 @@ def read_books(history, to_mark, ended, trips):
     for delta, held, moves, end in zip(
         *(x.tolist() for x in (history.delta, history.held, to_mark, ended)), strict=True
     ):
-        traded.append(fsum(abs(d) for d in delta))
         sale = fsum(h * (1 + move) for h, move in zip(held, moves, strict=True)) if end else 0.0
-        paid.append(FEE * (traded[-1] + sale))
+        traded.append(fsum(abs(d) for d in delta) + sale)
+        paid.append(FEE * traded[-1])
     return Books(history.returns, np.asarray(history.held, float), np.array(traded), np.array(paid), trips)
 
 
@@ -112,11 +112,13 @@ def keep_books(ledger, candles, span, fill, orders):
         bought = np.diff(units, axis=0, prepend=0)
         worth = cash[:-1] + ((units - bought) * price).sum(1)  # at the fill
         paid = -np.diff(cash) - (bought * price).sum(1)
-        sale = FEE * units[-1] @ mark[-1]  # of everything, at the last mark
-        equity[-1] -= sale
-        paid[-1] += sale
+        traded = np.abs(bought * price).sum(1)
+        sale = units[-1] @ mark[-1]  # of everything, at the last mark
+        equity[-1] -= FEE * sale
+        traded[-1] += sale
+        paid[-1] += FEE * sale
         returns = equity / np.concatenate([[capital], equity[:-1]]) - 1
-        pages.append((returns, units * price / worth[:, None], np.abs(bought * price).sum(1) / worth, paid / worth))
+        pages.append((returns, units * price / worth[:, None], traded / worth, paid / worth))
         tickets += [(price, bought, want), (mark[-1:], -units[-1:], 0 * units[-1:])]
         capital = equity[-1]
     series, trades = ([*map(np.concatenate, zip(*parts, strict=True))] for parts in (pages, tickets))

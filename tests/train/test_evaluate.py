@@ -112,6 +112,19 @@ def test_pnl_by_asset_sums_to_the_simple_return_of_the_bar(histories_of, history
         np.testing.assert_allclose(path.pnl.sum(-1), path.returns, rtol=0, atol=1e-13)
 
 
+def test_what_is_traded_is_what_costs_are_paid_for_and_in_the_end_all_is_sold(histories_of, history):
+    paths = [*histories_of.values(), play_weights(history, random_weights(1)[None], fee=FEE)[0]]
+    ends = np.cumsum([len(stretch) for stretch in SPAN]) - 1
+    for path in paths:
+        np.testing.assert_allclose(path.cost, FEE * path.traded, rtol=1e-12, atol=1e-18)
+        assert (np.flatnonzero(path.sold) == ends[path.held[ends].sum(1) > 0]).all()
+    # Bought once and held: what is bought is sold, at another price; what is sold is worth the weight at the mark.
+    held = histories_of["buy_and_hold"]
+    rows = decision_rows(SPAN)[ends]
+    grown = history.close[rows + 1] / history.open[rows + 1]
+    np.testing.assert_allclose(held.sold[ends], (held.held[ends] * grown).sum(1), rtol=1e-12)
+
+
 def test_cash_does_nothing(histories_of):
     path = histories_of["cash"]
     for leaf in (path.held, path.delta, path.cost, path.returns):

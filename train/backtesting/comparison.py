@@ -19,7 +19,7 @@ from train.backtesting.entries import Entry, costs_of, delays_of, enter, ledger_
 from train.config.backtest import CompareConfig
 from train.evaluation.gates import Gate, GateResult, check_gates, describe
 from train.evaluation.ledger import Ledger
-from train.evaluation.summary import account_metrics, intervals_of, traded
+from train.evaluation.summary import account_metrics, intervals_of
 from train.evaluation.trials import note_trials
 from train.reporting.console import console, number, say
 from train.reporting.tables import Grid, print_grid
@@ -185,7 +185,7 @@ def apply_gates(gates: Sequence[Gate], first: Entry, run: bool, a: Side, b: Side
     year = first.bars_per_year
     if not run:
         return check_gates(gates, gate_block(a, year))
-    pair = [(c.returns, c.held, traded(c), c.cost, c.inside) for c in (a.history, b.history)]
+    pair = [(c.returns, c.held, c.traded, c.cost, c.inside) for c in (a.history, b.history)]
     differences = {"sharpe": sharpe_difference(pair[0][0], pair[1][0], year)}
     differences |= paired_metric_differences(pair[0], pair[1], year)
     return check_gates(gates, gate_block(a, year), gate_block(b, year), differences)

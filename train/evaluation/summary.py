@@ -34,13 +34,8 @@ BAR_TOP_CORRELATION = 0.9  # above which assets are hardly different ones
 def account_metrics(history: AccountHistory, liquidated: np.ndarray, bars_per_year: float) -> dict[str, Any]:
     """Every metric of one account; undefined ones are nan."""
     held, pnl = np.asarray(history.held, np.float64), np.asarray(history.pnl, np.float64)
-    series = AccountSeries.of(history.returns, held, traded(history), history.cost, bars_per_year, history.inside)
+    series = AccountSeries.of(history.returns, held, history.traded, history.cost, bars_per_year, history.inside)
     return measure(replace(series, win_rate_trip=metrics.win_rate_trip(held, pnl, liquidated)))
-
-
-def traded(history: AccountHistory) -> np.ndarray:
-    """Share of equity that was traded in each bar, (S,)."""
-    return np.abs(np.asarray(history.delta, np.float64)) @ np.ones(history.delta.shape[1])
 
 
 def summarize(
@@ -147,7 +142,7 @@ def delay_block(evidence: Evidence) -> dict[str, Any]:
 
 def intervals_of(history: AccountHistory, bars_per_year: float) -> dict[str, list[float]]:
     """`METRIC_interval` of everything but the Sharpe ratio, whose interval is paired with the others'."""
-    series = history.returns, history.held, traded(history), history.cost
+    series = history.returns, history.held, history.traded, history.cost
     found = metric_intervals(*series, bars_per_year, inside=history.inside)
     return {f"{name}_interval": list(ends) for name, ends in found.items()}
 

@@ -62,7 +62,9 @@ def lines(grid: Grid, width: int) -> Iterator[tuple[str, bool]]:
     """Lines of a table, none wider than `width` while its widest number and a short label fit; and which stand out."""
     for text in grid.title.splitlines():
         yield from ((line, False) for line in in_words(text, width))
-    for group in groups(grid, width):
+    for number, group in enumerate(groups(grid, width)):
+        if number:
+            yield "", False
         yield from ((line, False) for line in row_lines(grid, grid.heads, group, heads=True))
         for cells, bold in grid.rows:
             yield from ((line, bold) for line in row_lines(grid, cells, group))

@@ -19,6 +19,7 @@ class AccountHistory(NamedTuple):
     returns: np.ndarray  # (S,) simple return of equity, liquidation included, float64
     given: np.ndarray | None = None  # (S, N) target weights of a strategy; None where a policy's multiplier made them
     inside: np.ndarray | None = None  # (S, D - 1) equity at the bars between decisions, 1 at the decision before them
+    sold: np.ndarray | None = None  # (S,) share of equity at the fill that is sold at the end of a stretch or window
     accounts: tuple["AccountHistory", ...] = ()  # those of a pool's symbols, of which this is the portfolio
 
     @property
@@ -27,6 +28,12 @@ class AccountHistory(NamedTuple):
         found = self.given if self.multiplier is None else self.multiplier
         assert found is not None
         return found
+
+    @property
+    def traded(self) -> np.ndarray:
+        """Share of equity at the fill that is traded in each bar, (S,): what costs are paid for, final sales too."""
+        ordered = np.abs(np.asarray(self.delta, np.float64)) @ np.ones(self.delta.shape[1])
+        return ordered if self.sold is None else ordered + self.sold
 
     @property
     def equity(self) -> np.ndarray:
@@ -83,6 +90,7 @@ def as_portfolio(accounts: tuple[AccountHistory, ...], active: np.ndarray) -> Ac
         pnl=shared("pnl"),
         returns=mean("returns"),
         inside=inside,
+        sold=None if accounts[0].sold is None else mean("sold"),
         accounts=accounts,
     )
 
@@ -103,11 +111,12 @@ def histories(path: Path, tape: Tape, starts: np.ndarray, rates: np.ndarray) -> 
         window = slice(int(start), int(start) + steps)
         end = last[window].copy()
         end[-1] = True
-        cost, pnl = settle(held, delta, to_fill[window], to_mark[window], end, float(rate))
+        cost, pnl, sold = settle(held, delta, to_fill[window], to_mark[window], end, float(rate))
         inside = (
             None if tape.inside is None else between(held, delta, to_fill[window], tape.inside[window], float(rate))
         )
-        yield AccountHistory(multiplier, held, delta, cost, pnl, np.asarray(returns, np.float64), inside=inside)
+        gained = np.asarray(returns, np.float64)
+        yield AccountHistory(multiplier, held, delta, cost, pnl, gained, inside=inside, sold=sold)
 
 
 def account_first(x: Any) -> np.ndarray:
@@ -117,17 +126,17 @@ def account_first(x: Any) -> np.ndarray:
 
 def settle(
     held: np.ndarray, delta: np.ndarray, to_fill: np.ndarray, to_mark: np.ndarray, end: np.ndarray, rate: float
-) -> tuple[np.ndarray, np.ndarray]:
-    """Cost (S,) and profit by asset (S, N) that follow from what was held and traded, in float64.
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Cost (S,), profit by asset (S, N) and final sales (S,) that follow from what was held and traded, in float64.
 
     With w1 = held - delta, the weights that arrive at the fill: `1 + r1 = 1 / (1 - sum(w1 f / (1 + f)))`, because
     `w = w1 (1 + r1) / (1 + f)` and cash keeps its value.
     """
     held, delta, g = (np.asarray(x, np.float64) for x in (held, delta, to_mark))
     arrived, drift = until_fill(held, delta, to_fill)
-    paid = rate * np.abs(delta)
-    sold = np.where(end[:, None], rate * held * (1 + g), 0)
-    return (paid + sold).sum(1), drift * (arrived + held * g - paid - sold)
+    sold = np.where(end[:, None], held * (1 + g), 0)
+    paid = rate * np.abs(delta) + rate * sold
+    return paid.sum(1), drift * (arrived + held * g - paid), sold.sum(1)
 
 
 def until_fill(held: np.ndarray, delta: np.ndarray, to_fill: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
