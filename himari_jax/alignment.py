@@ -2,17 +2,19 @@
 
 from collections.abc import Sequence
 from functools import reduce
+from math import gcd
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from himari_jax.errors import InputError
-from himari_jax.times import HOUR_MS, first_times, iso_minute
+from himari_jax.times import DAY_MS, HOUR_MS, first_times, iso_minute
 
 if TYPE_CHECKING:
     from himari_jax.candles import DataReport, RawCandles
 
 
+MINUTE_MS = 60_000
 MAX_FILL = 3  # a longer gap splits the series
 FLAT_RUN = 6  # so many equal bars without volume are no market
 JUMP = 0.5  # a bar that leaves the previous close by more is listed
@@ -24,18 +26,41 @@ def common_difference(time: np.ndarray) -> int:
     return int(lengths[np.argmax(counts)])
 
 
+def grid_step(bar_ms: int) -> int:
+    """The length that divides the distance of any two bars of an asset, in whatever calendar: `gcd(bar, 1 h)`."""
+    return gcd(bar_ms, HOUR_MS)
+
+
 def off_grid(times: Sequence[np.ndarray], bar_ms: int, calendar: str) -> list[np.ndarray]:
     """Marks, for each asset, the times (T,) that no bar of the common grid opens at.
 
-    Every calendar asks for whole multiples of `min(bar, 1 h)` since 1970. Continuous bars longer than that also share
-    one phase, the most common one, so weekly bars may start on a Monday and 4 h bars at 01:00.
+    All times share one phase, the most common one. Continuous bars are whole multiples of `grid_step` since 1970, with
+    one phase within the bar, so weekly bars may start on a Monday and 4 h bars at 01:00. Bars of sessions have one
+    phase within `grid_step`, a whole number of minutes: hours may open at half past, days an hour earlier in summer.
     """
-    step = min(bar_ms, HOUR_MS)
+    step = grid_step(bar_ms)
     if calendar == "sessions":
-        return [time % step != 0 for time in times]
-    phases, counts = np.unique(np.concatenate(times) % bar_ms, return_counts=True)
-    phase = phases[np.argmax(counts)]
+        phase = common_phase(times, step)
+        return [(time % step != phase) | (time % gcd(step, MINUTE_MS) != 0) for time in times]
+    phase = common_phase(times, bar_ms)
     return [(time % step != 0) | (time % bar_ms != phase) for time in times]
+
+
+def far_off(times: Sequence[np.ndarray], bar_ms: int) -> list[np.ndarray]:
+    """Marks the times (T,) that open further from the most common time of the bar, or of the day, than an hour.
+
+    An hour is what daylight saving moves a market by.
+    """
+    length = min(bar_ms, DAY_MS)
+    phase = common_phase(times, length)
+    away = [(time - phase) % length for time in times]
+    return [np.minimum(x, length - x) > HOUR_MS for x in away]
+
+
+def common_phase(times: Sequence[np.ndarray], length: int) -> int:
+    """The most common rest of all times (T,) after division by a length."""
+    phases, counts = np.unique(np.concatenate(times) % length, return_counts=True)
+    return int(phases[np.argmax(counts)]) if len(phases) else 0
 
 
 def grid_positions(times: Sequence[np.ndarray], bar_ms: int, calendar: str) -> tuple[np.ndarray, list[np.ndarray]]:

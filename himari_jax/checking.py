@@ -2,19 +2,42 @@
 
 import time as clock
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from himari_jax import alignment
 from himari_jax.candles import COLUMNS, Candles, DataReport, RawCandles
-from himari_jax.errors import InputError
-from himari_jax.times import HOUR_MS, first_times, iso_minute, span
+from himari_jax.closing_hours import closing_hours
+from himari_jax.errors import Fault, InputError, refuse_faults
+from himari_jax.row_checks import at, bad_rows, drop_priceless, mend_rounding, more, take, unfinished
+from himari_jax.times import DAY_MS, HOUR_MS, first_times, iso_minute, span
 
 CALENDARS = ("continuous", "sessions")
 REPAIRS = ("sort",)
-PRICE_RANGE = (1e-18, 1e18)  # the ratio of two prices stays a float32
-MOST_VOLUME = 1e30
+SESSIONS = "--calendar sessions"
+
+
+@dataclass
+class _Series:
+    """The candles of one symbol on their way through the checks."""
+
+    raw: RawCandles  # the rows without a fault so far
+    time: np.ndarray  # (K,) the times of all rows with a price, rising, with a fault or not
+    last: int | None  # row number of the newest row, which may be an unfinished candle; None: it may not, or is gone
+
+
+@dataclass(frozen=True)
+class _Check:
+    """How candles are checked, as of `check_candles`, and what was found so far."""
+
+    bar_ms: int | None
+    calendar: str
+    repair: tuple[str, ...]
+    now_ms: int
+    served: bool
+    report: DataReport = field(default_factory=DataReport)
+    faults: list[Fault] = field(default_factory=list)
 
 
 def check_candles(
@@ -24,6 +47,7 @@ def check_candles(
     calendar: str = "continuous",
     repair: tuple[str, ...] = (),
     now_ms: int | None = None,
+    served: bool = False,
 ) -> tuple[Candles, DataReport]:
     """Checks the candles of several symbols, lays them on one grid and says what it met.
 
@@ -33,150 +57,229 @@ def check_candles(
         calendar: `continuous`, or `sessions` where consecutive rows are consecutive bars.
         repair: `sort` accepts rows that are not in time order.
         now_ms: epoch milliseconds; a candle that ends later is unfinished. None: the clock.
+        served: candles of a request, which is answered for its newest row: that one is judged like any other, the
+            calendar is the model's, and the first fault alone is told.
 
     Raises:
         InputError: what cannot be repaired from earlier rows: names file, row, time, value and what is allowed.
+        InputFaults: several such faults, the readers' included; none that only follows from another.
     """
-    _check_arguments(raws, bar_ms, calendar, repair)
-    report = DataReport()
-    for raw in raws:
-        for note in raw.notes:
-            report.add("note", raw.symbol, 1, f"{raw.origin}: {note}")
-    series = [_drop_duplicates(_put_in_order(_check_rows(raw), repair, report), report) for raw in raws]
-    bar_ms = _find_bar(series, bar_ms)
-    _check_grid(series, bar_ms, calendar)
     now_ms = int(clock.time() * 1000) if now_ms is None else now_ms
-    series = [_drop_unfinished(raw, bar_ms, now_ms, report) for raw in series]
-    candles = Candles(
-        symbols=tuple(raw.symbol for raw in series),
+    check = _Check(bar_ms, calendar, repair, now_ms, served)
+    candles = _run(raws, check)
+    refuse_faults(check.faults[:1] if served else check.faults)
+    assert candles is not None  # there was no fault
+    return candles, check.report
+
+
+def check_each(
+    raws: Sequence[RawCandles], *, bar_ms: int | None = None, calendar: str = "continuous", repair: tuple[str, ...] = ()
+) -> list[tuple[Candles, DataReport]]:
+    """`check_candles` of each symbol by itself, on its own grid; the faults of all of them are told together."""
+    now_ms = int(clock.time() * 1000)
+    checks = [_Check(bar_ms, calendar, repair, now_ms, served=False) for _ in raws]
+    found = [_run([raw], check) for raw, check in zip(raws, checks, strict=True)]
+    refuse_faults([fault for check in checks for fault in check.faults])
+    return [(candles, check.report) for candles, check in zip(found, checks, strict=True) if candles is not None]
+
+
+def _run(raws: Sequence[RawCandles], check: _Check) -> Candles | None:
+    """The candles of one grid; None where there are faults, which are left in `check`."""
+    _check_arguments(raws, check)
+    for raw in raws:
+        check.faults.extend(raw.faults)
+        for note in raw.notes:
+            check.report.add("note", raw.symbol, 1, f"{raw.origin}: {note}")
+    series = [_check_rows(raw, check) for raw in raws]
+    bar_ms = _find_bar(series, check)
+    if bar_ms is None:
+        return None
+    calendar = _doubt_calendar(series, bar_ms, check)
+    _check_grid(series, bar_ms, calendar, check)
+    for each in series:
+        each.raw = _drop_unfinished(each.raw, bar_ms, check)
+    if check.faults:
+        return None
+    return Candles(
+        symbols=tuple(each.raw.symbol for each in series),
         bar_ms=bar_ms,
         calendar=calendar,
-        synthetic=any(raw.synthetic for raw in series),
-        **alignment.align(series, bar_ms, calendar, report),
+        synthetic=any(each.raw.synthetic for each in series),
+        **alignment.align([each.raw for each in series], bar_ms, calendar, check.report),
     )
-    return candles, report
 
 
-def _check_arguments(raws: Sequence[RawCandles], bar_ms: int | None, calendar: str, repair: tuple[str, ...]) -> None:
+def _check_arguments(raws: Sequence[RawCandles], check: _Check) -> None:
     if not raws:
         raise InputError("no candles: at least one symbol is needed")
     symbols = [raw.symbol for raw in raws]
     if twice := sorted({symbol for symbol in symbols if symbols.count(symbol) > 1}):
         raise InputError(f"symbol {twice[0]} is given twice; each symbol may stand once")
-    if bar_ms is not None and bar_ms <= 0:
-        raise InputError(f"the bar is {bar_ms} ms; allowed: > 0")
-    if calendar not in CALENDARS:
-        raise InputError(f"--calendar {calendar}: allowed are {' and '.join(CALENDARS)}")
-    if unknown := [name for name in repair if name not in REPAIRS]:
+    if check.bar_ms is not None and check.bar_ms <= 0:
+        raise InputError(f"the bar is {check.bar_ms} ms; allowed: > 0")
+    if check.calendar not in CALENDARS:
+        raise InputError(f"--calendar {check.calendar}: allowed are {' and '.join(CALENDARS)}")
+    if unknown := [name for name in check.repair if name not in REPAIRS]:
         raise InputError(f"--repair {unknown[0]}: allowed is {', '.join(REPAIRS)}")
     for raw in raws:
         if len(raw.time) == 0:
             raise InputError(f"{raw.origin}: no candles of {raw.symbol}")
 
 
-def _at(raw: RawCandles, index: int, what: str) -> str:
-    return f"{raw.origin}: row {raw.row[index]}, {iso_minute(raw.time[index])}: {what}"
+def _check_rows(raw: RawCandles, check: _Check) -> _Series:
+    """The rows of a symbol in time order, one per time: repaired, or without those that have a fault."""
+    raw = mend_rounding(drop_priceless(raw, check.report), check.report)
+    if len(raw.time) == 0:
+        check.faults.append(Fault(f"{raw.origin}: no candle of {raw.symbol} has a price"))
+        return _Series(raw, raw.time, None)
+    newest = None if check.served else _newest(raw)
+    bad, faults = bad_rows(raw)
+    if newest is not None and bad.sum() == 1 and bad[newest] and (why := unfinished(raw, newest)):
+        raw, bad, faults = _drop_last(raw, newest, why, check), np.delete(bad, newest), []
+        newest = None
+    check.faults.extend(faults)
+    last = None if newest is None else int(raw.row[newest])
+    sound = _put_in_order(take(raw, ~bad), check)
+    return _one_per_time(_Series(sound, np.unique(raw.time), last), check)
 
 
-def _take(raw: RawCandles, index: np.ndarray) -> RawCandles:
-    return replace(raw, **{name: getattr(raw, name)[index] for name in ("row", "time", *COLUMNS)})
+def _newest(raw: RawCandles) -> int | None:
+    """The row that was written last: the final one, or the first one of a file that goes back in time."""
+    if (np.diff(raw.time) < 0).any() and (np.diff(raw.time) <= 0).all():
+        return 0
+    return len(raw.time) - 1 if raw.time[-1] == raw.time.max() else None
 
 
-def _check_rows(raw: RawCandles) -> RawCandles:
-    """Rejects the first row that no market can have made."""
-    body_top, body_bottom = np.maximum(raw.open, raw.close), np.minimum(raw.open, raw.close)
-    prices = [(name, getattr(raw, name)) for name in COLUMNS[:4]]
-    low, high = PRICE_RANGE
-    rules = [(name, ~(np.isfinite(value) & (value > 0)), "finite and > 0") for name, value in prices]
-    rules += [(name, (value < low) | (value > high), f"{low:g} to {high:g}") for name, value in prices]
-    rules += [
-        ("high", raw.high < body_top, "high >= max(open, close)"),
-        ("low", raw.low > body_bottom, "low <= min(open, close)"),
-        ("volume", ~(np.isfinite(raw.volume) & (raw.volume >= 0)), "finite and >= 0"),
-        ("volume", raw.volume > MOST_VOLUME, f"up to {MOST_VOLUME:g}"),
-    ]
-    found = [(int(np.argmax(bad)), name, allowed) for name, bad, allowed in rules if bad.any()]
-    if not found:
-        return raw
-    index, name, allowed = min(found, key=lambda item: item[0])
-    count = int(np.logical_or.reduce([bad for _, bad, _ in rules]).sum())
-    candle = " ".join(f"{column} {getattr(raw, column)[index]:g}" for column in COLUMNS)
-    others = f"; {count - 1} more bad rows" if count > 1 else ""
-    raise InputError(
-        _at(raw, index, f"{name} = {getattr(raw, name)[index]:.12g} ({candle}); allowed: {allowed}{others}")
-    )
+def _drop_last(raw: RawCandles, index: int, why: str, check: _Check) -> RawCandles:
+    """Drops the newest row, which no candle of the past can be."""
+    what = f"last row dropped, taken for a candle still being made: {iso_minute(raw.time[index])} in row"
+    check.report.add("unfinished", raw.symbol, 1, f"{what} {raw.row[index]}: {why}")
+    return take(raw, np.delete(np.arange(len(raw.time)), index))
 
 
-def _put_in_order(raw: RawCandles, repair: tuple[str, ...], report: DataReport) -> RawCandles:
-    """Rows in time order: as they are, sorted by `--repair sort`, or rejected."""
+def _put_in_order(raw: RawCandles, check: _Check) -> RawCandles:
+    """Rows in time order: as they are, or sorted, which only `--repair sort` allows."""
     late = np.flatnonzero(np.diff(raw.time) < 0) + 1
     if len(late) == 0:
         return raw
-    if "sort" not in repair:
+    if "sort" in check.repair:
+        what = f"rows earlier than the one before: {first_times(raw.time[late])}"
+        check.report.add("sorted", raw.symbol, len(late), what)
+    else:
         before = iso_minute(raw.time[late[0] - 1])
         what = f"follows {before}; allowed: rows in time order, or --repair sort ({len(late)} rows are early)"
-        raise InputError(_at(raw, int(late[0]), what))
-    report.add("sorted", raw.symbol, len(late), f"rows earlier than the one before: {first_times(raw.time[late])}")
-    return _take(raw, np.argsort(raw.time, kind="stable"))
+        check.faults.append(Fault(at(raw, int(late[0]), what), "--repair sort"))
+    if _newest(raw) == 0:
+        raw = take(raw, np.arange(len(raw.time))[::-1])
+    return take(raw, np.argsort(raw.time, kind="stable"))
 
 
-def _drop_duplicates(raw: RawCandles, report: DataReport) -> RawCandles:
-    """Drops rows that repeat the one before in every value; the same time with other values is rejected."""
+def _one_per_time(series: _Series, check: _Check) -> _Series:
+    """Drops rows that repeat the one before in every value; the same time with other values is a fault."""
+    raw = series.raw
     again = np.diff(raw.time) == 0
     if not again.any():
-        return raw
+        return series
     other = again & np.logical_or.reduce([np.diff(getattr(raw, name)) != 0 for name in COLUMNS])
     if other.any():
         index = int(np.argmax(other)) + 1
         name = next(name for name in COLUMNS if getattr(raw, name)[index] != getattr(raw, name)[index - 1])
         here, there = getattr(raw, name)[index], getattr(raw, name)[index - 1]
         what = f"{name} = {here:.12g}, but {there:.12g} for the same time in row {raw.row[index - 1]}"
-        raise InputError(_at(raw, index, f"{what}; allowed: one candle per time"))
+        if other.sum() == 1 and raw.row[index] == series.last:
+            return _one_per_time(_Series(_drop_last(raw, index, what, check), series.time, None), check)
+        check.faults.append(Fault(at(raw, index, f"{what}; allowed: one candle per time{more(int(other.sum()))}")))
     extra = np.flatnonzero(again) + 1
-    report.add("duplicate", raw.symbol, len(extra), f"exact repetitions dropped: {first_times(raw.time[extra])}")
-    return _take(raw, np.delete(np.arange(len(raw.time)), extra))
+    same = extra[~other[extra - 1]]
+    if len(same):
+        what = f"exact repetitions dropped: {first_times(raw.time[same])}"
+        check.report.add("duplicate", raw.symbol, len(same), what)
+    return replace(series, raw=take(raw, np.delete(np.arange(len(raw.time)), extra)))
 
 
-def _find_bar(series: Sequence[RawCandles], bar_ms: int | None) -> int:
-    """The one bar of all assets, equal to the given one if any."""
-    for raw in series:
-        if len(raw.time) < 2:
-            if bar_ms is None:
-                raise InputError(_at(raw, 0, f"the only candle of {raw.symbol}: no bar can be inferred from one"))
+def _find_bar(series: Sequence[_Series], check: _Check) -> int | None:
+    """The one bar of all assets, equal to the given one if any; None where there is none."""
+    bar_ms, faults = check.bar_ms, []
+    for each in series:
+        if len(each.time) < 2:
+            if bar_ms is None and len(each.raw.time):
+                faults.append(at(each.raw, 0, f"the only candle of {each.raw.symbol}: no bar can be inferred from one"))
             continue
-        own = alignment.common_difference(raw.time)
-        if bar_ms is not None and own != bar_ms:
-            what = f"the candles of {raw.symbol} are mostly {span(own)} apart; allowed: bars of {span(bar_ms)}"
-            raise InputError(f"{raw.origin}: {what}, as given or as in the first symbol")
-        bar_ms = own
-    assert bar_ms is not None  # given, or inferred from the first symbol
-    return bar_ms
+        own = alignment.common_difference(each.time)
+        if bar_ms is None:
+            bar_ms = own
+        elif own != bar_ms:
+            what = f"the candles of {each.raw.symbol} are mostly {span(own)} apart; allowed: bars of {span(bar_ms)}"
+            faults.append(f"{each.raw.origin}: {what}, as given or as in the first symbol")
+    check.faults.extend(Fault(text) for text in faults)
+    return None if faults else bar_ms
 
 
-def _check_grid(series: Sequence[RawCandles], bar_ms: int, calendar: str) -> None:
-    """Rejects the first time that no bar of the grid opens at."""
-    for raw, bad in zip(series, alignment.off_grid([raw.time for raw in series], bar_ms, calendar), strict=True):
+def _doubt_calendar(series: Sequence[_Series], bar_ms: int, check: _Check) -> str:
+    """The calendar by which to go on: `continuous` is a fault where a market closes every week."""
+    if check.calendar != "continuous" or check.served:
+        return check.calendar
+    for each in series:
+        if hours := closing_hours(each.time, bar_ms):
+            missing = f"{100 * hours.missing:.0f} % of the bars are missing in a weekly pattern: {hours.words}"
+            text = f"{each.raw.origin}: {missing}; allowed: a market that never closes, or {SESSIONS}"
+            check.faults.append(Fault(text, SESSIONS))
+    return "sessions" if any(fault.flag == SESSIONS for fault in check.faults) else "continuous"
+
+
+def _check_grid(series: Sequence[_Series], bar_ms: int, calendar: str, check: _Check) -> None:
+    """Finds the times that no bar of the grid opens at; an unfinished last row is dropped, others are a fault."""
+    times = [each.raw.time for each in series]
+    off, far = alignment.off_grid(times, bar_ms, calendar), alignment.far_off(times, bar_ms)
+    for each, bad, strange in zip(series, off, far, strict=True):
+        odd = bad if bad.any() or bar_ms < DAY_MS else strange  # a day of sessions may open at any hour
+        if odd.sum() == 1 and each.raw.row[odd][0] == each.last:
+            each.raw = _drop_last(each.raw, int(np.argmax(odd)), f"off the grid of {span(bar_ms)} bars", check)
+            each.last = None
+    times = [each.raw.time for each in series]
+    off, far = alignment.off_grid(times, bar_ms, calendar), alignment.far_off(times, bar_ms)
+    passing = not any(x.any() for x in [*far, *alignment.off_grid(times, bar_ms, "sessions")])
+    flag = SESSIONS if passing and calendar == "continuous" and not check.served else ""
+    for each, bad in zip(series, off, strict=True):
         if bad.any():
-            allowed = f"whole multiples of {span(min(bar_ms, HOUR_MS))}"
-            if calendar == "continuous" and bar_ms > HOUR_MS:
-                allowed += f", all a whole number of {span(bar_ms)} bars apart"
-            what = f"off the grid of {span(bar_ms)} bars, as are {bad.sum()} of {len(bad)} times; allowed: {allowed}"
-            raise InputError(_at(raw, int(np.argmax(bad)), what))
+            what = f"off the grid of {span(bar_ms)} bars, as are {bad.sum()} of {len(bad)} times"
+            text = at(each.raw, int(np.argmax(bad)), f"{what}; allowed: {_grid_words(bar_ms, calendar, flag)}")
+            check.faults.append(Fault(text, flag))
+            each.raw = take(each.raw, ~bad)
 
 
-def _drop_unfinished(raw: RawCandles, bar_ms: int, now_ms: int, report: DataReport) -> RawCandles:
-    """Drops the candle that is still open at `now_ms`; candles that open later than that are rejected."""
+def _grid_words(bar_ms: int, calendar: str, flag: str) -> str:
+    """Where the bars of a grid may open."""
+    step = span(alignment.grid_step(bar_ms))
+    if calendar == "sessions":
+        return f"times a whole number of {step} apart, on whole minutes"
+    allowed = f"whole multiples of {step}"
+    if bar_ms > HOUR_MS:
+        allowed += f", all a whole number of {span(bar_ms)} bars apart"
+    if not flag:
+        return allowed
+    why = (
+        "which takes bars as dates, whatever daylight saving does to midnight"
+        if bar_ms >= DAY_MS
+        else ("for a market that closes")
+    )
+    return f"{allowed}, or {flag}, {why}"
+
+
+def _drop_unfinished(raw: RawCandles, bar_ms: int, check: _Check) -> RawCandles:
+    """Drops the candle that is still open now; candles that open later than that are a fault."""
     if raw.synthetic:
         return raw
-    if raw.time[-1] > now_ms:
-        index = int(np.argmax(raw.time > now_ms))
-        raise InputError(
-            _at(raw, index, f"opens after now ({iso_minute(now_ms)}); allowed: past candles, times in UTC")
-        )
-    late = raw.time + bar_ms > now_ms
+    future = raw.time > check.now_ms
+    if future.any():
+        what = f"opens after now ({iso_minute(check.now_ms)}); allowed: past candles, times in UTC"
+        check.faults.append(Fault(at(raw, int(np.argmax(future)), what)))
+        raw = take(raw, ~future)
+    late = raw.time + bar_ms > check.now_ms
     if not late.any():
         return raw
     if late.all():
-        raise InputError(_at(raw, 0, f"the only candles of {raw.symbol} are unfinished at {iso_minute(now_ms)}"))
-    report.add("unfinished", raw.symbol, late.sum(), f"still open, dropped: {first_times(raw.time[late])}")
-    return _take(raw, np.flatnonzero(~late))
+        what = f"the only candles of {raw.symbol} are unfinished at {iso_minute(check.now_ms)}"
+        check.faults.append(Fault(at(raw, 0, what)))
+    check.report.add("unfinished", raw.symbol, late.sum(), f"still open, dropped: {first_times(raw.time[late])}")
+    return take(raw, ~late)

@@ -8,12 +8,11 @@ import numpy as np
 from himari_jax.candles import Candles
 from himari_jax.errors import InputError
 from himari_jax.features import BASE, segments
-from himari_jax.times import HOUR_MS
+from himari_jax.times import DAY_MS
 
 Stretches = tuple[range, ...]  # rows at which decisions are made, of each stretch without a longer gap
 Cut = float | int  # where a span begins: a share of the rows below 1, or epoch milliseconds
 SPANS = ("train", "val", "test")
-DAY_MS = 24 * HOUR_MS
 
 
 @dataclass(frozen=True)
@@ -147,9 +146,12 @@ def too_short(candles: Candles, rules: SplitRules, name: str) -> str:
             f"an embargo of {rules.embargo} bars and one decision need {rules.embargo + rules.step + 1}, and a "
             f"look-back of {warm_up} bars must lie before them"
         )
+    how = "give more candles or other cuts (--split)"
+    if candles.calendar == "continuous" and stop - start > max(longest, 0):  # gaps split what would be longer
+        how += ", or --calendar sessions if the market closes at night or on days of the week"
     return (
         f"{', '.join(candles.symbols)}: the {name} span has at most {max(longest, 0)} bars without a longer gap, but "
-        f"{need}; give more candles or other cuts (--split)"
+        f"{need}; {how}"
     )
 
 

@@ -8,6 +8,7 @@ import numpy as np
 from himari_jax.command import require
 
 HOUR_MS = 3_600_000
+DAY_MS = 24 * HOUR_MS
 YEAR_MS = 365 * 24 * HOUR_MS
 BAR_UNITS = {"m": 60_000, "h": 3_600_000, "d": 86_400_000}
 

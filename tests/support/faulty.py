@@ -1,5 +1,6 @@
 """Candle files with faults: what each holds, how it is written, and what is promised for it (seeded, plain Python)."""
 
+import math
 import random
 from collections.abc import Callable
 
@@ -77,7 +78,7 @@ NOTES = {
 # Faults that the boundary repairs and reports, or reads as they are. False: it does not apply here.
 def late(case: Case, sheet: Sheet, least: int = 8) -> int:
     """Index of a row behind the first few that is still all numbers."""
-    sound = [k for k in range(least, len(sheet.rows) - 2) if not any(isinstance(x, str) for x in sheet.rows[k])]
+    sound = [k for k in range(least, len(sheet.rows) - 2) if all(x == x and x != str(x) for x in sheet.rows[k])]
     return case.rng.choice(sound)
 
 
@@ -149,15 +150,47 @@ def distant(case: Case, sheet: Sheet) -> None:
         row[5] *= case.rng.choice((factor, 1e-300, 1e25))
 
 
+def priceless(case: Case, sheet: Sheet) -> None:
+    """Rows of a bar without a price, as a table has that is laid on every bar."""
+    k = late(case, sheet)
+    for row in sheet.rows[k : k + case.rng.choice((1, 1, 3, 5))][: len(sheet.rows) - 2 - k]:
+        row[1:] = [math.nan] * 4 + [case.rng.choice((math.nan, 0.0, row[5]))]
+
+
+def rounded(case: Case, sheet: Sheet) -> None:
+    """High or low misses the body by a last digit, as adjusting by a factor leaves it."""
+    row = sheet.rows[late(case, sheet)]
+    if case.rng.random() < 0.5:
+        row[2] = math.nextafter(max(row[1], row[4]), 0)
+    else:
+        row[3] = min(row[1], row[4]) * (1 + 9e-10)
+
+
+def torn(case: Case, sheet: Sheet) -> None:
+    """The newest row is a candle that was being made when the file was written."""
+    first = sheet.rows[0][0] > sheet.rows[-1][0]
+    row, kind = sheet.rows[0 if first else -1], case.rng.choice(("time", "nan", "high", "twice"))
+    if kind == "twice":
+        row = [row[0], *(1.001 * x for x in row[1:])]
+        sheet.rows.insert(0 if first else len(sheet.rows), row)
+    elif kind == "time":
+        row[0] += 30_000
+    elif kind == "nan":
+        row[case.rng.choice((1, 4, 5))] = math.nan
+    else:
+        row[2] = row[4] * 0.9
+    case.torn.append(row)
+
+
 HARMLESS: dict[str, Callable[[Case, Sheet], bool | None]] = {
     f.__name__: f
     for f in (distant, flat_stretch, jump, short_gap, long_gap, century, half_formed, duplicate, sorted_back, sessions)
-}
+} | {f.__name__: f for f in (priceless, rounded, torn)}
 
 
 # Faults that the boundary refuses.
 def refuse(case: Case, *words: str) -> None:
-    case.refusals += words
+    case.refusals.append(words)
 
 
 def spoiled(column: int, values: tuple, *words: str) -> Callable[[Case, Sheet], bool | None]:
@@ -197,7 +230,7 @@ def between_milliseconds(case: Case, sheet: Sheet) -> bool | None:
 
 def out_of_order(case: Case, sheet: Sheet) -> bool | None:
     k = late(case, sheet)
-    if case.repair or sheet.rows[k][0] == sheet.rows[k + 1][0]:
+    if case.repair or sheet.rows[k][0] == sheet.rows[k + 1][0] or math.isnan(sheet.rows[k + 1][1]):
         return False
     sheet.rows[k], sheet.rows[k + 1] = sheet.rows[k + 1], sheet.rows[k]
     refuse(case, "--repair sort")
@@ -235,9 +268,14 @@ def half_clock(case: Case, sheet: Sheet) -> bool | None:
     return None
 
 
-def from_the_future(case: Case, sheet: Sheet) -> None:
+def from_the_future(case: Case, sheet: Sheet) -> bool | None:
+    if case.torn:
+        return False
     case.now = max(row[0] for row in sheet.rows) - 1
-    refuse(case, "opens after now")
+    for other in case.sheets:
+        if max(row[0] for row in other.rows) > case.now:
+            refuse(case, "opens after now")
+    return None
 
 
 def no_number(case: Case, sheet: Sheet) -> bool | None:

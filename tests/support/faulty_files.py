@@ -41,7 +41,8 @@ class Case:
     clock: str = "iso"
     style: dict = field(default_factory=dict)
     faults: list[str] = field(default_factory=list)
-    refusals: list[str] = field(default_factory=list)  # where not empty, the load fails and says one of these
+    refusals: list[tuple[str, ...]] = field(default_factory=list)  # of each fault: the load fails and says one of these
+    torn: list[list] = field(default_factory=list)  # last rows that are dropped as unfinished candles
     notes: list[str] = field(default_factory=list)  # what the reader has to report
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from himari_jax.candles import Candles, DataReport, RawCandles
-from himari_jax.checking import check_candles
+from himari_jax.checking import check_candles, check_each
 from himari_jax.errors import InputError
 from himari_jax.sources.registry import load_candles
 from himari_jax.sources.request import SourceRequest
@@ -40,11 +40,20 @@ def checked(raws: Sequence[RawCandles], data: DataConfig) -> tuple[Candles, Data
         InputError: they break a rule of the boundary, or features have no windows for bars of that length.
     """
     candles, report = check_candles(raws, bar_ms=data.bar_ms, calendar=data.calendar, repair=data.repair)
+    refuse_odd_bar(candles)
+    return candles, report
+
+
+def refuse_odd_bar(candles: Candles) -> None:
+    """Refuses bars that features have no windows for.
+
+    Raises:
+        InputError: names the symbols and the bar.
+    """
     try:
         check_bar(candles.bar_ms)
     except ValueError as error:
         raise InputError(f"{', '.join(candles.symbols)}: {error}; allowed bars divide an hour or are longer") from error
-    return candles, report
 
 
 def checked_parts(raws: Sequence[RawCandles], data: DataConfig) -> tuple[tuple[Candles, ...], DataReport]:
@@ -56,7 +65,9 @@ def checked_parts(raws: Sequence[RawCandles], data: DataConfig) -> tuple[tuple[C
     if not data.pool:
         candles, report = checked(raws, data)
         return (candles,), report
-    found = [checked([raw], data) for raw in raws]
+    found = check_each(raws, bar_ms=data.bar_ms, calendar=data.calendar, repair=data.repair)
+    for candles, _ in found:
+        refuse_odd_bar(candles)
     parts, report = tuple(candles for candles, _ in found), DataReport([e for _, own in found for e in own.entries])
     odd = next((each for each in parts if each.bar_ms != parts[0].bar_ms), None)
     if odd is not None:

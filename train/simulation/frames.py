@@ -69,9 +69,24 @@ def equity_frame(
     curves = {f"baseline_{name}": curve for name, curve in baselines.items()}
     sold = np.zeros((steps, every), bool)
     sold[:, -1] = liquidated(simulator, start, steps)
-    bars = simulator.times[start : start + steps, None] + simulator.candles.bar_ms * np.arange(every)
+    bars = bar_times(simulator, simulator.times[start : start + steps], every)
     rest = {"equity": agent.bar_equity, **curves, "liquidated": sold.ravel()}
     return pl.DataFrame({"time": utc(bars.ravel()), **columns, **rest})
+
+
+def bar_times(simulator: Simulator, times: np.ndarray, every: int) -> np.ndarray:
+    """The times of equity.parquet, (S, D), epoch milliseconds: each decision and the closes until the next one.
+
+    Args:
+        simulator: that played.
+        times: of the decisions, (S,).
+        every: D, bars from decision to decision.
+    """
+    candles = simulator.candles
+    if candles.calendar == "continuous":  # also where the candles of a pool leave bars out
+        return times[:, None] + candles.bar_ms * np.arange(every)
+    rows = np.searchsorted(candles.time, times - candles.bar_ms)
+    return candles.time[rows[:, None] + np.arange(every)] + candles.bar_ms
 
 
 def repeated(table: np.ndarray | None, every: int) -> np.ndarray | None:
