@@ -3,9 +3,9 @@
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 
 from himari_jax.command import parse, run_command, stop_at_signals
+from train.artifacts.backtest_folder import output_folder
 from train.artifacts.downloads import local_run
 from train.config.backtest import BacktestConfig
 from train.distributed.devices import choose_device
@@ -23,14 +23,6 @@ def main(args: Sequence[str]) -> int:
 
     config = replace(config, entries=tuple(str(local_run(name)) for name in config.entries))
     return backtest(config, output_folder(config))
-
-
-def output_folder(config: BacktestConfig) -> Path:
-    """`--out`, or `backtest/` inside the first run; strategies alone write to `backtests/NAME`."""
-    if config.out is not None:
-        return Path(config.out)
-    first = Path(config.entries[0])
-    return Path("backtests") / first.stem if first.suffix in (".py", ".parquet") else first / "backtest"
 
 
 if __name__ == "__main__":

@@ -153,7 +153,7 @@ class BacktestConfig:
     """Annual Sharpe that a multiplier has to add to be worth having; NO EDGE says that it does not."""
     ledger: Annotated[str | None, LEDGER] = None
     """Where trials are counted: a folder, FILE.jsonl or gs://BUCKET/PREFIX."""
-    out: Annotated[str | None, auto("RUN/backtest")] = None
+    out: Annotated[str | None, auto("RUN/backtest; of other candles, spans or entries RUN/backtests/NAME")] = None
     """Folder of the results."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to compute; auto takes a GPU when there is one."""
