@@ -3,10 +3,12 @@
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from export.bundling.config import BundleConfig
 from himari_jax.command import exit_at_signals, parse, run_command
 from himari_jax.errors import InputError
+from himari_jax.pasting import command_line
 from himari_jax.storage import list_files, upload_folder
 from train.artifacts.downloads import local_run
 from train.distributed.devices import choose_device
@@ -25,6 +27,7 @@ def main(args: Sequence[str]) -> int:
     if config.target is not None and (found := list_files(config.target)):
         raise InputError(f"{config.target}: {next(iter(found))} is there already; choose another prefix")
     run = local_run(config.run)
+    refuse_other_folders(run)
     fetched = config.run.name if run != config.run else None  # a mirror's own name is its whole address
     code = write_bundle(replace(config, run=run, name=config.name or fetched))
     if config.target is not None:
@@ -32,6 +35,20 @@ def main(args: Sequence[str]) -> int:
         written = upload_folder(config.out, config.target, last=["manifest.json"])
         print(f"{config.target}: {', '.join(written)}")
     return code
+
+
+def refuse_other_folders(folder: Path) -> None:
+    """Refuses a bundle, or a folder of runs, where a run is asked for.
+
+    Raises:
+        InputError: it is one; says what to name instead.
+    """
+    if (folder / "config.json").exists():
+        return
+    if (folder / "manifest.json").exists():
+        raise InputError(f"{folder}: a bundle already, not a run; next: {command_line('export.request', folder)}")
+    if runs := sorted(folder.glob("*/config.json"), key=lambda path: path.stat().st_mtime):
+        raise InputError(f"{folder}: a folder of runs; name one, such as {runs[-1].parent}")
 
 
 if __name__ == "__main__":

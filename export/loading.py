@@ -12,12 +12,13 @@ from typing import Any
 import numpy as np
 import onnxruntime
 
-from export.runtime import FILES, SCHEMA, Model, decision_bars, own_base
+from export.runtime import FILES, FILLS, SCHEMA, Model, decision_bars, own_base
 from himari_jax.candles import COLUMNS, Candles
 from himari_jax.errors import InputError, first_line
 from himari_jax.features import market_features
 from himari_jax.observation import assemble, features_hash
 from himari_jax.own_features import SUFFIX, restore_features
+from himari_jax.pasting import command_line, free_name
 from himari_jax.plugins import FEATURE_FILE
 from himari_jax.sizing import SizingRules
 
@@ -72,12 +73,51 @@ def read_file(path: Path) -> bytes:
         raise InputError(f"{path}: {error.strerror}; a bundle has manifest.json, {', '.join(FILES)}") from error
 
 
+def refuse_run(folder: Path, address: str | None = None) -> None:
+    """Refuses the folder of a run, or a folder of runs, where a bundle is asked for.
+
+    Args:
+        folder: to look at.
+        address: in a bucket, of which the folder is a copy.
+
+    Raises:
+        InputError: it is one; names the command that makes a bundle of it.
+    """
+    if any(folder.glob("manifest.json")) or any(folder.glob("*/manifest.json")):
+        return
+    kind, run, what, where = kind_of_run(folder), folder, "a run, not a bundle", address or folder
+    if kind == "walk-forward":
+        raise InputError(f"{where}: a walk-forward test, which keeps no policy to serve; train one with train.ppo")
+    if not kind:
+        runs = [path.parent for path in folder.glob("*/config.json") if kind_of_run(path.parent) == "run"]
+        if not runs:
+            return
+        # A sweep has its best run in `chosen`.
+        run = max(runs, key=lambda path: (path.name == "chosen", (path / "config.json").stat().st_mtime))
+        what = "a folder of runs, not a bundle"
+    source = address or run
+    line = command_line("export.bundle", source, "--out", free_name(Path("bundles") / Path(source).resolve().name))
+    raise InputError(f"{where}: {what}; this makes one: {line}")
+
+
+def kind_of_run(folder: Path) -> str:
+    """`run` or `walk-forward` where training wrote a folder, else an empty text."""
+    try:
+        stored = json.loads((folder / "config.json").read_bytes())
+        return "" if "flags" not in stored else "walk-forward" if "walk_forward" in stored else "run"
+    except (OSError, ValueError, TypeError):
+        return ""
+
+
 def read_manifest(folder: Path) -> tuple[dict[str, Any], str]:
     """manifest.json and its SHA-256.
 
     Raises:
-        InputError: it is missing, no JSON, of another schema, or lacks a key.
+        InputError: it is missing, no JSON, of another schema, or lacks a key; or it is a run.
     """
+    refuse_run(folder)
+    if not (folder / "manifest.json").exists() and (bundles := sorted(folder.glob("*/manifest.json"))):
+        raise InputError(f"{folder}: a folder of bundles; name one, such as {bundles[-1].parent}")
     data = read_file(folder / "manifest.json")
     try:
         manifest = dict(json.loads(data))
@@ -109,6 +149,8 @@ def check_kinds(manifest: Mapping[str, Any]) -> None:
     check_sets(manifest["features"])
     if not isinstance(manifest.get("pool", False), bool):
         raise TypeError("pool is neither true nor false")
+    if manifest.get("fill", FILLS[0]) not in FILLS:
+        raise ValueError(f"fill is none of {', '.join(FILLS)}")
     if decision_bars(manifest) >= manifest["min_candles"] and shapes:
         raise ValueError("min_candles does not reach back to the decision before")
     if not isinstance(manifest["files"], dict):

@@ -16,11 +16,13 @@ from himari_jax.candles import COLUMNS, Candles, RawCandles
 from himari_jax.checking import check_candles
 from himari_jax.errors import InputError
 from himari_jax.features import ANY_SYMBOL, BASE, Features, observation_names
-from himari_jax.sizing import SizingRules, cap_targets
+from himari_jax.sizing import CONSTANT, SizingRules, cap_targets
 from himari_jax.times import parse_bar
 
 SCHEMA = 1
 FILES = ("policy.onnx", "golden.npz")
+FILLS = ("next-open", "same-close")
+FINITE_MEMORY = (*CONSTANT, "vol-target")  # base sizings that the candles of a request decide
 MOST_ACCOUNT = 1e3  # beyond which an input of the account is no observation of this policy
 
 
@@ -106,6 +108,11 @@ class Model:
         return int(self.manifest["min_candles"])
 
     @cached_property
+    def fill(self) -> str | None:
+        """Price of the trade after a decision, one of `FILLS`; None in a bundle of before it was said."""
+        return self.manifest.get("fill")
+
+    @cached_property
     def features_hash(self) -> str:
         """Says which numbers an observation holds, in which order."""
         return str(self.manifest["features_hash"])
@@ -189,7 +196,8 @@ def check_request_candles(model: Model, columns: Mapping[str, Mapping[str, Seque
         if odd:
             raise InputError(f"candles.{symbol}.{odd[0]}: {len(values[odd[0]])} numbers for {len(time)} times")
         raws.append(RawCandles(symbol, f"candles.{symbol}", np.arange(1, len(time) + 1), time, **values))
-    candles, _ = check_candles(raws, bar_ms=model.bar_ms, calendar=str(model.manifest["calendar"]), now_ms=now_ms)
+    calendar = str(model.manifest["calendar"])
+    candles, _ = check_candles(raws, bar_ms=model.bar_ms, calendar=calendar, now_ms=now_ms, served=True)
     last = int(np.sum(candles.segment == candles.segment[-1]))
     if last < model.min_candles:
         raise InputError(

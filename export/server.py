@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from himari_jax.command import parse, run_command
+from himari_jax.command import auto, parse, require, run_command
 from himari_jax.errors import InputError, StorageError
 
 if TYPE_CHECKING:
@@ -22,26 +22,19 @@ if TYPE_CHECKING:
 
 PROG = "python -m export.server"
 POLL_SECONDS = 1.0
-
-
-def require(holds: bool, flag: str, value: object, allowed: str) -> None:
-    """Raises one line that names flag, value and what is allowed."""
-    if not holds:
-        raise InputError(f"{flag} {value}: allowed is {allowed}")
+ON_CLOUD = ("AIP_HTTP_PORT", "K_SERVICE")  # variables that Vertex AI and Cloud Run set in a container
 
 
 @dataclass(frozen=True)
 class ServerConfig:
     """Serve a bundle; a changed bundle is verified and exchanged while requests go on."""
 
-    bundle: Annotated[tyro.conf.Positional[str], tyro.conf.arg(help_behavior_hint="(default: $AIP_STORAGE_URI)")] = ""
+    bundle: Annotated[tyro.conf.Positional[str], auto("$AIP_STORAGE_URI")] = ""
     """A bundle, or a folder of versions: the one that its file CURRENT names, else the newest. A bundle at
     gs://BUCKET/PREFIX is fetched once, at the start."""
-    host: str = "0.0.0.0"
-    """Address to listen on."""
-    port: Annotated[
-        int | None, tyro.conf.arg(help_behavior_hint="(default: $AIP_HTTP_PORT, then $PORT, then 8080)")
-    ] = None
+    host: Annotated[str | None, auto("127.0.0.1, this machine alone; 0.0.0.0 on Vertex AI and Cloud Run")] = None
+    """Address to listen on; 0.0.0.0 is every network of this machine."""
+    port: Annotated[int | None, auto("$AIP_HTTP_PORT, then $PORT, then 8080")] = None
     """Port to listen on; 0 takes a free one and says which."""
     workers: int = 1
     """Processes; more than one needs --token-key-file."""
@@ -92,6 +85,20 @@ def chosen_port(config: ServerConfig, environment: dict[str, str]) -> int:
             require(text.isdigit() and 0 < int(text) <= 65535, f"${name}", text, "1 to 65535")
             return int(text)
     return 8080
+
+
+def chosen_host(config: ServerConfig, environment: dict[str, str]) -> str:
+    """--host, else every network where a cloud service runs the container and lets callers in, else this machine."""
+    if config.host is not None:
+        return config.host
+    return "0.0.0.0" if any(environment.get(name) for name in ON_CLOUD) else "127.0.0.1"
+
+
+def who_may_ask(host: str, has_key: bool) -> str:
+    """Says in the line about listening who can reach the server, and how to change that."""
+    if host in ("localhost", "::1") or host.startswith("127."):
+        return "this machine alone can ask; --host 0.0.0.0 lets others in, with --api-key-file those who have the key"
+    return f"whoever reaches {host} can ask" + (", with the key" if has_key else "; --api-key-file asks for a key")
 
 
 def chosen_route(name: str, default: str, environment: dict[str, str]) -> str:
@@ -200,7 +207,7 @@ def main(args: Sequence[str]) -> int:
         if config.workers > 1:
             shared = stack.enter_context(tempfile.TemporaryDirectory(prefix="himari-metrics-"))
             os.environ["PROMETHEUS_MULTIPROC_DIR"] = shared  # read when the library is imported
-        return serve_on(config, port, environment)
+        return serve_on(config, chosen_host(config, environment), port, environment)
 
 
 def find_bundle(given: str, environment: dict[str, str], stack: ExitStack) -> Path:
@@ -212,20 +219,27 @@ def find_bundle(given: str, environment: dict[str, str], stack: ExitStack) -> Pa
     """
     address = given or environment.get("AIP_STORAGE_URI", "")
     if address.startswith("gs://"):
-        from export.loading import OVERSIZE
+        from export.loading import OVERSIZE, refuse_run
         from himari_jax.storage import download_folder
 
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="himari-bundle-")))
         download_folder(address, folder, 2 * OVERSIZE)
+        refuse_run(folder, address)
         return folder
     if not address:
         raise InputError("which bundle? Give its folder or gs://BUCKET/PREFIX, or set AIP_STORAGE_URI")
-    if not Path(address).is_dir():
-        raise InputError(f"{address}: no such folder; python -m export.bundle RUN --out DIR makes a bundle")
-    return Path(address)
+    folder = Path(address)
+    if folder.is_file():
+        raise InputError(f"{address}: a file; name the folder of the bundle, {folder.parent}")
+    if not folder.is_dir():
+        raise InputError(f"{address}: no such folder; `python -m export.bundle RUN --out {address}` makes a bundle")
+    from export.loading import refuse_run
+
+    refuse_run(folder)
+    return folder
 
 
-def serve_on(config: ServerConfig, port: int, environment: dict[str, str]) -> int:
+def serve_on(config: ServerConfig, host: str, port: int, environment: dict[str, str]) -> int:
     """Listens and works, alone or as several processes."""
     # The libraries of the server are imported here, after the flags are known to be good.
     from export.serving.telemetry import Log
@@ -234,11 +248,13 @@ def serve_on(config: ServerConfig, port: int, environment: dict[str, str]) -> in
     log = Log()
     settings = settings_of(config, environment, log)
     try:
-        sock = listen(config.host, port)
+        sock = listen(host, port)
     except OSError as error:
-        raise StorageError(f"--host {config.host} --port {port}: {error.strerror}") from error
+        what = f"{error.strerror}; choose another --host or --port"
+        raise StorageError(f"--host {host} --port {port}: {what}") from error
     address = sock.getsockname()
-    log("NOTICE", "listening", host=address[0], port=address[1], predict=settings.predict_route)
+    told = who_may_ask(host, settings.api_key is not None)
+    log("NOTICE", "listening", host=address[0], port=address[1], predict=settings.predict_route, message=told)
     if config.workers == 1:
         return work(config, sock, settings, log)
     from export.serving.workers import supervise

@@ -23,6 +23,7 @@ from himari_jax.candles import COLUMNS, Candles
 from himari_jax.errors import InputError, last_line
 from himari_jax.features import ACCOUNT_FEATURES, observation_names
 from himari_jax.observation import assemble, features_hash
+from himari_jax.pasting import command_line
 from himari_jax.policies.policy import act, mean_action
 from himari_jax.sizing import CONSTANT, sizing_lookback
 from himari_jax.splits import decision_rows
@@ -78,7 +79,8 @@ def write_bundle(config: BundleConfig) -> int:
             verify(part, probe)
     size = sum(path.stat().st_size for path in config.out.iterdir()) / 1024
     print(f"{config.out}: {agent.name}, seed {agent.seeds[index]}, checkpoint {agent.step}, {size:,.0f} KB, verified")
-    print(f"next: python -m export.server {config.out}")
+    moved = ("--data", *config.data) if config.data else ()
+    print(f"next: {command_line('export.request', config.out, *moved)}")
     return 0
 
 
@@ -239,6 +241,7 @@ def make_manifest(
         "decide_every": market.decide_every,
         "decide_phase": market.decide_phase,
         "decisions": decision_words(agent, candles),
+        "fill": market.fill,
         "min_candles": fewest_candles(agent, candles.bar_ms),
         "features": {
             "market": list(agent.features.names),

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from msgspec import UNSET
 
-from export.runtime import check_request_candles, own_base
+from export.runtime import FINITE_MEMORY, check_request_candles, own_base
 from export.serving.errors import ApiError, conflict, invalid
 from export.serving.model_store import ServedModel
 from export.serving.schemas import AccountIn, Columns, Instance
@@ -20,7 +20,6 @@ from himari_jax.times import iso_minute
 MOST = float(np.finfo(np.float32).max)
 MOST_RANGE = 1e6  # of prices: beyond it the running sums of the features lose their digits
 LEAST = float(np.finfo(np.float32).tiny)  # a smaller price vanishes in float32
-FINITE_MEMORY = (*CONSTANT, "vol-target")  # base sizings that the candles of a request decide
 
 
 class PolicyInput(NamedTuple):

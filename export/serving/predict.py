@@ -9,8 +9,9 @@ from export.runtime import Prediction, size
 from export.serving.errors import ApiError, conflict, invalid, too_large
 from export.serving.inputs import PolicyInput, read_instance
 from export.serving.model_store import ServedModel
-from export.serving.schemas import Answer, AssetOut, Instance, Request, Response
+from export.serving.schemas import Answer, AssetOut, CandleOut, FillOut, Instance, Request, Response
 from export.serving.tokens import REPLAY, Stream, open_token, seal
+from himari_jax.times import iso_second
 
 
 @dataclass(frozen=True)
@@ -108,4 +109,21 @@ def make_answer(
     if found.carry:
         after, stream = tuple(leaf[row] for leaf in found.carry), stream_of(served, instance, question)
         carry = seal(served.model, stream, question.time, after, key)
-    return Answer(symbols, float(found.value[row]), served.info, carry)
+    return Answer(symbols, float(found.value[row]), served.info, *times_of(served, question.time), carry)
+
+
+def times_of(served: ServedModel, open_time: int) -> tuple[CandleOut | UnsetType, FillOut | UnsetType]:
+    """Says which candle an answer is for and when its position is meant to be filled.
+
+    Args:
+        served: the model.
+        open_time: of the newest candle, epoch ms; 0 where an observation was given, which has no times.
+    """
+    if not open_time:
+        return UNSET, UNSET
+    model, close = served.model, iso_second(open_time + served.model.bar_ms)
+    candle = CandleOut(iso_second(open_time), close)
+    if model.fill is None:
+        return candle, UNSET
+    known = model.fill == "same-close" or model.manifest["calendar"] == "continuous"
+    return candle, FillOut(model.fill, close if known else UNSET)

@@ -81,12 +81,28 @@ class ModelOut(Struct):
     hash: str
 
 
+class CandleOut(Struct):
+    """The newest candle that an answer used; its close is the moment of the decision."""
+
+    open_time: str  # ISO 8601, UTC
+    close_time: str
+
+
+class FillOut(Struct, omit_defaults=True):
+    """When the position is meant to be traded, as it was in training."""
+
+    at: str  # next-open: the open of the bar that follows; same-close: the close of the newest candle
+    time: str | UnsetType = UNSET  # left out where the bar that follows may open a night or a weekend later
+
+
 class Answer(Struct, omit_defaults=True):
     """One prediction."""
 
     symbols: dict[str, AssetOut]
     value: float
     model: ModelOut
+    candle: CandleOut | UnsetType = UNSET  # where candles were given
+    fill: FillOut | UnsetType = UNSET
     carry: str | UnsetType = UNSET  # of recurrent models; goes into the next request
 
 

@@ -11,9 +11,11 @@ from serving import Desk, put
 
 from export.bench import write_bodies
 from export.check import main as check
+from export.request import main as request
 from himari_jax.candles import COLUMNS
 from himari_jax.command import run_command
 from himari_jax.observation import features_hash
+from himari_jax.times import iso_second
 
 pytest.importorskip("jax2onnx")
 KINDS = {"mlp": [], "lstm": ["--policy", "lstm"], "daily": ["--policy", "lstm", *DAILY]}
@@ -86,6 +88,31 @@ def test_answers_for_a_symbol_of_a_pool_are_what_the_backtest_decided_for_it(poo
     np.testing.assert_allclose([x["multiplier"] for x in found], desk.said[:steps], rtol=0, atol=1e-5)
     wanted = np.minimum(desk.said * desk.base, 0.5)[:steps]
     np.testing.assert_allclose([x["weight"] for x in found], wanted, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(("kind", "steps"), [("mlp", (0, 1, 50)), ("lstm", (0,)), ("daily", (0,))])
+def test_a_request_of_the_runs_candles_is_answered_with_the_weight_of_the_runs_backtest(pools, tmp_path, kind, steps):
+    desk = PoolDesk(pools(kind), "SYN3")
+    for k in steps:
+        account, close = desk.account_at(k), int(desk.tape.time[desk.rows[k]]) + desk.tape.bar_ms
+        held = [f"SYN3={x['units']!r}@{x['entry_price']!r}" for x in account["positions"].values()]
+        flags = ["--symbols", "SYN3", "--until", iso_second(close), "--equity", repr(account["equity"])]
+        flags += [*(["--holding", *held] if held else []), "--out", str(tmp_path / "request.json")]
+        assert run_command(request, [str(desk.path), *flags]) == 0
+        (instance,) = json.loads((tmp_path / "request.json").read_text())["instances"]
+        assert instance["candles"] == desk.tick(k)["candles"]
+        found = desk.one(instance)
+        weight = min(desk.said[k] * desk.base[k], 0.5)
+        assert found["symbols"]["SYN3"]["weight"] == pytest.approx(weight, abs=1e-6)
+        assert found["candle"]["close_time"] == found["fill"]["time"] == iso_second(close)
+
+
+def test_a_request_without_symbols_has_an_instance_of_each_with_its_share_of_the_equity(pools, tmp_path):
+    out = tmp_path / "request.json"
+    assert run_command(request, [str(pools("mlp") / "bundle"), "--equity", "300", "--out", str(out)]) == 0
+    instances = json.loads(out.read_text())["instances"]
+    assert [list(each["candles"]) for each in instances] == [[symbol] for symbol in POOL]
+    assert [each["account"]["equity"] for each in instances] == [100.0] * 3
 
 
 @pytest.mark.parametrize("kind", ["lstm", "daily"])

@@ -7,7 +7,7 @@ import threading
 import time
 
 import pytest
-from processes import ask, ready, started
+from processes import ask, free_port, ready, started
 from serving import Desk, copy_bundle, multipliers, point, wait_for
 
 pytest_plugins = ["server_fixtures"]
@@ -98,14 +98,6 @@ def test_the_environment_of_vertex_and_cloud_run_is_followed(bundles, tmp_path):
         assert ask(port, "GET", "/v1/health")[0] == 200
         assert ask(port, "POST", "/v1:predict", body)[0] == 401
         assert ask(port, "POST", "/v1:predict", body, {"X-API-Key": "correct horse"})[0] == 200
-
-
-def free_port():
-    import socket
-
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return sock.getsockname()[1]
 
 
 def test_replicas_with_one_key_take_each_others_tokens(bundles, tmp_path):

@@ -3,6 +3,7 @@
 import http.client
 import json
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -15,7 +16,7 @@ from serving import ROOT, wait_for
 def started(*args, python=sys.executable, cwd=ROOT, **environment):
     """A server in its own process: the process, its port, its lines; it is ended in the end."""
     process = subprocess.Popen(
-        [python, "-m", "export.server", *map(str, args), "--host", "127.0.0.1"],
+        [python, "-m", "export.server", *map(str, args)],
         cwd=cwd,
         env=os.environ | environment,
         stdout=subprocess.PIPE,
@@ -55,3 +56,10 @@ def ready(port):
         return ask(port, "GET", "/health/ready")[0] == 200
     except OSError:
         return False
+
+
+def free_port():
+    """A port that nobody listens on."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return sock.getsockname()[1]
