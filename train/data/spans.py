@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from himari_jax.candles import Candles
+from himari_jax.candles import Candles, DataReport
 from himari_jax.errors import InputError
 from himari_jax.features import Features
 from himari_jax.splits import (
@@ -87,6 +87,31 @@ def refuse_short(parts: Sequence[Candles], splits: Sequence[Split | None], rules
             f"{f' and an embargo of {rules.embargo}' if rules.embargo else ''} leave none; give more candles, or leave "
             "such symbols out with --skip-short"
         )
+
+
+def note_short_stretches(span: Stretches, episode_steps: int, candles: Candles, report: DataReport) -> None:
+    """Puts into a report which stretches of a training span no episode fits into: nothing is learned there.
+
+    Args:
+        span: decision rows as episodes are drawn from them.
+        episode_steps: decisions of an episode.
+        candles: of the span.
+        report: is added to.
+    """
+    lengths = [len(each) for each in span if len(each) < episode_steps]
+    if not lengths:
+        return
+    lost, every = sum(lengths), count_rows(span)
+    first = next(each for each in span if len(each) < episode_steps)
+    begin = iso_second(candles.time[first.start] + candles.bar_ms)
+    detail = (
+        f"stretches of the training span are shorter than an episode of {episode_steps} decisions, the first begins at "
+        f"{begin}: {lost:,} of {every:,} decisions are not trained on; the longest of them has {max(lengths)}: "
+        f"--episode-steps {max(lengths)} would use it"
+    )
+    if min(lengths) < max(lengths):
+        detail += f", --episode-steps {min(lengths)} all"
+    report.add("short stretches", ", ".join(candles.symbols), len(lengths), detail)
 
 
 def evaluation_span(name: str, candles: Candles, cuts: tuple[int, int], rules: SplitRules) -> Stretches:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from envs.market import Market, base_returns, risk_aversion, stack_decisions, to_device
+from envs.market import Market, as_phases, base_returns, risk_aversion, stack_decisions, to_device
 from envs.state import EnvParams
 from envs.trading import TradingEnv, make_params
 from himari_jax.base_positions import Base
@@ -34,7 +34,7 @@ from train.data.base import (
 from train.data.loading import checked_parts, load_raw
 from train.data.market import market_from
 from train.data.members import Member, join_candles
-from train.data.spans import split_members, split_rules
+from train.data.spans import note_short_stretches, split_members, split_rules
 from train.learning.setup import Setup, make_learner
 from train.simulation.simulator import Simulator, ends, simulate
 
@@ -201,6 +201,9 @@ def session_of(config: Config, prepared: Prepared, splits: Sequence[Split | None
     scaling = fit_scaling(*training_rows([part for part in parts if part.split.train]))
     parts = [part._replace(split=known_split(part, account, report)) for part in parts]
     trained = [part for part in parts if part.split.train]
+    for part in trained:
+        drawn = as_phases(part.split.train) if account.draw_phase else part.split.train
+        note_short_stretches(drawn, config.ppo.episode_steps, part.candles, report)
     market, span = training_market(trained, account)
     shares = (*aligned_by(account, base), account.draw_phase, *(repr(part.split) for part in parts))
     if shares not in prepared.trained:
