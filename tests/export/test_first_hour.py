@@ -14,6 +14,7 @@ from export.request import main as request
 from export.server import PROG, ServerConfig, chosen_host, who_may_ask
 from export.server import main as server
 from himari_jax.command import parse, run_command
+from train.reporting.console import console, print_next
 
 pytest_plugins = ["server_fixtures"]
 
@@ -67,6 +68,14 @@ def run(tmp_path, monkeypatch):
     (folder / "config.json").write_text(json.dumps({"flags": {}, "data": {}}))
     monkeypatch.chdir(tmp_path)
     return folder.relative_to(tmp_path)
+
+
+def test_the_commands_that_follow_a_run_can_be_pasted(run, capsys):
+    for place, name in ((run, "2019-mlp"), ("gs://desk/runs/a", "a")):
+        print_next(console(), place)
+        lines = [shlex.split(line.partition(": ")[2])[1:] for line in capsys.readouterr().out.splitlines()]
+        assert lines[0] == ["-m", "train.backtest", str(place)]
+        assert lines[1] == ["-m", "export.bundle", str(place), "--out", f"bundles/{name}"]
 
 
 @pytest.mark.parametrize("command", [server, check, request])

@@ -11,6 +11,7 @@ from rich.console import Console
 
 from himari_jax.metric_table import METRICS
 from himari_jax.metrics import zero_if_nan
+from himari_jax.pasting import command_line, free_name
 from train.config.ppo import Config
 from train.reporting.chance import rank_text
 from train.reporting.course import course_line
@@ -46,7 +47,16 @@ def print_result(result: dict[str, Any], config: Config, folder: Path) -> None:
     if "by_symbol" in result:
         print_grid(out, symbol_table(result))
     say(out, run_lines(result, config), result["verdict"]["word"])
-    say(out, [f"next: open {folder}/report.html; numbers in result.json and equity.parquet"])
+    say(out, [f"report: {folder}/report.html; numbers in result.json and equity.parquet"])
+    print_next(out, config.run.address or folder)
+
+
+def print_next(out: Console, run: str | Path) -> None:
+    """Prints the commands that follow a run, a line each, so that they can be pasted."""
+    bundle = free_name(Path("bundles") / Path(run).name)
+    lines = {"next": ("train.backtest", run), "to serve it": ("export.bundle", run, "--out", bundle)}
+    for what, words in lines.items():
+        out.print(f"{what}: {command_line(*words)}", soft_wrap=True, markup=False, emoji=False)
 
 
 def say(out: Console, said: Iterable[str], word: str | None = None) -> None:
