@@ -16,11 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from export.loadgen import ask, generator
+from himari_jax.cli import invocation
 from himari_jax.command import parse, require, run_command
 from himari_jax.errors import InputError, last_line
 from train.benchmarks.models.machine import processor
 
-PROG = "python -m export.bench"
+PROG = invocation("export.bench")
 POLICIES = ("mlp", "lstm")
 TINY = "--source synthetic --synthetic.num-bars 6000 --symbols SYN1 --num-envs 16 --total-steps 4096 --device cpu"
 CANDLES = 500  # of a request, or as many as the model needs

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from export.bundling.config import BundleConfig
+from himari_jax.cli import invocation
 from himari_jax.command import exit_at_signals, parse, run_command
 from himari_jax.errors import InputError
 from himari_jax.pasting import command_line
@@ -13,7 +14,7 @@ from himari_jax.storage import list_files, upload_folder
 from train.artifacts.downloads import local_run
 from train.distributed.devices import choose_device
 
-PROG = "python -m export.bundle"
+PROG = invocation("export.bundle")
 
 
 def main(args: Sequence[str]) -> int:

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import tyro
 
+from himari_jax.cli import invocation
 from himari_jax.command import parse, run_command
 
-PROG = "python -m export.check"
+PROG = invocation("export.check")
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 
 from export.server import ServerConfig, chosen_port, find_bundle
+from himari_jax.cli import invocation
 from himari_jax.command import auto, parse, require, run_command
 from himari_jax.errors import InputError
 from himari_jax.pasting import command_line
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from himari_jax.candles import Candles
     from train.config.ppo import Config
 
-PROG = "python -m export.request"
+PROG = invocation("export.request")
 LIMITS = ServerConfig()  # what a server takes without further flags
 
 

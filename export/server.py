@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
+from himari_jax.cli import invocation
 from himari_jax.command import auto, parse, require, run_command
 from himari_jax.errors import InputError, StorageError
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from export.serving.app import Settings
     from export.serving.telemetry import Log, Metrics
 
-PROG = "python -m export.server"
+PROG = invocation("export.server")
 POLL_SECONDS = 1.0
 ON_CLOUD = ("AIP_HTTP_PORT", "K_SERVICE")  # variables that Vertex AI and Cloud Run set in a container
 

@@ -6,7 +6,6 @@ import gc
 import io
 import math
 import os
-import re
 import shlex
 import signal
 import sys
@@ -18,6 +17,9 @@ from typing import Any, TypeVar
 import tyro
 
 from himari_jax.errors import HimariError, InputError, InputFaults, Preempted, first_line
+from himari_jax.extras import missing
+from himari_jax.flag_errors import explain
+from himari_jax.spelling import REGISTRY, meant
 
 T = TypeVar("T")
 COLLECT_EVERY = (50_000, 20, 20)  # new objects, and collections of the younger generation
@@ -29,32 +31,26 @@ def parse(kind: type[T], args: Sequence[str], prog: str, default: T | None = Non
     Raises:
         InputError: one line that names the flag and, where there is one, the flag that was meant.
     """
+    words = meant(args)
+    found, printed, complaint = ask_tyro(kind, words, prog, default)
+    if found is not None:
+        return found
+    if not complaint:
+        print(printed, end="")
+        raise SystemExit(0)
+    raise InputError(explain(complaint, words, prog, lambda: ask_tyro(kind, ["--help"], prog, default)[1]))
+
+
+def ask_tyro(kind: type[T], words: Sequence[str], prog: str, default: T | None) -> tuple[T | None, str, str]:
+    """The configuration that the words make; else None, with the help or with a complaint."""
     complaint, printed = io.StringIO(), io.StringIO()
     markers = (tyro.conf.FlagCreatePairsOff, tyro.conf.DisallowNone)
     start = tyro.MISSING_NONPROP if default is None else default
     try:
         with contextlib.redirect_stderr(complaint), contextlib.redirect_stdout(printed):
-            return tyro.cli(kind, args=list(args), prog=prog, config=markers, default=start)
+            return tyro.cli(kind, args=words, prog=prog, config=markers, default=start, registry=REGISTRY), "", ""
     except SystemExit as stop:
-        if stop.code in (0, None):
-            print(printed.getvalue(), end="")
-            raise
-        raise InputError(summarize(complaint.getvalue(), prog)) from None
-
-
-def summarize(box: str, prog: str) -> str:
-    """The parser's box of an error as one line with its suggestion."""
-    plain = re.sub(r"\x1b\[[0-9;]*m", "", box)
-    lines = [re.sub(r"[│╭╮╰╯─]+|-{4,}", " ", line).strip() for line in plain.splitlines()]
-    lines = [re.sub(r"\s+", " ", line) for line in lines if line.strip()]
-    end = next((i for i, x in enumerate(lines) if x.startswith(("Argument helptext", "For full helptext"))), len(lines))
-    body = lines[1:end] or lines
-    meant = [i for i, line in enumerate(body) if line.startswith("Perhaps you meant")]
-    text = " ".join(body[: meant[0]] if meant else body)
-    if meant:
-        options = [line.split()[0] for line in body[meant[0] + 1 :] if line.startswith("--")]
-        text += f"; did you mean {' or '.join(options)}?"
-    return f"{text.rstrip('.')}; see {prog} --help"
+        return None, printed.getvalue(), "" if stop.code in (0, None) else complaint.getvalue()
 
 
 def run_command(command: Callable[[Sequence[str]], int | None], args: Sequence[str] | None = None) -> int:
@@ -94,6 +90,8 @@ def code_of(error: Exception) -> tuple[int, str]:
         return error.exit_code, str(error)
     if isinstance(error, MemoryError):
         return 2, f"out of memory ({error}); use fewer environments or smaller layers"
+    if isinstance(error, ModuleNotFoundError) and (lacking := missing(error.name)):
+        return 2, lacking
     if isinstance(error, OSError):
         return 5, f"{error.filename or 'storage'}: {error.strerror or error}"
     return unexpected(error)

@@ -15,7 +15,7 @@ class Range(NamedTuple):
     allowed: str  # the same in words
 
 
-SHARE = Range(lambda x: 0 <= x < 1, "0 up to, not including, 1")
+SHARE = Range(lambda x: 0 <= x < 1, "a share from 0 up to, not including, 1 (0.01 is 1 %)")
 POSITIVE = Range(lambda x: x > 0 and math.isfinite(x), "a number above 0")
 
 RANGES = {
@@ -23,8 +23,8 @@ RANGES = {
     "min_trade": SHARE,
     "ruin": SHARE,
     "slippage_bps": Range(lambda x: 0 <= x < 5_000, "0 up to 5000 basis points"),
-    "max_position_pct": Range(lambda x: 0 < x <= 1, "above 0, up to 1"),
-    "max_gross": Range(lambda x: 0 < x <= 1, "above 0, up to 1 (no leverage)"),
+    "max_position_pct": Range(lambda x: 0 < x <= 1, "a share above 0, up to 1 (0.5 is 50 %)"),
+    "max_gross": Range(lambda x: 0 < x <= 1, "a share above 0, up to 1 (1 is 100 %, no leverage)"),
     "delay": Range(lambda x: 0 <= x <= 100, "0 to 100 bars"),
     "kelly_fraction": Range(lambda x: 0 < x <= 10, "above 0, up to 10"),
     "kelly_prior_bars": Range(lambda x: x > 2 and math.isfinite(x), "a number above 2"),

@@ -4,13 +4,14 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 
+from himari_jax.cli import invocation
 from himari_jax.command import parse, run_command, stop_at_signals
 from train.artifacts.backtest_folder import output_folder
 from train.artifacts.downloads import local_run
 from train.config.backtest import BacktestConfig
 from train.distributed.devices import choose_device
 
-PROG = "python -m train.backtest"
+PROG = invocation("train.backtest")
 
 
 def main(args: Sequence[str]) -> int:

@@ -7,12 +7,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from himari_jax.cli import invocation
 from himari_jax.command import parse, run_command
 from train.config.market import DataConfig
 from train.config.ppo import Config, PolicyConfig, PPOConfig
 from train.distributed.devices import choose_device
 
-PROG = "python -m train.bench"
+PROG = invocation("train.bench")
 MODELS = {"base": ("mlp", 1), "lstm": ("lstm", 1), "multi": ("mlp", 3)}
 EPISODES = (1000, 500)  # the user's yardstick: episodes x bars
 

@@ -5,6 +5,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from himari_jax.cli import invocation
 from himari_jax.command import parse, run_command, stop_at_signals
 from himari_jax.errors import InputError
 from train.benchmarks.models.config import ModelsConfig
@@ -12,7 +13,7 @@ from train.benchmarks.models.measure import check_flags, measure
 from train.benchmarks.models.rows import Row, merged, priced, read_rows, write_rows
 from train.benchmarks.models.table import render
 
-PROG = "python -m train.bench_models"
+PROG = invocation("train.bench_models")
 
 
 def main(args: Sequence[str]) -> int:

@@ -5,12 +5,13 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from himari_jax.cli import invocation
 from himari_jax.command import parse, run_command, stop_at_signals
 from himari_jax.errors import InputError
 from train.benchmarks.peers.config import PeersConfig
 from train.benchmarks.peers.trial import PACKAGES
 
-PROG = "python -m train.bench_peers"
+PROG = invocation("train.bench_peers")
 
 
 def main(args: Sequence[str]) -> int:

@@ -20,12 +20,13 @@ from scipy.signal import lfilter
 from scipy.special import ndtr, ndtri
 
 from himari_jax.bootstrap import interval, stationary_bootstrap_sharpe
+from himari_jax.cli import invocation
 from himari_jax.command import parse, run_command
 from himari_jax.errors import InputError
 from himari_jax.statistics import deflated_sharpe, probabilistic_sharpe
 from train.evaluation.verdict_calibration import Skill, any_edge, clustered, expected_power, word_of
 
-PROG = "python -m train.calibrate"
+PROG = invocation("train.calibrate")
 BARS_PER_YEAR = 8760
 WIDTH = 68  # of a figure's name
 TAILS = 4  # degrees of freedom of the Student series: its kurtosis is infinite

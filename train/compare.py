@@ -4,13 +4,14 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 
+from himari_jax.cli import invocation
 from himari_jax.command import parse, run_command, stop_at_signals
 from train.artifacts.downloads import local_run
 from train.config.backtest import CompareConfig
 from train.distributed.devices import choose_device
 from train.evaluation.gates import find_gates
 
-PROG = "python -m train.compare"
+PROG = invocation("train.compare")
 
 
 def main(args: Sequence[str]) -> int:

@@ -3,10 +3,11 @@
 import sys
 from collections.abc import Sequence
 
+from himari_jax.cli import invocation
 from himari_jax.command import exit_at_signals, parse, run_command
 from train.config.evidence import EvidenceConfig
 
-PROG = "python -m train.evidence"
+PROG = invocation("train.evidence")
 
 
 def main(args: Sequence[str]) -> int:

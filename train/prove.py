@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from himari_jax.cli import invocation
 from himari_jax.command import parse, require, run_command
 from himari_jax.errors import InputError, last_line
 from train.artifacts.files import write_text
@@ -17,7 +18,7 @@ from train.artifacts.metrics_file import read_metrics
 from train.oracles.goals import ROWS, Block, Row
 from train.oracles.plot import write_plot
 
-PROG = "python -m train.prove"
+PROG = invocation("train.prove")
 
 
 QUICK_WORSE = 0.03  # what the short version may lack of a goal's share

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import tyro
 
+from himari_jax.cli import invocation
 from himari_jax.command import parse, run_command
 from train.artifacts.downloads import local_run
 from train.reporting.report import write_report
 
-PROG = "python -m train.report"
+PROG = invocation("train.report")
 
 
 @dataclass(frozen=True)

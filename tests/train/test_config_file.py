@@ -98,7 +98,7 @@ def test_a_run_by_the_config_of_another_is_that_run(finished, tmp_path):
         ({"ppo": {"gamma": 2}}, "ppo.gamma 2.0: allowed is 0 to 1"),
         ({"ppo": {"learning_rate": float("nan")}}, "ppo.learning_rate nan: allowed is a number above 0"),
         ({"policy": {"policy": "gru"}}, "policy.policy gru: allowed are lstm, mlp"),
-        ({"data": {"split": [0.5]}}, "data.split [0.5]: must be a list of 2 values, each a number or a text"),
+        ({"data": {"split": [0.5]}}, "data.split 0.5: allowed is two rising shares"),
         ({"data": {"repair": ["sort", "guess"]}}, 'data.repair ["sort", "guess"]: must be a list of "sort"'),
         ({"market": {"reward": "log_return"}}, 'market.reward "log_return": must be a list of texts'),
         ({"synthetic": {"num_bars": -1}}, "synthetic.num_bars -1"),

@@ -161,7 +161,7 @@ class BacktestConfig:
     """Show the traceback of an error."""
 
     def __post_init__(self):
-        require(bool(self.entries), "RUN", "", "at least one run folder or strategy file")
+        require(bool(self.entries), "RUN", "(not given)", "at least one run folder or strategy file")
         require(0 <= self.worthwhile < 100, "--worthwhile", self.worthwhile, "0 to 100")
         twice = [x for x in self.entries if self.entries.count(x) > 1]
         require(not twice, "RUN", " ".join(twice[:1]), "each once")
@@ -206,7 +206,8 @@ class CompareConfig:
     """Show the traceback of an error."""
 
     def __post_init__(self):
-        require(len(self.runs) in (1, 2), "RUN", " ".join(self.runs), "one run and --against, or two runs")
+        given = " ".join(self.runs) or "(not given)"
+        require(len(self.runs) in (1, 2), "RUN", given, "one run and --against, or two runs")
         require(len(set(self.runs)) == len(self.runs), "RUN", " ".join(self.runs), "two different runs")
         both = len(self.runs) == 2 and self.against is not None
         require(not both, "--against", self.against, "one run; with two runs the second is what it is compared with")

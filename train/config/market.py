@@ -4,12 +4,15 @@ from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Annotated, Any, Literal
 
+import tyro
+
 from envs.plugins import MARKETS, REWARD_TERMS
 from himari_jax.command import auto, choice, flag, parse_number, require
 from himari_jax.errors import InputError
 from himari_jax.plugins import BASE_SIZINGS, FEATURE_FILE, FEATURE_SETS, SOURCES
 from himari_jax.ranges import check_ranges
-from himari_jax.times import bar_name, parse_bar, parse_duration, parse_moment
+from himari_jax.times import bar_name, parse_bar, parse_duration
+from train.config.cuts import read_cuts
 
 
 @dataclass(frozen=True)
@@ -28,7 +31,7 @@ class DataConfig:
     """A folder or files of Parquet or CSV, one per symbol; the file's stem is the symbol."""
     bar: Annotated[str | None, auto("as the data show; 1h for synthetic")] = None
     """Length of a bar: 15m, 1h, 1d."""
-    split: tuple[float | str, float | str] = (0.6, 0.8)
+    split: Annotated[tuple[float | str, ...], tyro.conf.arg(metavar="CUT CUT")] = (0.6, 0.8)
     """Where validation and test begin: shares of the rows, or dates such as 2017-01-01 2018-01-01 (UTC)."""
     embargo: Annotated[str | None, auto("the decision interval, the delay and a bar, at least a day")] = None
     """Time after each cut without a decision, such as 10d; look-backs may lie before it. lookback: as much as the
@@ -51,10 +54,7 @@ class DataConfig:
             MARKETS.check(self.env)
         if self.source is not None:
             SOURCES.check(self.source)
-        low, high = self.cuts
-        shares = 0 < low < high < 1
-        allowed = "two rising shares between 0 and 1, or two rising dates such as 2017-01-01 2018-01-01"
-        require(shares or 1 < low < high, "--split", " ".join(map(str, self.split)), allowed)
+        read_cuts(self.split)
         if self.embargo not in (None, "lookback"):
             parse_duration(self.embargo, "--embargo")
         require(self.pool or not self.skip_short, "--skip-short", "given", "beside --pool")
@@ -66,8 +66,7 @@ class DataConfig:
     @property
     def cuts(self) -> tuple[float, float]:
         """Where validation and test begin: shares below 1, or epoch milliseconds."""
-        low, high = (parse_moment(x, "--split") if isinstance(x, str) else x for x in self.split)
-        return low, high
+        return read_cuts(self.split)
 
     @property
     def bar_ms(self) -> int | None:
@@ -115,11 +114,11 @@ class MarketConfig:
     """Trading costs, position limits and the reward."""
 
     commission_rate: float = 0.001
-    """Commission, share of the traded value."""
+    """Commission, share of the traded value: 0.001 is 0.1 %."""
     slippage_bps: float = 0.0
     """Slippage, basis points of the traded value."""
     max_position_pct: float = 0.5
-    """Largest weight of one asset, share of equity."""
+    """Largest weight of one asset, share of equity: 0.5 is 50 %."""
     max_gross: float = 1.0
     """Largest sum of weights, share of equity."""
     min_trade: float = 0.0

@@ -9,6 +9,7 @@ from typing import Any
 
 import tyro
 
+from himari_jax.cli import invocation
 from himari_jax.errors import InputError, StorageError
 from train.config.ppo import Config
 from train.config.serialize import differences, from_json, to_json
@@ -17,7 +18,7 @@ from train.config.vary import configure
 from train.studies.sweep_points import draw, grid
 from train.training.resume import Flags, as_default, fields_of, file_defaults, hyphened, named, parse_kind
 
-PROG = "python -m train.sweep"
+PROG = invocation("train.sweep")
 FILE = "sweep.json"  # of a sweep's folder; not config.json: that would be a run's, and `train.ppo` would go on with it
 MAY_CHANGE = {"num_trials", "storage"}
 

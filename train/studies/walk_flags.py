@@ -9,13 +9,14 @@ from typing import Any
 
 import tyro
 
+from himari_jax.cli import invocation
 from himari_jax.command import flag
 from himari_jax.errors import InputError
 from train.config.ppo import Config
 from train.config.walk_forward import WalkForwardConfig
 from train.training.resume import Flags, as_default, fields_of, file_defaults, hyphened, named, parse_kind
 
-PROG = "python -m train.walk_forward"
+PROG = invocation("train.walk_forward")
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
+from himari_jax.cli import invocation
 from himari_jax.command import auto, parse
 from himari_jax.errors import InputError
 from himari_jax.storage import named_address
@@ -16,7 +17,7 @@ from train.config.market import two_bases
 from train.config.ppo import Config
 from train.config.serialize import flatten, path_flag, to_json
 
-PROG = "python -m train.ppo"
+PROG = invocation("train.ppo")
 
 
 @dataclass(frozen=True)
