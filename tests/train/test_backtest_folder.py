@@ -27,7 +27,12 @@ OTHERS = (
     "--base-positions mine.parquet",
     "runs/other",
     "more/other",
+    "other",
     "rule.py",
+    "runs/rule.py",
+    "runs/other/equity.parquet",
+    "runs/other/backtest/equity.parquet",
+    "more/other/equity.parquet",
     f"--data {'x' * 90}1",
     f"--data {'x' * 90}2",
 )
@@ -58,8 +63,10 @@ def test_how_finely_and_how_it_is_told_changes_no_folder():
 
 def test_a_folder_says_in_words_what_was_judged():
     assert place("runs/mine --data daily/ --symbols BTCUSD --span 2025-01-01:2025-06-30") == Path(
-        "runs/mine/backtests/daily_BTCUSD_2025-01-01..2025-06-30"
+        "runs/mine/backtests/daily,BTCUSD,2025-01-01..2025-06-30"
     )
+    assert place("runs/mine runs/other my_rule.py").name.startswith("with=other,with=my_rule.py")
+    assert place("runs/mine runs/other/equity.parquet").name == "with=other-equity.parquet"
     assert place("rule.py") == Path("backtests/rule")
 
 

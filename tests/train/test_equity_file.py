@@ -9,9 +9,11 @@ import pytest
 from worlds import TINY_RUN
 
 from envs.market import align_prices, delayed
+from himari_jax import metrics
 from himari_jax.account import Costs, liquidated_gain, open_account, step_account
 from himari_jax.base_positions import base_positions
 from himari_jax.command import run_command
+from himari_jax.errors import InputError
 from himari_jax.sizing import cap_targets
 from train.artifacts.run_folder import stored_config
 from train.backtest import main as backtest_main
@@ -19,10 +21,12 @@ from train.backtesting.entries import enter
 from train.config.backtest import EvaluationDataConfig, GridConfig
 from train.data.loading import checked, load_raw
 from train.data.market import sizing_rules
+from train.evaluation.summary import account_metrics
 from train.ppo import main as train_main
 from train.report import main as report_main
 from train.simulation.baselines import every_bar
-from train.simulation.play import play_orders
+from train.simulation.play import Cell, play_orders
+from train.simulation.simulator import liquidated
 
 SYMBOLS = ("SYN1", "SYN2")
 # Both caps bind, the policy is late, and small trades are not made.
@@ -158,6 +162,36 @@ def test_a_strategy_that_gives_weights_has_no_multiplier_and_no_base(run, tmp_pa
     alone = backtest(tmp_path / "alone", tmp_path / "half.py", "--source", "synthetic", "--symbols", *SYMBOLS)
     assert alone.schema == frame.schema
     assert alone["multiplier_SYN1"].null_count() == len(alone)
+
+
+def test_the_weights_of_a_run_or_of_its_backtest_taken_back_give_its_own_result(run, tmp_path):
+    frame, result = pl.read_parquet(run / "equity.parquet"), json.loads((run / "result.json").read_text())
+    # A backtest's file holds other cells, too; result.json beside it says which is the run's own.
+    cell = {"policy": "capped", "seed": 0, "window": 0, "cost": 15.0, "delay": 1}
+    own = frame.select("time", *(pl.lit(x).alias(name) for name, x in cell.items()), pl.exclude("time"))
+    others = [
+        own.with_columns(pl.lit(x).alias(name), pl.col("^weight_.*$") / 2)
+        for name, x in {"policy": "random", "seed": 1, "cost": 0.0, "delay": 2}.items()
+    ]
+    (tmp_path / "backtest").mkdir()
+    pl.concat([others[0], own, *others[1:]]).write_parquet(tmp_path / "backtest" / "equity.parquet")
+    says = {"name": "capped", "chosen_seed": 0, "own_cost": 15.0, "own_delay": 1}
+    (tmp_path / "backtest" / "result.json").write_text(json.dumps(says))
+    files = [run / "equity.parquet", tmp_path / "backtest" / "equity.parquet"]
+    _, *taken = enter([str(run), *map(str, files)], EvaluationDataConfig(), GridConfig())
+    assert [entry.name for entry in taken] == ["capped-equity", f"{tmp_path.name}-backtest-equity"]
+    for entry in taken:
+        own_cell = Cell(0, entry.delay, entry.cost)
+        ((_, ((_, history),)),) = entry.play([own_cell], entry.num_rows)
+        np.testing.assert_allclose(history.held, table(frame, "weight"), rtol=0, atol=1e-6)
+        sharpe = metrics.sharpe(history.returns, entry.bars_per_year)
+        assert sharpe == pytest.approx(result["agent"]["sharpe"], rel=1e-5)
+        found = account_metrics(history, liquidated(entry.simulator, 0, entry.num_rows), entry.bars_per_year)
+        for name in ("turnover", "cost_drag", "final_equity"):
+            assert found[name] == pytest.approx(result["agent"][name], rel=1e-4)
+    (tmp_path / "backtest" / "result.json").unlink()
+    with pytest.raises(InputError, match=r"rows of several cells \(2 of policy, 2 of seed, 2 of cost, 2 of delay\)"):
+        enter([str(run), str(files[1])], EvaluationDataConfig(), GridConfig())
 
 
 def test_a_file_without_multipliers_is_reported_and_replayed_as_before(run, tmp_path):

@@ -10,8 +10,10 @@ from train.config.market import DataConfig
 
 LONGEST = 80  # letters of a name, its digest apart
 OF_CANDLES = ("symbols", "source", "bar", "calendar")  # flags that say which candles, besides --data
-ODD = re.compile(r"[^A-Za-z0-9+_.,=-]+")
+BETWEEN = ","  # words of a name
+ODD = re.compile(r"[^A-Za-z0-9+_.=-]+")
 SUFFIXES = (".py", ".parquet")  # of entries that are no runs
+EQUITY = "equity.parquet"  # as runs and backtests write it
 
 
 def output_folder(config: BacktestConfig) -> Path:
@@ -19,7 +21,7 @@ def output_folder(config: BacktestConfig) -> Path:
 
     A run on its own candles and its test span has `RUN/backtest`. What else is judged of it (other candles, another
     span, checkpoint or base, entries beside it) has `RUN/backtests/NAME`, where NAME says what, always the same for the
-    same flags. Strategies alone have `backtests/STRATEGY`, or `backtests/STRATEGY_NAME`. How finely it is judged, by
+    same flags. Strategies alone have `backtests/STRATEGY`, or `backtests/STRATEGY,NAME`. How finely it is judged, by
     costs, delays and windows, is not in the name.
 
     Args:
@@ -33,7 +35,7 @@ def output_folder(config: BacktestConfig) -> Path:
     name = joined(differing(config, stored_config(first).data if has_flags else None))
     if is_run:
         return first / "backtests" / name if name else first / "backtest"
-    return Path("backtests") / "_".join(filter(None, (first.stem, name)))
+    return Path("backtests") / BETWEEN.join(filter(None, (weights_name(first), name)))
 
 
 def differing(config: BacktestConfig, own: DataConfig | None) -> list[str]:
@@ -43,7 +45,8 @@ def differing(config: BacktestConfig, own: DataConfig | None) -> list[str]:
         config: flags.
         own: those of the run's candles; None: there is no run.
     """
-    data, found = config.data, []
+    data = config.data
+    found: list[str] = []
     if data.data and (own is None or data.data != own.data):
         found += data.data
     for name in OF_CANDLES:
@@ -57,16 +60,39 @@ def differing(config: BacktestConfig, own: DataConfig | None) -> list[str]:
         found.append(data.span)
     if config.grid.checkpoint != "best":
         found.append(f"checkpoint={config.grid.checkpoint}")
-    return [*found, *(f"with={other}" for other in config.entries[1:])]
+    first, *others = (Path(entry) for entry in config.entries)
+    return [*found, *(f"with={beside(first, other)}" for other in others)]
+
+
+def beside(first: Path, other: Path) -> str:
+    """Words for an entry beside the first one: the name of a run in the same folder, else the whole path."""
+    if other.name == EQUITY and other.parent.parent == first.parent:
+        return f"{weights_name(other)}{other.suffix}"
+    if other.suffix in SUFFIXES:
+        return str(other)
+    return other.name if other.parent == first.parent else f"./{other}"
+
+
+def weights_name(path: Path) -> str:
+    """What a rule or a file of weights is called: as the file, an equity.parquet after the run that it is of."""
+    if path.name != EQUITY:
+        return path.stem
+    folder = path.absolute().parent
+    names = [folder.name, path.stem]
+    if folder.name == "backtest":
+        names.insert(0, folder.parent.name)
+    elif folder.parent.name == "backtests":
+        names.insert(0, folder.parent.parent.name)
+    return "-".join(names)
 
 
 def joined(words: list[str]) -> str:
     """Words as the name of a folder; where letters of them are lost, a digest tells it from others."""
     short = [plain(word) for word in words]
-    name = "_".join(each for each, _ in short)
+    name = BETWEEN.join(each for each, _ in short)
     if all(whole for _, whole in short) and len(name) <= LONGEST:
         return name
-    return f"{name[:LONGEST]}_{hashlib.sha256(repr(words).encode()).hexdigest()[:6]}"
+    return f"{name[:LONGEST]}{BETWEEN}{hashlib.sha256(repr(words).encode()).hexdigest()[:6]}"
 
 
 def plain(word: str) -> tuple[str, bool]:
@@ -74,4 +100,4 @@ def plain(word: str) -> tuple[str, bool]:
     head, equals, value = word.rpartition("=")
     shown = PurePath(value.replace(":", "..")).name
     text = ODD.sub("_", shown)
-    return f"{head}{equals}{text}", text == value.replace(":", "..").removesuffix("/") and "_" not in text
+    return f"{head}{equals}{text}", text == value.replace(":", "..").removesuffix("/")

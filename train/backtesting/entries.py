@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from himari_jax.base_positions import Base
+from himari_jax.base_positions import Base, first_known
 from himari_jax.candles import Candles, DataReport
 from himari_jax.errors import InputError
 from himari_jax.features import BASE, Features
@@ -269,9 +269,11 @@ def enter_strategy(
     weights = []
     for a, each in enumerate(simulator.members):
         own = strategy.weights(each.candles, market_from(each.candles, market, base=each.base))
-        check_weights(own, decision_rows(each.span), each.candles, where)
+        check_weights(own, decision_rows(each.span), each.candles, where, strategy.is_file)
         seen = np.concatenate([simulator.seen(d, member=a)[simulator.active[a]] for d in simulator.delays])
-        check_weights(own, np.unique(seen), each.candles, where)
+        if strategy.is_file:  # whoever is late stays in cash until its first row is known
+            seen = seen[seen >= first_known(own)]
+        check_weights(own, np.unique(seen), each.candles, where, strategy.is_file)
         refuse_fickle(strategy, own, each, market)
         weights.append(own)
     audits, blind = audit_strategy(strategy, weights, data, market, delay)

@@ -18,7 +18,9 @@ from envs.market import Market
 from himari_jax.candles import Candles
 from himari_jax.errors import HimariError, InputError
 from himari_jax.times import iso_second
+from train.artifacts.backtest_folder import weights_name
 from train.simulation.baselines import entry_name
+from train.simulation.weight_files import read_weights
 
 LARGEST_SUM = 1 + 1e-6  # of target weights; rounding is no leverage
 
@@ -136,43 +138,22 @@ def load_strategy(path: Path) -> Strategy:
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}") from error
-    strategy = Strategy(entry_name(path.stem), path, digest)
+    strategy = Strategy(entry_name(weights_name(path)), path, digest)
     if not strategy.is_file:
         with quiet():
             find_function(path)
     return strategy
 
 
-def read_weights(path: Path, candles: Candles) -> np.ndarray:
-    """Weights of a Parquet file with `time`, the close of the bar, and `weight_SYMBOL`, as in equity.parquet.
-
-    Rows without a line are nan: `check_weights` refuses them where decisions are made.
-    """
-    import polars as pl
-
-    try:
-        frame = pl.read_parquet(path, glob=False)
-        columns = [f"weight_{symbol}" for symbol in candles.symbols]
-        if missing := [name for name in ("time", *columns) if name not in frame.columns]:
-            raise InputError(f"{path}: no column {missing[0]}; needed: time, {', '.join(columns)}")
-        if not isinstance(frame["time"].dtype, pl.Datetime) or frame["time"].dtype.time_zone is None:
-            raise InputError(f"{path}: time is {frame['time'].dtype}; allowed: a datetime with a time zone")
-        time = frame["time"].dt.epoch("ms").to_numpy()
-        values = frame.select(pl.col(columns).cast(pl.Float64).fill_null(np.nan)).to_numpy()
-    except (OSError, pl.exceptions.PolarsError) as error:
-        raise InputError(f"{path}: cannot be read ({' '.join(str(error).split())[:200]})") from error
-    if len(np.unique(time)) < len(time):
-        raise InputError(f"{path}: a time stands there twice")
-    found = np.full(candles.close.shape, np.nan)
-    closes = candles.time + candles.bar_ms
-    at = np.searchsorted(closes, time)
-    inside = (at < len(closes)) & (closes[np.minimum(at, len(closes) - 1)] == time)
-    found[at[inside]] = values[inside]
-    return found
-
-
-def check_weights(weights: np.ndarray, rows: np.ndarray, candles: Candles, where: str) -> None:
+def check_weights(weights: np.ndarray, rows: np.ndarray, candles: Candles, where: str, is_file: bool = False) -> None:
     """Refuses weights that are not finite, negative, or sum to more than 1 at a decision.
+
+    Args:
+        weights: (T, N) of every row.
+        rows: that decisions see.
+        candles: of the weights.
+        where: they come from.
+        is_file: whether that is a file, which may lack rows.
 
     Raises:
         InputError: names the time, the symbol, the value and what is allowed.
@@ -183,8 +164,9 @@ def check_weights(weights: np.ndarray, rows: np.ndarray, candles: Candles, where
         row, asset = (int(x[0]) for x in np.nonzero(bad))
         when, value = iso_second(candles.time[rows[row]] + candles.bar_ms), shown[row, asset]
         raise InputError(
-            f"{where}: the weight of {candles.symbols[asset]} at {when} is {value:g}, one of {int(bad.sum())}; "
-            "allowed: finite numbers >= 0 (long only) at every decision"
+            f"{where}: the weight of {candles.symbols[asset]} at {when} is {value:g}, one of {int(bad.sum())} in "
+            f"{len(rows):,} decisions; allowed: finite numbers >= 0 (long only) at every decision"
+            f"{'; where a file has no row (nan) choose other decisions with --span FROM:TO' if is_file else ''}"
         )
     over = shown.sum(1) > LARGEST_SUM
     if over.any():
