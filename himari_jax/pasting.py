@@ -1,19 +1,30 @@
 """Commands that a message names, so that the user can paste them."""
 
 import shlex
+import shutil
 import sys
 from pathlib import Path
 
+from himari_jax.cli import invocation
+
 
 def command_line(module: str, *words: object) -> str:
-    """A command as a shell takes it: the Python that runs now, as the user called it, and every word quoted.
+    """A command as a shell takes it: begun as the user began this one, every word quoted.
 
     Args:
-        module: after `-m`.
+        module: whose `main` it is.
         words: flags and values.
     """
-    python = sys.orig_argv[0] if sys.orig_argv else sys.executable
-    return shlex.join([python, "-m", module, *map(str, words)])
+    program, *rest = invocation(module).split()
+    return shlex.join([as_called(program), *rest, *map(str, words)])
+
+
+def as_called(program: str) -> str:
+    """The Python or the script `himari` that runs now, in the words of the user."""
+    if program != "himari":
+        return sys.orig_argv[0] if sys.orig_argv else sys.executable
+    found, script = shutil.which(program), Path(sys.argv[0])
+    return program if found is not None and script.exists() and script.samefile(found) else str(script)
 
 
 def free_name(folder: Path) -> Path:

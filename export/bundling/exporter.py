@@ -100,15 +100,9 @@ def digest(data: bytes) -> str:
 
 
 def export_graph(agent: Agent, variables: Any) -> bytes:
-    """The policy as an ONNX graph: normalizer and squashing inside, the carry as inputs and outputs, any batch.
+    """The policy as an ONNX graph: normalizer and squashing inside, the carry as inputs and outputs, any batch."""
+    from jax2onnx import to_onnx  # of an extra: where it lacks, the shell around commands says how to install it
 
-    Raises:
-        InputError: jax2onnx is not installed.
-    """
-    try:
-        from jax2onnx import to_onnx
-    except ImportError as error:
-        raise InputError("exporting needs the extra: pip install 'himari-jax[export]'") from error
     policy, width = agent.policy, len(observation_names(agent.places, agent.features))
     leaves, tree = jax.tree.flatten(policy.initial_carry(1))
 

@@ -100,6 +100,17 @@ def test_the_server_is_told_of_old_candles_only_where_they_are_old(mlp, tmp_path
     assert ("--max-age-bars 0" in capsys.readouterr().out) is needed
 
 
+def test_the_server_is_told_to_take_a_body_that_is_larger_than_it_takes_otherwise(mlp, tmp_path, capsys):
+    write(tmp_path, mlp.path)
+    assert "--max-body-bytes" not in capsys.readouterr().out
+    write(tmp_path, mlp.path, "--bars", "5900")
+    size, allowed = (
+        (tmp_path / "request.json").stat().st_size,
+        capsys.readouterr().out.partition("--max-body-bytes ")[2],
+    )
+    assert 2**20 < size <= int(allowed.split()[0])
+
+
 @pytest.mark.parametrize(
     ("flags", "says"),
     [
