@@ -233,7 +233,9 @@ def find_bundle(given: str, environment: dict[str, str], stack: ExitStack) -> Pa
     if folder.is_file():
         raise InputError(f"{address}: a file; name the folder of the bundle, {folder.parent}")
     if not folder.is_dir():
-        raise InputError(f"{address}: no such folder; `python -m export.bundle RUN --out {address}` makes a bundle")
+        raise InputError(
+            f"{address}: no such folder; `{invocation('export.bundle')} RUN --out {address}` makes a bundle"
+        )
     from export.loading import refuse_run
 
     refuse_run(folder)

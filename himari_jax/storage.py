@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 from himari_jax.errors import InputError, StorageError
+from himari_jax.extras import how_to_install
 
 SCHEME = "gs://"
 PATIENCE = 60.0  # seconds for which a request is repeated
@@ -187,7 +188,7 @@ def _open(address: str) -> tuple[Any, str]:
     try:
         from google.cloud import storage
     except ImportError as error:
-        raise StorageError(f"{address}: needs the extra: pip install 'himari-jax[cloud]'") from error
+        raise StorageError(f"{address}: needs another library: {how_to_install('cloud')}") from error
     with _one_line(address):
         return storage.Client(project=None).bucket(name), prefix  # objects belong to no project
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from himari_jax.cli import invocation
 from himari_jax.command import parse, run_command, stop_at_signals
 from himari_jax.errors import InputError
+from himari_jax.extras import how_to_install
 from train.benchmarks.peers.config import PeersConfig
 from train.benchmarks.peers.trial import PACKAGES
 
@@ -23,7 +24,7 @@ def main(args: Sequence[str]) -> int:
     choose_device(bench.device)
     missing = [name for name in bench.peers if importlib.util.find_spec(PACKAGES[name]) is None]
     for name in missing:
-        print(f"{name}: {PACKAGES[name]} is not installed (pip install 'himari-jax[bench]'); left out")
+        print(f"{name}: {PACKAGES[name]} is not installed, and left out: {how_to_install('bench')}")
     folder = Path(bench.out)
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -130,7 +130,7 @@ def train(name: str, flags: str, folder: Path) -> Block:
     info = subprocess.run(command, capture_output=True, text=True, env=os.environ)
     if info.returncode:
         last = last_line(info.stderr, "no word")
-        raise InputError(f"{name}: python -m train.ppo {flags} ended with {info.returncode}: {last}")
+        raise InputError(f"{name}: {invocation('train.ppo')} {flags} ended with {info.returncode}: {last}")
     return dict(json.loads((folder / "result.json").read_text()))
 
 

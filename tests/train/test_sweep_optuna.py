@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from himari_jax.errors import InputError, StorageError
+from himari_jax.extras import how_to_install
 from train.studies.sweep_flags import read_flags
 from train.studies.sweep_optuna import OptunaSearch, marks_of
 from train.studies.sweep_store import Finished, Store
@@ -167,5 +168,5 @@ def test_without_optuna_the_search_is_one_line(tmp_path):
         "try:\n    import_optuna()\nexcept Exception as error:\n    print(type(error).__name__, error)\n"
     )
     run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-    said = "InputError --search optuna: Optuna is not installed; pip install 'himari-jax[search]'\n"
+    said = f"InputError --search optuna: Optuna is not installed: {how_to_install('search')}\n"
     assert run.stdout == said

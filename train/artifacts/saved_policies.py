@@ -9,6 +9,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
+from himari_jax.cli import invocation
 from himari_jax.errors import CheckpointError, InputError, first_line
 from train.artifacts.checkpoint import describe, digest_of, leaves, names
 
@@ -50,7 +51,9 @@ def read_once(folder: Path, which: str) -> Saved:
     place = folder / "checkpoints"
     steps = sorted(int(path.name) for path in place.glob("*") if path.name.isdigit())
     if not steps:
-        raise InputError(f"{folder}: no checkpoint is there; train it first: python -m train.ppo --run-dir {folder}")
+        raise InputError(
+            f"{folder}: no checkpoint is there; train it first: {invocation('train.ppo')} --run-dir {folder}"
+        )
     if not (which in ("best", "latest") or (which.isdigit() and int(which) in steps)):
         raise InputError(f"--checkpoint {which}: {folder} has best, latest, {', '.join(map(str, steps))}")
     step = int(which) if which.isdigit() else steps[-1]
@@ -60,7 +63,7 @@ def read_once(folder: Path, which: str) -> Saved:
         others = ", ".join(str(s) for s in steps if s != step) or "none"
         raise CheckpointError(
             f"{place}/{step}: damaged ({first_line(error)}); others with --checkpoint: {others}; "
-            "python -m train.ppo --resume sets a damaged step aside"
+            f"{invocation('train.ppo')} --resume sets a damaged step aside"
         ) from error
     best = state["best"]
     if which == "best" and not np.isfinite(best["sharpe"]).any():

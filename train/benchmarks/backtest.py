@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from envs.market import Market
+from himari_jax.extras import how_to_install
 from himari_jax.features import observation_width
 from himari_jax.policies.policy import Policy, act
 from himari_jax.policies.registry import make_core
@@ -51,7 +52,7 @@ def engine_line(name: str, make: Callable[..., Callable[[], Any]], repeats: int)
         try:
             run = make(closes, targets)
         except ImportError as error:
-            return f"{name:14} {'-':>9} {'-':>13}   {error.name} is not installed (pip install 'himari-jax[bench]')"
+            return f"{name:14} {'-':>9} {'-':>13}   {error.name} is not installed: {how_to_install('bench')}"
         cells.append(f"{BARS * columns / median_seconds(run, few, calls) / 1e6:.1f}")
         if columns == 1:
             ends = [np.asarray(play(), np.float64).reshape(BARS, -1)[:, 0] for play in (ours(closes, targets), run)]

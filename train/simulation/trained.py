@@ -9,6 +9,7 @@ import jax
 import numpy as np
 
 from himari_jax.base_positions import Base
+from himari_jax.cli import invocation
 from himari_jax.errors import InputError
 from himari_jax.features import ANY_SYMBOL, BASE, Features, observation_width
 from himari_jax.own_positions import OwnPositions
@@ -87,7 +88,7 @@ def load_agent(folder: Path, checkpoint: str = "best") -> Agent:
     if "walk_forward" in stored:
         raise InputError(
             f"{folder}: a walk-forward test has a policy for each test block, and none for what comes; train that one "
-            "on all candles with python -m train.ppo"
+            f"on all candles with {invocation('train.ppo')}"
         )
     saved = read_saved(folder, checkpoint)
     assets = 1 if config.data.pool else len(stored["data"]["symbols"])

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from himari_jax.errors import InputError, StorageError, first_line
+from himari_jax.extras import how_to_install
 from train.config.sweep import without_password
 from train.config.vary import Choices, Point, Range
 from train.studies.sweep_flags import Sweep
@@ -224,7 +225,7 @@ def import_optuna() -> Any:
     try:
         import optuna
     except ImportError as error:
-        raise InputError("--search optuna: Optuna is not installed; pip install 'himari-jax[search]'") from error
+        raise InputError(f"--search optuna: Optuna is not installed: {how_to_install('search')}") from error
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     return optuna
 

@@ -91,7 +91,9 @@ def read_stored(folder: Path) -> WalkForward:
 
     base, walk = stored_config(folder), stored_walk(folder / "config.json")
     if walk is None:
-        raise InputError(f"--run-dir {folder}: no walk-forward test is there; `python -m train.ppo` made this run")
+        raise InputError(
+            f"--run-dir {folder}: no walk-forward test is there; `{invocation('train.ppo')}` made this run"
+        )
     return WalkForward(base, walk)
 
 

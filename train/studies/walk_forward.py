@@ -16,6 +16,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from himari_jax.cli import invocation
 from himari_jax.errors import InputError, NumericalError
 from himari_jax.times import iso_second
 from train.artifacts.feature_files import refuse_other_files
@@ -88,7 +89,7 @@ def walk_forward(flags: WalkForward, resumed: Path | None = None) -> int:
 
 def again(folder: Path) -> str:
     """The command that goes on."""
-    return f"python -m train.walk_forward --resume --run-dir {folder}"
+    return f"{invocation('train.walk_forward')} --resume --run-dir {folder}"
 
 
 def default_folder(flags: WalkForward, symbols: Sequence[str]) -> Path:

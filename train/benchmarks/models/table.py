@@ -4,6 +4,7 @@ import textwrap
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from himari_jax.extras import how_to_install
 from train.benchmarks.models.rows import Row, machines_of
 
 VENDORS = ("NVIDIA ", "Tesla ", "GeForce ")  # said below the table, not in its rows
@@ -122,7 +123,7 @@ def notes(rows: Sequence[Row], markdown: bool) -> list[str]:
     """What the columns mean, on which candles and machines, and what is missing; lines of at most 80 letters."""
     lines = [*MEANING]
     if any(row.onnx_p50_ms is None for row in rows):
-        lines.append("ONNX none: not installed there (pip install 'himari-jax[export]')")
+        lines.append(f"ONNX none: not installed there: {how_to_install('export')}")
     if rows[0].flags:
         lines.append(f"flags besides the defaults of train.ppo: {rows[0].flags}")
     for data in dict.fromkeys(row.data for row in rows):
