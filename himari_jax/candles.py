@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from himari_jax.errors import Fault
-from himari_jax.times import HOUR_MS, YEAR_MS
+from himari_jax.times import DAY_MS, YEAR_MS
 
 COLUMNS = ("open", "high", "low", "close", "volume")
 
@@ -27,6 +27,13 @@ class RawCandles:
     notes: tuple[str, ...] = ()  # what the reader met and did: a banner line, a BOM, ...
     synthetic: bool = False
     faults: tuple[Fault, ...] = ()  # what the reader refuses: `check_candles` does, together with what it finds itself
+    pieces: tuple[tuple[int, str], ...] = ()  # of several files: what was added to the rows of each, and its origin
+
+    def place(self, index: int | np.integer) -> str:
+        """The file and the row in it that a candle stands in."""
+        row = int(self.row[index])
+        offset, origin = max((piece for piece in self.pieces if piece[0] < row), default=(0, self.origin))
+        return f"{origin}: row {row - offset}"
 
 
 @dataclass(frozen=True)
@@ -54,8 +61,13 @@ class Candles:
         """365 days of bars where the market never closes, else as many as the data show."""
         if self.calendar == "continuous":
             return YEAR_MS / self.bar_ms
-        years = (self.time[-1] - self.time[0] + self.bar_ms) / (365.25 * 24 * HOUR_MS)
+        years = (self.time[-1] - self.time[0] + self.bar_ms) / (365.25 * DAY_MS)
         return len(self.time) / years
+
+    @property
+    def days(self) -> float:
+        """Days of the calendar from the first open to the last close, whether or not the market was open."""
+        return float(self.time[-1] - self.time[0] + self.bar_ms) / DAY_MS
 
     @property
     def fingerprint(self) -> str:

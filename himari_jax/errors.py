@@ -48,17 +48,23 @@ class InputFaults(InputError):
 
 
 def refuse_faults(faults: Sequence[Fault]) -> None:
-    """Refuses an input that has faults, all of them at once.
+    """Refuses an input that has faults, all of them at once; of those that one flag mends the first stands for all.
 
     Raises:
         InputError: the only one.
         InputFaults: several.
     """
     distinct = list(dict.fromkeys(faults))
-    if len(distinct) == 1:
-        raise InputError(distinct[0].text)
-    if distinct:
-        raise InputFaults(distinct)
+    alike = [fault.flag for fault in distinct if fault.flag]
+    found: dict[str, Fault] = {}
+    for fault in distinct:
+        others = alike.count(fault.flag) - 1
+        more = f" (and {others} more that it mends)" if others > 0 else ""
+        found.setdefault(fault.flag or fault.text, Fault(fault.text + more, fault.flag))
+    if len(found) == 1:
+        raise InputError(next(iter(found.values())).text)
+    if found:
+        raise InputFaults(list(found.values()))
 
 
 class NumericalError(HimariError):

@@ -9,8 +9,8 @@ import numpy as np
 
 from himari_jax.candles import Candles
 from himari_jax.errors import InputError
+from himari_jax.sources._entries import SUFFIXES, may_hold_candles, read_bytes
 from himari_jax.sources._series import Series, read_series
-from himari_jax.sources.files import SUFFIXES, read_bytes, suffix_of
 from himari_jax.times import iso_minute, span
 
 FLAG = "--base-positions"
@@ -49,11 +49,10 @@ def read_own_positions(path: Path, symbols: Sequence[str], max_age_ms: int, assu
     """
     if not path.is_file():
         raise InputError(f"{FLAG} {path}: no such file; allowed: a file, {' '.join(SUFFIXES)}")
-    suffix = suffix_of(path)
-    if not suffix:
+    if not may_hold_candles(path.name):
         raise InputError(f"{FLAG} {path}: unknown kind of file; allowed: {' '.join(SUFFIXES)}")
     data = read_bytes(path)
-    series = read_series(data, suffix, symbols, str(path), assume_utc)
+    series = read_series(data, path, symbols, assume_utc)
     _check_times(series, str(path))
     _check_values(series, symbols, str(path))
     digest = hashlib.sha256(data).hexdigest()

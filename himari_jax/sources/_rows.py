@@ -3,7 +3,7 @@
 import csv
 import io
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -33,6 +33,8 @@ class TextTable:
     data: bytes  # UTF-8
     start: int  # offset of the first row
     line: int  # its line, the first line of the file is 1
+    labels: list[str] = field(default_factory=list)  # what stands above the names; empty: nothing
+    headed: bool = True
 
     def blocks(self, wanted: Sequence[int]) -> Iterator["Block"]:
         """The rows of the wanted columns in their order, a block at a time.

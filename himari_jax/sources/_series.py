@@ -2,17 +2,20 @@
 
 from collections.abc import Sequence
 from difflib import get_close_matches
-from functools import partial
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from himari_jax.errors import InputError
-from himari_jax.sources._columns import ALIASES, Cells, plain, shown
-from himari_jax.sources._numbers import NumberPart, join_numbers, parse_numbers
-from himari_jax.sources._parquet import damage_told, load_table, parquet_numbers, parquet_times
-from himari_jax.sources._text import read_text, unzip
-from himari_jax.sources._times import EpochPart, WallPart, join_times, parse_times
+from himari_jax.sources._columns import ALIASES, shown
+from himari_jax.sources._content import read_table
+from himari_jax.sources._entries import unpack
+from himari_jax.sources._frames import damage_told
+from himari_jax.sources._names import plain
+from himari_jax.sources._numbers import Comma, NumberPart, check_numbers, comma_of, join_numbers, parse_numbers
+from himari_jax.sources._tables import Table, cells_of
+from himari_jax.sources._times import Part, check_times, join_times, parse_times, refuse_naive
 
 
 class Series(NamedTuple):
@@ -24,54 +27,53 @@ class Series(NamedTuple):
     extra: tuple[str, ...]  # columns that nobody asked for
 
 
-def read_series(data: bytes, suffix: str, symbols: Sequence[str], origin: str, assume_utc: bool) -> Series:
+def read_series(data: bytes, path: Path, symbols: Sequence[str], assume_utc: bool) -> Series:
     """The column of each symbol from one file.
 
     Args:
         data: the bytes of the file.
-        suffix: one of `himari_jax.sources.files.SUFFIXES`.
+        path: of the file, whose name says of what kind it is.
         symbols: N names, found literally, else without case and punctuation.
-        origin: what to call the file in messages.
         assume_utc: reads times without a zone as UTC.
 
     Raises:
         InputError: names file, row, column, value and what is allowed.
     """
-    if suffix == ".parquet":
-        return _read_parquet(data, symbols, origin, assume_utc)
-    return _read_csv(unzip(data, origin) if suffix == ".csv.gz" else data, symbols, origin, assume_utc)
-
-
-def _read_parquet(data: bytes, symbols: Sequence[str], origin: str, assume_utc: bool) -> Series:
+    origin = str(path)
     with damage_told(origin):
-        table = load_table(data, origin)
-        when, columns = choose_series(table.columns, symbols, origin)
-        if table.height == 0:
-            raise InputError(f"{origin}: no rows; allowed: at least one")
-        row = np.arange(1, table.height + 1)
-        time, _ = parquet_times(table.columns[when], table.to_series(when), row, origin, assume_utc)
-        read = [parquet_numbers(table.columns[k], table.to_series(k), row, origin).values for k in columns]
-    return Series(row, time, np.stack(read, 1), _extra(table.columns, (when, *columns)))
+        table = read_table(unpack(data, path.name, origin), origin, least=1)
+        when, columns = choose_series(table.names, symbols, origin)
+        for k in () if table.delimiter else (when, *columns):  # a text holds texts
+            column = table.column(k)
+            check = check_times if k == when else check_numbers
+            check(column, cells_of(table, k, np.arange(1, len(column) + 1)))
+        comma: Comma = "thousands" if table.delimiter in ("", ",") else ""
+        row, times, parts = _parse(table, when, columns, comma)
+        if not comma and any(part.commas for own in parts for part in own):
+            comma = comma_of(texts for _, block in table.blocks(columns) for texts in block)
+            row, times, parts = _parse(table, when, columns, comma)
+        cells = cells_of(table, when, row)
+        found = join_times(times, cells)
+        says_utc = table.utc or plain(table.names[when]).endswith(("utc", "gmttime"))
+        if not (assume_utc or says_utc) and (naive := refuse_naive(found, cells)):
+            raise naive
+        read = [join_numbers(own, cells_of(table, k, row), comma) for own, k in zip(parts, columns, strict=True)]
+    return Series(row, found.time, np.stack(read, 1), _extra(table.names, (when, *columns)))
 
 
-def _read_csv(data: bytes, symbols: Sequence[str], origin: str, assume_utc: bool) -> Series:
-    table = read_text(data, origin, least=1)
-    when, columns = choose_series(table.names, symbols, origin)
-    thousands = table.delimiter != ";"
+def _parse(
+    table: Table, when: int, columns: Sequence[int], comma: Comma
+) -> tuple[np.ndarray, list[Part], list[list[NumberPart]]]:
+    """Rows (K,), the parts of the time and of each column of numbers, block by block."""
     rows: list[np.ndarray] = []
-    times: list[EpochPart | WallPart] = []
+    times: list[Part] = []
     parts: list[list[NumberPart]] = [[] for _ in columns]
     for row, (texts, *numbers) in table.blocks([when, *columns]):
         rows.append(row)
         times.append(parse_times(texts, times))
         for own, column in zip(parts, numbers, strict=True):
-            own.append(parse_numbers(column, thousands))
-    row = np.concatenate(rows)
-    cells = {k: Cells(origin, table.names[k], row, partial(table.column, k)) for k in (when, *columns)}
-    says_utc = table.utc or plain(table.names[when]).endswith(("utc", "gmttime"))
-    time, _ = join_times(times, cells[when], assume_utc or says_utc)
-    read = [join_numbers(own, cells[k], thousands) for own, k in zip(parts, columns, strict=True)]
-    return Series(row, time, np.stack(read, 1), _extra(table.names, (when, *columns)))
+            own.append(parse_numbers(column, comma))
+    return np.concatenate(rows), times, parts
 
 
 def choose_series(names: Sequence[str], symbols: Sequence[str], origin: str) -> tuple[int, list[int]]:

@@ -1,123 +1,200 @@
 """Times: the cells of a time column as epoch milliseconds in UTC, or an error that says what is unclear."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
+from datetime import date, datetime
+from datetime import time as time_of_day
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from himari_jax.sources._columns import SPACE, Cells
-from himari_jax.sources._wall import WallPart, parse_wall_times
+from himari_jax.errors import InputError
+from himari_jax.sources._columns import SPACE, Cells, shown
+from himari_jax.sources._epochs import (
+    ALLOWED,
+    UNITS,
+    EpochPart,
+    Times,
+    epoch_times,
+    is_epoch,
+    parse_epoch,
+    refuse_finer,
+)
+from himari_jax.sources._wall import OPEN_ORDER, ORDERS, WallPart, parse_wall_times, wall_time
 
 if TYPE_CHECKING:
     import polars as pl
 
-ALLOWED = "ISO 8601 with a zone such as 2020-01-31T09:00Z, or epoch s, ms, us, ns"
-# Between 1973 and 5138 the magnitude alone determines the unit; nanoseconds end where int64 does.
-UNITS = (("s", 1e8), ("ms", 1e11), ("us", 1e14), ("ns", 1e17), ("", 9e18))
-MS_PER_UNIT = {"s": 1000.0, "ms": 1.0, "us": 1e-3, "ns": 1e-6}
-DAY = "^(19|20)[0-9]{6}$"
-WHOLE = "^[0-9]{1,19}$"
-EPOCH_NUMBER = r"^[+-]?[0-9]+(\.[0-9]*)?([eE][+-]?[0-9]+)?$"
+ASSUME = "--assume-utc"
+CLOCK = re.compile(r"\d{1,2}:\d{2}(:\d{2}([.,]\d+)?)?( ?[AP]M)?", re.ASCII | re.IGNORECASE)
+FEW_DIGITS = re.compile(r"\d{1,6}", re.ASCII)
 
 
-class EpochPart(NamedTuple):
-    """Some rows of a column of epoch numbers."""
+class MomentPart(NamedTuple):
+    """Some rows of a column that holds times as such."""
 
-    values: np.ndarray  # (K,) int64, or float64 where one is not whole
-    fault: int | None  # index of the first that is no number
+    values: np.ndarray  # (K,) int64, epoch milliseconds
+    naive: bool  # without a zone
+    finer: np.ndarray  # (K,) bool, between two milliseconds
 
 
-def parse_times(texts: "pl.Series", before: Sequence[EpochPart | WallPart] = ()) -> EpochPart | WallPart:
-    """Reads some rows of a column, as epoch numbers where the first row of all is one.
+OpenPart = Mapping[str, WallPart]  # by each of the orders that day, month and year may stand in
+Part = EpochPart | MomentPart | WallPart | OpenPart
+
+
+def parse_times(column: "pl.Series", before: Sequence[Part] = ()) -> Part:
+    """Reads some rows of a column: of texts, in the form of the first row of all, of numbers or of times.
 
     Args:
-        texts: (K,).
+        column: (K,), without nulls.
         before: what the rows above gave.
     """
-    texts = texts.str.strip_chars(SPACE)
-    if isinstance(before[0], EpochPart) if before else _is_epoch(texts[:1])[0]:
-        return _parse_epoch(texts)
+    import polars as pl
+
+    if column.dtype in (pl.Date, pl.Datetime):
+        zone = getattr(column.dtype, "time_zone", None)
+        moments = column.cast(pl.Datetime("ms", zone))
+        return MomentPart(
+            moments.to_physical().to_numpy(), zone is None, (moments.cast(column.dtype) != column).to_numpy()
+        )
+    if column.dtype != pl.String:
+        return EpochPart(column.to_numpy(), None)
+    texts = column.str.strip_chars(SPACE)
+    if isinstance(before[0], EpochPart) if before else is_epoch(texts[:1])[0]:
+        return parse_epoch(texts)
+    if isinstance(before[0], Mapping) if before else OPEN_ORDER.match(texts[0]):
+        return {order: parse_wall_times(texts, order) for order in ORDERS}
     return parse_wall_times(texts)
 
 
-def _is_epoch(texts: "pl.Series") -> "pl.Series":
-    return texts.str.contains(EPOCH_NUMBER) & ~texts.str.contains(DAY)
+def kind_of_time(cell: object) -> str:
+    """What one cell of a table may be: epoch, day, moment (a day with a time), clock (a time of day); empty: no time.
 
-
-def _parse_epoch(texts: "pl.Series") -> EpochPart:
+    Digits alone that are too few for an epoch number are a clock: the name of the column has to say so, too.
+    """
     import polars as pl
 
-    number = _is_epoch(texts).to_numpy()
-    if not number.all():
-        return EpochPart(np.zeros(len(texts), np.int64), int(np.argmin(number)))
-    whole = texts.cast(pl.Int64, strict=False)
-    if texts.str.contains(WHOLE).all() and not whole.null_count():
-        return EpochPart(whole.to_numpy(), None)
-    return EpochPart(texts.cast(pl.Float64, strict=False).to_numpy(), None)
+    if isinstance(cell, datetime):
+        return "moment"
+    if isinstance(cell, date):
+        return "day"
+    if isinstance(cell, time_of_day):
+        return "clock"
+    text = str(cell).strip()
+    if CLOCK.fullmatch(text):
+        return "clock"
+    if is_epoch(pl.Series([text]))[0]:
+        value = abs(float(text))
+        return "epoch" if UNITS[0][1] <= value < UNITS[-1][1] else "clock" if FEW_DIGITS.fullmatch(text) else ""
+    for order in ORDERS:
+        try:
+            wall_time(text, order)
+        except (ValueError, OverflowError):
+            continue
+        return "moment" if re.search(r"[T ,]\s*\d{1,2}(:|$|\d{2})|[AP]M", text[8:], re.IGNORECASE) else "day"
+    return ""
 
 
-def join_times(parts: Sequence[EpochPart | WallPart], cells: Cells, utc: bool) -> tuple[np.ndarray, np.ndarray | None]:
-    """A column of any allowed form as epoch milliseconds (T,) int64; `utc` reads times without a zone as UTC.
-
-    Returns also the hours (T,) of a clock that might have 12 hours (written without AM/PM), else None.
+def join_times(parts: Sequence[Part], cells: Cells) -> Times:
+    """A column of any allowed form; naive times are taken as if in UTC, which the caller may refuse.
 
     Raises:
-        InputError: a cell is no time or has no zone, or the column mixes units or forms.
+        InputError: a cell is no time, or the column mixes forms, or dates that may mean two days.
     """
+    if isinstance(parts[0], Mapping):
+        return _choose_order([part for part in parts if isinstance(part, Mapping)], cells)
+    if isinstance(parts[0], MomentPart):
+        refuse_finer(cells, np.concatenate([part.finer for part in parts if isinstance(part, MomentPart)]))
+        return Times(
+            np.concatenate([part.values for part in parts if isinstance(part, MomentPart)]), naive=parts[0].naive
+        )
     begin = 0
     for part in parts:
         if isinstance(part, EpochPart) and part.fault is not None:
             raise cells.refuse(begin + part.fault, "is no epoch number, but the first row is", ALLOWED)
         if isinstance(part, WallPart) and part.fault is not None:
             raise cells.refuse(begin + part.fault[0], part.fault[1], ALLOWED)
-        begin += len(part[0])
-    columns = [np.concatenate(column) for column in zip(*(part[:-1] for part in parts), strict=True)]
-    return (epoch_times(cells, columns[0]), None) if len(columns) == 1 else _join_wall_times(columns, cells, utc)
+        begin += len(part[0])  # type: ignore[index]  # none is an OpenPart, as the first is none
+    if isinstance(parts[0], EpochPart):
+        return epoch_times(cells, np.concatenate([part.values for part in parts if isinstance(part, EpochPart)]))
+    return _join_wall_times([part for part in parts if isinstance(part, WallPart)], cells)
 
 
-def _join_wall_times(columns: Sequence[np.ndarray], cells: Cells, utc: bool) -> tuple[np.ndarray, np.ndarray | None]:
-    time, hour, naive, half = columns
-    if naive.any() and not (utc and naive.all()):
-        raise cells.refuse(np.argmax(naive), "has no time zone", f"{ALLOWED}; --assume-utc reads it as UTC")
+def _join_wall_times(parts: Sequence[WallPart], cells: Cells) -> Times:
+    time, hour, naive, half = (np.concatenate(column) for column in zip(*(part[:-1] for part in parts), strict=True))
+    if naive.any() and not naive.all():
+        raise cells.refuse(np.argmax(naive), "has no time zone, as other rows have", "one form in one column")
     if half.any() and not half.all():
         raise cells.refuse(np.argmin(half), "has no AM or PM as other rows have", "one form in one column")
-    return time, None if half.all() else hour
+    return Times(time, None if half.all() else hour, bool(naive.all()))
 
 
-def epoch_times(cells: Cells, values: np.ndarray) -> np.ndarray:
-    """Converts epoch seconds, milliseconds, microseconds or nanoseconds (T,), by magnitude, to milliseconds.
-
-    Raises:
-        InputError: a value fits no unit, or not the unit of the first row.
-    """
-    unit = np.searchsorted([limit for _, limit in UNITS], values.astype(np.float64), side="right") - 1
-    wrong = (unit < 0) | (unit >= len(MS_PER_UNIT))
-    if wrong.any():
-        raise cells.refuse(np.argmax(wrong), "is no time", ALLOWED)
-    if (unit != unit[0]).any():
-        index = int(np.argmax(unit != unit[0]))
-        here, there = UNITS[unit[index]][0], UNITS[unit[0]][0]
-        raise cells.refuse(index, f"is in {here}, but row {cells.row[0]} is in {there}", "one unit in one column")
-    scale = MS_PER_UNIT[UNITS[unit[0]][0]]
-    if np.issubdtype(values.dtype, np.integer):
-        whole = values.astype(np.int64)
-        if scale > 1:
-            return whole * 1000
-        refuse_finer(cells, whole % round(1 / scale) != 0)
-        return whole // round(1 / scale)
-    time = np.rint(values * scale).astype(np.int64)
-    refuse_finer(cells, np.abs(values * scale - time) > 1e-3)  # what a float cannot say exactly is less
-    return time
-
-
-def refuse_finer(cells: Cells, between: np.ndarray) -> None:
-    """Refuses times that lie between two milliseconds, marked in (T,) bool: no bar opens there.
+def _choose_order(parts: Sequence[OpenPart], cells: Cells) -> Times:
+    """Reads dates in the only order of day, month and year that all rows have, and in which they rise or fall.
 
     Raises:
-        InputError: there is one.
+        InputError: no order, or more than one.
     """
-    if between.any():
-        raise cells.refuse(np.argmax(between), "lies between two milliseconds", "whole milliseconds")
+    found: dict[str, Times] = {}
+    errors: dict[int, InputError] = {}
+    for order in ORDERS:
+        try:
+            found[order] = join_times([part[order] for part in parts], cells)
+        except InputError as error:
+            errors.setdefault(sum(_rows_read(part[order]) for part in parts), error)
+    if not found:
+        raise errors[max(errors)]  # of the order that reads most rows
+    rising = {order: times for order, times in found.items() if _one_way(times.time)}
+    left = rising or found
+    first, *others = left
+    if any((left[other].time != left[first].time).any() for other in others):
+        text = str(cells.values()[0]).strip()
+        if OPEN_ORDER.match(text)[1] != "." or "day/month/year" not in left:  # type: ignore[index]
+            raise cells.refuse(0, f"may be {' or '.join(left)}", "dates as 2020-01-31, or more rows that decide it")
+        first = "day/month/year"  # with dots nobody writes the month first
+    return left[first]._replace(notes=(f"dates read as {first}",))
+
+
+def _rows_read(part: WallPart) -> int:
+    return len(part.time) if part.fault is None else part.fault[0]
+
+
+def _one_way(time: np.ndarray) -> bool:
+    steps = np.diff(time)
+    return bool((steps >= 0).all() or (steps <= 0).all())
+
+
+def refuse_naive(times: Times, cells: Cells) -> InputError | None:
+    """The refusal of times without a zone; None where they have one."""
+    return cells.refuse(0, "has no time zone", f"{ALLOWED}; {ASSUME} reads it as UTC") if times.naive else None
+
+
+def check_times(column: "pl.Series", cells: Cells) -> None:
+    """Refuses a column that cannot hold times.
+
+    Raises:
+        InputError: a cell is empty, or the type is none of texts, numbers and times.
+    """
+    import polars as pl
+
+    if column.null_count():
+        raise cells.refuse(np.argmax(column.is_null().to_numpy()), "is no time", "a time in every row")
+    number = column.dtype.is_numeric() and not column.dtype.is_decimal()
+    if not number and column.dtype not in (pl.String, pl.Date, pl.Datetime):
+        what = f"{cells.origin}: column {shown(cells.name)} holds {column.dtype}"
+        raise InputError(f"{what}; allowed: times, epoch numbers or texts")
+
+
+def check_clock(column: "pl.Series", cells: Cells) -> None:
+    """Refuses a column that cannot hold times of day.
+
+    Raises:
+        InputError: a cell is empty, or the type is none of texts, whole numbers and times of day.
+    """
+    import polars as pl
+
+    if column.dtype != pl.Time:
+        check_times(column, cells)
 
 
 def refuse_half_clock(cells: Cells, hours: np.ndarray, candle: Sequence[np.ndarray]) -> None:

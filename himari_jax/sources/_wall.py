@@ -1,7 +1,9 @@
 """Wall times: dates with a time of day as texts, read by the column where many have one shape, else one by one."""
 
 import re
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from itertools import product
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -14,14 +16,39 @@ if TYPE_CHECKING:
 EPOCH = datetime(1970, 1, 1)
 MILLISECOND = timedelta(milliseconds=1)
 ISO = re.compile(r"(\d{4}-\d{2}-\d{2}|\d{8}|\d{4}-?W\d{2}-?\d)([T ].*)?", re.ASCII)
-FINER = re.compile(r"[.,]\d{3}\d*[1-9]", re.ASCII)  # digits behind the millisecond
-WALL = re.compile(
-    r"(?P<year>\d{4})[-/.](?P<month>\d{1,2})[-/.](?P<day>\d{1,2})"
-    r"(?:[T ]\s*(?P<hour>\d{1,2})(?::(?P<minute>\d{2})(?::(?P<second>\d{2})(?:\.(?P<fraction>\d+))?)?)?"
-    r"(?:[ -]?(?P<half>[AP]M))?)?"
-    r"(?:\s*(?P<zone>Z|UTC|GMT|[+-]\d{2}:?\d{2}))?",
-    re.ASCII | re.IGNORECASE,
+FINER = re.compile(r"(?::\d{2}|[T ]\d{6})[.,]\d{3}\d*[1-9]", re.ASCII)  # digits behind the millisecond
+MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
+NAME = rf"(?P<name>{'|'.join(MONTHS)})[a-z]*\.?"
+SHORT_YEAR = r"(?P<year>\d{4}|\d{2})"
+DAY, MONTH = r"(?P<day>\d{1,2})", r"(?P<month>\d{1,2})"
+ZONE = r"(?:\s*(?P<zone>Z|(?:UTC|GMT)?[+-]\d{2}:?\d{2}|UTC|GMT|(?(hour)[+-]\d{2}|(?!))))?"
+CLOCKS = (
+    r"(?:(?:[T ]|, )\s*(?P<hour>\d{1,2})(?::(?P<minute>\d{2})(?::(?P<second>\d{2})(?:\.(?P<fraction>\d+))?)?)?"
+    r"(?:[ -]?(?P<half>[AP]M))?)?",
+    r"[T ](?P<hour>\d{2})(?P<minute>\d{2})(?P<second>\d{2})?(?P<fraction>(?!))?(?P<half>(?!))?",
 )
+DATES = (
+    rf"(?P<year>\d{{4}})[-/.]{MONTH}[-/.]{DAY}",
+    r"(?P<year>(?:19|20)\d{2})(?P<month>\d{2})(?P<day>\d{2})",
+    rf"{DAY}[-/. ]{NAME}[-/., ]+(?P<year>\d{{4}})",
+    rf"{NAME} {DAY},? (?P<year>\d{{4}})",
+    rf"(?P<year>\d{{4}})[-/. ]{NAME}[-/. ]{DAY}",
+)
+# What a date whose year does not come first, or has two digits, may mean: the column decides.
+ORDERS = {
+    "day/month/year": rf"{DAY}[-/.]{MONTH}[-/.]{SHORT_YEAR}",
+    "month/day/year": rf"{MONTH}[-/.]{DAY}[-/.]{SHORT_YEAR}",
+    "year/month/day": rf"(?P<year>\d{{2}})[-/.]{MONTH}[-/.]{DAY}",
+}
+OPEN_ORDER = re.compile(r"\d{1,2}([-/.])\d{1,2}[-/.](\d{4}|\d{2})(?!\d)", re.ASCII)
+
+
+def _compiled(dates: Sequence[str]) -> tuple[re.Pattern, ...]:
+    flags = re.ASCII | re.IGNORECASE
+    return tuple(re.compile(f"{date}{clock}{ZONE}", flags) for date, clock in product(dates, CLOCKS))
+
+
+FORMS = {"": _compiled(DATES), **{order: _compiled((*DATES, date)) for order, date in ORDERS.items()}}
 LONGEST = 40  # letters; what is longer, and what comes in more shapes, is read one by one
 SHAPES = 32
 
@@ -36,8 +63,13 @@ class WallPart(NamedTuple):
     fault: tuple[int, str] | None  # index of the first that is no time, and why
 
 
-def parse_wall_times(texts: "pl.Series") -> WallPart:
-    """Reads stripped texts: each as `wall_time` does."""
+def parse_wall_times(texts: "pl.Series", order: str = "") -> WallPart:
+    """Reads stripped texts: each as `wall_time` does.
+
+    Args:
+        texts: (K,).
+        order: of day, month and year where the year does not come first, one of `ORDERS`.
+    """
     size = len(texts)
     marks = np.zeros(size, bool), np.zeros(size, bool)
     part = WallPart(np.zeros(size, np.int64), np.zeros(size, np.int8), *marks, fault=None)
@@ -47,10 +79,10 @@ def parse_wall_times(texts: "pl.Series") -> WallPart:
         rows = np.flatnonzero(lengths == length)
         joined = texts.gather(rows).str.join("").item().encode()
         letters = np.ascontiguousarray(np.frombuffer(joined, np.uint8).reshape(-1, length).T)
-        _read_shapes(letters, rows, part, read)
+        _read_shapes(letters, rows, part, read, order)
     for row in np.flatnonzero(~read).tolist():
         try:
-            moment, part.half[row] = wall_time(texts[row])
+            moment, part.half[row] = wall_time(texts[row], order)
         except (ValueError, OverflowError) as error:
             return part._replace(fault=(row, f"is no time ({shown(error)})"))
         part.naive[row] = moment.tzinfo is None
@@ -59,10 +91,14 @@ def parse_wall_times(texts: "pl.Series") -> WallPart:
     return part
 
 
-def _read_shapes(letters: np.ndarray, rows: np.ndarray, part: WallPart, read: np.ndarray) -> None:
+def _match(text: str, order: str) -> re.Match | None:
+    return next((match for form in FORMS[order] if (match := form.fullmatch(text))), None)
+
+
+def _read_shapes(letters: np.ndarray, rows: np.ndarray, part: WallPart, read: np.ndarray, order: str) -> None:
     """Reads texts of one length, (L, R) uint8, into their rows of the part, and marks those it has read.
 
-    Where two texts differ in digits alone, `WALL` cuts them in the same places: one match holds for all.
+    Where two texts differ in digits alone, a form cuts them in the same places: one match holds for all.
     """
     for _ in range(SHAPES):
         if len(rows) == 0:
@@ -70,7 +106,8 @@ def _read_shapes(letters: np.ndarray, rows: np.ndarray, part: WallPart, read: np
         alike = np.ones(len(rows), bool)
         for column in letters:
             alike &= column - ord("0") < 10 if chr(column[0]).isdecimal() else column == column[0]
-        match = WALL.fullmatch(letters[:, 0].tobytes().decode())
+        text = letters[:, 0].tobytes()
+        match = _match(text.decode(), order) if text.isascii() else None
         if match:
             here = rows if alike.all() else rows[alike]
             time, hour, sure = _read_alike(letters if alike.all() else letters[:, alike], match)
@@ -88,8 +125,13 @@ def _read_alike(letters: np.ndarray, match: re.Match) -> tuple[np.ndarray, np.nd
             value = value * 10 + (column & 15)  # ASCII digits end in their value
         return value
 
-    year, month, day, hour, minute, second = (number(*match.span(k)) for k in range(1, 7))
+    day, hour, minute, second = (number(*match.span(name)) for name in ("day", "hour", "minute", "second"))
+    month = np.full_like(day, _month_of(match)) if "name" in match.groupdict() else number(*match.span("month"))
+    year = number(*match.span("year"))
+    year = year if len(match["year"]) == 4 else _century(year)
     sure = (year >= 1000) & (month >= 1) & (month <= 12) & (day >= 1) & (hour < 24) & (minute < 60) & (second < 60)
+    if match.re.pattern.startswith(DATES[1]):  # digits that another row need not begin with 19 or 20
+        sure &= (year >= 1900) & (year < 2100)
     months = ((year - 1970) * 12 + month - 1).astype("M8[M]")
     first, after = (x.astype("M8[D]").astype(np.int64) for x in (months, months + 1))
     sure &= day <= after - first
@@ -102,15 +144,29 @@ def _read_alike(letters: np.ndarray, match: re.Match) -> tuple[np.ndarray, np.nd
         time += number(begin, min(begin + 3, end)) * 10 ** max(0, 3 - (end - begin))
         sure &= (letters[begin + 3 : end] == ord("0")).all(axis=0)
     begin, end = match.span("zone")
-    if match["zone"] and match["zone"][0] in "+-":
-        east, minutes = number(begin + 1, begin + 3), number(end - 2, end)
+    if match["zone"] and match["zone"][-1].isdigit():
+        sign = begin + re.search("[+-]", match["zone"]).start()  # type: ignore[union-attr]
+        east, minutes = number(sign + 1, sign + 3), number(end - 2, end) * (end - sign > 3)
         sure &= (east < 24) & (minutes < 60)
-        time -= (east * 60 + minutes) * (60_000 if match["zone"][0] == "+" else -60_000)
+        time -= (east * 60 + minutes) * (60_000 if match["zone"][sign - begin] == "+" else -60_000)
     return time, hour, sure
 
 
-def wall_time(text: str) -> tuple[datetime, bool]:
+def _month_of(match: re.Match) -> int:
+    return MONTHS.index(match["name"].lower()) + 1
+
+
+def _century(year: np.ndarray | int) -> np.ndarray:
+    """Years of two digits as POSIX reads them: 69 to 99 are of the last century."""
+    return np.where(np.asarray(year) < 69, 2000, 1900) + year
+
+
+def wall_time(text: str, order: str = "") -> tuple[datetime, bool]:
     """One date with or without a time of day, and whether AM or PM stood there.
+
+    Args:
+        text: as it stands in a file.
+        order: of day, month and year where the year does not come first, one of `ORDERS`.
 
     Raises:
         ValueError, OverflowError: it is none, or lies between two milliseconds.
@@ -123,18 +179,20 @@ def wall_time(text: str) -> tuple[datetime, bool]:
             return datetime.fromisoformat(text), False
     except ValueError:
         pass
-    match = WALL.fullmatch(text)
+    match = _match(text, order)
     if match is None:
         raise ValueError("unknown form")
-    year, month, day, hour, minute, second = (int(match[k] or 0) for k in range(1, 7))
+    hour, minute, second = (int(match[name] or 0) for name in ("hour", "minute", "second"))
+    year = int(match["year"]) if len(match["year"]) == 4 else int(_century(int(match["year"])))
+    month = _month_of(match) if "name" in match.groupdict() else int(match["month"])
     fraction = round(float(f"0.{match['fraction'] or 0}") * 1e6)
     if match["half"]:
         if not 1 <= hour <= 12:
             raise ValueError("with AM or PM the hour is 1 to 12")
         hour = hour % 12 + (12 if match["half"].upper() == "PM" else 0)
-    moment = datetime(year, month, day, hour, minute, second, fraction)
+    moment = datetime(year, month, int(match["day"]), hour, minute, second, fraction)
     if match["zone"]:
-        zone = match["zone"].upper()
-        zone = "+0000" if zone in ("Z", "UTC", "GMT") else zone
+        zone = re.sub("^(UTC|GMT)(?=[+-])", "", match["zone"].upper())
+        zone = "+0000" if zone in ("Z", "UTC", "GMT") else zone + "00" * (len(zone) == 3)
         moment = datetime.strptime(f"{moment:%Y-%m-%d %H:%M:%S.%f} {zone}", "%Y-%m-%d %H:%M:%S.%f %z")
     return moment, bool(match["half"])

@@ -1,121 +1,237 @@
-"""Candles from files: Parquet or CSV, one file per symbol, the name of the file is the symbol."""
+"""Candles from files: of many kinds, one symbol a file or several, one file a symbol or several."""
 
-import re
-from dataclasses import replace
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
+from functools import cache
 from pathlib import Path
+from typing import Any
 
-from himari_jax.candles import RawCandles
+import numpy as np
+
+from himari_jax.candles import COLUMNS, RawCandles
 from himari_jax.errors import InputError
-from himari_jax.sources._columns import plain
-from himari_jax.sources._csv import read_csv
-from himari_jax.sources._parquet import read_parquet
-from himari_jax.sources._text import unzip
+from himari_jax.sources._content import read_table
+from himari_jax.sources._entries import SUFFIXES, Entry, entries_of, may_hold_candles, unpack
+from himari_jax.sources._frames import damage_told
+from himari_jax.sources._names import bar_of_name, listed, names_symbol, plain, same_name, undated
+from himari_jax.sources._reader import CandleTable
 from himari_jax.sources.request import SourceRequest
-
-SUFFIXES = (".parquet", ".csv.gz", ".csv", ".txt")
 
 
 def load(request: SourceRequest) -> list[RawCandles]:
-    """The candles of each symbol from the file of its name; one file needs no symbol.
+    """The candles of each symbol from the files of its name, or from its rows in a file of many symbols.
+
+    Several files of one symbol, such as one a month, are joined. One file, or one symbol's files, need no symbol.
 
     Raises:
         InputError: no such file or symbol, two files for one symbol, or a file that cannot be read.
     """
-    files = _list_files(request.data)
-    if not request.symbols and not request.every and len(files) > 1:
-        raise InputError(f"--symbols is needed to choose from several files: {_stems(files)}")
-    wanted = request.symbols or tuple(_stem(file) for file in files)
-    chosen = {symbol: _find_file(symbol, files) for symbol in wanted}
-    if len(set(chosen.values())) < len(wanted):
+    entries = _list_entries(request.data)
+    chosen = _Chosen(entries, request)
+    wanted = request.symbols or chosen.all_symbols()
+    found = {symbol: chosen.sources(symbol) for symbol in wanted}
+    places = [tuple((entry.origin, own) for entry, own in sources) for sources in found.values()]
+    if len(set(places)) < len(wanted):
         raise InputError(f"--symbols {' '.join(wanted)}: two of them are one file; each may stand once")
-    return [
-        read_candles(read_bytes(path), suffix_of(path), symbol, str(path), request.assume_utc)
-        for symbol, path in chosen.items()
-    ]
+    return [chosen.read(symbol, sources) for symbol, sources in found.items()]
 
 
-def read_candles(data: bytes, suffix: str, symbol: str, origin: str, assume_utc: bool = False) -> RawCandles:
-    """The content of one file as candles in the order of the file, unchecked.
+def read_candles(
+    data: bytes, suffix: str, symbol: str, origin: str, assume_utc: bool = False, no_volume: bool = False
+) -> RawCandles:
+    """The content of one file of one symbol as candles in the order of the file, unchecked.
 
     Args:
         data: the bytes of the file.
-        suffix: one of `SUFFIXES`.
+        suffix: of its name, such as `.csv.gz`.
         symbol: what to call the candles; says which volume column counts the base asset.
         origin: what to call the file in messages.
         assume_utc: reads times without a zone as UTC.
+        no_volume: takes no volume.
 
     Raises:
         InputError: names file, row, column, value and what is allowed.
     """
-    if suffix == ".parquet":
-        return read_parquet(data, symbol, origin, assume_utc)
-    if suffix == ".csv.gz":
-        raw = read_csv(unzip(data, origin), symbol, origin, assume_utc)
-        return replace(raw, notes=("gzip unpacked", *raw.notes))
-    return read_csv(data, symbol, origin, assume_utc)
+    with damage_told(origin):
+        table = CandleTable(read_table(unpack(data, f"x{suffix}", origin), origin))
+        if table.symbols:
+            raise InputError(_several_symbols(origin, table.symbols))
+        return table.read(symbol, None, assume_utc, no_volume)
 
 
-def _list_files(data: tuple[str, ...]) -> list[Path]:
-    """The candle files among the paths and inside the folders among them, each once."""
+class _Chosen:
+    """The files of a request, and which of them hold a symbol."""
+
+    def __init__(self, entries: Sequence[Entry], request: SourceRequest):
+        self.entries, self.request = list(entries), request
+        self.table = cache(self._table)
+
+    def all_symbols(self) -> tuple[str, ...]:
+        """The symbols where none is asked for: the only one, or all for a pool.
+
+        Raises:
+            InputError: several, and no pool.
+        """
+        usual = [entry for entry in self.entries if not entry.side] or self.entries
+        families: dict[str, list[Entry]] = {}
+        for entry in usual:
+            families.setdefault(undated(entry.stem), []).append(entry)
+        found: list[str] = []
+        for family, members in families.items():
+            inside = list(dict.fromkeys(symbol for entry in members for symbol in self.table(entry).symbols))
+            found += inside or [family if len(members) > 1 and family else members[0].stem]
+        if len(found) > 1 and not self.request.every:
+            if len(families) == 1:
+                raise InputError(_several_symbols(families.popitem()[1][0].origin, found))
+            raise InputError(f"--symbols is needed to choose from several files: {listed(sorted(found), 100)}")
+        return tuple(found)
+
+    def sources(self, symbol: str) -> list[tuple[Entry, str | None]]:
+        """The files that hold a symbol, each with what it calls the symbol among others.
+
+        A file of that name wins, then files of that name beside a bar, dates and vendors, then rows of a long file.
+
+        Raises:
+            InputError: none, or files of different kinds.
+        """
+        named = self._named(symbol)
+        if named:
+            return [(entry, self._own(entry, symbol)) for entry in named]
+        inside: list[tuple[Entry, str | None]] = [
+            (entry, own) for entry in self.entries if (own := self._find(entry, symbol)) is not None
+        ]
+        if inside:
+            return inside
+        stems = {plain(stem): stem for entry in self.entries for stem in [*self._symbols(entry), entry.stem]}
+        near = get_close_matches(plain(symbol), stems, 1)
+        allowed = listed(sorted(stems.values()), 30)
+        hint = f"; nearest is {stems[near[0]]}" if near and len(stems) > 1 else ""
+        raise InputError(f"--symbols {symbol}: no file of that name; allowed are {allowed}{hint}")
+
+    def _named(self, symbol: str) -> list[Entry]:
+        """The files whose name is the symbol."""
+        exact = [entry for entry in self.entries if symbol in entry.stems]
+        hits = exact or [entry for entry in self.entries if same_name(symbol, entry.stems)]
+        if hits:
+            return [_only(symbol, hits)]
+        hits = [entry for entry in self.entries if any(undated(stem) == symbol for stem in entry.stems)]
+        hits = hits or [entry for entry in self.entries if any(names_symbol(stem, symbol) for stem in entry.stems)]
+        families = {undated(entry.stem): entry for entry in hits}
+        if len(families) > 1 and self.request.bar_ms is not None:
+            hits = [entry for entry in hits if bar_of_name(entry.stem) == self.request.bar_ms] or hits
+            families = {undated(entry.stem): entry for entry in hits}
+        if len(families) > 1:
+            _only(symbol, list(families.values()))
+        stems = [entry.stem for entry in hits]
+        for stem in stems if len(set(stems)) < len(stems) else ():
+            _only(symbol, [entry for entry in hits if entry.stem == stem])
+        return hits
+
+    def _own(self, entry: Entry, symbol: str) -> str | None:
+        """What a file that is called like the symbol calls it among others; None: it holds one symbol.
+
+        Raises:
+            InputError: it holds others alone.
+        """
+        if not (inside := self.table(entry).symbols):
+            return None
+        own = self.table(entry).find(symbol)
+        if own is None:
+            raise InputError(_several_symbols(entry.origin, inside))
+        return own
+
+    def _symbols(self, entry: Entry) -> list[str]:
+        """The symbols of a file that tells several apart; none of one that cannot be read."""
+        try:
+            return self.table(entry).symbols
+        except InputError:
+            return []
+
+    def _find(self, entry: Entry, symbol: str) -> str | None:
+        return self.table(entry).find(symbol) if self._symbols(entry) else None
+
+    def _table(self, entry: Entry) -> CandleTable:
+        with damage_told(entry.origin):
+            return CandleTable(read_table(entry.content, entry.origin))
+
+    def read(self, symbol: str, sources: Sequence[tuple[Entry, str | None]]) -> RawCandles:
+        """The candles of a symbol from its files."""
+        request = self.request
+        found = []
+        for entry, own in sources:
+            with damage_told(entry.origin):
+                found.append(self.table(entry).read(symbol, own, request.assume_utc, request.no_volume))
+        return found[0] if len(found) == 1 else join(found)
+
+
+def _only(symbol: str, entries: Sequence[Entry]) -> Entry:
+    """The only one of the files that may be meant.
+
+    Raises:
+        InputError: there are several.
+    """
+    if len(entries) == 1:
+        return entries[0]
+    stems = [entry.stem for entry in entries]
+    bars = [bar_of_name(stem) for stem in stems]
+    if len(set(stems)) == 1:
+        how = "name one of them with --data"
+    else:
+        how = "name one by its exact file name" + (", or its bar with --bar" if len(set(bars)) == len(bars) else "")
+    raise InputError(f"--symbols {symbol}: {entries[0].origin} and {entries[1].origin} both match; {how}")
+
+
+def join(pieces: Sequence[RawCandles]) -> RawCandles:
+    """The candles of several files as one series, in the order of time where each file is in order.
+
+    Rows that two files share then follow each other, so that the check compares them.
+    """
+    pieces = sorted(pieces, key=lambda piece: int(piece.time.min(initial=2**62)))
+    offsets = np.cumsum([0, *(int(piece.row.max(initial=0)) for piece in pieces)])
+    columns: dict[str, Any] = {
+        name: np.concatenate([getattr(piece, name) for piece in pieces]) for name in ("time", *COLUMNS)
+    }
+    row = np.concatenate([piece.row + offset for piece, offset in zip(pieces, offsets, strict=False)])
+    if all((np.diff(piece.time) >= 0).all() for piece in pieces):
+        order = np.argsort(columns["time"], kind="stable")
+        row, columns = row[order], {name: column[order] for name, column in columns.items()}
+    names = [Path(piece.origin).name for piece in pieces]
+    notes = [f"{len(pieces)} files joined: {listed(names, 4)}"]
+    notes += dict.fromkeys(note for piece in pieces for note in piece.notes)
+    return RawCandles(
+        pieces[0].symbol,
+        f"{pieces[0].origin} and {len(pieces) - 1} more",
+        row,
+        **columns,
+        notes=tuple(notes),
+        faults=tuple(fault for piece in pieces for fault in piece.faults),
+        pieces=tuple((int(offset), piece.origin) for offset, piece in zip(offsets, pieces, strict=False)),
+    )
+
+
+def _several_symbols(origin: str, symbols: Sequence[str]) -> str:
+    some = " ".join(f"'{symbol}'" if " " in symbol else symbol for symbol in symbols[:2])
+    return f"{origin}: holds {len(symbols)} symbols, {listed(symbols, 8)}; name those that you want: --symbols {some}"
+
+
+def _list_entries(data: Iterable[str]) -> list[Entry]:
+    """The candle files among the paths and inside the folders and archives among them, each once."""
     if not data:
         raise InputError("--data is needed: a folder of candle files, or files")
-    files: list[Path] = []
+    files: dict[Path, Path] = {}
     for path in map(Path, data):
         try:
             if path.is_dir():
-                inside = [file for file in sorted(path.iterdir()) if suffix_of(file) and file.is_file()]
+                inside = [file for file in sorted(path.iterdir()) if may_hold_candles(file.name) and file.is_file()]
                 if not inside:
                     raise InputError(f"--data {path}: no candle files in it; allowed: {' '.join(SUFFIXES)}")
-                files += inside
+                files |= {file.resolve(): file for file in inside}
             elif not path.exists():
                 raise InputError(f"--data {path}: no such file or folder")
-            elif not suffix_of(path):
+            elif not may_hold_candles(path.name):
                 raise InputError(f"--data {path}: unknown kind of file; allowed: {' '.join(SUFFIXES)}")
             else:
-                files.append(path)
+                files.setdefault(path.resolve(), path)
         except (OSError, ValueError) as error:
             raise InputError(f"--data {path}: cannot be opened ({getattr(error, 'strerror', error)})") from None
-    return list({file.resolve(): file for file in files}.values())
-
-
-def read_bytes(path: Path) -> bytes:
-    """The content of a file.
-
-    Raises:
-        InputError: it cannot be read.
-    """
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); allowed: a readable file") from None
-
-
-def suffix_of(path: Path) -> str:
-    """Which of `SUFFIXES` a file has; empty: none."""
-    name = path.name.lower()
-    return next((end for end in SUFFIXES if name.endswith(end) and not name.startswith(".")), "")
-
-
-def _stem(path: Path) -> str:
-    return path.name[: len(path.name) - len(suffix_of(path))]
-
-
-def _stems(files: list[Path]) -> str:
-    return ", ".join(sorted(_stem(file) for file in files))
-
-
-def _find_file(symbol: str, files: list[Path]) -> Path:
-    """The file whose stem is the symbol: literally, else without case and punctuation, USD also as USDT."""
-    hits = [file for file in files if _stem(file) == symbol]
-    if not hits:
-        names = {plain(symbol), re.sub("usd$", "usdt", plain(symbol))}
-        hits = [file for file in files if plain(_stem(file)) in names]
-    if len(hits) > 1:
-        raise InputError(f"--symbols {symbol}: {hits[0]} and {hits[1]} both match; name one by its exact file name")
-    if not hits:
-        stems = {plain(_stem(file)): _stem(file) for file in files}
-        near = get_close_matches(plain(symbol), stems, 1)
-        hint = f"; nearest is {stems[near[0]]}" if near else ""
-        raise InputError(f"--symbols {symbol}: no file of that name; allowed are {_stems(files)}{hint}")
-    return hits[0]
+    return [entry for file in files.values() for entry in entries_of(file)]

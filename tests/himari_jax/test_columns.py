@@ -16,7 +16,7 @@ from himari_jax.sources import _wall
 from himari_jax.sources._columns import SPACE, Cells
 from himari_jax.sources._numbers import MISSING, NUMBER, join_numbers, parse_numbers
 from himari_jax.sources._times import join_times, parse_times, refuse_half_clock
-from himari_jax.sources._wall import WALL, parse_wall_times, wall_time
+from himari_jax.sources._wall import FORMS, ORDERS, parse_wall_times, wall_time
 
 ODD_NUMBERS = [
     *MISSING, "NaN", "N/A", "+nan", "-nan", "inf", "-Infinity", "1e999", "1e-400", "4.9e-324", "1_0", "0x1F", "1 2",
@@ -94,7 +94,9 @@ def numbers_one_by_one(texts, thousands):
     numbers = [one_number(text, thousands) for text in texts]
     if None in numbers:
         index = numbers.index(None)
-        return f"x.csv: row {index}, column 'c': {texts[index]!a} is no number"
+        plain = re.fullmatch(r"[+-]?[1-9]\d{0,2},\d{3}", texts[index].strip(), re.ASCII)
+        what = "may be" if plain and not thousands else "is no number"
+        return f"x.csv: row {index}, column 'c': {texts[index]!r} {what}"
     return numbers
 
 
@@ -105,15 +107,18 @@ def numbers_one_by_one(texts, thousands):
 @example(["1,234", "+nan"], [], True)
 @example(["1", "\x1f3", "１"], [], False)
 def test_a_column_of_numbers_is_read_as_cell_by_cell_whatever_the_parts(texts, cuts, thousands):
-    parts = [parse_numbers(part, thousands) for part in in_parts(texts, cuts)]
-    found = outcome(lambda: join_numbers(parts, cells_of(texts), thousands))
+    comma = "thousands" if thousands else ""
+    parts = [parse_numbers(part, comma) for part in in_parts(texts, cuts)]
+    found = outcome(lambda: join_numbers(parts, cells_of(texts), comma))
     same(found, numbers_one_by_one(texts, thousands))
 
 
 @st.composite
 def wall_texts(draw):
-    """Times of a few shapes with digits of their own, most of them real ones."""
-    shapes = draw(st.lists(st.from_regex(WALL, fullmatch=True) | st.sampled_from(ODD_TIMES), min_size=1, max_size=3))
+    """Times of a few shapes with digits of their own, most of them real ones, and an order of day, month and year."""
+    order = draw(st.sampled_from(list(FORMS)))
+    forms = st.one_of([st.from_regex(form, fullmatch=True) for form in FORMS[order]])
+    shapes = draw(st.lists(forms | st.sampled_from(ODD_TIMES), min_size=1, max_size=3))
     plain = st.builds(
         "{}-{:02}-{:02}{}{:02}:{:02}{}".format, st.integers(1000, 9999), st.integers(1, 12), st.integers(1, 31),
         st.sampled_from("T "), st.integers(0, 24), st.integers(0, 60), st.sampled_from(["", "Z", "+05:30", "-2359"]),
@@ -123,20 +128,20 @@ def wall_texts(draw):
             lambda rng: re.sub("[0-9]", lambda digit: rng.choice(digit[0] * 3 + "0123"), shape)
         )
     )
-    return draw(st.lists(plain | shaken | st.sampled_from(shapes), min_size=1, max_size=12))
+    return draw(st.lists(plain | shaken | st.sampled_from(shapes), min_size=1, max_size=12)), order
 
 
-def check_times(texts, shapes=_wall.SHAPES, longest=_wall.LONGEST):
+def check_times(texts, order="", shapes=_wall.SHAPES, longest=_wall.LONGEST):
     """Holds the column against its texts one by one."""
     moments, fault = [], None
     for index, text in enumerate(texts):
         try:
-            moments.append(wall_time(text))
+            moments.append(wall_time(text, order))
         except (ValueError, OverflowError):
             fault = index
             break
     with patch.multiple(_wall, SHAPES=shapes, LONGEST=longest):
-        part = parse_wall_times(pl.Series(texts))
+        part = parse_wall_times(pl.Series(texts), order)
     assert (part.fault and part.fault[0]) == fault
     for index, (moment, half) in enumerate(moments):
         zone = None if moment.tzinfo is None else _wall.UTC
@@ -146,13 +151,15 @@ def check_times(texts, shapes=_wall.SHAPES, longest=_wall.LONGEST):
 
 @settings(max_examples=300)
 @given(wall_texts(), st.sampled_from([1, 32]), st.sampled_from([12, 40]))
-def test_times_of_one_shape_are_read_as_one_by_one(texts, shapes, longest):
-    check_times([text.strip() for text in texts], shapes, longest)
+def test_times_of_one_shape_are_read_as_one_by_one(texts_and_order, shapes, longest):
+    texts, order = texts_and_order
+    check_times([text.strip() for text in texts], order, shapes, longest)
 
 
 @pytest.mark.parametrize("text", ODD_TIMES)
-def test_a_time_at_the_edge_is_read_as_one_by_one(text):
-    check_times([text])
+@pytest.mark.parametrize("order", ["", *ORDERS])
+def test_a_time_at_the_edge_is_read_as_one_by_one(text, order):
+    check_times([text], order)
 
 
 EPOCHS = st.one_of(
@@ -170,7 +177,7 @@ def test_a_column_of_epoch_numbers_is_read_as_cell_by_cell_whatever_the_parts(fi
     parts = []
     for part in in_parts(texts, cuts):
         parts.append(parse_times(part, parts))
-    found = outcome(lambda: join_times(parts, cells_of(texts), False)[0])
+    found = outcome(lambda: join_times(parts, cells_of(texts)).time)
     place = f"x.csv: row {wrong.index(True)}, column 'c': " if any(wrong) else ""
     same(found, place or [round(float(text)) * 1000 for text in stripped])
 

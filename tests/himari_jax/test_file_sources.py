@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from himari_jax.candles import COLUMNS
 from himari_jax.checking import check_candles
-from himari_jax.errors import InputError
+from himari_jax.errors import InputError, InputFaults
 from himari_jax.plugins import SOURCES
 from himari_jax.sources.registry import load_candles
 from himari_jax.sources.request import SourceRequest
@@ -87,13 +87,15 @@ GARBAGE = st.one_of(
 @settings(max_examples=300, deadline=None)
 @given(data=GARBAGE, suffix=st.sampled_from([".csv", ".csv.gz"]), assume_utc=st.booleans())
 def test_garbage_raises_nothing_but_one_line_that_names_the_file(data, suffix, assume_utc):
-    message = f"x{suffix}"
+    lines = [f"x{suffix}"]
     try:
         check_candles([read(data, suffix, assume_utc=assume_utc)])
+    except InputFaults as error:
+        lines = [fault.text for fault in error.faults]
+        assert len(str(error).splitlines()) == len(lines) + 1
     except InputError as error:
-        message = str(error)
-    assert len(message.splitlines()) == 1
-    assert f"x{suffix}" in message
+        lines = [str(error)]
+    assert all(len(line.splitlines()) == 1 and f"x{suffix}" in line for line in lines)
 
 
 def test_damaged_parquet_is_refused_in_one_line_and_in_silence(capfd):

@@ -134,7 +134,7 @@ def test_what_is_no_file_of_a_known_kind_is_refused(tmp_path):
         ("own.csv", None, "no such file"),
         ("own.xlsx", b"PK", "unknown kind"),
         ("own.parquet", b"PAR1xxxxPAR1", "damaged"),
-        ("own.csv", b"PAR1", "Parquet"),
+        ("own.csv", b"PAR1", "damaged"),
     ):
         path = tmp_path / name
         if content is not None:

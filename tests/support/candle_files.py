@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 
 from himari_jax.candles import COLUMNS, RawCandles
-from himari_jax.errors import InputError
+from himari_jax.errors import InputError, refuse_faults
 from himari_jax.sources.files import read_candles
 
 HOUR = 3_600_000
@@ -45,7 +45,7 @@ def with_times(*times):
 
 def refused(text, *words, suffix=".csv", **options):
     with pytest.raises(InputError) as error:
-        read(text, suffix, **options)
+        refuse_faults(read(text, suffix, **options).faults)
     message = str(error.value)
     assert "\n" not in message
     assert f"x{suffix}" in message

@@ -1,0 +1,43 @@
+"""Content: the bytes of a file as a table, of the kind that they begin like."""
+
+import re
+
+from himari_jax.errors import InputError
+from himari_jax.sources._entries import Content
+from himari_jax.sources._frames import FEATHER, PARQUET, read_frame
+from himari_jax.sources._json import read_json
+from himari_jax.sources._tables import Table
+from himari_jax.sources._text import read_text
+
+KINDS = (
+    (PARQUET, "Parquet", (".parquet", ".parq", ".pq", ".parquet.gzip", ".parquet.snappy")),
+    (FEATHER, "Feather", (".feather", ".ftr", ".arrow", ".ipc")),
+)
+JSON = (".json", ".jsonl", ".ndjson")
+MARK = b"\xef\xbb\xbf"
+
+
+def read_table(content: Content, origin: str, least: int = 3) -> Table:
+    """A file's content as a table.
+
+    Args:
+        content: unpacked.
+        origin: what to call the file in messages.
+        least: how many of time and prices make a line of a text the header.
+
+    Raises:
+        InputError: it is cut or damaged, holds no table, or is not what its name says.
+    """
+    data, name = content.data, content.name.lower()
+    table: Table
+    for mark, kind, endings in KINDS:
+        if data.startswith(mark):
+            table = read_frame(data, origin)
+            break
+        if name.endswith(endings):
+            raise InputError(f"{origin}: not a whole {kind} file as its name says; allowed: {kind}, or name it .csv")
+    else:
+        json = name.endswith(JSON) or re.match(rb"\s*[\[{]", data.removeprefix(MARK)[:200])
+        table = read_json(data, origin) if json else read_text(data, origin, least)
+    table.notes[:0] = content.notes
+    return table
