@@ -34,7 +34,7 @@ SERVING = ("export.serving", "export.runtime", "export.loading", "export.server"
 PUBLIC = {"export.runtime", "export.loading"}  # modules that are no commands: the library face of a bundle
 HOST = (
     *("candles", "checking", "times", "alignment", "features", "observation", "account", "sizing", "splits"),
-    *("base_sizings", "base_positions", "baselines", "plugins", "metrics", "statistics", "errors", "command"),
+    *("base_sizings", "base_positions", "baselines", "plugins", "metrics", "statistics", "errors", "command", "cli", "extras"),
     *("sources.registry", "storage", "permutation"),
 )
 MOST_LINES = 300

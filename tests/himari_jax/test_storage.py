@@ -100,5 +100,5 @@ def test_without_library_or_credentials_the_line_says_what_to_do(monkeypatch, tm
     with contextlib.suppress(KeyError):
         monkeypatch.delitem(sys.modules, "google.cloud.storage")
     monkeypatch.setitem(sys.modules, "google.cloud", None)
-    with pytest.raises(StorageError, match=r"himari-jax\[cloud\]"):
+    with pytest.raises(StorageError, match=r"pip install -e '\.\[cloud\]'"):
         list_files("gs://desk/x")

@@ -63,7 +63,7 @@ def test_a_bucket_that_cannot_be_used_is_one_line_before_anything_is_trained(mac
     assert "no credentials" in refused("--bucket-name", "desk", "--model-dir", "m")
     monkeypatch.setitem(sys.modules, "google.cloud", None)
     monkeypatch.delitem(sys.modules, "google.cloud.storage", raising=False)
-    assert "himari-jax[cloud]" in refused("--resume", "--run-dir", PLACE)
+    assert "pip install -e '.[cloud]'" in refused("--resume", "--run-dir", PLACE)
 
 
 def test_permission_denied_is_one_line_that_names_the_role(machine, monkeypatch):
