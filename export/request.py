@@ -215,7 +215,7 @@ def base_money(
         age = parse_bar(trained.market.base_max_age, "--base-max-age")
         base = read_own_positions(path, candles.symbols, age, config.candles.assume_utc or trained.data.assume_utc)
     newest = base_positions(base, candles, model.rules)[-1]
-    if not np.isfinite(newest).all():
+    if not np.isfinite(newest).all():  # before the first row of a file
         raise InputError(f"{base.origin}: no base position is known at {iso_minute(candles.time[-1] + candles.bar_ms)}")
     return dict(zip(names, (newest * equity).tolist(), strict=True))
 
@@ -224,15 +224,15 @@ def tell(config: RequestConfig, model: "Model", parts: "list[Candles]", equity: 
     """Prints what was written, and the commands that serve the bundle and ask it."""
     from export.loading import code_names
 
-    close = int(parts[0].time[-1]) + model.bar_ms
+    close = min(int(part.time[-1]) for part in parts) + model.bar_ms
     symbols = [symbol for part in parts for symbol in part.symbols]
     shown = " ".join(symbols[:6]) + (f" and {len(symbols) - 6} more" if len(symbols) > 6 else "")
     if not model.is_pool and tuple(symbols) != model.symbols:
         shown += f" as {' '.join(model.symbols)}"
     bars = config.bars or model.min_candles
-    each = " each" if len(parts) > 1 else ""
-    account = f"an account of {equity:,.0f}{each}" + ("" if config.holding else ", flat")
-    print(f"{config.out}: {bars} candles of {shown} up to {iso_minute(close)}; {account}; {size / 1024:,.0f} KB")
+    print(f"{config.out}: {bars} candles of {shown} up to {iso_minute(close)}, {size / 1024:,.0f} KB")
+    each = f" for each of {len(parts)} symbols" if len(parts) > 1 else ""
+    print(f"account: {equity:,.0f}{each}, {' '.join(config.holding) or 'flat'}")
     if model.step > 1:
         print(f"decisions: {model.manifest['decisions']}")
     if model.carry_shapes:
@@ -240,7 +240,7 @@ def tell(config: RequestConfig, model: "Model", parts: "list[Candles]", equity: 
     words: list[object] = [config.bundle]
     age = (time.time() * 1000 - close) / model.bar_ms
     if age > LIMITS.max_age_bars:
-        print(f"the newest candle closed {age:,.0f} bars ago, which a server takes with --max-age-bars 0 alone")
+        print(f"older than {LIMITS.max_age_bars:g} bars: a server refuses such candles without --max-age-bars 0")
         words += ["--max-age-bars", 0]
     if size > LIMITS.max_body_bytes:
         words += ["--max-body-bytes", 1 << size.bit_length()]
