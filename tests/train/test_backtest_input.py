@@ -6,8 +6,12 @@ import numpy as np
 import pytest
 from backtests import CANDLES, STRATEGIES, backtest
 
+from himari_jax.command import run_command
 from himari_jax.errors import InputError
+from train.backtest import main as backtest_main
+from train.compare import main as compare
 from train.config.backtest import parse_span
+from train.report import main as report
 
 
 @pytest.fixture(autouse=True)
@@ -77,6 +81,21 @@ def test_bad_input_is_one_line_and_leaves_no_report(runs, tmp_path, capfd, what,
     assert lines[0].startswith("error: ")
     assert says in lines[0]
     assert not (tmp_path / "out").exists() or not list((tmp_path / "out").iterdir())
+
+
+def test_a_bundle_or_a_folder_of_runs_says_what_to_name_instead(runs, tmp_path, capsys):
+    bundle = tmp_path / "bundles" / "base"
+    bundle.mkdir(parents=True)
+    (bundle / "manifest.json").write_text('{"name": "mlp"}')
+    for place, says in ((bundle, "a bundle, not a run; name the run that it was exported from, "), (runs, "such as ")):
+        for command in (backtest_main, compare, report):
+            assert run_command(command, [str(place)]) == 2
+            (line,) = capsys.readouterr().err.splitlines()
+            assert says in line
+            assert line.endswith("mlp" if place == bundle else str(runs / "lstm"))
+    shutil.copytree(runs / "mlp", tmp_path / "runs" / "mlp")
+    assert run_command(report, [str(bundle)]) == 2
+    assert capsys.readouterr().err.endswith(", runs/mlp\n")
 
 
 def test_a_run_is_only_read(runs, tmp_path):

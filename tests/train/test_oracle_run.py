@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from himari_jax.command import parse, run_command
-from train import backtest, prove
+from train import backtest, prove, report
 from train.config.market import DataConfig
 from train.config.ppo import Config
 from train.config.serialize import from_json, to_json
@@ -51,6 +51,14 @@ def test_the_report_shows_the_learned_policy_beside_the_best(finished):
     assert "of the optimum" in page
     assert "Against the best" in page
     assert "signal f, deviations" in page
+
+
+def test_its_report_can_be_written_again_and_is_the_same(finished, capsys):
+    page = (finished / "report.html").read_text()
+    (finished / "report.html").unlink()
+    assert run_command(report.main, [str(finished)]) == 0
+    assert capsys.readouterr().out == f"{finished}/report.html\n"
+    assert (finished / "report.html").read_text() == page
 
 
 def test_a_finished_run_named_again_prints_its_numbers(finished, capsys):

@@ -47,6 +47,16 @@ def test_every_baseline_is_a_row_with_its_interval_and_undefined_is_a_dash(whole
     assert "SYNTHETIC" in " ".join(read(whole).words)
 
 
+def test_of_a_single_asset_no_concentration_is_shown(whole, tmp_path):
+    run = make_run(tmp_path / "run", rows=900)
+    result = json.loads((run / "result.json").read_text())
+    for symbols, shown in ((["BTC-USD"], False), (["BTC-USD", "ETH-USD"], True)):
+        (run / "result.json").write_text(json.dumps(result | {"symbols": symbols}))
+        table = write_report(run).read_text().split('<table class="numbers"')[1].split("</table>")[0]
+        assert (">Herfindahl<" in table) == (">divers.<" in table) == shown
+        assert ">turnover/y<" in table
+
+
 def test_nothing_is_fetched_and_the_library_is_inlined_once(whole):
     page, text = read(whole), whole.read_text()
     assert page.packed.count(get_plotlyjs()) == 1

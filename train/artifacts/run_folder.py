@@ -56,6 +56,14 @@ def is_walk_forward(folder: Path) -> bool:
         return False
 
 
+def is_on_known_optimum(folder: Path) -> bool:
+    """Says whether a finished run was on a market with a known optimum instead of candles."""
+    try:
+        return "env" in json.loads((folder / "result.json").read_text())
+    except (OSError, ValueError, TypeError):
+        return False
+
+
 def refuse_walk_forward(folder: Path) -> None:
     """Refuses the folder of a walk-forward test.
 
@@ -67,6 +75,32 @@ def refuse_walk_forward(folder: Path) -> None:
             f"--run-dir {folder}: a walk-forward test is there, not a run; `python -m train.walk_forward --resume "
             f"--run-dir {folder}` goes on with it"
         )
+
+
+def refuse_other_folders(folder: Path) -> None:
+    """Refuses a bundle, or a folder of runs, where a run is asked for.
+
+    Raises:
+        InputError: it is one; says what to name instead.
+    """
+    if (folder / "config.json").exists():
+        return
+    if (folder / "manifest.json").exists():
+        raise InputError(f"{folder}: a bundle, not a run; name the run that it was exported from{origin_of(folder)}")
+    if runs := sorted(folder.glob("*/config.json"), key=lambda path: path.stat().st_mtime):
+        raise InputError(f"{folder}: a folder of runs; name one, such as {runs[-1].parent}")
+
+
+def origin_of(bundle: Path) -> str:
+    """Words for the run that a bundle is named after, where it can be found near it or under runs/."""
+    try:
+        name = str(json.loads((bundle / "manifest.json").read_text())["name"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
+    near = bundle.absolute().parent
+    places = [Path("runs") / name, bundle.parent / name, near.parent / name, near.parent / "runs" / name]
+    found = next((place for place in places if (place / "config.json").exists()), name)
+    return f", {found}"
 
 
 def newest_unfinished(root: Path) -> Path:

@@ -13,6 +13,7 @@ from himari_jax.candles import Candles, DataReport
 from himari_jax.errors import InputError
 from himari_jax.features import BASE, Features
 from himari_jax.splits import decision_rows
+from train.artifacts.run_folder import refuse_other_folders
 from train.backtesting.audits import audit_agent, audit_strategy, refuse_fickle
 from train.config.backtest import EvaluationDataConfig, GridConfig
 from train.config.market import DataConfig, MarketConfig
@@ -120,6 +121,7 @@ def load(name: str, checkpoint: str) -> Agent | Strategy:
         return load_strategy(path)
     if not path.is_dir():
         raise InputError(f"{name}: no such folder; give run folders, FILE.py or FILE.parquet")
+    refuse_other_folders(path)
     return load_agent(path, checkpoint)
 
 

@@ -15,6 +15,7 @@ from himari_jax.pasting import command_line, free_name
 from train.config.ppo import Config
 from train.reporting.chance import rank_text
 from train.reporting.course import course_line
+from train.reporting.facts import OF_SEVERAL
 from train.reporting.tables import Grid, print_grid
 from train.reporting.walk_words import permutations
 from train.reporting.words import headline, sentences
@@ -25,7 +26,6 @@ SHOWN = (  # what a block of result.json holds, in the order of the columns
     *("win_rate_bar", "herfindahl", "diversification"),
 )
 COLUMNS = {name: "95 % interval" if name == INTERVAL else METRICS[name].label for name in SHOWN}
-OF_SEVERAL = ("herfindahl", "diversification")  # columns that say nothing of a single asset
 OF_SYMBOLS = {  # columns of a pool's symbols: key of the block, form
     "agent": ("sharpe", "{:.2f}"),
     "base": ("base_sharpe", "{:.2f}"),

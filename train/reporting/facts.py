@@ -7,6 +7,7 @@ from himari_jax.times import YEAR_MS, parse_bar
 from train.reporting.run_files import Run
 
 CAPITAL = 100_000.0  # at the start where nothing says
+OF_SEVERAL = ("herfindahl", "diversification")  # metrics that say nothing of a single asset
 
 
 def symbols_of(run: Run) -> list[str]:

@@ -12,7 +12,7 @@ from train.reporting.by_year import year_by_year
 from train.reporting.chance import rank_text
 from train.reporting.course import course_line, course_of
 from train.reporting.evidence_plots import histogram_of_samples, power_curves
-from train.reporting.facts import bars_per_year, market_of, rival_of, symbols_of, windows_of
+from train.reporting.facts import OF_SEVERAL, bars_per_year, market_of, rival_of, symbols_of, windows_of
 from train.reporting.figure import Figure, figures
 from train.reporting.learning_curves import training
 from train.reporting.page import number, pairs, row, table
@@ -66,6 +66,8 @@ def comparison(run: Run) -> str:
     agent = f"agent ({result['policy']})" if "policy" in result else "agent"
     blocks = {agent: result["agent"], **result["baselines"]}
     columns = {k: v for k, v in COLUMNS.items() if any(v[0] in block for block in blocks.values())}
+    if len(symbols_of(run)) == 1:
+        columns = {k: v for k, v in columns.items() if v[0] not in OF_SEVERAL}
     best = (result["agent"].get("sharpe_difference") or {}).get("baseline")
     rows, marked = [], "rival" if result.get("rivals") else "best"
     for name, block in blocks.items():
