@@ -19,7 +19,6 @@ from export.loadgen import ask, generator
 from himari_jax.cli import invocation
 from himari_jax.command import parse, require, run_command
 from himari_jax.errors import InputError, last_line
-from train.benchmarks.models.machine import processor
 
 PROG = invocation("export.bench")
 POLICIES = ("mlp", "lstm")
@@ -63,6 +62,8 @@ def main(args: Sequence[str]) -> int:
     with tempfile.TemporaryDirectory(prefix="himari-bench-") as scratch:
         folder = Path(scratch)
         bundles = bench.bundle or [make_bundle(name, folder) for name in POLICIES]
+        from train.benchmarks.models.machine import processor  # which imports jax
+
         print(f"{processor()}, {os.cpu_count()} cores, {interpreter(bench)}; median of {bench.repeats}")
         busy = f"; load average before: {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
         print(f"load by {generator()}, on the same cores as the server{busy}")

@@ -6,9 +6,12 @@ import gc
 import io
 import math
 import os
+import re
 import shlex
+import shutil
 import signal
 import sys
+import textwrap
 import threading
 import traceback
 from collections.abc import Callable, Mapping, Sequence
@@ -36,9 +39,18 @@ def parse(kind: type[T], args: Sequence[str], prog: str, default: T | None = Non
     if found is not None:
         return found
     if not complaint:
-        print(printed, end="")
+        print(tidy_help(printed))
         raise SystemExit(0)
     raise InputError(explain(complaint, words, prog, lambda: ask_tyro(kind, ["--help"], prog, default)[1]))
+
+
+def tidy_help(text: str) -> str:
+    """The help of a command without defaults that say nothing, as wide as the console at most."""
+    text = re.sub(r"\s+\(default:\s+(None)?\s*\)", "", text)
+    width = shutil.get_terminal_size().columns
+    lines = [line.rstrip() for line in text.splitlines()]
+    wide = [line if line.startswith(" ") else textwrap.fill(line, width) for line in lines]
+    return "\n".join(wide)
 
 
 def ask_tyro(kind: type[T], words: Sequence[str], prog: str, default: T | None) -> tuple[T | None, str, str]:

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from multiprocessing import get_context
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 from zlib import crc32
 
 import numpy as np
@@ -24,7 +24,9 @@ from himari_jax.cli import invocation
 from himari_jax.command import parse, run_command
 from himari_jax.errors import InputError
 from himari_jax.statistics import deflated_sharpe, probabilistic_sharpe
-from train.evaluation.verdict_calibration import Skill, any_edge, clustered, expected_power, word_of
+
+if TYPE_CHECKING:
+    from train.evaluation.verdict_calibration import Skill
 
 PROG = invocation("train.calibrate")
 BARS_PER_YEAR = 8760
@@ -151,6 +153,8 @@ def figures(config: CalibrateConfig) -> Iterator[Figure]:
 
 def verdict_figures(every: Callable, config: CalibrateConfig) -> Iterator[Figure]:
     """How often the word is EDGE: on noise, and where the multiplier has a true skill."""
+    from train.evaluation.verdict_calibration import Skill, expected_power  # with jax, after the flags are read
+
     for years in (1, 3):
         hits = run_trials(every, finds_edge, Skill(SLOW, years, None), config.markets, config)
         yield Figure(f"EDGE on noise that pays its costs, {years} y", *share(hits, 0.05), "<= 5 %", 0.0, 0.05)
@@ -189,19 +193,25 @@ def share(hits: np.ndarray, promised: float) -> tuple[float, float]:
     return float(np.mean(hits)), math.sqrt(promised * (1 - promised) / len(hits))
 
 
-def finds_edge(skill: Skill, key: Sequence[int], config: CalibrateConfig) -> bool:
+def finds_edge(skill: "Skill", key: Sequence[int], config: CalibrateConfig) -> bool:
     """Whether the verdict on one policy on one market is EDGE."""
+    from train.evaluation.verdict_calibration import word_of
+
     return word_of(skill, tuple(key), samples=config.samples) == "EDGE"
 
 
-def is_fooled(skill: Skill, key: Sequence[int], config: CalibrateConfig) -> bool:
+def is_fooled(skill: "Skill", key: Sequence[int], config: CalibrateConfig) -> bool:
     """Whether a user who tries some configurations of noise is told EDGE once."""
+    from train.evaluation.verdict_calibration import any_edge
+
     return any_edge(skill, tuple(key), CONFIGURATIONS, SEEDS, config.samples)
 
 
 def noise(kind: str, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
     """Bars of mean 0 and deviation 1, time first: `normal`, `t`, `ar` or `garch`, stationary from the first bar on."""
     if kind == "garch":
+        from train.evaluation.verdict_calibration import clustered
+
         return np.stack([np.multiply(*clustered(shape[0], rng)) for _ in range(shape[1])], 1)
     if kind == "t":
         return rng.standard_t(TAILS, shape) / math.sqrt(TAILS / (TAILS - 2))
