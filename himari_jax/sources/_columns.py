@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from himari_jax.errors import InputError
-from himari_jax.sources._names import plain
+from himari_jax.sources._names import QUOTES, plain
 
 if TYPE_CHECKING:
     import polars as pl
@@ -92,7 +92,8 @@ def header_key(name: str) -> str:
 def score(names: Sequence[str]) -> int:
     """How many of time, open, high, low and close stand among the names: says which line is a header."""
     found = {header_key(name) for name in names}
-    return sum(any(alias in found for alias in ALIASES[role]) for role in ("time", *PRICES))
+    timed = any(alias in found for alias in ALIASES["time"])
+    return timed + max(sum(any(x + end in found for x in ALIASES[role]) for role in PRICES) for end in ("", *QUOTES))
 
 
 def volume_note(name: str) -> list[str]:
