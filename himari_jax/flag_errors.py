@@ -12,7 +12,7 @@ CHOICE = re.compile(r"invalid choice '(.*)' for argument '(.+?)'\. Expected one 
 TYPE = re.compile(r"Error parsing (\S+): (.+)")
 VALUELESS = re.compile(r"Missing value for argument '(.+?)'\. Expected (\d+) values")
 NUMBER = re.compile(r"-?\.?\d")
-FLAG = re.compile(r"^[│ ]{0,4}(--[a-z][\w.-]*)", re.MULTILINE)
+FLAG = re.compile(r"(?:^|\s\s|│ )(--[a-z][\w.-]*\w)", re.MULTILINE)  # in a help of one column or of several
 # What a flag takes, by the word for it in the help.
 KINDS = {"INT": "a whole number, such as 2000000, 2_000_000 or 2e6", "FLOAT": "a number"}
 LISTS = {"INT": "whole numbers with blanks between them", "FLOAT": "numbers with blanks between them"}
@@ -47,7 +47,8 @@ def explain(box: str, args: Sequence[str], prog: str, help_text: Callable[[], st
         shown = f"{match[2]} {match[1]}" if match[2].startswith("--") else match[1]
         line = f"{shown}: allowed are {', '.join(names)}{f'; did you mean {near[0]}?' if near else ''}"
     elif match := VALUELESS.match(found.text):
-        line = f"{match[1]}: needs {'a value' if match[2] == '1' else f'{match[2]} values'}"
+        needs = f"{match[1]}: needs {'a value' if match[2] == '1' else f'{match[2]} values'}"
+        line = needs if match[1].startswith("--") else f"missing: {match[1].upper()}"
     elif (match := TYPE.match(found.text)) and re.search("INT|FLOAT", found.takes):
         line = explain_type(match[1], values_of(match[1], args), found.takes)
     else:
@@ -71,7 +72,10 @@ def take_apart(box: str) -> Complaint:
 
 
 def required(lines: Sequence[str]) -> str:
-    """Flags that must be given, each with its help: names stand less far to the right than the help under them."""
+    """Flags that must be given, each with its help; of a word without a flag, whose name is a type, the help alone.
+
+    Names stand less far to the right than the help under them.
+    """
     left = min(len(line) - len(line.lstrip()) for line in lines)
     names: list[str] = []
     helps: list[str] = []
@@ -82,7 +86,10 @@ def required(lines: Sequence[str]) -> str:
         else:
             helps[-1] += f" {line.strip()}"
     tidy = [text.replace("(required)", "").strip().rstrip(".") for text in helps]
-    return "; ".join(f"{name} ({text[:1].lower() + text[1:]})" for name, text in zip(names, tidy, strict=True))
+    told = [text[:1].lower() + text[1:] for text in tidy]
+    return "; ".join(
+        f"{name} ({text})" if name.startswith("--") else text for name, text in zip(names, told, strict=True)
+    )
 
 
 def explain_unknown(words: Sequence[str], args: Sequence[str], flags: Collection[str], suggested: str) -> str:

@@ -136,6 +136,8 @@ def as_type(value: Any, hint: Any) -> Any:
             return tuple(as_type(x, part) for x, part in zip(value, wanted, strict=True))
     elif hint is float and type(value) is int:
         return float(value)
+    elif hint is int and type(value) is float and value.is_integer():  # 2e6
+        return int(value)
     elif type(value) is hint:
         return value
     raise TypeError(value)

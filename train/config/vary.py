@@ -19,6 +19,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 from envs.plugins import REWARD_TERMS
 from himari_jax.errors import InputError
 from himari_jax.sources.registry import option_kinds
+from himari_jax.spelling import whole_number
 from train.config.config_file import HINTS, in_words, nearest
 from train.config.ppo import Config
 
@@ -201,7 +202,9 @@ def from_text(text: str, kind: Any) -> Any:
         return tuple(from_text(word, each) for word, each in zip(words, kinds, strict=True)) if words else invalid(text)
     if kind is bool:
         return {"true": True, "false": False}[text] if text in ("true", "false") else invalid(text)
-    return kind(text) if kind in (int, float) or text else invalid(text)
+    if kind is int:
+        return whole_number(text)
+    return kind(text) if kind is float or text else invalid(text)
 
 
 def invalid(text: str) -> Any:
