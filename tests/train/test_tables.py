@@ -1,11 +1,16 @@
 """Laws of the tables and lines on a console of any width: nothing is wider than it, and no number is cut."""
 
+import fcntl
 import io
+import os
 import re
+import struct
+import termios
 
 import pytest
 from rich.console import Console
 
+from himari_jax.command import RobustOutput
 from train.reporting.console import console, say, sensitivity, symbol_table, table
 from train.reporting.tables import Grid, lines, print_grid
 from train.reporting.walk_forward import block_table
@@ -120,6 +125,22 @@ def test_a_console_is_as_wide_as_columns_says_else_118_where_nothing_else_does(m
         assert console().width == width
 
 
+def test_a_console_in_a_pipe_is_as_wide_as_the_terminal_of_standard_error(monkeypatch):
+    monkeypatch.delenv("COLUMNS", raising=False)
+    inner, outer = os.openpty()
+    fcntl.ioctl(outer, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 73, 0, 0))
+    with os.fdopen(outer, "w") as terminal, os.fdopen(inner, "rb", buffering=0):
+        monkeypatch.setattr("sys.stdout", io.StringIO())
+        for name in ("sys.stderr", "sys.__stderr__"):
+            monkeypatch.setattr(name, terminal)
+        assert console().width == 73
+        monkeypatch.setattr("sys.stdout", RobustOutput(terminal))  # as a command has it
+        monkeypatch.setattr("sys.__stdout__", terminal)
+        assert console().width == 73
+        assert console().is_terminal
+        monkeypatch.undo()
+
+
 def test_sentences_are_broken_between_words_on_a_terminal_alone():
     sentence = "the word " * 20 + "/a/long/path/" + "x" * 50
     for terminal in (False, True):
@@ -148,9 +169,9 @@ def test_a_line_of_progress_says_what_is_done_and_left_and_fits_80_columns(monke
         now[0] += 600
         bar.line(1_031_616, "validation Sharpe +0.50  best +0.50  671,113 steps/s  return/episode +0.0954")
         line = capsys.readouterr().out.rstrip("\n")
-        assert line.startswith("steps 1.03M of 2.03M, 50%  10:00, 10:00 left")
+        assert line.startswith("steps 1.03M/2.03M 50%  10:00, 10:00 left")
         assert len(line) <= min(width, 80)
-        assert ("validation Sharpe +0.50" in line) == (width >= 80)
+        assert ("validation Sharpe +0.50  best +0.50" in line) == (width >= 80)
         assert line == fitting(line.split("  "), 200)  # whole parts
 
 
@@ -165,4 +186,4 @@ def test_counts_and_times_are_short_and_right():
         10**10: "10G",
     }
     assert {number: short(number) for number in counts} == counts
-    assert [clock(s) for s in (0.4, 59.6, 3599, 3661)] == ["0:00", "1:00", "59:59", "1:01:01"]
+    assert [clock(s) for s in (0.4, 59.6, 3599, 3661, 86400)] == ["0:00", "1:00", "59:59", "1h01m", "24h00m"]

@@ -1,5 +1,6 @@
 """Prints results as tables on the console."""
 
+import contextlib
 import os
 import sys
 import textwrap
@@ -63,7 +64,11 @@ def say(out: Console, said: Iterable[str], word: str | None = None) -> None:
     """Prints sentences, on a terminal broken between words; those that begin with `word` in bold."""
     for sentence in said:
         style = "bold" if word is not None and sentence.startswith(word) else None
-        parts = textwrap.wrap(sentence, out.width, break_long_words=False, break_on_hyphens=False)
+        indent = " " * (len(sentence) - len(sentence.lstrip()))
+        wrapper = textwrap.TextWrapper(
+            out.width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+        )
+        parts = wrapper.wrap(sentence)
         for line in (parts or [""]) if out.is_terminal else [sentence]:
             out.print(line, soft_wrap=True, style=style)
 
@@ -216,7 +221,9 @@ def console() -> Console:
     Where the output goes into a pipe, the terminal is the one of standard error.
     """
     width = int(os.environ.get("COLUMNS") or 0) if os.environ.get("COLUMNS", "").isdigit() else 0
-    for stream in () if width else (sys.stdout, sys.stderr):
-        if stream.isatty():
-            width = width or os.get_terminal_size(stream.fileno()).columns
+    # The streams of the process, since a command wraps its standard output.
+    for stream, own in ((sys.stdout, sys.__stdout__), (sys.stderr, sys.__stderr__)):
+        if not width and stream.isatty() and own is not None:
+            with contextlib.suppress(OSError, ValueError):  # a terminal that does not say how wide it is
+                width = os.get_terminal_size(own.fileno()).columns
     return Console(width=width or WIDTH, highlight=False, markup=False)

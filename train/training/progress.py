@@ -97,7 +97,7 @@ class Bar:
         if self.first < done < self.total:
             took += f", {clock(gone / (done - self.first) * (self.total - done))} left"
         share = done / self.total if self.total else 1.0
-        counted = f"{self.what} {short(done)} of {short(self.total)}, {int(100 * share)}%".strip()
+        counted = f"{self.what} {short(done)}/{short(self.total)} {int(100 * share)}%".strip()
         width = self.console.width - SPINNER if self.live else min(self.console.width, WIDTH)
         return fitting([counted, took, *text.split("  ")], width)
 
@@ -147,7 +147,7 @@ def short(number: int) -> str:
 
 
 def clock(seconds: float) -> str:
-    """Seconds as M:SS or H:MM:SS."""
+    """Seconds as 9:59 minutes, or as 1h59m."""
     minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+    hours, left = divmod(minutes, 60)
+    return f"{hours}h{left:02}m" if hours else f"{minutes}:{rest:02}"

@@ -20,7 +20,7 @@ from train.evaluation.ledger import open_ledger
 from train.learning.sharding import device_count
 from train.oracles.console import print_oracle
 from train.oracles.task import OracleTask, build_setup
-from train.reporting.console import print_result
+from train.reporting.console import console, print_result, say
 from train.training.candles_task import CandlesTask
 from train.training.nulls import is_tested, refuse_positions
 from train.training.session import build_session
@@ -111,17 +111,18 @@ def check_processes_agree(task: Task) -> None:
 def announce(task: Task, folder: Path) -> None:
     """Says what will run: market, sizes, rounding, device."""
     setup, config = task.setup, task.setup.config
-    for line in task.headline():
-        print(line)
+    out = console()
+    say(out, task.headline())
     steps = config.total_updates * config.steps_per_update
     rounding = f", rounded up from {config.wanted_steps:,}" if steps != config.wanted_steps else ""
     count = device_count(config.run.devices)
     where = f"{count} x {jax.devices()[0].device_kind}" if count > 1 else jax.devices()[0].device_kind
     together = f", {jax.process_count()} processes" if jax.process_count() > 1 else ""
-    print(
+    said = (
         f"{config.policy.policy}, {setup.width} numbers in, {setup.learner.env.num_assets} out; {steps:,} steps = "
         f"{config.total_updates} updates of {config.num_envs} environments x {config.ppo.rollout_steps} bars"
         f"{rounding}; on {where}{together}"
     )
+    say(out, [said])
     place = config.run.address
     print(f"run folder: {folder}" if place is None else f"run folder: {place} (mirror: {folder})")
