@@ -149,6 +149,12 @@ def align(series: Sequence["RawCandles"], bar_ms: int, calendar: str, report: "D
     if len(grid) == 0:
         spans = "; ".join(f"{raw.symbol} {iso_minute(raw.time[0])} to {iso_minute(raw.time[-1])}" for raw in series)
         raise InputError(f"the symbols have no bar in common outside gaps of more than {MAX_FILL} bars: {spans}")
+    if calendar == "sessions" and not len(reduce(np.intersect1d, [raw.time for raw in series])):
+        last = "; ".join(f"{raw.symbol} at {iso_minute(raw.time[-1])}" for raw in series)
+        raise InputError(
+            f"the symbols never have bars that open at the same time, the last ones {last}; allowed: bars of the same "
+            "hours and zone, or --pool, where each symbol has bars of its own"
+        )
     segment, time = segments(grid), position_times(table, grid, bar_ms, calendar)
     columns = []
     for raw, own in zip(series, positions, strict=True):

@@ -132,7 +132,7 @@ def _check_rows(raw: RawCandles, check: _Check) -> _Series:
     if len(raw.time) == 0:
         check.faults.append(Fault(f"{raw.origin}: no candle of {raw.symbol} has a price"))
         return _Series(raw, raw.time, None)
-    newest = None if check.served else _newest(raw)
+    newest = None if check.served or len(raw.time) < 3 else _newest(raw)
     bad, faults = bad_rows(raw)
     if newest is not None and bad.sum() == 1 and bad[newest] and (why := unfinished(raw, newest)):
         raw, bad, faults = _drop_last(raw, newest, why, check), np.delete(bad, newest), []
@@ -144,10 +144,12 @@ def _check_rows(raw: RawCandles, check: _Check) -> _Series:
 
 
 def _newest(raw: RawCandles) -> int | None:
-    """The row that was written last: the final one, or the first one of a file that goes back in time."""
-    if (np.diff(raw.time) < 0).any() and (np.diff(raw.time) <= 0).all():
+    """The row that was written last, if it is the newest: the final one, or the first one of a file that goes back."""
+    step = np.diff(raw.time)
+    if (step < 0).any() and (step <= 0).all():
         return 0
-    return len(raw.time) - 1 if raw.time[-1] == raw.time.max() else None
+    same = np.flatnonzero(raw.time == raw.time.max())  # the final row, and those right before it
+    return len(raw.time) - 1 if same[0] == len(raw.time) - len(same) else None
 
 
 def _drop_last(raw: RawCandles, index: int, why: str, check: _Check) -> RawCandles:
@@ -185,7 +187,8 @@ def _one_per_time(series: _Series, check: _Check) -> _Series:
         index = int(np.argmax(other)) + 1
         name = next(name for name in COLUMNS if getattr(raw, name)[index] != getattr(raw, name)[index - 1])
         here, there = getattr(raw, name)[index], getattr(raw, name)[index - 1]
-        what = f"{name} = {here:.12g}, but {there:.12g} for the same time in row {raw.row[index - 1]}"
+        before = raw.place(index - 1) if raw.pieces else f"row {raw.row[index - 1]}"
+        what = f"{name} = {here:.12g}, but {there:.12g} for the same time in {before}"
         if other.sum() == 1 and raw.row[index] == series.last:
             return _one_per_time(_Series(_drop_last(raw, index, what, check), series.time, None), check)
         check.faults.append(Fault(at(raw, index, f"{what}; allowed: one candle per time{more(int(other.sum()))}")))
@@ -222,7 +225,7 @@ def _doubt_calendar(series: Sequence[_Series], bar_ms: int, check: _Check) -> st
     for each in series:
         if hours := closing_hours(each.time, bar_ms):
             missing = f"{100 * hours.missing:.0f} % of the bars are missing in a weekly pattern: {hours.words}"
-            text = f"{each.raw.origin}: {missing}; allowed: a market that never closes, or {SESSIONS}"
+            text = f"{each.raw.origin}: {missing}; allowed: a market that never closes, or {SESSIONS} for one that does"
             check.faults.append(Fault(text, SESSIONS))
     return "sessions" if any(fault.flag == SESSIONS for fault in check.faults) else "continuous"
 

@@ -24,7 +24,7 @@ class Rule(NamedTuple):
 
 def at(raw: RawCandles, index: int | np.integer, what: str) -> str:
     """A line that names file, row and time."""
-    return f"{raw.origin}: row {raw.row[index]}, {iso_minute(raw.time[index])}: {what}"
+    return f"{raw.place(index)}, {iso_minute(raw.time[index])}: {what}"
 
 
 def take(raw: RawCandles, index: np.ndarray) -> RawCandles:
@@ -53,7 +53,7 @@ def mend_rounding(raw: RawCandles, report: DataReport) -> RawCandles:
     mended = below | above
     if not mended.any():
         return raw
-    what = f"highs raised or lows lowered to open and close, by less than a billionth of the price"
+    what = "highs raised or lows lowered to open and close, by less than a billionth of the price"
     report.add("rounding", raw.symbol, mended.sum(), f"{what}: {first_times(raw.time[mended])}")
     return replace(raw, high=np.where(below, top, raw.high), low=np.where(above, bottom, raw.low))
 

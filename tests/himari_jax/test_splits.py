@@ -118,3 +118,15 @@ def test_stretches_are_found_again_in_their_rows():
 def test_a_span_without_decisions_is_refused_with_embargo_and_look_back(history):
     with pytest.raises(InputError, match=r"val span has at most 3 bars.*embargo of 24 bars.*look-back of 400"):
         split_rows(history, SplitRules((0.5, 0.501), 24))
+
+
+def test_a_span_that_gaps_made_too_short_is_refused_with_the_calendar_of_a_market_that_closes(history):
+    nights = replace(history, segment=(np.arange(len(history.time)) // 120).astype(np.int32))
+    for name, hint in ((nights, True), (replace(nights, calendar="sessions"), False)):
+        with pytest.raises(InputError, match=r"at most 120 bars without a longer gap") as refused:
+            split_rows(name)
+        assert ("--calendar sessions" in str(refused.value)) == hint
+    few = replace(history, **{name: getattr(history, name)[:300] for name in ("time", "close", "segment")})
+    with pytest.raises(InputError) as refused:
+        split_rows(few)
+    assert "--calendar" not in str(refused.value)

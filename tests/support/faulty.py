@@ -4,7 +4,8 @@ import math
 import random
 from collections.abc import Callable
 
-from faulty_files import DAY, HOUR, MINUTE, Case, Sheet, text_time
+from faulty_files import DAY, HOUR, MINUTE, Case, Sheet, late, text_time
+from mended_rows import priceless, rounded, torn
 
 START = 1_577_836_800_000  # 2020-01-01T00:00Z, a Wednesday
 BARS = (5 * MINUTE, 15 * MINUTE, HOUR, HOUR, HOUR, 4 * HOUR, DAY)
@@ -76,12 +77,6 @@ NOTES = {
 
 
 # Faults that the boundary repairs and reports, or reads as they are. False: it does not apply here.
-def late(case: Case, sheet: Sheet, least: int = 8) -> int:
-    """Index of a row behind the first few that is still all numbers."""
-    sound = [k for k in range(least, len(sheet.rows) - 2) if all(x == x and x != str(x) for x in sheet.rows[k])]
-    return case.rng.choice(sound)
-
-
 def short_gap(case: Case, sheet: Sheet) -> None:
     k = late(case, sheet)
     del sheet.rows[k : k + case.rng.choice((1, 2, 3))]
@@ -150,76 +145,60 @@ def distant(case: Case, sheet: Sheet) -> None:
         row[5] *= case.rng.choice((factor, 1e-300, 1e25))
 
 
-def priceless(case: Case, sheet: Sheet) -> None:
-    """Rows of a bar without a price, as a table has that is laid on every bar."""
-    k = late(case, sheet)
-    for row in sheet.rows[k : k + case.rng.choice((1, 1, 3, 5))][: len(sheet.rows) - 2 - k]:
-        row[1:] = [math.nan] * 4 + [case.rng.choice((math.nan, 0.0, row[5]))]
-
-
-def rounded(case: Case, sheet: Sheet) -> None:
-    """High or low misses the body by a last digit, as adjusting by a factor leaves it."""
+def mixed_units(case: Case, sheet: Sheet) -> bool | None:
+    if case.clock not in ("s", "ms", "us", "ns") or case.style.get("table") == "stamps":
+        return False
     row = sheet.rows[late(case, sheet)]
-    if case.rng.random() < 0.5:
-        row[2] = math.nextafter(max(row[1], row[4]), 0)
-    else:
-        row[3] = min(row[1], row[4]) * (1 + 9e-10)
-
-
-def torn(case: Case, sheet: Sheet) -> None:
-    """The newest row is a candle that was being made when the file was written."""
-    first = sheet.rows[0][0] > sheet.rows[-1][0]
-    row, kind = sheet.rows[0 if first else -1], case.rng.choice(("time", "nan", "high", "twice"))
-    if kind == "twice":
-        row = [row[0], *(1.001 * x for x in row[1:])]
-        sheet.rows.insert(0 if first else len(sheet.rows), row)
-    elif kind == "time":
-        row[0] += 30_000
-    elif kind == "nan":
-        row[case.rng.choice((1, 4, 5))] = math.nan
-    else:
-        row[2] = row[4] * 0.9
-    case.torn.append(row)
+    sheet.times[id(row)] = text_time(row[0], "ms" if case.clock != "ms" else "s")
+    case.notes.append("each read by its size")
+    return None
 
 
 HARMLESS: dict[str, Callable[[Case, Sheet], bool | None]] = {
     f.__name__: f
     for f in (distant, flat_stretch, jump, short_gap, long_gap, century, half_formed, duplicate, sorted_back, sessions)
-} | {f.__name__: f for f in (priceless, rounded, torn)}
+} | {f.__name__: f for f in (priceless, rounded, torn, mixed_units)}
 
 
-# Faults that the boundary refuses.
+# Faults that the boundary refuses, each in a row of its own.
+def strike(case: Case, sheet: Sheet) -> int:
+    """Index of a row that has no such fault yet."""
+    k = late(case, sheet)
+    case.struck.append(sheet.rows[k])
+    return k
+
+
 def refuse(case: Case, *words: str) -> None:
     case.refusals.append(words)
 
 
 def spoiled(column: int, values: tuple, *words: str) -> Callable[[Case, Sheet], bool | None]:
     def spoil(case: Case, sheet: Sheet) -> None:
-        sheet.rows[late(case, sheet)][column] = case.rng.choice(values)
+        sheet.rows[strike(case, sheet)][column] = case.rng.choice(values)
         refuse(case, *words)
 
     return spoil
 
 
 def high_below(case: Case, sheet: Sheet) -> None:
-    row = sheet.rows[late(case, sheet)]
+    row = sheet.rows[strike(case, sheet)]
     row[2] = min(row[1], row[4]) * 0.99 if case.rng.random() < 0.5 else row[3] * 0.5
     refuse(case, "high", "low")
 
 
 def low_above(case: Case, sheet: Sheet) -> None:
-    row = sheet.rows[late(case, sheet)]
+    row = sheet.rows[strike(case, sheet)]
     row[3] = max(row[1], row[4]) * 1.01
     refuse(case, "low", "high")
 
 
 def off_grid(case: Case, sheet: Sheet) -> None:
-    sheet.rows[late(case, sheet)][0] += case.rng.choice((1000, 30_000, 7000))
+    sheet.rows[strike(case, sheet)][0] += case.rng.choice((1000, 30_000, 7000))
     refuse(case, "off the grid", "12-hour clock", "--repair sort")
 
 
 def between_milliseconds(case: Case, sheet: Sheet) -> bool | None:
-    k = late(case, sheet)
+    k = strike(case, sheet)
     if case.clock not in ("iso", "us", "ns") or case.style.get("table") in ("numbers", "stamps", "float32"):
         return False
     moment = text_time(sheet.rows[k][0], case.clock)
@@ -229,34 +208,29 @@ def between_milliseconds(case: Case, sheet: Sheet) -> bool | None:
 
 
 def out_of_order(case: Case, sheet: Sheet) -> bool | None:
-    k = late(case, sheet)
-    if case.repair or sheet.rows[k][0] == sheet.rows[k + 1][0] or math.isnan(sheet.rows[k + 1][1]):
+    k = strike(case, sheet)
+    follower = sheet.rows[k + 1]
+    taken = any(follower is row for row in case.struck) or not isinstance(follower[1], float) or math.isnan(follower[1])
+    if case.repair or sheet.rows[k][0] == follower[0] or taken:
         return False
+    case.struck.append(follower)
     sheet.rows[k], sheet.rows[k + 1] = sheet.rows[k + 1], sheet.rows[k]
     refuse(case, "--repair sort")
     return None
 
 
 def contradiction(case: Case, sheet: Sheet) -> None:
-    k = late(case, sheet)
+    k = strike(case, sheet)
     sheet.rows.insert(k, [*sheet.rows[k][:5], sheet.rows[k][5] * 2 + 1.0])
     refuse(case, "for the same time in row")
-
-
-def mixed_units(case: Case, sheet: Sheet) -> bool | None:
-    if case.clock not in ("s", "ms", "us", "ns") or case.style.get("table") == "stamps":
-        return False
-    row = sheet.rows[late(case, sheet)]
-    sheet.times[id(row)] = text_time(row[0], "ms" if case.clock != "ms" else "s")
-    refuse(case, "one unit in one column")
-    return None
 
 
 def no_zone(case: Case, sheet: Sheet) -> bool | None:
     if not case.assume_utc:
         return False
     case.assume_utc = False
-    refuse(case, "--assume-utc")
+    for _ in case.sheets:
+        refuse(case, "--assume-utc")
     return None
 
 
@@ -281,7 +255,7 @@ def from_the_future(case: Case, sheet: Sheet) -> bool | None:
 def no_number(case: Case, sheet: Sheet) -> bool | None:
     if case.suffix == ".parquet":
         return False
-    sheet.rows[late(case, sheet)][case.rng.randrange(1, 6)] = case.rng.choice(("abc", "1_0", "$5", "0,123", "1.5K"))
+    sheet.rows[strike(case, sheet)][case.rng.randrange(1, 6)] = case.rng.choice(("abc", "1_0", "$5", "0,123", "1.5X"))
     refuse(case, "is no number")
     return None
 
@@ -290,7 +264,7 @@ def scaled(case: Case, sheet: Sheet) -> bool | None:
     """A whole candle that no currency can have, or a volume."""
     if "distant" in case.faults:
         return False
-    row, factor = sheet.rows[late(case, sheet)], case.rng.choice((1e24, 1e-24, 1e200, 1e-200))
+    row, factor = sheet.rows[strike(case, sheet)], case.rng.choice((1e24, 1e-24, 1e200, 1e-200))
     if case.rng.random() < 0.3:
         row[5] = 1e31
     else:
@@ -307,7 +281,7 @@ FATAL: dict[str, Callable[[Case, Sheet], bool | None]] = {
     **{
         f.__name__: f
         for f in (
-            *(high_below, low_above, off_grid, between_milliseconds, out_of_order, contradiction, mixed_units),
+            *(high_below, low_above, off_grid, between_milliseconds, out_of_order, contradiction),
             *(no_zone, half_clock, from_the_future, no_number),
         )
     },

@@ -43,7 +43,14 @@ class Case:
     faults: list[str] = field(default_factory=list)
     refusals: list[tuple[str, ...]] = field(default_factory=list)  # of each fault: the load fails and says one of these
     torn: list[list] = field(default_factory=list)  # last rows that are dropped as unfinished candles
+    struck: list[list] = field(default_factory=list)  # rows with a fault that is refused
     notes: list[str] = field(default_factory=list)  # what the reader has to report
+
+
+def late(case: Case, sheet: Sheet, least: int = 8) -> int:
+    """Index of a row behind the first few that is still all numbers."""
+    sound = [k for k in range(least, len(sheet.rows) - 2) if all(x == x and x != str(x) for x in sheet.rows[k])]
+    return case.rng.choice([k for k in sound if not any(sheet.rows[k] is row for row in case.struck)] or sound)
 
 
 # Writing.

@@ -14,7 +14,7 @@ from himari_jax.baselines import Orders
 from himari_jax.splits import decision_rows
 from train.config.market import MarketConfig
 from train.evaluation.summary import account_metrics
-from train.simulation.frames import equity_frame
+from train.simulation.frames import bar_times, equity_frame
 from train.simulation.play import play_orders
 from train.simulation.simulator import build_simulator
 
@@ -120,3 +120,15 @@ def test_bad_intervals_cuts_and_embargoes_are_one_line(flags, told, tmp_path, ca
     lines = capfd.readouterr().err.strip().splitlines()
     assert len(lines) == 1
     assert told in lines[0]
+
+
+@pytest.mark.parametrize("calendar", ["continuous", "sessions"])
+def test_bars_between_decisions_have_the_times_at_which_they_close(calendar):
+    history = candles_of(noise_close(600, 1, seed=3))
+    if calendar == "sessions":  # seven hours a day
+        hour = history.bar_ms * (np.arange(600) // 7 * 24 + np.arange(600) % 7)
+        history = replace(history, calendar=calendar, time=history.time[0] + hour)
+    span = (range(407, 500, 5), range(520, 590, 5))
+    simulator = build_simulator(history, MarketConfig(decide_every="5h"), span, (0,))
+    rows = decision_rows(span)[:, None] + np.arange(5)
+    np.testing.assert_array_equal(bar_times(simulator, simulator.times, 5), history.time[rows] + history.bar_ms)

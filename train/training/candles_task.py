@@ -138,9 +138,8 @@ class CandlesTask:
     def headline(self) -> list[str]:
         """Describes the candles and lists the anomalies found in them."""
         session, candles = self.session, self.session.candles
-        days = len(candles.time) * candles.bar_ms / 86_400_000
         kind = "SYNTHETIC " if candles.synthetic else ""
-        length = f"{len(candles.time):,} bars of {bar_name(candles.bar_ms)} ({days:,.0f} days)"
+        length = f"{len(candles.time):,} bars of {bar_name(candles.bar_ms)} ({candles.days:,.0f} days)"
         found = [f"  {x['symbol']}: {x['kind']} ({x['count']}): {x['detail']}" for x in session.report.entries]
         return [
             f"{kind}{' '.join(session.symbols)}: {length}",
