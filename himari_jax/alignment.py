@@ -26,6 +26,11 @@ def common_difference(time: np.ndarray) -> int:
     return int(lengths[np.argmax(counts)])
 
 
+def distinct(values: np.ndarray) -> np.ndarray:
+    """The values (T,) that differ from the one before: each once where they rise, faster than a set."""
+    return values[np.concatenate([[True], values[1:] != values[:-1]])] if len(values) else values
+
+
 def grid_step(bar_ms: int) -> int:
     """The length that divides the distance of any two bars of an asset, in whatever calendar: `gcd(bar, 1 h)`."""
     return gcd(bar_ms, HOUR_MS)

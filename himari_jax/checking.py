@@ -140,7 +140,7 @@ def _check_rows(raw: RawCandles, check: _Check) -> _Series:
     check.faults.extend(faults)
     last = None if newest is None else int(raw.row[newest])
     sound = _put_in_order(take(raw, ~bad), check)
-    return _one_per_time(_Series(sound, np.unique(raw.time), last), check)
+    return _one_per_time(_Series(sound, alignment.distinct(np.sort(raw.time)), last), check)
 
 
 def _newest(raw: RawCandles) -> int | None:
@@ -233,15 +233,19 @@ def _doubt_calendar(series: Sequence[_Series], bar_ms: int, check: _Check) -> st
 def _check_grid(series: Sequence[_Series], bar_ms: int, calendar: str, check: _Check) -> None:
     """Finds the times that no bar of the grid opens at; an unfinished last row is dropped, others are a fault."""
     times = [each.raw.time for each in series]
-    off, far = alignment.off_grid(times, bar_ms, calendar), alignment.far_off(times, bar_ms)
-    for each, bad, strange in zip(series, off, far, strict=True):
-        odd = bad if bad.any() or bar_ms < DAY_MS else strange  # a day of sessions may open at any hour
+    off = alignment.off_grid(times, bar_ms, calendar)
+    # A day of sessions may open at any hour, though not its last row alone.
+    odds = alignment.far_off(times, bar_ms) if bar_ms >= DAY_MS and not any(bad.any() for bad in off) else off
+    for each, odd in zip(series, odds, strict=True):
         if odd.sum() == 1 and each.raw.row[odd][0] == each.last:
             each.raw = _drop_last(each.raw, int(np.argmax(odd)), f"off the grid of {span(bar_ms)} bars", check)
             each.last = None
+    if not any(bad.any() for bad in off):
+        return
     times = [each.raw.time for each in series]
-    off, far = alignment.off_grid(times, bar_ms, calendar), alignment.far_off(times, bar_ms)
-    passing = not any(x.any() for x in [*far, *alignment.off_grid(times, bar_ms, "sessions")])
+    off = alignment.off_grid(times, bar_ms, calendar)
+    shifted = [*alignment.far_off(times, bar_ms), *alignment.off_grid(times, bar_ms, "sessions")]
+    passing = not any(bad.any() for bad in shifted)
     flag = SESSIONS if passing and calendar == "continuous" and not check.served else ""
     for each, bad in zip(series, off, strict=True):
         if bad.any():

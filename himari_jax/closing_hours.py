@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from himari_jax.alignment import distinct
 from himari_jax.times import DAY_MS, HOUR_MS
 
 WEEK_MS = 7 * DAY_MS
@@ -40,10 +41,10 @@ def closing_hours(time: np.ndarray, bar_ms: int) -> ClosingHours | None:
     number, week = WEEK_MS // slot_ms, (time - time[0]) // WEEK_MS
     whole = week < (time[-1] - time[0] + bar_ms) // WEEK_MS  # the last week has had all its slots
     week, slot = week[whole], (time[whole] - MONDAY_MS) % WEEK_MS // slot_ms
-    weeks = len(np.unique(week))
+    weeks = len(distinct(week))
     if weeks < 2:
         return None
-    present = np.bincount(np.unique(week * number + slot) % number, minlength=number) / weeks
+    present = np.bincount(np.unique(distinct(week * number + slot)) % number, minlength=number) / weeks
     closed = present <= RARELY
     if not LEAST_CLOSED <= closed.mean() < 1:
         return None

@@ -79,8 +79,10 @@ def bad_rows(raw: RawCandles) -> tuple[np.ndarray, list[Fault]]:
     Returns the rows, (T,) bool, and for each kind of fault its first row and how many more there are.
     """
     rules = rules_of(raw)
-    broken = np.stack([rule.bad for rule in rules])
-    bad, first = np.asarray(broken.any(axis=0)), broken.argmax(axis=0)
+    bad = np.logical_or.reduce([rule.bad for rule in rules])
+    if not bad.any():
+        return bad, []
+    first = np.stack([rule.bad for rule in rules]).argmax(axis=0)
     found = []
     for allowed in dict.fromkeys(rule.allowed for rule in rules):
         kind = [k for k, rule in enumerate(rules) if rule.allowed == allowed]
