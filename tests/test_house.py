@@ -34,8 +34,8 @@ SERVING = ("export.serving", "export.runtime", "export.loading", "export.server"
 PUBLIC = {"export.runtime", "export.loading"}  # modules that are no commands: the library face of a bundle
 HOST = (
     *("candles", "checking", "times", "alignment", "features", "observation", "account", "sizing", "splits"),
-    *("base_sizings", "base_positions", "baselines", "plugins", "metrics", "statistics", "errors", "command", "cli", "extras"),
-    *("sources.registry", "storage", "permutation"),
+    *("base_sizings", "base_positions", "baselines", "plugins", "metrics", "statistics", "errors", "command", "cli"),
+    *("extras", "row_checks", "closing_hours", "sources.registry", "storage", "permutation"),
 )
 MOST_LINES = 300
 
