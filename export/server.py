@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
+from export.serving.cors import is_origin
 from himari_jax.cli import invocation
 from himari_jax.command import auto, parse, require, run_command
 from himari_jax.errors import InputError, StorageError
@@ -43,6 +44,9 @@ class ServerConfig:
     """File with the key that signs recurrent tokens, at least 16 bytes; replicas share it."""
     api_key_file: Path | None = None
     """File with the key that callers must send as X-API-Key or Authorization: Bearer."""
+    cors_origin: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
+    """Origin of web pages that browsers let ask this server, such as https://desk.example.com; * is any.
+    Without it no page of another origin is let in."""
     max_age_bars: float = 2.0
     """Bars since the end of the newest candle beyond which candles are stale; 0 takes any."""
     max_body_bytes: int = 2**20
@@ -63,6 +67,8 @@ class ServerConfig:
     def __post_init__(self):
         require(self.port is None or 0 <= self.port <= 65535, "--port", self.port, "0 to 65535")
         require(1 <= self.workers <= 256, "--workers", self.workers, "1 to 256")
+        for origin in self.cors_origin:
+            require(is_origin(origin), "--cors-origin", origin, "scheme://host[:port] without a path, or *")
         require(0 <= self.max_age_bars < 1e9, "--max-age-bars", self.max_age_bars, "0 or more bars")
         require(1024 <= self.max_body_bytes <= 2**28, "--max-body-bytes", self.max_body_bytes, "1024 to 268435456")
         require(1 <= self.max_rows <= 65536, "--max-rows", self.max_rows, "1 to 65536")
@@ -149,6 +155,7 @@ def settings_of(config: ServerConfig, environment: dict[str, str], log: "Log") -
         max_body=config.max_body_bytes,
         read_seconds=config.read_timeout,
         log_requests=not config.quiet,
+        cors_origins=config.cors_origin,
     )
 
 

@@ -11,11 +11,12 @@ from typing import Any
 import msgspec
 from starlette.routing import Route, Router
 
+from export.serving import open_inference, triton
 from export.serving.body import ClientDisconnect, Receive, read_body
+from export.serving.cors import Cors
 from export.serving.errors import ApiError, not_ready
 from export.serving.http import Call, Handler, Reply, Row
 from export.serving.model_store import ModelStore, ServedModel, now_ms
-from export.serving.open_inference import routes
 from export.serving.openapi import docs, openapi
 from export.serving.predict import NonFinite, PredictSettings, answer, count_rows
 from export.serving.schemas import RESPONSES, decode_request
@@ -37,6 +38,7 @@ class Settings:
     max_body: int = 2**20
     read_seconds: float = 10.0
     log_requests: bool = True
+    cors_origins: tuple[str, ...] = ()  # of pages that browsers may let ask
     clock: Callable[[], int] = now_ms
 
 
@@ -46,6 +48,7 @@ class Application:
     def __init__(self, shelf: ModelStore, settings: Settings, metrics: Metrics, log: Log):
         self.shelf, self.settings, self.metrics, self.log = shelf, settings, metrics, log
         self.draining = False
+        self.cors = Cors(settings.cors_origins) if settings.cors_origins else None
         routes = self.routes()
         self.router = Router(routes, redirect_slashes=False, default=Endpoint(self, "other", "*", nowhere))
         # A plain path needs no search through patterns.
@@ -62,11 +65,13 @@ class Application:
             ("/manifest", "GET", self.manifest, False),
             ("/openapi.json", "GET", lambda call: Reply(openapi(settings.predict_route)), True),
             ("/docs", "GET", lambda call: Reply(docs(settings.predict_route), b"text/html; charset=utf-8"), True),
-            *routes(self),
+            *open_inference.routes(self),
+            *triton.routes(self),
         ]
         known = {path for path, *_ in table}
         extra = ((settings.predict_route, table[0]), (settings.health_route, table[2]))
         table += [(path, *rest) for path, (_, *rest) in extra if path not in known]  # type: ignore[misc]
+        table.append(("/v2/{rest:path}", "*", nowhere_below_v2, False))
         return [Route(path, Endpoint(self, path, method, run, is_open)) for path, method, run, is_open in table]
 
     def served(self) -> ServedModel:
@@ -129,6 +134,11 @@ def nowhere(call: Call) -> Reply:
     raise ApiError(404, "not_found", "path", "no such route; /docs lists them")
 
 
+def nowhere_below_v2(call: Call) -> Reply:
+    """Answers unknown paths of the protocol with 404 and, where it can be told, the way to the same end."""
+    raise triton.not_offered(f"/v2/{call.path['rest']}")
+
+
 class Endpoint:
     """One route: key, method, body, handler, answer, count and log line."""
 
@@ -152,14 +162,18 @@ class Endpoint:
             return
         except Exception as error:
             reply = self.fail(error, note)
+        if self.app.cors is not None:
+            reply = reply._replace(headers=reply.headers + self.app.cors.headers(headers))
         await self.send(send, reply, request_id)
         self.tell(scope, reply, request_id, time.perf_counter() - start, note)
 
     async def reply(self, scope: Scope, headers: dict[bytes, bytes], receive: Receive, note: dict[str, Any]) -> Reply:
         """The answer of the handler to a request that may be asked."""
+        method = scope["method"]
+        if self.app.cors is not None and (preflight := self.app.cors.preflight(method, headers, self.method)):
+            return preflight
         if not self.is_open:
             self.app.allow(headers)
-        method = scope["method"]
         if self.method not in (method, "*") and not (method == "HEAD" and self.method == "GET"):
             raise ApiError(405, "method", "method", f"{method[:16]}; allowed: {self.method}")
         body = b""

@@ -157,7 +157,11 @@ def read_columns(columns: Columns, field: str) -> dict[str, np.ndarray]:
     if rows and values[:4].max() > MOST_RANGE * values[:4].min():
         what = f"prices from {values[:4].min():g} to {values[:4].max():g}"
         raise invalid(field, f"{what}; allowed: the highest up to {MOST_RANGE:g} times the lowest")
-    return {"time": np.array(columns.time, np.int64), **dict(zip(COLUMNS, values, strict=True))}
+    times = np.array(columns.time, np.float64)  # exact: below 2^53
+    if (odd := times % 1 != 0).any():
+        row = int(np.argmax(odd))
+        raise invalid(f"{field}.time[{row}]", f"{columns.time[row]!r}; allowed: whole milliseconds since 1970")
+    return {"time": times.astype(np.int64), **dict(zip(COLUMNS, values, strict=True))}
 
 
 def unfit(symbols: tuple[str, ...], text: str, field: str) -> ApiError:

@@ -12,14 +12,16 @@ from msgspec import Meta, Struct
 from export.serving.errors import ApiError, invalid, too_large
 from export.serving.http import Call, Reply, Row, Service
 from export.serving.inputs import MOST, beyond
+from export.serving.malformed import no_json
 from export.serving.model_store import ServedModel
 from export.serving.predict import run
 from export.serving.schemas import explain
 
 HEADER = b"inference-header-content-length"
+EXTENSIONS = ("binary_tensor_data", "model_configuration")
 MOST_CARRY = 1e6
 Size = Annotated[int, Meta(ge=0, le=2**31)]
-Parameters = dict[str, bool | int | float | str]
+Parameters = dict[str, Any] | None  # clients put what they like in here; what is not known is not read
 
 
 class Tensor(Struct, forbid_unknown_fields=True):
@@ -28,7 +30,7 @@ class Tensor(Struct, forbid_unknown_fields=True):
     name: str
     shape: list[Size]
     datatype: str
-    parameters: Parameters = {}
+    parameters: Parameters = None
     data: list[Any] | None = None
 
 
@@ -36,15 +38,17 @@ class Wanted(Struct, forbid_unknown_fields=True):
     """One output that is asked for."""
 
     name: str
-    parameters: Parameters = {}
+    parameters: Parameters = None
 
 
 class Infer(Struct, forbid_unknown_fields=True):
     """The JSON part of an inference request."""
 
     inputs: list[Tensor]
-    id: Annotated[str, Meta(max_length=256)] = ""
-    parameters: Parameters = {}
+    id: Annotated[str, Meta(max_length=256)] | None = None
+    model_name: str | None = None  # KServe's SDK repeats the names of the path
+    model_version: str | None = None
+    parameters: Parameters = None
     outputs: list[Wanted] | None = None
 
 
@@ -52,7 +56,7 @@ INFER = msgspec.json.Decoder(Infer)
 
 
 def routes(service: Service) -> list[Row]:
-    """Paths of the protocol; the health ones need no key."""
+    """Paths of the protocol; those that name no model need no key."""
 
     def ready(call: Call) -> Reply:
         return Reply(b'{"ready":true}') if service.is_ready() else Reply(b'{"ready":false}', status=503)
@@ -79,7 +83,7 @@ def routes(service: Service) -> list[Row]:
     for base in ("/v2/models/{name}", "/v2/models/{name}/versions/{version}"):
         table += [
             (base, "GET", lambda call: Reply(msgspec.json.encode(model_metadata(named(service, call)))), False),
-            (f"{base}/ready", "GET", model_ready, True),
+            (f"{base}/ready", "GET", model_ready, False),
             (f"{base}/infer", "POST", infer, False),
         ]
     return table
@@ -103,7 +107,7 @@ def server_metadata() -> dict[str, Any]:
     """`GET /v2`."""
     from himari_jax import __version__
 
-    return {"name": "himari-jax", "version": __version__, "extensions": ["binary_tensor_data"]}
+    return {"name": "himari-jax", "version": __version__, "extensions": EXTENSIONS}
 
 
 def model_metadata(served: ServedModel) -> dict[str, Any]:
@@ -129,6 +133,7 @@ def answer(
         ApiError: names the tensor.
     """
     request, blob = split(body, headers)
+    check_name(served, request)
     tensors = read_tensors(served, request.inputs, blob, max_rows)
     observation = tensors.pop("observation")
     carry = tuple(tensors[f"carry_{i}"] for i in range(len(tensors)))
@@ -136,8 +141,18 @@ def answer(
     found = run(served, observation, carry)
     named = {"multiplier": found.multiplier, "value": found.value}
     named |= {f"carry_{i}": leaf for i, leaf in enumerate(found.carry)}
-    text, head = encode(served, request.id, {name: (named[name], binary) for name, binary in wanted.items()})
+    text, head = encode(served, request.id or "", {name: (named[name], binary) for name, binary in wanted.items()})
     return text, head, len(observation)
+
+
+def check_name(served: ServedModel, request: Infer) -> None:
+    """Refuses a body that names another model than the path, where it names one."""
+    for field, given, allowed in (
+        ("model_name", request.model_name, served.info.name),
+        ("model_version", request.model_version, served.info.version),
+    ):
+        if given and given != allowed:
+            raise invalid(field, f"{given[:64]!r}; the path asks for {allowed!r}")
 
 
 def split(body: bytes, headers: dict[bytes, bytes]) -> tuple[Infer, bytes]:
@@ -151,7 +166,7 @@ def split(body: bytes, headers: dict[bytes, bytes]) -> tuple[Infer, bytes]:
     except msgspec.ValidationError as error:
         raise explain(str(error), text) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise invalid("body", f"no JSON: {error}", "malformed") from None
+        raise no_json(text, error) from None
 
 
 def read_tensors(served: ServedModel, inputs: list[Tensor], blob: bytes, max_rows: int) -> dict[str, np.ndarray]:
@@ -182,7 +197,7 @@ def read_tensors(served: ServedModel, inputs: list[Tensor], blob: bytes, max_row
 
 def read_values(tensor: Tensor, shape: tuple[int, ...], blob: bytes) -> tuple[np.ndarray, bytes]:
     """The numbers of a tensor, float64, out of its JSON or of the binary part, and what is left of that."""
-    size, count = tensor.parameters.get("binary_data_size"), int(np.prod(shape))
+    size, count = (tensor.parameters or {}).get("binary_data_size"), int(np.prod(shape))
     if (size is None) == (tensor.data is None):
         raise invalid(tensor.name, "give either data or the parameter binary_data_size")
     if size is not None:
@@ -223,15 +238,26 @@ def within(served: ServedModel, name: str, values: np.ndarray) -> np.ndarray:
 def choose(served: ServedModel, request: Infer) -> dict[str, bool]:
     """Outputs by name, and whether each is wanted as bytes."""
     names = ("multiplier", "value", *(f"carry_{i}" for i in range(len(served.model.carry_shapes))))
-    every = bool(request.parameters.get("binary_data_output", False))
+    every = asks_bytes(request.parameters, "binary_data_output", False, "parameters")
     if not request.outputs:
         return dict.fromkeys(names, every)
     for wanted in request.outputs:
         if wanted.name not in names:
             raise invalid(f"outputs.{wanted.name[:64]}", f"unknown; allowed: {', '.join(names)}")
-        if "classification" in wanted.parameters:
+        if "classification" in (wanted.parameters or {}):
             raise invalid(f"outputs.{wanted.name}", "classification is not offered")
-    return {wanted.name: bool(wanted.parameters.get("binary_data", every)) for wanted in request.outputs}
+    return {
+        wanted.name: asks_bytes(wanted.parameters, "binary_data", every, f"outputs.{wanted.name}.parameters")
+        for wanted in request.outputs
+    }
+
+
+def asks_bytes(parameters: Parameters, name: str, default: bool, field: str) -> bool:
+    """Whether an output is wanted as bytes; null and absence leave the default."""
+    value = (parameters or {}).get(name)
+    if not isinstance(value, bool | None):
+        raise invalid(f"{field}.{name}", "no boolean; allowed: true or false")
+    return default if value is None else value
 
 
 def encode(

@@ -7,9 +7,10 @@ import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from export.serving.errors import ApiError, invalid
+from export.serving.malformed import no_json
 
 LATEST = 253_402_300_799_999  # 9999-12-31, epoch milliseconds
-Time = Annotated[int, Meta(ge=0, le=LATEST)]
+Time = Annotated[float, Meta(ge=0, le=LATEST)]  # float: tables of candles often hold whole numbers as 1709251200000.0
 Name = Annotated[str, Meta(max_length=128)]
 Token = Annotated[str, Meta(max_length=262_144)]
 
@@ -127,7 +128,7 @@ def decode_request(body: bytes) -> Request:
     except msgspec.ValidationError as error:
         raise explain(str(error), body) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise invalid("body", f"no JSON: {error}", "malformed") from None
+        raise no_json(body, error) from None
 
 
 def explain(text: str, body: bytes) -> ApiError:

@@ -32,7 +32,7 @@ def test_tritonclient_gets_the_golden_answers(mlp, binary):
         assert client.is_server_live()
         assert client.is_server_ready()
         assert client.is_model_ready("mlp")
-        assert client.get_server_metadata()["extensions"] == ["binary_tensor_data"]
+        assert client.get_server_metadata()["extensions"] == ["binary_tensor_data", "model_configuration"]
         told = client.get_model_metadata("mlp", mlp.model.version)
         assert told["inputs"] == [{"name": "observation", "datatype": "FP32", "shape": [-1, mlp.model.width]}]
         inputs = tensors({"observation": mlp.golden["observation"]}, binary)
