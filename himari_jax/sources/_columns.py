@@ -33,18 +33,27 @@ ALIASES = {
             "时间",
             "交易日期",
         ),
-        *("datum", "fecha", "дата"),
+        *("datum", "fecha", "дата", "data"),
     ),
-    "open": ("open", "openprice", "priceopen", "openingprice", "o", "开盘", "开盘价"),
-    "high": ("high", "highprice", "pricehigh", "h", "最高", "最高价"),
-    "low": ("low", "lowprice", "pricelow", "l", "最低", "最低价"),
+    "open": (
+        *("open", "openprice", "priceopen", "openingprice", "o", "开盘", "开盘价"),
+        *("eröffnung", "eröffn", "ouv", "apertura", "abertura", "откр"),
+    ),
+    "high": (
+        *("high", "highprice", "pricehigh", "h", "最高", "最高价"),
+        *("hoch", "plushaut", "máximo", "máxima", "massimo", "макс"),
+    ),
+    "low": (
+        *("low", "lowprice", "pricelow", "l", "最低", "最低价"),
+        *("tief", "plusbas", "mínimo", "mínima", "minimo", "мин"),
+    ),
     "close": (
-        *("close", "closeprice", "priceclose", "closingprice", "c", "tradeprice", "last", "lastprice", "price"),
-        *("收盘", "收盘价"),
+        *("close", "closeprice", "priceclose", "closingprice", "c", "tradeprice", "closelast", "last", "lastprice"),
+        *("price", "收盘", "收盘价", "schluss", "schlusskurs", "zuletzt", "dernier", "último", "ultimo", "цена"),
     ),
     "volume": (
-        *("volumebase", "basevolume", "basevol", "baseassetvolume", "volumefrom", "volume", "vol", "v", "volumetraded"),
-        *("candleacctradevolume", "totalvolume", "realvolume", "成交量"),
+        *("homenotional", "volumebase", "basevolume", "basevol", "baseassetvolume", "volumefrom", "volume", "vol", "v"),
+        *("volumetraded", "candleacctradevolume", "totalvolume", "realvolume", "成交量", "volumen", "объём"),
     ),
 }
 CLOCK_NAMES = (*ALIASES["time"], "hour", "hhmm", "hhmmss", "clock", "timeofday", "bartime", "tradetime")

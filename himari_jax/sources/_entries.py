@@ -20,8 +20,10 @@ TABLES = (
     *(".csv", ".tsv", ".txt", ".json", ".jsonl", ".ndjson"),
 )
 PACKED = (".gz", ".gzip", ".bz2", ".xz", ".zst", ".zstd", ".zip")
-SUFFIXES = (".parquet", ".feather", ".csv", ".tsv", ".txt", ".json", ".jsonl", ".zip", *PACKED[:5:2], ".zst")
-SIDE = (".json",)  # also of what lies beside candles: among others such a file is taken where it is asked for by name
+SUFFIXES = (".parquet", ".feather", ".csv", ".tsv", ".txt", ".json", ".jsonl", ".zip", ".gz", ".bz2", ".xz", ".zst")
+# Endings and names also of what lies beside candles: among others such a file is taken where it is asked for by name.
+SIDE = (".json",)
+BESIDE = ("readme", "license", "licence", "notes", "changelog", "requirements", "checksums", "metadata")
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,7 @@ class Entry:
     @property
     def side(self) -> bool:
         """Whether files of its kind lie beside candles, too."""
-        return self.name.lower().endswith(SIDE)
+        return self.name.lower().endswith(SIDE) or stem_of(self.name).lower() in BESIDE
 
     @cached_property
     def content(self) -> "Content":
@@ -120,7 +122,7 @@ def entries_of(path: Path) -> list[Entry]:
 def _is_zip(path: Path) -> bool:
     try:
         with path.open("rb") as file:
-            return file.read(4) == b"PK\x03\x04"
+            return file.read(4) in (b"PK\x03\x04", b"PK\x05\x06")  # the second is an empty one
     except OSError:
         return False  # reading it says why
 

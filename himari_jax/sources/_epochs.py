@@ -16,6 +16,7 @@ UNITS = (("s", 1e8), ("ms", 1e11), ("us", 1e14), ("ns", 1e17), ("", 9e18))
 MS_PER_UNIT = {"s": 1000.0, "ms": 1.0, "us": 1e-3, "ns": 1e-6}
 DAY = "^(19|20)[0-9]{6}$"
 WHOLE = "^[0-9]{1,19}$"
+ROUNDED = r"^[0-9](\.[0-9]{1,5})?[eE]\+?[0-9]+$"  # as spreadsheets show long numbers
 EPOCH_NUMBER = r"^[+-]?[0-9]+(\.[0-9]*)?([eE][+-]?[0-9]+)?$"
 STAMPS = (8, 10, 12, 14, 17)  # digits of YYYYMMDD, with hh, mm, ss and milliseconds
 
@@ -25,6 +26,7 @@ class EpochPart(NamedTuple):
 
     values: np.ndarray  # (K,) int64, or float64 where one is not whole
     fault: int | None  # index of the first that is no number
+    rounded: bool = False  # all are written like 1.70510E+12
 
 
 class Times(NamedTuple):
@@ -51,7 +53,8 @@ def parse_epoch(texts: "pl.Series") -> EpochPart:
     whole = texts.cast(pl.Int64, strict=False)
     if texts.str.contains(WHOLE).all() and not whole.null_count():
         return EpochPart(whole.to_numpy(), None)
-    return EpochPart(texts.cast(pl.Float64, strict=False).to_numpy(), None)
+    rounded = bool(texts.str.contains(ROUNDED).all())
+    return EpochPart(texts.cast(pl.Float64, strict=False).to_numpy(), None, rounded)
 
 
 def epoch_times(cells: Cells, values: np.ndarray) -> Times:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from himari_jax.errors import InputError
 from himari_jax.sources._columns import shown
-from himari_jax.sources._tables import FrameTable
+from himari_jax.sources._tables import FrameTable, split_pairs
 
 if TYPE_CHECKING:
     import polars as pl
@@ -30,7 +30,8 @@ def read_frame(data: bytes, origin: str) -> FrameTable:
     with damage_told(origin):
         frame = load_frame(data, origin)
         frame = frame.with_columns((cs.categorical() | cs.enum()).cast(pl.String))
-    return FrameTable(origin, frame, frame.columns)
+    names, labels = split_pairs(frame.columns)
+    return FrameTable(origin, frame, names, labels=labels)
 
 
 def load_frame(data: bytes, origin: str) -> "pl.DataFrame":

@@ -1,11 +1,12 @@
 """JSON as tables: arrays of arrays or of objects, lines of them, the forms of pandas, the answers of exchanges."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from himari_jax.errors import InputError
 from himari_jax.sources._columns import score, shown
+from himari_jax.sources._names import listed
 from himari_jax.sources._tables import FrameTable
 
 if TYPE_CHECKING:
@@ -61,30 +62,48 @@ def _parse(data: bytes, origin: str) -> Any:
     return values
 
 
-def _find_table(value: Any, origin: str, depth: int = 0) -> Sequence[Any] | Mapping[str, Sequence[Any]]:
-    """The only table inside a value: rows, or columns by name."""
+def _find_table(value: Any, origin: str) -> Sequence[Any] | Mapping[str, Sequence[Any]]:
+    """The only table of candles inside a value: rows, or columns by name.
+
+    Raises:
+        InputError: none, or several.
+    """
+    tables = list(_tables_in(value))
+    candles = [each for each in tables if _names_candles(each[1])] or tables
+    if len(candles) == 1:
+        return candles[0][1]
+    if not candles:
+        raise InputError(f"{origin}: no table of candles in the JSON; allowed: {ALLOWED}")
+    names = listed([shown(name) for name, _ in candles], 4)
+    raise InputError(f"{origin}: {len(candles)} tables, {names}; allowed: one in a file")
+
+
+def _tables_in(value: Any, name: str = "", depth: int = 0) -> Iterator[tuple[str, Any]]:
+    """All tables inside a value, each by the name of the object it stands in."""
     found = as_table(value)
     if found is not None:
-        return found
-    if isinstance(value, Mapping) and depth < DEEPEST:
-        inside = {name: each for name, each in value.items() if isinstance(each, Mapping | list) and each}
-        tables = []
-        for name, each in inside.items():
-            try:
-                tables.append((name, _find_table(each, origin, depth + 1)))
-            except InputError:
-                continue
-        if len(tables) == 1:
-            return tables[0][1]
-        if tables:
-            names = " and ".join(shown(name) for name, _ in tables[:2])
-            raise InputError(f"{origin}: several tables, {names}; allowed: one")
-    raise InputError(f"{origin}: no table of candles in the JSON; allowed: {ALLOWED}")
+        yield name, found
+    elif isinstance(value, list) and len(value) == 1 and depth < DEEPEST:
+        yield from _tables_in(value[0], name, depth + 1)
+    elif isinstance(value, Mapping) and depth < DEEPEST:
+        for own, each in value.items():
+            if isinstance(each, Mapping | list) and each:
+                yield from _tables_in(each, str(own), depth + 1)
+
+
+def _names_candles(table: Sequence[Any] | Mapping[str, Sequence[Any]]) -> bool:
+    """Whether a table may hold candles: its columns have no names, or those of time and prices."""
+    if isinstance(table, Mapping):
+        return score(list(table)) >= 4
+    first = table[0] if table else []
+    return score([str(name) for name in first]) >= 4 if isinstance(first, Mapping) else len(table) > 0
 
 
 def as_table(value: Any) -> Sequence[Any] | Mapping[str, Sequence[Any]] | None:
     """A value as rows, or as columns by name, if it is a table: also in the forms that pandas writes; else None."""
     if isinstance(value, list):
+        if len(value) == 1 and isinstance(value[0], Mapping) and not _is_flat(value[0]):
+            return None  # what is around a table, as in {"result": [{"list": ...}]}
         objects = all(isinstance(row, Mapping) for row in value)
         arrays = all(isinstance(row, list) and len(row) >= 5 for row in value)
         return value if objects or arrays else None
@@ -93,6 +112,8 @@ def as_table(value: Any) -> Sequence[Any] | Mapping[str, Sequence[Any]] | None:
     if {"columns", "data"} <= set(value) and isinstance(value["data"], list):  # orient="split"
         named = {str(name): [row[k] for row in value["data"]] for k, name in enumerate(value["columns"])}
         return named if value.get("index") is None else {"": value["index"], **named}
+    if set(value) == {"schema", "data"}:  # orient="table"
+        return as_table(value["data"])
     lists = {name: each for name, each in value.items() if isinstance(each, list)}
     flat = {name: each for name, each in lists.items() if not any(isinstance(x, Mapping | list) for x in each)}
     scalars = sum(not isinstance(each, Mapping | list) for each in value.values())

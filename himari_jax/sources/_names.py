@@ -16,11 +16,12 @@ NOISE = frozenset(
     "dukascopy finam gateio gemini hitbtc histdata htx huobi kraken kucoin mexc mt4 mt5 okex okx poloniex stooq "
     "tiingo tradingview upbit yahoo yfinance".split()
 )
-YEAR = r"(?:19|20)\d{2}"
+YEAR, MONTH, DAY = r"(?:19|20)\d{2}", r"(?:0[1-9]|1[0-2])", r"(?:0[1-9]|[12]\d|3[01])"
 DATED = re.compile(
-    rf"[-_. ]*(?:(?<!\d){YEAR}(?:(?P<mark>[-_.])\d{{1,2}}(?:(?P=mark)\d{{1,2}})?|\d{{2}}(?:\d{{2}})?)?(?!\d)"
+    rf"[-_. ]*(?:(?<!\d){YEAR}(?:(?P<mark>[-_.])\d{{1,2}}(?:(?P=mark)\d{{1,2}})?|{MONTH}(?:{DAY})?)?(?!\d)"
     rf"|(?<!\d)\d{{1,2}}(?P<dot>[-_.])\d{{1,2}}(?P=dot){YEAR}(?!\d))"
 )
+EXPIRY = re.compile(r"\d{6}")  # one alone is the day on which a future ends: BTCUSD_240329; two are a span
 STAMP = re.compile(r"\d+(t\d+z?)?")  # a date, an epoch number, minutes of a bar
 UNITS = {"m": 60_000, "t": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
 WORDS_OF_BARS = {"minute": "1m", "hour": "1h", "hourly": "1h", "day": "1d", "daily": "1d", "weekly": "1w", "week": "1w"}
@@ -67,6 +68,8 @@ def undated(stem: str) -> str:
 def names_symbol(stem: str, symbol: str) -> bool:
     """Whether the name of a file is the symbol beside words that say nothing about the market: bars, dates, vendors."""
     words, wanted = tokens(undated(stem)), spellings(symbol)
+    if sum(EXPIRY.fullmatch(word) is not None for word in words) == 1:
+        return "".join(words) in wanted
     for first in range(len(words)):
         for end in range(first + 1, len(words) + 1):
             if "".join(words[first:end]) in wanted and all(map(_is_noise, words[:first] + words[end:])):

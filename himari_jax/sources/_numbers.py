@@ -21,7 +21,8 @@ DECIMAL = r"^[+-]?([0-9]+|[1-9][0-9]{0,2}(\.[0-9]{3})+)(,[0-9]*)?$"
 SURE_THOUSANDS = r"^[+-]?[1-9][0-9]{0,2}(,[0-9]{3}){2,}(\.[0-9]*)?$|^[+-]?[1-9][0-9]{0,2},[0-9]{3}\.[0-9]*$"
 SURE_DECIMAL = r"^[+-]?(0|[0-9]{4,}),[0-9]+$|^[+-]?[0-9]+,([0-9]{1,2}|[0-9]{4,})$|\.[0-9]{3},[0-9]+$"
 SURE_POINT = r"^[+-]?([0-9]*\.([0-9]{1,2}|[0-9]{4,})|(0|[0-9]{4,})\.[0-9]+)$"
-SHORT = r"^[+-]?[0-9]*\.?[0-9]+[kKmMbB]$"
+SHORT = r"^[+-]?[0-9.,]*[0-9][kKmMbB]$"
+SIGNS = ("$", "€", "£", "¥", "₹", "₽", "₩", "₿")  # of money
 SHORT_FACTORS = {"k": 1e3, "m": 1e6, "b": 1e9}
 
 
@@ -35,19 +36,29 @@ class NumberPart(NamedTuple):
     commas: bool = False  # one of them has a comma
 
 
-def parse_numbers(column: "pl.Series", comma: Comma = "thousands", short: bool = False) -> NumberPart:
+def sign_of(column: "pl.Series") -> str:
+    """The sign of money that the first cell begins with; empty: none."""
+    import polars as pl
+
+    text = str(column[0]).strip() if column.dtype == pl.String else ""
+    return text[0] if text.startswith(SIGNS) else ""
+
+
+def parse_numbers(column: "pl.Series", comma: Comma = "thousands", short: bool = False, sign: str = "") -> NumberPart:
     """Reads some rows of a column; where polars sees a finite number in a text it is Python's to the bit.
 
     Args:
         column: (K,), texts or numbers.
         comma: reads `1,234.5` or `1.234,5` as 1234.5, or neither.
         short: reads `1.5K` as 1500, and M and B.
+        sign: of money, that may stand before every number.
     """
     import polars as pl
 
     if column.dtype != pl.String:
         return NumberPart(column.cast(pl.Float64).fill_null(float("nan")).to_numpy(), 0, True, None)
     texts = column.fill_null("")
+    texts = texts.str.strip_chars(SPACE).str.strip_prefix(sign) if sign else texts
     values = texts.cast(pl.Float64, strict=False).to_numpy()
     odd = np.flatnonzero(~np.isfinite(values))
     if comma == "decimal":  # a point separates thousands
@@ -69,19 +80,19 @@ def _parse_odd(cells: "pl.Series", comma: Comma, short: bool) -> NumberPart:
     lower = texts.str.to_lowercase()
     missing = lower.is_in(list(MISSING)).to_numpy()
     floats = bool((lower.eq("nan").to_numpy() | ~missing).all())
+    factor = np.ones(len(texts))
+    if short:
+        ends = texts.str.contains(SHORT)
+        last = texts.str.slice(-1).str.to_lowercase().to_list()
+        factor = np.array([SHORT_FACTORS[x] if end else 1.0 for x, end in zip(last, ends.to_list(), strict=True)])
+        texts, separated = texts.str.head(-1).zip_with(ends, texts), int(ends.sum())
     if comma:
         marked = texts.str.contains(THOUSANDS if comma == "thousands" else DECIMAL)
         plain = texts.str.replace_all("," if comma == "thousands" else ".", "", literal=True)
         plain = plain if comma == "thousands" else plain.str.replace(",", ".", literal=True)
         if comma == "decimal":  # a point that separates no thousands is wrong here
             texts = texts.str.replace_all(".", "?", literal=True).zip_with(~marked & ~pl.Series(missing), texts)
-        texts, separated = plain.zip_with(marked, texts), int(marked.sum())
-    factor = np.ones(len(texts))
-    if short:
-        ends = texts.str.contains(SHORT)
-        last = texts.str.slice(-1).str.to_lowercase().to_list()
-        factor = np.array([SHORT_FACTORS[x] if end else 1.0 for x, end in zip(last, ends.to_list(), strict=True)])
-        texts, separated = texts.str.head(-1).zip_with(ends, texts), separated + int(ends.sum())
+        texts, separated = plain.zip_with(marked, texts), separated + int(marked.sum())
     values, fault = texts.cast(pl.Float64, strict=False).to_numpy().copy(), None
     for index in np.flatnonzero(~np.isfinite(values) & ~missing).tolist():
         number = _python_float(texts[index])
@@ -106,8 +117,12 @@ def comma_of(columns: Iterable["pl.Series"]) -> Comma:
 
     The others are no numbers then, and refused.
     """
+    import polars as pl
+
     thousands = decimal = 0
     for column in columns:
+        if column.dtype != pl.String:
+            continue
         texts = column.str.strip_chars(SPACE)
         thousands += int((texts.str.contains(SURE_THOUSANDS) | texts.str.contains(SURE_POINT)).sum())
         decimal += int(texts.str.contains(SURE_DECIMAL).sum())

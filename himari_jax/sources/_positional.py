@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 ROUNDING = 1e-9  # relative; what adjusting prices by a factor leaves
 ADD_HEADER = "a first line that names the columns, such as time,open,high,low,close,volume"
+ADD_NAMES = "an object for each candle, with the names time, open, high, low, close, volume"
 
 
 def find_roles(table: Table, first: Sequence["pl.Series"], no_volume: bool) -> Roles:
@@ -37,9 +38,9 @@ def find_roles(table: Table, first: Sequence["pl.Series"], no_volume: bool) -> R
     rest = list(range(begin, len(table.names)))
     if len(rest) < 4:
         what = f"{len(rest)} columns behind the time in column {begin}"
-        raise InputError(f"{table.origin}: no header, and {what}; allowed: four prices there, or {ADD_HEADER}")
+        raise InputError(f"{table.origin}: no header, and {what}; allowed: four prices there, or {_naming(table)}")
     values = _numbers(table, rest[:5])
-    _check_prices(values[:4], rest, table.origin)
+    _check_prices(values[:4], rest, table)
     here = ", ".join(str(k + 1) for k in (*time, *rest[:5]))
     names = ", ".join(("date", "time of day") if len(time) > 1 else ("time",))
     notes = (f"columns {here} read as {names}, open, high, low, close{', volume' if len(rest) > 4 else ''}",)
@@ -50,8 +51,12 @@ def find_roles(table: Table, first: Sequence["pl.Series"], no_volume: bool) -> R
         return Roles(time, tuple(rest[:4]), (), notes, (Fault(text, NO_VOLUME),))
     if _is_price(values[4], values[1], values[2]):
         both = f"column {rest[4] + 1} lies between low and high in every row: it may be a volume or another price"
-        raise InputError(f"{table.origin}: no header, and {both}; allowed: {ADD_HEADER}")
+        raise InputError(f"{table.origin}: no header, and {both}; allowed: {_naming(table)}")
     return Roles(time, tuple(rest[:4]), (rest[4],), notes)
+
+
+def _naming(table: Table) -> str:
+    return ADD_HEADER if table.delimiter else ADD_NAMES
 
 
 def _find_time(table: Table, first: Sequence["pl.Series"]) -> tuple[int, ...]:
@@ -63,7 +68,9 @@ def _find_time(table: Table, first: Sequence["pl.Series"]) -> tuple[int, ...]:
             clock = k + 1 < len(kinds) and set(kinds[k + 1]) == {"clock"} and len(table.names) > k + 5
             return (k, k + 1) if clock and _is_time_of_day(first[k + 1]) else (k,)
     cells = ", ".join(shown(column[0]) for column in first[:3])
-    raise InputError(f"{table.origin}: no header, and no time in the first columns ({cells}); allowed: {ADD_HEADER}")
+    raise InputError(
+        f"{table.origin}: no header, and no time in the first columns ({cells}); allowed: {_naming(table)}"
+    )
 
 
 def _is_time_of_day(column: "pl.Series") -> bool:
@@ -83,7 +90,7 @@ def _numbers(table: Table, wanted: Sequence[int]) -> list[np.ndarray]:
     return [np.concatenate(own) for own in parts]
 
 
-def _check_prices(values: Sequence[np.ndarray], rest: Sequence[int], origin: str) -> None:
+def _check_prices(values: Sequence[np.ndarray], rest: Sequence[int], file: Table) -> None:
     """Refuses prices that are not open, high, low and close.
 
     Raises:
@@ -104,11 +111,13 @@ def _check_prices(values: Sequence[np.ndarray], rest: Sequence[int], origin: str
         high, low = columns[top.index(True)], columns[bottom.index(True)]
         one, two = (k for k in columns if k not in (high, low))
         what = f"column {high} is the high and {low} the low; {one} and {two} may be open and close or close and open"
-        raise InputError(f"{origin}: no header, and {what}; allowed: {ADD_HEADER}")
+        raise InputError(f"{file.origin}: no header, and {what}; allowed: {_naming(file)}")
     broken = np.flatnonzero((table[1] < table.max(0) - scale) | (table[2] > table.min(0) + scale))
     candle = ", ".join(f"{name} {table[k, broken[0]]:g}" for k, name in enumerate(PRICES))
     share = f"{len(broken)} of {table.shape[1]} rows are no candle, such as {candle}"
-    raise InputError(f"{origin}: no header, and {where} are no open, high, low, close: {share}; allowed: {ADD_HEADER}")
+    raise InputError(
+        f"{file.origin}: no header, and {where} are no open, high, low, close: {share}; allowed: {_naming(file)}"
+    )
 
 
 def _is_price(values: np.ndarray, high: np.ndarray, low: np.ndarray) -> bool:

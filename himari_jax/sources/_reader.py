@@ -9,7 +9,7 @@ import numpy as np
 
 from himari_jax.candles import RawCandles
 from himari_jax.errors import Fault, InputError, refuse_faults
-from himari_jax.sources._columns import Cells, header_key, shown
+from himari_jax.sources._columns import SPACE, Cells, header_key, shown
 from himari_jax.sources._epochs import Times
 from himari_jax.sources._names import same_name
 from himari_jax.sources._numbers import (
@@ -20,6 +20,7 @@ from himari_jax.sources._numbers import (
     join_numbers,
     parse_numbers,
     separator_note,
+    sign_of,
 )
 from himari_jax.sources._positional import find_roles
 from himari_jax.sources._roles import Roles, choose_roles, role_notes, symbol_columns
@@ -59,9 +60,12 @@ class CandleTable:
         Raises:
             InputError: two columns disagree about how many there are.
         """
+        import polars as pl
+
         found = {}
         for k in symbol_columns(self.table):
             cells = self.table.column(k)
+            cells = cells.str.strip_chars(SPACE) if cells.dtype == pl.String else cells
             if cells.n_unique() > 1:
                 found[k] = cells
         sizes = {cells.n_unique() for cells in found.values()}
@@ -74,7 +78,7 @@ class CandleTable:
     def symbols(self) -> list[str]:
         """The symbols that the table tells apart, in its order; none: it is of one symbol."""
         if self.table.labels:
-            found = list(dict.fromkeys(self.table.labels[1:]))
+            found = list(dict.fromkeys(filter(None, self.table.labels[1:])))
             return found if len(found) > 1 else []
         if self.named_by is None:
             return []
@@ -149,9 +153,11 @@ class _Reading:
             check(column, cells_of(table, k, np.arange(1, len(column) + 1)))
         comma: Comma = "thousands" if table.delimiter in ("", ",") else ""
         row, times, parts = self._parse(wanted, comma)
-        if not comma and any(part.commas for own in parts.values() for part in own):
-            comma = comma_of(texts for _, columns in table.blocks((*roles.prices, *roles.volumes)) for texts in columns)
-            if comma:
+        if self._may_be_decimal(parts, comma):
+            numbers_in = roles.prices if comma else (*roles.prices, *roles.volumes)
+            shows = comma_of(texts for _, columns in table.blocks(numbers_in) for texts in columns)
+            if shows not in ("", comma):  # between commas a comma separates thousands unless the prices say otherwise
+                comma = shows
                 row, times, parts = self._parse(wanted, comma)
         cells = {k: self._only(cells_of(table, k, row)) for k in wanted}
         faults, notes = [*roles.faults], [*table.notes]
@@ -193,6 +199,7 @@ class _Reading:
         rows: list[np.ndarray] = []
         times: list[Part] = []
         parts: dict[int, list[NumberPart]] = {k: [] for k in wanted[len(self.roles.time) :]}
+        signs: dict[int, str] = {}
         begin = 0
         for row, columns in self.table.blocks(wanted):
             end = begin + len(row)
@@ -207,8 +214,14 @@ class _Reading:
             if len(self.roles.time) == 1:
                 times.append(parse_times(columns[0], times))
             for k, column in zip(parts, columns[len(self.roles.time) :], strict=True):
-                parts[k].append(parse_numbers(column, comma, short=k in self.roles.volumes))
+                sign = signs.setdefault(k, sign_of(column))
+                parts[k].append(parse_numbers(column, comma, k in self.roles.volumes, sign))
         return np.concatenate(rows), times, parts
+
+    def _may_be_decimal(self, parts: dict[int, list[NumberPart]], comma: Comma) -> bool:
+        """Whether commas stand in the numbers, and between commas, where most separate thousands, in all prices."""
+        having = {k for k, own in parts.items() if any(part.commas for part in own)}
+        return having >= set(self.roles.prices) if comma else bool(having)
 
     def _only(self, cells: Cells) -> Cells:
         """The cells of the symbol's rows."""

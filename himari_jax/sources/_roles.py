@@ -15,7 +15,7 @@ from himari_jax.sources._columns import (
     shown,
     volume_note,
 )
-from himari_jax.sources._names import MONEY, QUOTES, coins_of, listed
+from himari_jax.sources._names import MONEY, QUOTES, coins_of, listed, plain
 from himari_jax.sources._tables import Table
 from himari_jax.sources._times import kind_of_time
 
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     import polars as pl
 
 NO_VOLUME = "--no-volume"
+MONEY_WORDS = (*MONEY, "quote", "to", "currency")
+COINS = ("btc", "xbt", "eth", "ltc", "xrp", "bch", "bnb", "sol", "ada", "doge")
 DAYS, MOMENTS = ("day",), ("epoch", "moment")
 
 
@@ -51,10 +53,11 @@ def choose_roles(
     Raises:
         InputError: a column is missing or stands twice.
     """
-    keys = [header_key(name) for name in table.names]
+    keys = _keys(table.names)
     mine = range(len(keys)) if own is None else own
     missing: list[str] = []
-    prices = _choose_prices(keys, mine, table, missing)
+    prices = _choose_prices(keys, mine, table, symbol, missing)
+    _refuse_scaled(table, keys, [first[k] for k in prices])
     time = _choose_time(table, keys, first, [k for k in range(len(keys)) if k not in prices], missing)
     if missing:
         have = ", ".join(shown(name) for name in table.names[:12])
@@ -67,14 +70,46 @@ def choose_roles(
     return Roles(time, tuple(prices), (), faults=(_no_volume(table, keys, mine, symbol),))
 
 
-def _choose_prices(keys: Sequence[str], mine: Sequence[int], table: Table, missing: list[str]) -> list[int]:
-    """The columns of open, high, low, close; also `open_usd` and its kin where all four have the same ending."""
-    for ending in ("", *QUOTES):
-        found = [[k for k in mine if keys[k] == _first(role, ending, keys, mine)] for role in PRICES]
-        if all(found):
-            break
-    else:
-        found = [[k for k in mine if keys[k] == _first(role, "", keys, mine)] for role in PRICES]
+def _keys(names: Sequence[str]) -> list[str]:
+    """The names as the tables of aliases have them; of `t` and `T` in one header the large letter means another."""
+    keys = [header_key(name) for name in names]
+    large = [len(key) == 1 and name.strip().isupper() for key, name in zip(keys, names, strict=True)]
+    small = {key for key, is_large in zip(keys, large, strict=True) if not is_large}
+    return [f"large {key}" if is_large and key in small else key for key, is_large in zip(keys, large, strict=True)]
+
+
+def _refuse_scaled(table: Table, keys: Sequence[str], prices: Sequence["pl.Series"]) -> None:
+    """Refuses prices as whole billionths, which Databento writes unless it is asked for others.
+
+    Raises:
+        InputError: they are.
+    """
+    if {"rtype", "publisherid"} <= set(keys):
+        cells = [str(cell).strip() for column in prices for cell in column.to_list()]
+        if all(cell.isdecimal() and len(cell) > 6 for cell in cells):
+            what = f"prices such as {cells[0]} are billionths, as Databento writes them"
+            raise InputError(f"{table.origin}: {what}; allowed: prices (there: pretty_px=True)")
+
+
+def _choose_prices(
+    keys: Sequence[str], mine: Sequence[int], table: Table, symbol: str, missing: list[str]
+) -> list[int]:
+    """The columns of open, high, low, close; also `open_usd` and its kin where all four have the same ending.
+
+    Raises:
+        InputError: one stands twice, or prices in two currencies, neither of which the symbol ends with.
+    """
+    by_ending = {
+        ending: [[k for k in mine if keys[k] == _first(role, ending, keys, mine)] for role in PRICES]
+        for ending in ("", *QUOTES)
+    }
+    fit = [ending for ending, found in by_ending.items() if all(found)]
+    if len(fit) > 1 and "" not in fit:
+        fit = [ending for ending in fit if plain(symbol).endswith(ending)] or fit
+        if len(fit) > 1:
+            both = f"prices in {fit[0]} and in {fit[1]}"
+            raise InputError(f"{table.origin}: {both}; allowed: one, or --symbols with one that ends with it")
+    found = by_ending[fit[0] if fit else ""]
     for role, hits in zip(PRICES, found, strict=True):
         if not hits:
             missing.append(f"no column {role}; allowed names are {', '.join(ALIASES[role])}")
@@ -144,7 +179,15 @@ def _choose_volumes(keys: Sequence[str], mine: Sequence[int], symbol: str, table
         if aliases is coins and hits:
             return tuple(hits)
         chosen += hits
-    return tuple(chosen)
+    return tuple(chosen) or _only_coin(keys, mine)
+
+
+def _only_coin(keys: Sequence[str], mine: Sequence[int]) -> tuple[int, ...]:
+    """The volume of a coin beside that of money, as `Volume_(BTC)` beside `Volume_(Currency)`; none: no such pair."""
+    volumes = {k: keys[k].removeprefix("volume") for k in mine if keys[k].startswith("volume")}
+    coins = [k for k, counted in volumes.items() if counted in COINS]
+    money = [k for k, counted in volumes.items() if counted in MONEY_WORDS]
+    return tuple(coins) if len(coins) == len(money) == 1 and len(volumes) == 2 else ()
 
 
 def _no_volume(table: Table, keys: Sequence[str], mine: Sequence[int], symbol: str) -> Fault:
@@ -152,7 +195,7 @@ def _no_volume(table: Table, keys: Sequence[str], mine: Sequence[int], symbol: s
     near = [k for k in mine if keys[k].startswith(("volume", "vol")) or keys[k].endswith("volume")]
     hint = ""
     if near:
-        money = all(keys[k].removeprefix("volume") in (*MONEY, "quote", "to", "currency") for k in near)
+        money = all(keys[k].removeprefix("volume") in MONEY_WORDS for k in near)
         counts = "counts money" if money else f"does not say that it counts what {symbol or 'the symbol'} names"
         hint = f": {listed([shown(table.names[k]) for k in near], 3)} {counts}"
     names = ", ".join(ALIASES["volume"])

@@ -1,5 +1,6 @@
 """Tables: what a file of any kind gives: names, and columns of texts, numbers or times, a block at a time."""
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -8,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from himari_jax.errors import InputError
-from himari_jax.sources._columns import Cells
+from himari_jax.sources._columns import Cells, score
 
 if TYPE_CHECKING:
     import polars as pl
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 BLOCK_ROWS = 1 << 18
 SAMPLE_ROWS = 20
+PAIR = re.compile(r"\(\s*'([^']*)',\s*'([^']*)'\s*\)")
 
 
 class Table(Protocol):
@@ -85,6 +87,20 @@ class FrameTable:
     def column(self, k: int) -> "pl.Series":
         """All cells of one column."""
         return self.frame.to_series(k)
+
+
+def split_pairs(names: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Names and labels of columns called `('Close', 'BTC-USD')`, as pandas calls columns of two levels.
+
+    The labels are empty where no names are pairs, or do not name prices.
+    """
+    pairs = [(match[1], match[2]) if (match := PAIR.fullmatch(name)) else (name, "") for name in names]
+    if sum(bool(label) for _, label in pairs) < 4:
+        return list(names), []
+    one, two = ([pair[k] for pair in pairs] for k in (0, 1))
+    if score(two) > score(one):
+        one, two = [name or other for name, other in zip(two, one, strict=True)], one
+    return one, two
 
 
 def sample(table: Table) -> list["pl.Series"]:

@@ -7,8 +7,9 @@ from contextlib import suppress
 from itertools import chain, islice
 
 from himari_jax.errors import InputError
-from himari_jax.sources._columns import ALIASES, header_key, score, shown
+from himari_jax.sources._columns import ALIASES, PRICES, header_key, score, shown
 from himari_jax.sources._rows import TextTable, csv_rows, pieces, text_stream
+from himari_jax.sources._tables import split_pairs
 from himari_jax.sources._times import kind_of_time
 
 HEADER_WITHIN = 10  # lines
@@ -21,6 +22,10 @@ OTHER_KINDS = (
     (b"SQLite format 3", "an SQLite database; save a table of it as CSV"),
     (b"FEA1", "a Feather file of version 1; save it as version 2 or Parquet"),
     (b"\xd0\xcf\x11\xe0", "an old spreadsheet; save it as CSV"),
+    (b"<!DOCTYPE", "a web page; download the data themselves"),
+    (b"<html", "a web page; download the data themselves"),
+    (b"<table", "a table in HTML; save it as CSV"),
+    (b"version https://git-lfs", "a pointer of Git LFS; fetch the file with git lfs pull"),
     (b"\xff\xfe", "UTF-16 text; save it as UTF-8"),
     (b"\xfe\xff", "UTF-16 text; save it as UTF-8"),
 )
@@ -52,12 +57,17 @@ def read_text(data: bytes, origin: str, least: int = 3) -> TextTable:
         mark = len(UTF8_MARK) * data.startswith(UTF8_MARK)
         return TextTable(origin, names, delimiter, False, notes, data, mark, 1, headed=False)
     above, delimiter = found
+    for number, line in enumerate(top[:above], 1):
+        if least > 1 and _first_row([line]):
+            what = f"row {number} has a time and numbers, but the header stands in row {above + 1}"
+            raise InputError(f"{origin}: {what}; allowed: the header in the first line, or none")
     taken: list[str] = []
     rows = csv_rows(_taking(chain(top[above:], stream), taken), above + 1, delimiter, origin)
     _, names = next(rows)
+    names, pairs = split_pairs(names)
     banner = [line.strip() for line in top[:above] if line.strip()]
-    size, labels = len(taken), []
-    if above and _are_labels(row := _cells(top[above - 1], delimiter), names):
+    size, labels = len(taken), pairs
+    if above and not labels and _are_labels(row := _cells(top[above - 1], delimiter), names):
         labels, banner = row, banner[:-1]
     for row in _peek(rows, 2):  # pandas writes the levels and the index of its columns as more rows
         if _names_index(row, names):
@@ -66,15 +76,30 @@ def read_text(data: bytes, origin: str, least: int = 3) -> TextTable:
         if not labels and _are_labels(row, names):
             labels, size = row, len(taken)
             continue
+        if len(row) == len(names) + 1 and not row[-1].strip():
+            names = [*names, ""]
+            notes.append(f"the rows end with {shown(delimiter)}")
         break
     notes += [f"banner line skipped: {shown(line)}" for line in banner]
     notes += [f"header of {size} lines"] if size > 1 and labels else []
     head = "".join([*top[:above], *taken[:size]])
     start = len(head.encode()) + len(UTF8_MARK) * data.startswith(UTF8_MARK)
+    data, again = _without_header_again(data, start, "".join(taken[:size]))
+    notes += [f"the header stands again in {again} rows, passed over"] if again else []
     utc = any(UTC_WORD.search(line) for line in banner)
     if labels and names[0].lower() in ("price", "ticker", "tickers"):
         names[0] = ""
     return TextTable(origin, names, delimiter, utc, notes, data, start, above + size + 1, labels)
+
+
+def _without_header_again(data: bytes, start: int, header: str) -> tuple[bytes, int]:
+    """The file with blank lines where its header stands again, as it does in files that were joined by `cat`."""
+    again = header.encode()
+    count = data.count(b"\n" + again, start - 1) if again.endswith(b"\n") else 0
+    if not count:
+        return data, 0
+    blank = b"\n" * again.count(b"\n")
+    return data[: start - 1] + data[start - 1 :].replace(b"\n" + again, b"\n" + blank), count
 
 
 def _peek(rows: Iterator[tuple[int, list[str]]], count: int) -> Iterator[list[str]]:
@@ -148,7 +173,7 @@ def _check_bytes(data: bytes, origin: str) -> None:
 def _find_header(top: Sequence[str], least: int) -> tuple[int, str] | None:
     """How many of the first lines stand above the header, and what divides its cells; None: there is none."""
     for above, line in enumerate(top):
-        scores = {delimiter: score(_cells(line, delimiter)) for delimiter in DELIMITERS}
+        scores = {delimiter: score(split_pairs(_cells(line, delimiter))[0]) for delimiter in DELIMITERS}
         if max(scores.values()) >= least:
             return above, max(scores, key=lambda delimiter: scores[delimiter])
     return None
@@ -159,4 +184,11 @@ def _no_header(data: bytes, origin: str, least: int) -> InputError:
     first = shown(begin.splitlines()[0]) if begin else "''"
     named = "time, open, high, low, close, volume" if least > 1 else "timestamp and the other columns"
     allowed = f"a line that names {named}" + ("; or rows that begin with a time" if least > 1 else "")
+    for line in begin.splitlines()[:HEADER_WITHIN] if least > 1 else ():
+        names = max((_cells(line, delimiter) for delimiter in DELIMITERS), key=len)
+        if all(any(role in header_key(name) for name in names) for role in PRICES):
+            what = f"no column is called open, high, low or close; found {', '.join(map(shown, names[:12]))}"
+            return InputError(f"{origin}: {what}; allowed: one column of each, named so")
+    if score(begin.splitlines()[0].split() if begin else []) >= 3:
+        return InputError(f"{origin}: spaces stand between the cells; allowed: commas, semicolons, tabs or |")
     return InputError(f"{origin}: no header in the first {HEADER_WITHIN} lines ({first} ...); allowed: {allowed}")

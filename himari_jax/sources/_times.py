@@ -116,7 +116,10 @@ def join_times(parts: Sequence[Part], cells: Cells) -> Times:
             raise cells.refuse(begin + part.fault[0], part.fault[1], ALLOWED)
         begin += len(part[0])  # type: ignore[index]  # none is an OpenPart, as the first is none
     if isinstance(parts[0], EpochPart):
-        return epoch_times(cells, np.concatenate([part.values for part in parts if isinstance(part, EpochPart)]))
+        times = epoch_times(cells, np.concatenate([part.values for part in parts if isinstance(part, EpochPart)]))
+        if all(isinstance(part, EpochPart) and part.rounded for part in parts):
+            raise cells.refuse(0, "has lost its last digits, as a spreadsheet writes long numbers", ALLOWED)
+        return times
     return _join_wall_times([part for part in parts if isinstance(part, WallPart)], cells)
 
 

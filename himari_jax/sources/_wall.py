@@ -31,6 +31,7 @@ DATES = (
     rf"(?P<year>\d{{4}})[-/.]{MONTH}[-/.]{DAY}",
     r"(?P<year>(?:19|20)\d{2})(?P<month>\d{2})(?P<day>\d{2})",
     rf"{DAY}[-/. ]{NAME}[-/., ]+(?P<year>\d{{4}})",
+    rf"{DAY}-{NAME}-(?P<year>\d{{2}})",
     rf"{NAME} {DAY},? (?P<year>\d{{4}})",
     rf"(?P<year>\d{{4}})[-/. ]{NAME}[-/. ]{DAY}",
 )

@@ -79,9 +79,10 @@ class _Chosen:
         found: list[str] = []
         for family, members in families.items():
             inside = list(dict.fromkeys(symbol for entry in members for symbol in self.table(entry).symbols))
-            found += inside or [family if len(members) > 1 and family else members[0].stem]
+            joined = len(members) > 1 and family
+            found += inside or ([family] if joined else [entry.stem for entry in members])
         if len(found) > 1 and not self.request.every:
-            if len(families) == 1:
+            if self.table(usual[0]).symbols:
                 raise InputError(_several_symbols(families.popitem()[1][0].origin, found))
             raise InputError(f"--symbols is needed to choose from several files: {listed(sorted(found), 100)}")
         return tuple(found)
