@@ -108,10 +108,15 @@ def test_the_exploration_stands_above_the_same_flags_here():
     assert not explored_table(found("trend-ppo"))
 
 
-def test_the_console_is_80_columns_wide_and_every_test_is_in_it():
+def test_the_console_is_up_to_80_columns_wide_and_every_test_is_in_it_whole():
     tests = {name: one for name in ROWS for one in found(name).values()}
+    for width in (40, 60, 80, 118):
+        narrow = console_page(tests, width)
+        assert max(map(len, narrow.splitlines())) <= min(width, WIDTH)
+        for row in main_table(tests)[2:]:  # every number whole
+            assert all(f" {cell}" in narrow for cell in row[1:])
     text = console_page(tests)
-    assert max(map(len, text.splitlines())) <= WIDTH == 80
+    assert WIDTH == 80
     assert all(f"\n{name}: " in text for name in ROWS)
     # three coins with 1,800 decisions each, two placebos and 199 permutations
     assert "3 coins, 5,400 decisions, 2018-01-02 to 2022-12-30; 20 trainings, and again on" in " ".join(text.split())

@@ -11,6 +11,7 @@ import pytest
 from rich.console import Console
 
 from himari_jax.command import RobustOutput
+from train.oracles.console import table as oracle_table
 from train.reporting.console import console, say, sensitivity, symbol_table, table
 from train.reporting.tables import Grid, lines, print_grid
 from train.reporting.walk_forward import block_table
@@ -69,7 +70,17 @@ def tried():
     return found
 
 
+def optimum():
+    seed = {
+        "seed": 0, "value": 4.8441e-05, "error": 1e-7, "ratio": 0.9689, "regret": 1.56e-06, "turnover": 0.0123,
+        "weights": [0.123, 0.456, 0.789], "optimum": 5e-5, "naive": 4.4e-5, "optimal_turnover": 0.0111,
+        "naive_name": "the multiplier at the start",
+    }  # fmt: skip
+    return {"env": "merton", "policy": "mlp", "oracle": seed, "seeds": [seed, seed | {"seed": 1, "ratio": None}]}
+
+
 TABLES = {
+    "known optimum": lambda: oracle_table(optimum()),
     "agent and baselines": lambda: table(result()),
     "symbols": lambda: symbol_table(result()),
     "costs and delays": lambda: sensitivity(result(), grid_rows()),

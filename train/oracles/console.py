@@ -4,27 +4,39 @@ from pathlib import Path
 from typing import Any
 
 from train.config.ppo import Config
-from train.reporting.console import console
+from train.reporting.console import console, say
+from train.reporting.tables import Grid, print_grid
+
+HEADS = ("", "utility", "+-", "of the optimum", "regret", "turnover", "mean weights")
 
 
 def print_oracle(result: dict[str, Any], config: Config, folder: Path) -> None:
-    """Value, optimum, ratio, regret; a line for each seed."""
+    """Value, optimum, ratio, regret; a row for each seed."""
     out = console()
-    block = result["oracle"]
     out.print()
-    out.print(f"{result['env']}, policy {result['policy']}, last iterate, utility per bar", soft_wrap=True)
-    for name, value in (("optimum", block["optimum"]), (block["naive_name"], block["naive"])):
-        out.print(f"  {name:32} {value:11.4e}", soft_wrap=True)
+    print_grid(out, table(result))
+    say(out, [f"next: open {folder}/report.html; numbers in result.json"])
+
+
+def table(result: dict[str, Any]) -> Grid:
+    """Makes a table of the best policy, the naive one, and the agent of each seed; turnover and utility are per bar."""
+    block = result["oracle"]
+    title = f"{result['env']}, policy {result['policy']}, last iterate; utility and turnover per bar"
+    grid = Grid(title, HEADS, words=frozenset(HEADS[-1:]))
+    grid.add("optimum", f"{block['optimum']:.4e}", "", "", "", f"{block['optimal_turnover']:.4f}", "")
+    grid.add(block["naive_name"], f"{block['naive']:.4e}", *[""] * (len(HEADS) - 2))
     for seed in result["seeds"]:
-        out.print(f"  {'agent, seed ' + str(seed['seed']):32} {console_lines(seed)}", soft_wrap=True, style="bold")
-    out.print(f"next: open {folder}/report.html; numbers in result.json", soft_wrap=True)
+        grid.add(f"agent, seed {seed['seed']}", *cells(seed), bold=True)
+    return grid
 
 
-def console_lines(block: dict[str, Any]) -> str:
-    """An agent's numbers as a line."""
-    ratio = "" if block["ratio"] is None else f"  of the optimum {block['ratio']:.4f}"
-    weights = " ".join(f"{x:.3f}" for x in block["weights"])
-    return (
-        f"{block['value']:11.4e} +- {block['error']:.0e}{ratio}  regret {block['regret']:.2e}  "
-        f"turnover {block['turnover']:.4f} (best {block['optimal_turnover']:.4f})  mean weights {weights}"
-    )
+def cells(block: dict[str, Any]) -> list[str]:
+    """An agent's numbers in the columns of HEADS."""
+    return [
+        f"{block['value']:.4e}",
+        f"{block['error']:.0e}",
+        "-" if block["ratio"] is None else f"{block['ratio']:.4f}",
+        f"{block['regret']:.2e}",
+        f"{block['turnover']:.4f}",
+        " ".join(f"{x:.3f}" for x in block["weights"]),
+    ]

@@ -8,6 +8,7 @@ from typing import Any
 from himari_jax.errors import InputError, Preempted
 from train.artifacts.files import read_text, write_text
 from train.config.evidence import ROWS, EvidenceConfig
+from train.reporting.console import console
 from train.reporting.walk_picture import write_picture
 from train.studies.evidence_table import Found, console_page, markdown_page
 from train.studies.walk_flags import PROG, read_flags
@@ -19,7 +20,7 @@ def evidence(config: EvidenceConfig) -> int:
         for name in config.rows:
             run(name, config)
     found = {name: read(name, config) for name in config.rows}
-    print(f"\n{console_page(found)}\n")
+    print(f"\n{console_page(found, console().width)}\n")
     write_text(config.page, markdown_page(found))
     said = f"tables: {config.page}"
     if drawn := {ROWS[name].title: config.folder(name) for name in found if not ROWS[name].beside}:

@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 from train.config.evidence import EVERY, EXPLORED_TRIALS, ROWS, Explored
 from train.reporting.walk_words import labels, plain, pooled, signed
 
-LABEL, CELL, AT_ONCE = 20, 15, 4  # columns of a label and of a cell, cells of a row: 80 together
-WIDTH = LABEL + CELL * AT_ONCE
+LABEL, CELL = 20, 15  # columns of a label and of a cell
+WIDTH = LABEL + CELL * 4  # columns of a row at most: 80
 PEAK = ("2020", "2021")  # years whose share of the gain is told
 SHARE = f"of it {' and '.join(PEAK)}"
 BEST = ("2018", *PEAK)
@@ -191,22 +191,35 @@ def shown(found: Mapping[str, Found]) -> dict[str, Found]:
     return {name: each for name, each in found.items() if not ROWS[name].beside}
 
 
-def console_page(found: Mapping[str, Found]) -> str:
-    """All tables for the console, 80 columns wide."""
-    parts, columns = [], shown(found)
-    for first in range(0, len(columns), AT_ONCE):
-        some = dict(list(columns.items())[first : first + AT_ONCE])
-        parts += [aligned(main_table(some)), f"{YEARLY}\n{aligned(year_table(some))}"]
+def console_page(found: Mapping[str, Found], width: int = WIDTH) -> str:
+    """All tables for a console, up to 80 columns wide; what does not fit goes on below."""
+    width, parts, columns = min(width, WIDTH), [], list(shown(found).items())
+    at_once = cells_in(width)
+    for first in range(0, len(columns), at_once):
+        some = dict(columns[first : first + at_once])
+        parts += [
+            aligned(main_table(some), width),
+            f"{textwrap.fill(YEARLY, width)}\n{aligned(year_table(some), width)}",
+        ]
     if explored := explored_table(found):
-        parts.append(f"{BESIDE}\n{aligned(explored)}")
+        parts.append(f"{textwrap.fill(BESIDE, width)}\n{aligned(explored, width)}")
     said = [MEANING, *notes(found)]
-    parts.append("\n".join("\n".join(textwrap.wrap(line, WIDTH, subsequent_indent="  ")) for line in said))
+    parts.append("\n".join("\n".join(textwrap.wrap(line, width, subsequent_indent="  ")) for line in said))
     return "\n\n".join(parts)
 
 
-def aligned(rows: Cells) -> str:
-    """A table in columns of equal width; the first one is as wide as its labels."""
-    return "\n".join(f"{row[0]:{LABEL}}{''.join(f'{cell:>{CELL}}' for cell in row[1:])}".rstrip() for row in rows)
+def cells_in(width: int) -> int:
+    """How many cells stand beside a label."""
+    return max(1, (width - LABEL) // CELL)
+
+
+def aligned(rows: Cells, width: int) -> str:
+    """A table in columns of equal width, labels before every group of them; no cell is cut."""
+    at_once, lines = cells_in(width), []
+    for first in range(1, len(rows[0]), at_once):
+        for label, *cells in ([row[0], *row[first : first + at_once]] for row in rows):
+            lines.append(f"{label:{LABEL}}{''.join(f'{cell:>{CELL}}' for cell in cells)}".rstrip())
+    return "\n".join(lines)
 
 
 def markdown_page(found: Mapping[str, Found]) -> str:
