@@ -28,7 +28,7 @@ class Tensor(Struct, forbid_unknown_fields=True):
     """One input."""
 
     name: str
-    shape: list[Size]
+    shape: Annotated[list[Size], Meta(extra_json_schema={"minItems": 1})]
     datatype: str
     parameters: Parameters = None
     data: list[Any] | None = None
@@ -44,7 +44,7 @@ class Wanted(Struct, forbid_unknown_fields=True):
 class Infer(Struct, forbid_unknown_fields=True):
     """The JSON part of an inference request."""
 
-    inputs: list[Tensor]
+    inputs: Annotated[list[Tensor], Meta(extra_json_schema={"minItems": 1})]
     id: Annotated[str, Meta(max_length=256)] | None = None
     model_name: str | None = None  # KServe's SDK repeats the names of the path
     model_version: str | None = None

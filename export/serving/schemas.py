@@ -10,48 +10,95 @@ from export.serving.errors import ApiError, invalid
 from export.serving.malformed import no_json
 
 LATEST = 253_402_300_799_999  # 9999-12-31, epoch milliseconds
-Time = Annotated[float, Meta(ge=0, le=LATEST)]  # float: tables of candles often hold whole numbers as 1709251200000.0
+# Descriptions and examples go into /openapi.json and onto /docs; what only a model decides is checked elsewhere.
+NOT_EMPTY = {"minItems": 1}
+ABOVE_0, FROM_0 = {"exclusiveMinimum": 0}, {"minimum": 0}
+# float: tables of candles often hold whole numbers as 1709251200000.0
+Time = Annotated[float, Meta(ge=0, le=LATEST, extra_json_schema={"multipleOf": 1})]
+Price = Annotated[float, Meta(extra_json_schema=ABOVE_0)]
+Amount = Annotated[float, Meta(extra_json_schema=FROM_0)]
+Prices = Annotated[list[Price], Meta(extra_json_schema=NOT_EMPTY)]
 Name = Annotated[str, Meta(max_length=128)]
 Token = Annotated[str, Meta(max_length=262_144)]
 
 
 class Columns(Struct, forbid_unknown_fields=True, gc=False):
-    """Candles of one symbol, oldest first."""
+    """Candles of one symbol, oldest first: six lists of one length, at least `min_candles` of /manifest."""
 
-    time: list[Time]  # open, epoch milliseconds UTC
-    open: list[float]
-    high: list[float]
-    low: list[float]
-    close: list[float]
-    volume: list[float]
+    time: Annotated[
+        list[Time],
+        Meta(
+            description="When each candle opens, epoch milliseconds, UTC.",
+            examples=[[1571302800000, 1571306400000]],
+            extra_json_schema=NOT_EMPTY,
+        ),
+    ]
+    open: Annotated[Prices, Meta(description="First price.", examples=[[8074.1, 8069.6]])]
+    high: Annotated[Prices, Meta(description="Highest price.", examples=[[8079.0, 8075.3]])]
+    low: Annotated[Prices, Meta(description="Lowest price.", examples=[[8061.2, 8054.7]])]
+    close: Annotated[Prices, Meta(description="Last price.", examples=[[8069.6, 8060.5]])]
+    volume: Annotated[
+        list[Amount],
+        Meta(description="What was traded, in units.", examples=[[93.1, 120.4]], extra_json_schema=NOT_EMPTY),
+    ]
 
 
 class Holding(Struct, forbid_unknown_fields=True):
     """The position in one symbol."""
 
-    units: float
-    entry_price: float  # average, fees excluded
+    units: Annotated[Amount, Meta(description="How much is held, long only.", examples=[3.2])]
+    entry_price: Annotated[Amount, Meta(description="Average price paid, fees excluded.", examples=[8069.6])]
 
 
 class AccountIn(Struct, forbid_unknown_fields=True):
-    """The caller's account."""
+    """The caller's account at the close of the newest candle."""
 
-    equity: float
-    positions: dict[str, Holding]  # flat: {}
+    equity: Annotated[
+        float,
+        Meta(description="Cash and positions, in money.", examples=[100000.0], extra_json_schema=ABOVE_0),
+    ]
+    positions: Annotated[dict[str, Holding], Meta(description="What is held, by symbol; flat is {}.")]
 
 
 class Instance(Struct, forbid_unknown_fields=True):
-    """One row to predict: candles and account, or a finished observation; of a pooled policy, of one symbol."""
+    """One question: candles and account, or a finished observation; of a pooled policy, of one symbol."""
 
-    candles: dict[str, Columns] | UnsetType = UNSET
-    account: AccountIn | UnsetType = UNSET
-    observation: list[float] | UnsetType = UNSET
-    features_hash: Name | UnsetType = UNSET
-    base_position: dict[str, float] | UnsetType = UNSET  # money
-    carry: Token | UnsetType = UNSET
-    stream: Name = ""
-    # Oldest first, of each decision before the newest bar: accounts beside candles, observations beside an observation.
-    history: list[AccountIn | list[float]] | UnsetType = UNSET
+    candles: Annotated[
+        dict[str, Columns] | UnsetType, Meta(description="Candles by symbol, each symbol of the model.")
+    ] = UNSET
+    account: Annotated[
+        AccountIn | UnsetType,
+        Meta(description="Goes with candles; beside an observation it is optional and gives the equity alone."),
+    ] = UNSET
+    observation: Annotated[
+        list[float] | UnsetType,
+        Meta(description="Instead of candles: the numbers that /manifest names, in that order."),
+    ] = UNSET
+    features_hash: Annotated[
+        Name | UnsetType, Meta(description="Of /manifest; goes with an observation and says what its numbers are.")
+    ] = UNSET
+    base_position: Annotated[
+        dict[str, Amount] | UnsetType,
+        Meta(
+            description="Your own position by symbol, in money, which the multiplier scales; without it the sizing of "
+            "training, where candles decide it.",
+            examples=[{"BTC-USD": 12500.0}],
+        ),
+    ] = UNSET
+    carry: Annotated[
+        Token | UnsetType,
+        Meta(description="Recurrent models: the token of the answer to the decision before. Not beside history."),
+    ] = UNSET
+    stream: Annotated[
+        Name, Meta(description="Recurrent models: whose memory this is, where you run several; a token keeps to its.")
+    ] = ""
+    history: Annotated[
+        list[AccountIn | list[float]] | UnsetType,
+        Meta(
+            description="Recurrent models, instead of carry: the decisions before the newest, oldest first, to be "
+            "replayed; accounts beside candles, observations beside an observation."
+        ),
+    ] = UNSET
 
 
 class Empty(Struct, forbid_unknown_fields=True):
@@ -61,56 +108,69 @@ class Empty(Struct, forbid_unknown_fields=True):
 class Request(Struct, forbid_unknown_fields=True):
     """Body of `/predict`."""
 
-    instances: list[Instance]
+    instances: Annotated[
+        list[Instance], Meta(description="The questions, answered in their order.", extra_json_schema=NOT_EMPTY)
+    ]
     parameters: Empty | None = None
 
 
 class AssetOut(Struct):
     """The answer for one symbol."""
 
-    multiplier: float  # of the base position, in [0, 2]
-    weight: float  # share of equity, after the caps
-    position: float | None  # money; null where no equity was given
-    capped: bool  # whether a cap took something away
+    multiplier: Annotated[float, Meta(description="Of the base position, from 0 to 2.", examples=[1.31])]
+    weight: Annotated[float, Meta(description="Share of equity, after the caps.", examples=[0.16375])]
+    position: Annotated[
+        float | None, Meta(description="The same in money; null where no equity was given.", examples=[16375.0])
+    ]
+    capped: Annotated[bool, Meta(description="Whether a cap took something away.", examples=[False])]
 
 
 class ModelOut(Struct):
-    """Name, version and hash of the model that answered."""
+    """The model that answered."""
 
-    name: str
-    version: str
-    hash: str
+    name: Annotated[str, Meta(description="Its name.", examples=["base"])]
+    version: Annotated[str, Meta(description="Its version.", examples=["1"])]
+    hash: Annotated[str, Meta(description="SHA-256 of its manifest.")]
 
 
 class CandleOut(Struct):
     """The newest candle that an answer used; its close is the moment of the decision."""
 
-    open_time: str  # ISO 8601, UTC
-    close_time: str
+    open_time: Annotated[str, Meta(description="ISO 8601, UTC.", examples=["2019-10-17T10:00:00Z"])]
+    close_time: Annotated[str, Meta(description="ISO 8601, UTC.", examples=["2019-10-17T11:00:00Z"])]
 
 
 class FillOut(Struct, omit_defaults=True):
     """When the position is meant to be traded, as it was in training."""
 
-    at: str  # next-open: the open of the bar that follows; same-close: the close of the newest candle
-    time: str | UnsetType = UNSET  # left out where the bar that follows may open a night or a weekend later
+    at: Annotated[
+        str,
+        Meta(description="next-open: the open of the bar that follows; same-close: the close of the newest candle."),
+    ]
+    time: Annotated[
+        str | UnsetType,
+        Meta(description="ISO 8601, UTC; left out where the bar that follows may open a night or a weekend later."),
+    ] = UNSET
 
 
 class Answer(Struct, omit_defaults=True):
     """One prediction."""
 
-    symbols: dict[str, AssetOut]
-    value: float
-    model: ModelOut
-    candle: CandleOut | UnsetType = UNSET  # where candles were given
-    fill: FillOut | UnsetType = UNSET
-    carry: str | UnsetType = UNSET  # of recurrent models; goes into the next request
+    symbols: Annotated[dict[str, AssetOut], Meta(description="By symbol.")]
+    value: Annotated[float, Meta(description="The policy's estimate of the discounted reward to come.")]
+    model: Annotated[ModelOut, Meta(description="Which model answered.")]
+    candle: Annotated[CandleOut | UnsetType, Meta(description="Where candles were given.")] = UNSET
+    fill: Annotated[FillOut | UnsetType, Meta(description="Where candles were given.")] = UNSET
+    carry: Annotated[
+        str | UnsetType,
+        Meta(description="Of recurrent models: a signed token with the memory, for the next request."),
+    ] = UNSET
 
 
 class Response(Struct):
     """Body of an answer of `/predict`."""
 
-    predictions: list[Answer]
+    predictions: Annotated[list[Answer], Meta(description="One for each instance.", extra_json_schema=NOT_EMPTY)]
 
 
 REQUESTS = msgspec.json.Decoder(Request)
