@@ -15,13 +15,14 @@ import textwrap
 import threading
 import traceback
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from typing import Any, TypeVar
 
 import tyro
 
 from himari_jax.errors import HimariError, InputError, InputFaults, Preempted, first_line
 from himari_jax.extras import missing
-from himari_jax.flag_errors import explain
+from himari_jax.flag_errors import FLAG, explain
 from himari_jax.spelling import REGISTRY, meant
 
 T = TypeVar("T")
@@ -41,7 +42,13 @@ def parse(kind: type[T], args: Sequence[str], prog: str, default: T | None = Non
     if not complaint:
         print(tidy_help(printed))
         raise SystemExit(0)
-    raise InputError(explain(complaint, words, prog, lambda: ask_tyro(kind, ["--help"], prog, default)[1]))
+    raise InputError(explain(complaint, words, prog, lambda: flags_of(kind)))
+
+
+@cache
+def flags_of(kind: type) -> frozenset[str]:
+    """The flags of a configuration."""
+    return frozenset(FLAG.findall(ask_tyro(kind, ["--help"], "", None)[1]))
 
 
 def tidy_help(text: str) -> str:

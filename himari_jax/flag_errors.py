@@ -27,20 +27,20 @@ class Complaint(NamedTuple):
     suggested: str  # flags that the parser holds for meant
 
 
-def explain(box: str, args: Sequence[str], prog: str, help_text: Callable[[], str]) -> str:
+def explain(box: str, args: Sequence[str], prog: str, flags: Callable[[], Collection[str]]) -> str:
     """One line for a complaint of the parser.
 
     Args:
         box: the complaint.
         args: the words that were parsed.
         prog: the command, as it is called.
-        help_text: makes the help of the command.
+        flags: finds those of the command.
     """
     found = take_apart(box)
     if found.missing:
         line = f"missing: {found.missing}"
     elif match := UNKNOWN.match(found.text):
-        line = explain_unknown(match[1].split(", "), args, set(FLAG.findall(help_text())), found.suggested)
+        line = explain_unknown(match[1].split(", "), args, flags(), found.suggested)
     elif match := CHOICE.match(found.text):
         names = [name.strip().strip("'\"") for name in match[3].split(",") if name.strip()]
         near = get_close_matches(match[1], names, 1, 0.7)

@@ -1,16 +1,20 @@
 """`python -m train.ppo` on a folder that is not empty: what goes on, what is refused, what is left alone."""
 
 import json
+import os
 import shutil
 import signal
 import time
+from pathlib import Path
 
 import polars as pl
 import pytest
 from commands import TINY, command, contents, start, states
 
 from himari_jax.command import run_command
+from himari_jax.errors import InputError
 from himari_jax.sources.synthetic import Options
+from train.artifacts.run_folder import FAILED
 from train.ppo import main
 from train.training.resume import read_flags
 
@@ -141,6 +145,23 @@ def test_a_run_is_found_however_its_flag_is_written(finished, tmp_path, monkeypa
     (tmp_path / "runs" / "newest" / "result.json").unlink()
     for words in (["--run_dir", str(finished)], [f"--run_dir={finished}"], ["--run-dir", str(finished)]):
         assert read_flags(["--resume", *words])[1] == finished
+
+
+def test_resume_passes_over_a_run_whose_numbers_went_bad_and_says_so(finished, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for name in ("good", "bad"):  # the bad one is the newest
+        shutil.copytree(finished, tmp_path / "runs" / name, copy_function=shutil.copyfile)
+        (tmp_path / "runs" / name / "result.json").unlink()
+    os.utime(tmp_path / "runs" / "good" / "config.json", (0, 0))
+    assert read_flags(["--resume"])[1] == Path("runs/bad")
+    (tmp_path / "runs" / "bad" / FAILED).write_text("{}")
+    capsys.readouterr()
+    assert read_flags(["--resume"])[1] == Path("runs/good")
+    assert "passed over runs/bad" in capsys.readouterr().out
+    assert read_flags(["--resume", "--run-dir", "runs/bad"])[1] == Path("runs/bad"), "who names it, gets it"
+    (tmp_path / "runs" / "good" / FAILED).write_text("{}")
+    with pytest.raises(InputError, match="that can go on"):
+        read_flags(["--resume"])
 
 
 def test_a_run_can_be_made_longer_and_keeps_its_schedule(tmp_path):

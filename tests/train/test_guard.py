@@ -10,6 +10,7 @@ from worlds import World, noise_close
 
 from himari_jax.command import run_command
 from train.artifacts.checkpoint import Checkpoints
+from train.artifacts.run_folder import FAILED
 from train.learning.guard import check_step, new_guard, should_abort
 from train.learning.pathwise import PathwiseLearner
 from train.learning.ppo import Learner
@@ -123,6 +124,7 @@ def test_a_run_whose_numbers_go_bad_ends_with_3_and_its_last_good_step(what, fla
         assert not np.isfinite(bad["reward"]).any()
         assert np.isfinite(bad["obs"]).all()
         assert "the first is of update 0" in said
+    assert (folder / FAILED).exists()  # so that --resume alone passes over it
     saved = [int(path.name) for path in (folder / "checkpoints").iterdir() if path.name.isdigit()]
     assert saved
     monkeypatch.undo()
@@ -130,6 +132,7 @@ def test_a_run_whose_numbers_go_bad_ends_with_3_and_its_last_good_step(what, fla
     again = run_command(main, ["--resume", "--run-dir", str(folder)])
     assert again in (0, 3)
     assert "continuing at update" in capsys.readouterr().out
+    assert (folder / FAILED).exists() == (again == 3)
 
 
 def test_an_exploration_that_collapses_is_told_once(tmp_path, capsys, monkeypatch):

@@ -155,6 +155,17 @@ def test_gpu_is_understood_as_cuda(words):
     assert parse(Config, words, "x").run.device == "cuda"
 
 
+@pytest.mark.parametrize(
+    ("words", "noted"),
+    [("--commission-rate 0.1", "10 %"), ("--slippage-bps 1000", "10 %"), ("--commission-rate 0.01", ""), ("", "")],
+)
+def test_costs_that_look_like_percent_are_noted_and_taken(words, noted, capsys):
+    config, _ = read_flags(words.split())
+    error = capsys.readouterr().err
+    assert config.market.cost <= 0.11
+    assert error.startswith("note: --") and noted in error if noted else error == ""
+
+
 def test_a_file_of_settings_and_a_sweep_read_whole_numbers_as_flags_do(tmp_path):
     file = tmp_path / "mine.json"
     file.write_text('{"ppo": {"total_steps": 2e6}}')

@@ -8,9 +8,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any
 
+from himari_jax.cli import invocation
 from himari_jax.errors import CheckpointError, InputError, StorageError
 from train.config.ppo import Config
 from train.config.serialize import differences, from_json, to_json
+
+FAILED = "failed.json"  # in the folder of a run whose numbers went bad (exit code 3), until it is started again
 
 
 def default_folder(config: Config, symbols: tuple[str, ...]) -> Path:
@@ -72,8 +75,8 @@ def refuse_walk_forward(folder: Path) -> None:
     """
     if is_walk_forward(folder):
         raise InputError(
-            f"--run-dir {folder}: a walk-forward test is there, not a run; `python -m train.walk_forward --resume "
-            f"--run-dir {folder}` goes on with it"
+            f"--run-dir {folder}: a walk-forward test is there, not a run; `{invocation('train.walk_forward')} "
+            f"--resume --run-dir {folder}` goes on with it"
         )
 
 
@@ -104,15 +107,18 @@ def origin_of(bundle: Path) -> str:
 
 
 def newest_unfinished(root: Path) -> Path:
-    """Finds the run folder under `root` that was started last and is not finished.
+    """Finds the run folder under `root` that was started last and is not finished, nor would fail again.
 
     Raises:
         InputError: there is none.
     """
     folders = [path.parent for path in root.glob("*/config.json") if not is_walk_forward(path.parent)]
-    found = [folder for folder in folders if not finished(folder)]
+    unfinished = [folder for folder in folders if not finished(folder)]
+    found = [folder for folder in unfinished if not (folder / FAILED).exists()]
+    for folder in sorted(set(unfinished) - set(found)):
+        print(f"passed over {folder}: its numbers went bad, and would again; begin anew with other flags")
     if not found:
-        raise InputError(f"--resume: no unfinished run under {root}/; name one with --run-dir")
+        raise InputError(f"--resume: no unfinished run under {root}/ that can go on; name one with --run-dir")
     return max(found, key=lambda folder: (folder / "config.json").stat().st_mtime)
 
 

@@ -203,6 +203,15 @@ class MarketConfig:
         """Share of the traded value that a trade costs."""
         return self.commission_rate + self.slippage_bps / 1e4
 
+    def doubts(self) -> list[str]:
+        """What is allowed and yet looks like percent in the place of a share, or of basis points; a line each."""
+        rate, slippage = self.commission_rate, self.slippage_bps
+        told = {
+            f"--commission-rate {rate:g} is {100 * rate:g} % of what is traded; 0.1 % is 0.001": rate > 0.01,
+            f"--slippage-bps {slippage:g} is {slippage / 100:g} % of what is traded": slippage >= 1000,
+        }
+        return [line for line, doubtful in told.items() if doubtful]
+
     def step(self, bar_ms: int) -> int:
         """D, bars from decision to decision.
 

@@ -1,6 +1,7 @@
 """Which run goes on, and with which flags."""
 
 import dataclasses
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -79,7 +80,10 @@ def parse_kind(kind: type[F], args: Sequence[str], prog: str, default: F | None)
     if default is not None:
         own: Any = Flags(**fields_of(default))
         on = {path_flag(path) for path, value in flatten(to_json(own)).items() if value is True}
-    return parse(kind, [word for word in args if word not in on], prog, default=default)
+    found = parse(kind, [word for word in args if word not in on], prog, default=default)
+    for line in found.market.doubts():
+        print(f"note: {line}", file=sys.stderr)
+    return found
 
 
 def fields_of(config: Config) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from himari_jax.errors import NumericalError, Preempted
 from himari_jax.trees import select_tree
 from train.artifacts.checkpoint import Checkpoints, host_shape, to_device, to_host
 from train.artifacts.files import null_if_nan, write_bytes, write_json
-from train.artifacts.run_folder import describe, has_checkpoints
+from train.artifacts.run_folder import FAILED, describe, has_checkpoints
 from train.artifacts.uploads import NoUploads, Uploads
 from train.distributed.processes import all_gather, broadcast, is_first, on_first_process
 from train.learning.guard import should_abort
@@ -73,6 +73,7 @@ class Trainer:
 
     def write_headers(self) -> None:
         """config.json, data_report.json and the user's own files."""
+        (self.folder / FAILED).unlink(missing_ok=True)
         write_json(self.folder / "config.json", describe(self.config, self.origin))
         write_json(self.folder / "data_report.json", self.task.findings())
         for name, content in self.setup.files.items():
@@ -176,6 +177,7 @@ class Trainer:
                 f"exploded; the first is of update {update}, whose rollout is in {where}"
             )
         if np.any(should_abort(guard)):
+            on_first_process(lambda: write_json(self.folder / FAILED, {"update": self.done}))
             raise NumericalError(
                 f"the numbers went bad before update {self.done} ({guard.skipped.sum()} of {guard.steps.sum()} steps "
                 f"of the optimizer could not be taken); {self.folder} keeps its checkpoint of update "
