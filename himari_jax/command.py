@@ -16,7 +16,7 @@ import threading
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import tyro
 
@@ -42,7 +42,7 @@ def parse(kind: type[T], args: Sequence[str], prog: str, default: T | None = Non
     if not complaint:
         print(tidy_help(printed))
         raise SystemExit(0)
-    raise InputError(explain(complaint, words, prog, lambda: flags_of(kind)))
+    raise InputError(explain(complaint, words, prog, lambda: flags_of(cast(Any, kind))))
 
 
 @cache
