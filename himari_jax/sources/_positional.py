@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from himari_jax.errors import Fault, InputError
-from himari_jax.sources._columns import PRICES, shown
+from himari_jax.sources._columns import PRICES, score, shown
 from himari_jax.sources._numbers import parse_numbers
 from himari_jax.sources._roles import NO_VOLUME, Roles
 from himari_jax.sources._tables import Table
@@ -60,6 +60,10 @@ def _naming(table: Table) -> str:
 
 
 def _find_time(table: Table, first: Sequence["pl.Series"]) -> tuple[int, ...]:
+    for number, row in enumerate(zip(*(column.cast(str).to_list() for column in first), strict=True), 1):
+        if score([str(cell) for cell in row]) >= 3:
+            what = f"row {number} names the columns, but rows stand above it"
+            raise InputError(f"{table.origin}: {what}; allowed: the header in the first line, or none")
     kinds = [[kind_of_time(cell) for cell in column.to_list()] for column in first[:4]]
     for k, found in enumerate(kinds):
         if set(found) <= {"epoch", "moment"}:

@@ -184,11 +184,11 @@ def _no_header(data: bytes, origin: str, least: int) -> InputError:
     first = shown(begin.splitlines()[0]) if begin else "''"
     named = "time, open, high, low, close, volume" if least > 1 else "timestamp and the other columns"
     allowed = f"a line that names {named}" + ("; or rows that begin with a time" if least > 1 else "")
+    if score(begin.splitlines()[0].split() if begin else []) >= 3:
+        return InputError(f"{origin}: spaces stand between the cells; allowed: commas, semicolons, tabs or |")
     for line in begin.splitlines()[:HEADER_WITHIN] if least > 1 else ():
         names = max((_cells(line, delimiter) for delimiter in DELIMITERS), key=len)
         if all(any(role in header_key(name) for name in names) for role in PRICES):
             what = f"no column is called open, high, low or close; found {', '.join(map(shown, names[:12]))}"
             return InputError(f"{origin}: {what}; allowed: one column of each, named so")
-    if score(begin.splitlines()[0].split() if begin else []) >= 3:
-        return InputError(f"{origin}: spaces stand between the cells; allowed: commas, semicolons, tabs or |")
     return InputError(f"{origin}: no header in the first {HEADER_WITHIN} lines ({first} ...); allowed: {allowed}")
