@@ -67,7 +67,7 @@ def make(
     Names and defaults are those of the flags of `python -m train.ppo`.
 
     Args:
-        candles: checked candles; or a folder, a file or several of Parquet or CSV, one per symbol, the stem of a file
+        candles: checked candles; or a folder, a file or several of CSV, Parquet, Feather or JSON, the name of a file
             being its symbol; None: the embedded sample of BTC-USD. Files are checked by
             `himari_jax.checking.check_candles`, whose report says what was repaired.
         symbols: which of the files, in the order of the observation; one file needs none.

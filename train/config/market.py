@@ -28,7 +28,7 @@ class DataConfig:
         str | None, choice("Where candles come from.", SOURCES.summaries, "files with --data, else sample")
     ] = None
     data: tuple[str, ...] = ()
-    """A folder or files of Parquet or CSV, one per symbol; the file's stem is the symbol."""
+    """A folder or files of candles: CSV, Parquet, Feather, JSON, packed or not; the name of a file is its symbol."""
     bar: Annotated[str | None, auto("as the data show; 1h for synthetic")] = None
     """Length of a bar: 15m, 1h, 1d."""
     split: Annotated[tuple[float | str, ...], tyro.conf.arg(metavar="CUT CUT")] = (0.6, 0.8)
