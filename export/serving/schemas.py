@@ -102,7 +102,7 @@ class Instance(Struct, forbid_unknown_fields=True):
 
 
 class Empty(Struct, forbid_unknown_fields=True):
-    """Vertex AI's `parameters`, of which this server has none."""
+    """Parameters of Vertex AI, of which this server has none."""
 
 
 class Request(Struct, forbid_unknown_fields=True):

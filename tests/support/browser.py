@@ -1,4 +1,4 @@
-"""A real browser, without network."""
+"""A real browser, without network but this machine's."""
 
 import json
 import os
@@ -18,7 +18,7 @@ class Browser:
         ).split()
         shell = ["bash", "-c", f'exec chromium "$@" 3<&{theirs[0]} 4>&{ours[1]}', "chromium"]
         self.process = subprocess.Popen(
-            [*shell, *flags, "--host-resolver-rules=MAP * ~NOTFOUND", f"--user-data-dir={profile}"],
+            [*shell, *flags, "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1", f"--user-data-dir={profile}"],
             pass_fds=(theirs[0], ours[1]),
             stderr=subprocess.DEVNULL,
         )
@@ -54,12 +54,12 @@ class Browser:
         return self.call("Runtime.evaluate", expression=script, returnByValue=True)["result"].get("value")
 
     def open(self, path, width):
-        """Opens a page and waits until it is drawn: the complaints and requests that it caused."""
+        """Opens a file, or a page of a server here, and waits until it is drawn: its complaints and requests."""
         self.events.clear()
         self.call(
             "Emulation.setDeviceMetricsOverride", width=width, height=800, deviceScaleFactor=1, mobile=width < 500
         )
-        self.call("Page.navigate", url=path.resolve().as_uri())
+        self.call("Page.navigate", url=path if isinstance(path, str) else path.resolve().as_uri())
         while not self.ask("location.href != 'about:blank' && document.documentElement.dataset.ready"):
             time.sleep(0.05)
         return [complaint for event in self.events if (complaint := complains(event))]
