@@ -1,9 +1,12 @@
 """`python -m export.server`: answers with an exported policy over HTTP."""
 
-import gc
-import os
-import signal
 import sys
+
+if __name__ == "__main__" and not sys.flags.safe_path:
+    # Before anything is imported that a file in the working directory could stand for.
+    sys.path[0] = __file__.rpartition("export")[0]
+
+import os
 import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -14,16 +17,18 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from export.serving.cors import is_origin
-from himari_jax.cli import invocation
+from himari_jax.cli import invocation, look_elsewhere
 from himari_jax.command import auto, parse, require, run_command
 from himari_jax.errors import InputError, StorageError
 
 if TYPE_CHECKING:
+    from socket import socket
+
     from export.serving.app import Settings
-    from export.serving.telemetry import Log, Metrics
+    from export.serving.keys import KeyFile
+    from export.serving.telemetry import Log, QueuedLog
 
 PROG = invocation("export.server")
-POLL_SECONDS = 1.0
 ON_CLOUD = ("AIP_HTTP_PORT", "K_SERVICE")  # variables that Vertex AI and Cloud Run set in a container
 
 
@@ -41,9 +46,11 @@ class ServerConfig:
     workers: int = 1
     """Processes; more than one needs --token-key-file."""
     token_key_file: Path | None = None
-    """File with the key that signs recurrent tokens, at least 16 bytes; replicas share it."""
+    """File with the keys of recurrent tokens, one a line, at least 16 bytes each: the first signs, all are accepted.
+    Replicas share it; a changed file is read again."""
     api_key_file: Path | None = None
-    """File with the key that callers must send as X-API-Key or Authorization: Bearer."""
+    """File with the keys, one a line, of which callers must send one as X-API-Key or Authorization: Bearer; a changed
+    file is read again."""
     cors_origin: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
     """Origin of web pages that browsers let ask this server, such as https://desk.example.com; * is any.
     Without it no page of another origin is let in."""
@@ -54,9 +61,14 @@ class ServerConfig:
     max_rows: int = 1024
     """Most rows of a request, history included."""
     max_connections: int = 1024
-    """Most open connections of a process; more are answered 503."""
+    """Most open connections of a process; beyond them all but probes are answered 503."""
     read_timeout: float = 10.0
     """Seconds for the headers of a request, and again for its body."""
+    keep_alive: float = 620.0
+    """Seconds that a connection may wait for its next request; more than the balancer in front waits (Google: 600)."""
+    drain_seconds: float = 3.0
+    """Seconds after SIGTERM in which the server is not ready but takes new connections, until balancers look away: 3
+    fits the 10 s of Cloud Run, 10 is safer on Kubernetes. Requests in flight get 5 s more."""
     allow_features_code: bool = False
     """Run the code for features that a bundle carries, with the rights of this process: for bundles of your own."""
     quiet: bool = False
@@ -74,6 +86,8 @@ class ServerConfig:
         require(1 <= self.max_rows <= 65536, "--max-rows", self.max_rows, "1 to 65536")
         require(1 <= self.max_connections <= 65536, "--max-connections", self.max_connections, "1 to 65536")
         require(0.1 <= self.read_timeout <= 3600, "--read-timeout", self.read_timeout, "0.1 to 3600 seconds")
+        require(1 <= self.keep_alive <= 86400, "--keep-alive", self.keep_alive, "1 to 86400 seconds")
+        require(0 <= self.drain_seconds <= 3600, "--drain-seconds", self.drain_seconds, "0 to 3600 seconds")
         shared = self.workers == 1 or self.token_key_file is not None
         require(shared, "--workers", self.workers, "1 without --token-key-file: workers must share a key")
 
@@ -120,89 +134,50 @@ def chosen_route(name: str, default: str, environment: dict[str, str]) -> str:
     return route
 
 
-def read_key(path: Path | None, flag: str, least: int) -> bytes | None:
-    """A key out of a file, white space around it removed.
+def read_keys(path: Path | None, flag: str, least: int, log: "Log") -> "KeyFile | None":
+    """The keys of a file; a file that everybody may read is said.
 
     Raises:
-        InputError: the file cannot be read, or the key is too short.
+        InputError: the file cannot be read, or holds no key of so many bytes.
     """
+    from export.serving.keys import KeyFile
+
     if path is None:
         return None
-    try:
-        key = path.read_bytes()[:65536].strip()
-    except OSError as error:
-        raise InputError(f"{flag} {path}: {error.strerror}") from error
-    require(len(key) >= least, flag, path, f"a file with at least {least} bytes")
-    return key
+    keys = KeyFile(path, flag, least)
+    if keys.open_to_all():
+        what = f"{path}: every user of this machine can read it; chmod 600 keeps it to its owner"
+        log("WARNING", "key_file", flag=flag, message=what)
+    return keys
 
 
 def settings_of(config: ServerConfig, environment: dict[str, str], log: "Log") -> "Settings":
     """Makes the application's settings from flags and environment variables."""
     import secrets
 
-    from export.serving.app import Settings
+    from export.serving.app import Settings, check_routes
+    from export.serving.keys import Keys
     from export.serving.predict import PredictSettings
 
-    token_key = read_key(config.token_key_file, "--token-key-file", 16)
-    if token_key is None:
-        token_key = secrets.token_bytes(32)
+    token_keys: Keys | None = read_keys(config.token_key_file, "--token-key-file", 16, log)
+    if token_keys is None:
+        token_keys = Keys(secrets.token_bytes(32))
         log("NOTICE", "token_key", message="random: recurrent tokens hold for this process alone; --token-key-file")
+    predict_route = chosen_route("AIP_PREDICT_ROUTE", "/predict", environment)
+    health_route = chosen_route("AIP_HEALTH_ROUTE", "/health/ready", environment)
+    check_routes(predict_route, health_route)
     return Settings(
-        terms=PredictSettings(token_key, config.max_age_bars, config.max_rows),
-        api_key=read_key(config.api_key_file, "--api-key-file", 8),
-        predict_route=chosen_route("AIP_PREDICT_ROUTE", "/predict", environment),
-        health_route=chosen_route("AIP_HEALTH_ROUTE", "/health/ready", environment),
+        terms=PredictSettings(token_keys, config.max_age_bars, config.max_rows),
+        api_keys=read_keys(config.api_key_file, "--api-key-file", 8, log),
+        predict_route=predict_route,
+        health_route=health_route,
         max_body=config.max_body_bytes,
         read_seconds=config.read_timeout,
+        max_connections=config.max_connections,
+        project=environment.get("GOOGLE_CLOUD_PROJECT", ""),
         log_requests=not config.quiet,
         cors_origins=config.cors_origin,
     )
-
-
-def work(config: ServerConfig, sock, settings: "Settings", log: "Log") -> int:
-    """One process: the model, the watch for another, the requests."""
-    from export.serving.app import Application
-    from export.serving.telemetry import Metrics
-    from export.serving.uvicorn_server import GuardedProtocol, serve
-
-    for number in (signal.SIGTERM, signal.SIGINT):  # until the loop takes over, there is nothing to finish
-        signal.signal(number, lambda *_: os._exit(0))
-    metrics = Metrics()
-    shelf = make_shelf(Path(config.bundle), metrics, log, config.allow_features_code)
-    app = Application(shelf, settings, metrics, log)
-    GuardedProtocol.header_seconds = config.read_timeout
-    if not shelf.look() and shelf.seen is None:
-        log("WARNING", "no_model", message=f"{config.bundle}: no bundle yet; not ready until there is one")
-    settle()
-    shelf.watch(POLL_SECONDS)
-    serve(app, sock, config.max_connections)
-    shelf.stopping.set()
-    log("NOTICE", "stopped")
-    return 0
-
-
-def settle() -> None:
-    """Freezes the objects loaded so far for the garbage collector and makes its collections rare."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(20_000, 20, 20)
-
-
-def make_shelf(path: Path, metrics: "Metrics", log: "Log", allow_code: bool = False):
-    """A shelf that counts and logs what happens on it."""
-    from export.serving.model_store import ModelStore, ServedModel
-
-    def on_load(served: ServedModel) -> None:
-        metrics.on_duty(served)
-        info = served.info
-        symbols = list(served.symbols)
-        log("NOTICE", "model", name=info.name, version=info.version, model=info.hash[:12], symbols=symbols)
-
-    def on_refuse(folder: Path, reason: str) -> None:
-        metrics.rejected.inc()
-        log("ERROR", "bundle_refused", folder=str(folder), reason=reason)
-
-    return ModelStore(path, on_load, on_refuse, allow_code)
 
 
 def main(args: Sequence[str]) -> int:
@@ -252,25 +227,50 @@ def find_bundle(given: str, environment: dict[str, str], stack: ExitStack) -> Pa
 def serve_on(config: ServerConfig, host: str, port: int, environment: dict[str, str]) -> int:
     """Listens and works, alone or as several processes."""
     # The libraries of the server are imported here, after the flags are known to be good.
-    from export.serving.telemetry import Log
-    from export.serving.uvicorn_server import listen
+    from export.serving.listener import listen
+    from export.serving.telemetry import QueuedLog
 
-    log = Log()
-    settings = settings_of(config, environment, log)
+    log = QueuedLog()
     try:
-        sock = listen(host, port)
-    except OSError as error:
-        what = f"{error.strerror}; choose another --host or --port"
-        raise StorageError(f"--host {host} --port {port}: {what}") from error
-    address = sock.getsockname()
-    told = who_may_ask(host, settings.api_key is not None)
-    log("NOTICE", "listening", host=address[0], port=address[1], predict=settings.predict_route, message=told)
-    if config.workers == 1:
-        return work(config, sock, settings, log)
-    from export.serving.workers import supervise
+        settings = settings_of(config, environment, log)
+        try:
+            sock = listen(host, port)
+        except OSError as error:
+            what = f"{error.strerror}; choose another --host or --port"
+            raise StorageError(f"--host {host} --port {port}: {what}") from error
+        address = sock.getsockname()
+        told = who_may_ask(host, settings.api_keys is not None)
+        log("NOTICE", "listening", host=address[0], port=address[1], predict=settings.predict_route, message=told)
+        return run_processes(config, sock, settings, log)
+    finally:
+        log.close()
 
-    return supervise(config.workers, lambda: work(config, sock, settings, log), log)
+
+def run_processes(config: ServerConfig, sock: "socket", settings: "Settings", log: "QueuedLog") -> int:
+    """One process, or workers and what watches them."""
+    from export.serving.keys import KeyFile
+    from export.serving.process import Plan, work
+    from export.serving.telemetry import QueuedLog
+    from export.serving.uvicorn_server import Ending
+    from export.serving.workers import Leash, Supervisor
+
+    files = tuple(keys for keys in (settings.api_keys, settings.terms.token_keys) if isinstance(keys, KeyFile))
+
+    def plan(ending: Ending) -> Plan:
+        return Plan(
+            Path(config.bundle), config.allow_features_code, config.read_timeout, config.keep_alive, ending, files
+        )
+
+    if config.workers == 1:
+        return work(plan(Ending(config.drain_seconds)), sock, settings, log)
+
+    def be_worker(place: int, leash: Leash) -> int:
+        ending = Ending(config.drain_seconds, alone=False, abandoned=lambda: leash.is_cut)
+        return work(plan(ending), sock, settings, QueuedLog(), place)
+
+    return Supervisor(config.workers, be_worker, sock, log, config.drain_seconds).run()
 
 
 if __name__ == "__main__":
+    look_elsewhere()
     sys.exit(run_command(main))

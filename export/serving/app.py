@@ -1,6 +1,5 @@
 """The ASGI application: routes, key, limits, one log line and one count for each request."""
 
-import hmac
 import re
 import secrets
 import time
@@ -15,15 +14,20 @@ from export.serving import open_inference, triton
 from export.serving.body import ClientDisconnect, Receive, read_body
 from export.serving.cors import Cors
 from export.serving.errors import ApiError, not_ready
+from export.serving.google_cloud import error_event, request_fields
 from export.serving.http import Call, Handler, Reply, Row
+from export.serving.keys import Keys
 from export.serving.model_store import ModelStore, ServedModel, now_ms
 from export.serving.openapi import docs, openapi
 from export.serving.predict import NonFinite, PredictSettings, answer, count_rows
 from export.serving.schemas import RESPONSES, decode_request
 from export.serving.telemetry import Log, Metrics
+from himari_jax.errors import InputError
 
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Scope = MutableMapping[str, Any]
+PROBES = ("/health/live", "/health/ready")
+OWN = ("/predict", *PROBES, "/metrics", "/manifest", "/openapi.json", "/docs", "/v2")
 REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 
 
@@ -32,11 +36,13 @@ class Settings:
     """The settings of the operator."""
 
     terms: PredictSettings
-    api_key: bytes | None = None
+    api_keys: Keys | None = None  # None: no key is asked for
     predict_route: str = "/predict"
     health_route: str = "/health/ready"
     max_body: int = 2**20
     read_seconds: float = 10.0
+    max_connections: int = 1024
+    project: str = ""  # of Google Cloud, for traces in the log; empty: elsewhere
     log_requests: bool = True
     cors_origins: tuple[str, ...] = ()  # of pages that browsers may let ask
     clock: Callable[[], int] = now_ms
@@ -53,6 +59,7 @@ class Application:
         self.router = Router(routes, redirect_slashes=False, default=Endpoint(self, "other", "*", nowhere))
         # A plain path needs no search through patterns.
         self.plain = {route.path: route.endpoint for route in routes if not route.param_convertors}
+        self.probes = frozenset(path.encode() for path in (*PROBES, settings.health_route))
 
     def routes(self) -> list[Route]:
         """Every path; `open` ones need no key."""
@@ -115,18 +122,40 @@ class Application:
         self.draining = True
         self.metrics.ready.set(0)
 
+    def refusing(self, error: ApiError) -> "Endpoint":
+        """What answers a request whose headers alone forbid it; the connection is closed."""
+
+        def refuse(call: Call) -> Reply:
+            raise error
+
+        return Endpoint(self, "refused", "*", refuse)
+
     def allow(self, headers: dict[bytes, bytes]) -> None:
         """Refuses a request without the key, where there is one; takes the same time for every wrong one."""
-        if self.settings.api_key is None:
+        if self.settings.api_keys is None:
             return
         bearer = headers.get(b"authorization", b"")
         given = headers.get(b"x-api-key") or (bearer[7:].strip() if bearer[:7].lower() == b"bearer " else b"")
-        if not hmac.compare_digest(given, self.settings.api_key):
+        if not self.settings.api_keys.accept(given):
             raise ApiError(401, "unauthorized", "x-api-key", "missing or wrong; X-API-Key or Authorization: Bearer")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
         await self.plain.get(scope.get("path", ""), self.router)(scope, receive, send)
+
+
+def check_routes(predict: str, health: str) -> None:
+    """Refuses routes of Vertex AI's environment that something else answers.
+
+    Raises:
+        InputError: names the variable, the path and what is there.
+    """
+    for name, path, meant in (("AIP_PREDICT_ROUTE", predict, ("/predict",)), ("AIP_HEALTH_ROUTE", health, PROBES)):
+        taken = path in OWN or path.startswith("/v2/")
+        if taken and path not in meant:
+            raise InputError(f"${name} {path}: this server has something else there; allowed: another path")
+    if predict == health:
+        raise InputError(f"$AIP_HEALTH_ROUTE {health}: the same as $AIP_PREDICT_ROUTE; allowed: another path")
 
 
 def nowhere(call: Call) -> Reply:
@@ -165,7 +194,7 @@ class Endpoint:
         if self.app.cors is not None:
             reply = reply._replace(headers=reply.headers + self.app.cors.headers(headers))
         await self.send(send, reply, request_id)
-        self.tell(scope, reply, request_id, time.perf_counter() - start, note)
+        self.tell(scope, headers, reply, request_id, time.perf_counter() - start, note)
 
     async def reply(self, scope: Scope, headers: dict[bytes, bytes], receive: Receive, note: dict[str, Any]) -> Reply:
         """The answer of the handler to a request that may be asked."""
@@ -191,7 +220,7 @@ class Endpoint:
         headers: tuple[tuple[bytes, bytes], ...] = ()
         if refusal.status == 405:
             headers = ((b"allow", self.method.encode()),)
-        if refusal.status in (401, 405, 408, 413, 415):
+        if refusal.status in (401, 405, 408, 413, 415) or self.route == "refused":
             headers += ((b"connection", b"close"),)
         body = refusal.encode_plain() if self.plain_errors else refusal.encode()
         return Reply(body, status=refusal.status, headers=headers)
@@ -203,7 +232,7 @@ class Endpoint:
         while trace is not None and trace.tb_next is not None:
             trace = trace.tb_next
         where = f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}" if trace else "?"
-        note.update(code="internal", exception=type(error).__name__, where=where)
+        note.update(code="internal", exception=type(error).__name__, where=where, **error_event(error))
         refusal = ApiError(500, "internal", "server", "an unexpected fault; the log has the request id")
         return Reply(refusal.encode_plain() if self.plain_errors else refusal.encode(), status=500)
 
@@ -220,11 +249,21 @@ class Endpoint:
         await send({"type": "http.response.start", "status": reply.status, "headers": headers})
         await send({"type": "http.response.body", "body": reply.body})
 
-    def tell(self, scope: Scope, reply: Reply, request_id: bytes, seconds: float, note: dict[str, Any]) -> None:
-        """Counts and logs an answered request; probes are not logged while they succeed."""
+    def tell(
+        self,
+        scope: Scope,
+        headers: dict[bytes, bytes],
+        reply: Reply,
+        request_id: bytes,
+        seconds: float,
+        note: dict[str, Any],
+    ) -> None:
+        """Counts and logs an answered request; probes are not logged, for not to be ready is no fault."""
         self.app.metrics.request(self.route, reply.status, seconds)
-        quiet = self.is_open and reply.status < 500
-        if self.app.settings.log_requests and not quiet:
-            level = "ERROR" if reply.status >= 500 else "WARNING" if reply.status >= 400 else "INFO"
-            info = {"request_id": request_id.decode(), "method": scope["method"], "route": self.route}
-            self.app.log(level, "request", **info, status=reply.status, ms=round(seconds * 1e3, 3), **note)
+        status, method, settings = reply.status, scope["method"], self.app.settings
+        quiet = self.is_open and (status < 500 or status == 503) and self.route != "refused"
+        if settings.log_requests and not quiet:
+            level = "WARNING" if 400 <= status < 500 or status == 503 else "ERROR" if status >= 500 else "INFO"
+            info = {"request_id": request_id.decode(), "method": method, "route": self.route, "status": status}
+            cloud = request_fields(settings.project, method, self.route, headers, status, len(reply.body), seconds)
+            self.app.log(level, "request", **info, ms=round(seconds * 1e3, 3), **cloud, **note)

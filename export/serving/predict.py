@@ -8,6 +8,7 @@ from msgspec import UNSET, UnsetType
 from export.runtime import Prediction, size
 from export.serving.errors import ApiError, conflict, invalid, too_large
 from export.serving.inputs import PolicyInput, read_instance
+from export.serving.keys import Keys
 from export.serving.model_store import ServedModel
 from export.serving.schemas import Answer, AssetOut, CandleOut, FillOut, Instance, Request, Response
 from export.serving.tokens import REPLAY, Stream, open_token, seal
@@ -18,7 +19,7 @@ from himari_jax.times import iso_second
 class PredictSettings:
     """Settings of the operator that predictions depend on."""
 
-    token_key: bytes
+    token_keys: Keys
     max_age_bars: float = 2.0
     max_rows: int = 1024
 
@@ -50,18 +51,18 @@ def answer(served: ServedModel, request: Request, terms: PredictSettings, now_ms
     for i, instance in enumerate(request.instances):
         question = read_instance(served, instance, f"instances[{i}]", now_ms, terms.max_age_bars)
         questions.append(question)
-        carries.append(restore_carry(served, instance, question, f"instances[{i}].carry", terms.token_key))
+        carries.append(restore_carry(served, instance, question, f"instances[{i}].carry", terms.token_keys))
     if len(questions) == 1:  # the usual request: nothing to be stacked
         found = run(served, questions[0].observation[None], carries[0])
     else:
         carry = tuple(np.concatenate(leaves) for leaves in zip(*carries, strict=True))
         found = run(served, np.stack([question.observation for question in questions]), carry)
     pairs = zip(request.instances, questions, strict=True)
-    return Response([make_answer(served, found, i, *pair, terms.token_key) for i, pair in enumerate(pairs)])
+    return Response([make_answer(served, found, i, *pair, terms.token_keys.first) for i, pair in enumerate(pairs)])
 
 
 def restore_carry(
-    served: ServedModel, instance: Instance, question: PolicyInput, field: str, key: bytes
+    served: ServedModel, instance: Instance, question: PolicyInput, field: str, keys: Keys
 ) -> tuple[np.ndarray, ...]:
     """The recurrent state before the newest bar: out of the token, out of the history, or the start of an episode."""
     model = served.model
@@ -69,7 +70,7 @@ def restore_carry(
         if not model.carry_shapes:
             what = f"{model.name} {model.version} has no memory, so this is another model's token; {REPLAY}"
             raise conflict(field, what, "token_model")
-        carry, time = open_token(instance.carry, model, stream_of(served, instance, question), key, field)
+        carry, time = open_token(instance.carry, model, stream_of(served, instance, question), keys, field)
         # A token of the same bar would be stepped twice, one of an older decision would have missed some.
         if time and question.time and time != question.before:
             before = "bar" if model.step == 1 else f"decision {model.step} bars"

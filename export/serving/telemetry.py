@@ -5,28 +5,41 @@ import os
 import sys
 import threading
 import time
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import msgspec
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
-from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest, values
+from prometheus_client.metrics_core import Metric
+from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
+from prometheus_client.registry import Collector
 
 from export.serving.model_store import ServedModel
+from export.serving.output import Output, write_stdout
 
 SECONDS = (0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 2.0)
 MULTIPLIERS = (0.0, 0.25, 0.5, 0.75, 0.9, 1.0, 1.1, 1.25, 1.5, 1.75, 2.0)
+FLUSH_SECONDS = 1.0  # for the last lines where the output does not flow
+SHARED = "PROMETHEUS_MULTIPROC_DIR"  # where workers add up their numbers
 
 
 class Metrics:
-    """The Prometheus metrics that `/metrics` serves."""
+    """The Prometheus metrics that `/metrics` serves.
 
-    def __init__(self) -> None:
+    Args:
+        place: of this worker among several; one that falls hands its counters on to the next in its place.
+    """
+
+    def __init__(self, place: int = 0) -> None:
         self.registry = CollectorRegistry()
         made: dict[str, Any] = {"registry": self.registry}
-        self.shared = os.environ.get("PROMETHEUS_MULTIPROC_DIR")  # where workers add up their numbers
-        if self.shared is None:
-            ProcessCollector(registry=self.registry)
+        self.shared = os.environ.get(SHARED)
+        if self.shared is not None:
+            values.ValueClass = values.MultiProcessValue(process_identifier=lambda: place)
+            (Path(self.shared) / f"worker_{place}").write_text(str(os.getpid()))
         live: Any = "livemin", "livemax"
         self.requests = Counter("himari_requests", "Answered requests.", ("route", "status"), **made)
         self.seconds = Histogram("himari_request_seconds", "Server time.", ("route",), buckets=SECONDS, **made)
@@ -36,6 +49,7 @@ class Metrics:
         self.errors = Counter("himari_unexpected_errors", "Faults of the server.", **made)
         self.swaps = Counter("himari_model_loads", "Verified models put on duty.", **made)
         self.rejected = Counter("himari_rejected_bundles", "Candidates that were not served.", **made)
+        self.log_dropped = Counter("himari_log_lines_dropped", "Lines that the output did not take.", **made)
         self.ready = Gauge(
             "himari_ready", "1 with a verified model and not draining.", multiprocess_mode=live[0], **made
         )
@@ -45,6 +59,12 @@ class Metrics:
         self.multiplier = Histogram("himari_multiplier", "Answers.", ("symbol",), buckets=MULTIPLIERS, **made)
         self.bound: dict[tuple[str, int], tuple[Any, Any]] = {}  # labels take longer to look up than to count
         self.bound_symbols: dict[str, Any] = {}
+        self.whole = CollectorRegistry()
+        self.whole.register(OnDuty(self.registry if self.shared is None else MultiProcessCollector(None, self.shared)))
+        if self.shared is None:
+            ProcessCollector(registry=self.whole)
+        else:
+            self.whole.register(Processes(Path(self.shared)))
 
     def request(self, route: str, status: int, seconds: float) -> None:
         """Counts one answered request."""
@@ -73,11 +93,53 @@ class Metrics:
 
     def page(self) -> bytes:
         """The text of `/metrics`; of all workers together where there are several."""
-        if self.shared is None:
-            return generate_latest(self.registry)
-        registry = CollectorRegistry()
-        MultiProcessCollector(registry)
-        return generate_latest(registry)
+        return generate_latest(self.whole)
+
+
+def forget_worker(place: int) -> None:
+    """Takes back what only holds of a living worker: that it is ready, and its model. Its counters stay."""
+    mark_process_dead(place, os.environ[SHARED])
+    (Path(os.environ[SHARED]) / f"worker_{place}").unlink(missing_ok=True)
+
+
+class OnDuty(Collector):
+    """The metrics of a collector, without models that are no longer on duty."""
+
+    def __init__(self, source: Any):
+        self.source = source
+
+    def collect(self) -> Iterator[Metric]:
+        """Every metric."""
+        for metric in self.source.collect():
+            if metric.name == "himari_model_info":
+                metric.samples = [sample for sample in metric.samples if sample.value]
+            yield metric
+
+
+class Processes(Collector):
+    """Memory, processor time and open files of the supervisor and of each worker, by the label `worker`."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+
+    def collect(self) -> Iterator[Metric]:
+        """One metric of each kind, a sample for each process."""
+        found: dict[str, Metric] = {}
+        for name, pid in self.processes():
+            for metric in ProcessCollector(pid=partial(str, pid), registry=None).collect():
+                whole = found.setdefault(metric.name, Metric(metric.name, metric.documentation, metric.type))
+                for sample in metric.samples:
+                    whole.add_sample(sample.name, {"worker": name}, sample.value)
+        yield from found.values()
+
+    def processes(self) -> Iterator[tuple[str, str]]:
+        """Name and id of each process."""
+        yield "supervisor", str(os.getppid())
+        for path in sorted(self.folder.glob("worker_*")):
+            try:
+                yield path.name.removeprefix("worker_"), path.read_text()
+            except FileNotFoundError:  # it fell just now
+                continue
 
 
 class Log:
@@ -95,6 +157,22 @@ class Log:
         with self.lock:
             self.stream.write(line + "\n")
             self.stream.flush()
+
+
+class QueuedLog(Log):
+    """JSON lines on standard output that never wait for its reader."""
+
+    def __init__(self, write: Callable[[bytes], None] = write_stdout):
+        self.output = Output(self.on_flow, write)
+        super().__init__(self.output)
+
+    def on_flow(self, lines: int) -> None:
+        """Says that lines are missing, once they can be written again."""
+        self("WARNING", "log_dropped", lines=lines, message="the output was not read; these lines are lost")
+
+    def close(self) -> None:
+        """Writes what waits; what is not read in time is lost."""
+        self.output.close(FLUSH_SECONDS)
 
 
 class Bridge(logging.Handler):

@@ -15,6 +15,7 @@ import numpy as np
 
 from export.runtime import Model
 from export.serving.errors import ApiError, conflict
+from export.serving.keys import Keys
 
 HEAD = struct.Struct("<B8s8sq")  # version, model, stream, open time of the newest candle (0: an observation)
 VERSION = 1
@@ -52,7 +53,7 @@ def seal(model: Model, stream: Stream, time: int, carry: tuple[np.ndarray, ...],
     return base64.urlsafe_b64encode(body + sign(model, stream, body, key)).decode()
 
 
-def open_token(token: str, model: Model, stream: Stream, key: bytes, field: str) -> tuple[tuple[np.ndarray, ...], int]:
+def open_token(token: str, model: Model, stream: Stream, keys: Keys, field: str) -> tuple[tuple[np.ndarray, ...], int]:
     """The recurrent state, leaves (1, ...), and the time of a token.
 
     Raises:
@@ -69,7 +70,8 @@ def open_token(token: str, model: Model, stream: Stream, key: bytes, field: str)
     if version == VERSION and made_for != stream_mark(stream):
         raise conflict(field, f"a token of another {stream}; {REPLAY}", "token_stream")
     whole = len(body) == HEAD.size + 4 * sum(sizes)
-    if not hmac.compare_digest(signature, sign(model, stream, body, key)) or version != VERSION or not whole:
+    signed = [hmac.compare_digest(signature, sign(model, stream, body, key)) for key in keys.accepted]
+    if not any(signed) or version != VERSION or not whole:
         raise spoiled(field)
     flat = np.frombuffer(body, "<f4", offset=HEAD.size).astype(np.float32)
     parts = np.split(flat, np.cumsum(sizes)[:-1])

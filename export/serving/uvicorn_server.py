@@ -1,4 +1,4 @@
-"""uvicorn with what it lacks: a limit on slow and long headers, and an orderly end."""
+"""uvicorn with an orderly end: not ready, then no new connections, then the last answers."""
 
 import asyncio
 import contextlib
@@ -6,98 +6,39 @@ import logging
 import signal
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
-import msgspec
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from export.serving.app import Application
+from export.serving.listener import readable, turn_away
+from export.serving.protocol import GuardedProtocol
 from export.serving.telemetry import Bridge
 
-MOST_HEADER = 64 * 1024  # bytes before the headers end
-DRAIN_SECONDS = 1.5  # not ready, but still answering, so that a balancer can look away
-FINISH_SECONDS = 5.0  # for requests in flight after that; together below the 8 s of the contract
-IDLE_SECONDS = 75.0  # of a kept connection
+FINISH_SECONDS = 4.0  # for requests in flight after the listener closed
+SETTLE_SECONDS = 0.5  # for handshakes that are under way when it closes
+TICK = 0.02
+EVERYBODY = signal.SIGUSR1  # from the supervisor: all workers end, so that nobody will accept any more
 
 
-class GuardedProtocol(HttpToolsProtocol):
-    """Closes connections whose headers come too slowly or without end."""
+@dataclass(frozen=True)
+class Ending:
+    """How the server ends."""
 
-    header_seconds = 10.0
-
-    def connection_made(self, transport: Any) -> None:
-        """A new connection must say what it wants in time."""
-        super().connection_made(transport)
-        self.waited: int = 0  # bytes of headers so far
-        self.deadline: asyncio.TimerHandle | None = None
-        self.start_deadline()
-
-    def start_deadline(self) -> None:
-        """From now on the headers have so many seconds."""
-        if self.deadline is None:
-            self.deadline = self.loop.call_later(self.header_seconds, self.give_up)
-
-    def stop_deadline(self) -> None:
-        """The headers are here."""
-        if self.deadline is not None:
-            self.deadline.cancel()
-            self.deadline = None
-
-    def give_up(self) -> None:
-        """Nobody gets an answer who has not asked."""
-        self.deadline = None
-        if not self.transport.is_closing():
-            self.transport.close()
-
-    def data_received(self, data: bytes) -> None:
-        """Counts bytes until the headers are complete; a body has its own limits."""
-        if not self.reading_body():
-            self.start_deadline()
-            self.waited += len(data)
-        super().data_received(data)
-        if self.deadline is not None and self.waited > MOST_HEADER:
-            self.send_400_response("the headers are longer than 64 KiB")
-
-    def reading_body(self) -> bool:
-        """Whether a request is between its headers and the end of its body."""
-        return self.cycle is not None and self.cycle.more_body and not self.cycle.response_complete
-
-    def on_headers_complete(self) -> None:
-        """The request begins."""
-        self.stop_deadline()
-        self.waited = 0
-        super().on_headers_complete()
-
-    def on_response_complete(self) -> None:
-        """The next headers of a kept connection get their deadline when their first byte comes."""
-        self.stop_deadline()
-        super().on_response_complete()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Forgets the deadline."""
-        self.stop_deadline()
-        super().connection_lost(exc)
-
-    def send_400_response(self, msg: str) -> None:
-        """Answers bytes that are not HTTP with the same kind of error as any other bad request."""
-        self.stop_deadline()
-        if self.transport.is_closing():
-            return
-        error = {"error": {"code": "malformed", "field": "request", "message": msg}}
-        body = msgspec.json.encode(error)
-        head = b"HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\ncontent-length: %d\r\n" % len(body)
-        self.transport.write(head + b"connection: close\r\n\r\n" + body)
-        self.transport.close()
+    drain_seconds: float  # not ready, but still accepting, so that a balancer can look away
+    alone: bool = True  # without a supervisor: a second signal ends at once
+    abandoned: Callable[[], bool] = lambda: False  # whether the supervisor is gone
 
 
 class Server(uvicorn.Server):
     """Drains at SIGTERM or SIGINT and then returns, so that the process can exit 0."""
 
-    def __init__(self, config: uvicorn.Config, app: Application):
+    def __init__(self, config: uvicorn.Config, app: Application, ending: Ending):
         super().__init__(config)
-        self.app = app
+        self.app, self.ending = app, ending
+        self.is_last = ending.alone  # whether nobody else goes on accepting
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -106,46 +47,82 @@ class Server(uvicorn.Server):
             yield
             return
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self.begin_drain, number)
+        for number in (signal.SIGTERM, signal.SIGINT, EVERYBODY):
+            loop.add_signal_handler(number, self.on_signal, number)
         yield
 
-    def begin_drain(self, number: int) -> None:
-        """First signal: not ready, then stop accepting; a second one stops at once."""
-        if self.app.draining:
-            self.should_exit = self.force_exit = True
+    def on_signal(self, number: int) -> None:
+        """First signal: not ready, then stop accepting; a second one stops at once.
+
+        A worker is told by its supervisor alone to stop at once (SIGKILL): Ctrl-C and some service managers signal
+        every process of a group, and the supervisor passes its own signal on.
+        """
+        if not self.ending.alone and number == signal.SIGINT:
             return
+        self.is_last = self.is_last or number == EVERYBODY or self.ending.abandoned()
+        if self.app.draining:
+            if self.ending.alone:
+                self.should_exit = self.force_exit = True
+            return
+        seconds = 0.0 if self.ending.abandoned() else self.ending.drain_seconds
         self.app.drain()
-        self.app.log("NOTICE", "draining", signal=signal.Signals(number).name)
-        asyncio.get_running_loop().call_later(DRAIN_SECONDS, setattr, self, "should_exit", True)
+        self.app.log("NOTICE", "draining", signal=signal.Signals(number).name, seconds=seconds)
+        asyncio.get_running_loop().call_later(seconds, setattr, self, "should_exit", True)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Accepts what could connect, closes the listeners, and answers what was accepted."""
+        listeners = sockets or []
+        if not self.force_exit:
+            await self.accept_last(listeners)
+        for server in self.servers:
+            server.close()
+        for sock in listeners:
+            sock.close()
+        await self.finish()
+
+    async def accept_last(self, listeners: list[socket.socket]) -> None:
+        """Begins no new connections, and lets the loop accept those that wait."""
+        if self.is_last:
+            for sock in listeners:
+                turn_away(sock)
+        loop = asyncio.get_running_loop()
+        settled, end = loop.time() + SETTLE_SECONDS, loop.time() + 2 * SETTLE_SECONDS
+        files = [sock.fileno() for sock in listeners]
+        while loop.time() < settled or (self.is_last and readable(files) and loop.time() < end):
+            self.close_idle()
+            await asyncio.sleep(TICK)
+            if self.force_exit:
+                return
+
+    async def finish(self) -> None:
+        """Waits until every connection has its answer; after a while, or at a second signal, what is left is cut."""
+        loop = asyncio.get_running_loop()
+        end = loop.time() + FINISH_SECONDS
+        while self.server_state.connections and not self.force_exit and loop.time() < end:
+            self.close_idle()
+            await asyncio.sleep(TICK)
+        if left := list(self.server_state.connections):
+            self.app.log("WARNING", "connections_cut", connections=len(left))
+        for connection in left:
+            connection.transport.abort()
+        for task in list(self.server_state.tasks):
+            task.cancel()
+
+    def close_idle(self) -> None:
+        """Closes kept connections that have their answers, unless the next request is here already."""
+        idle: dict[int, Any] = {}
+        for connection in self.server_state.connections:
+            if isinstance(connection, GuardedProtocol) and connection.is_idle():
+                idle[connection.transport.get_extra_info("socket").fileno()] = connection
+        busy = readable(list(idle))
+        for file, connection in idle.items():
+            if file not in busy:
+                connection.transport.close()
 
 
-def listen(host: str, port: int, backlog: int = 2048) -> socket.socket:
-    """A listening socket; `port` 0 takes a free one.
-
-    Raises:
-        OSError: the port is taken or not ours.
-    """
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    sock = socket.socket(family, socket.SOCK_STREAM)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        sock.bind((host, port))
-    except OSError:
-        sock.close()
-        raise
-    sock.listen(backlog)
-    sock.setblocking(False)
-    return sock
-
-
-def serve(app: Application, sock: socket.socket, most_connections: int) -> None:
-    """Answers on a listening socket until a signal comes and what was asked is answered."""
-    for name in ("uvicorn", "asyncio"):
-        logger = logging.getLogger(name)
-        logger.handlers, logger.propagate = [Bridge(app.log)], False
-        logger.setLevel(logging.WARNING)
-    config = uvicorn.Config(
+def configure(app: Application, keep_alive: float) -> uvicorn.Config:
+    """uvicorn's settings; `keep_alive` is the seconds that a kept connection may wait for its next request."""
+    return uvicorn.Config(
         app,
         http=GuardedProtocol,
         ws="none",
@@ -156,8 +133,14 @@ def serve(app: Application, sock: socket.socket, most_connections: int) -> None:
         access_log=False,
         server_header=False,
         proxy_headers=False,
-        timeout_keep_alive=int(IDLE_SECONDS),
-        timeout_graceful_shutdown=int(FINISH_SECONDS),
-        limit_concurrency=most_connections,
+        timeout_keep_alive=keep_alive,  # type: ignore[arg-type]
     )
-    Server(config, app).run(sockets=[sock])
+
+
+def serve(app: Application, sock: socket.socket, keep_alive: float, ending: Ending) -> None:
+    """Answers on a listening socket until a signal comes and what was asked is answered."""
+    for name in ("uvicorn", "asyncio"):
+        logger = logging.getLogger(name)
+        logger.handlers, logger.propagate = [Bridge(app.log)], False
+        logger.setLevel(logging.WARNING)
+    Server(configure(app, keep_alive), app, ending).run(sockets=[sock])

@@ -64,7 +64,7 @@ def test_an_idle_server_ends_at_once_and_the_second_signal_ends_any(bundles):
             for number in signals:
                 process.send_signal(number)
                 time.sleep(0.1)
-            assert process.wait(4) == 0
+            assert process.wait(6) == 0
             assert process.stderr.read() == ""
 
 

@@ -15,6 +15,7 @@ import numpy as np
 
 from export.loading import load
 from export.serving.app import Application, Settings
+from export.serving.keys import Keys
 from export.serving.model_store import ModelStore
 from export.serving.predict import PredictSettings
 from export.serving.telemetry import Log, Metrics
@@ -34,7 +35,10 @@ class Desk:
         self.shelf = ModelStore(path, self.metrics.on_duty, refuse, allow_code)
         self.shelf.look()
         terms = {"token_key": KEY} | (terms or {})
+        terms["token_keys"] = Keys(terms.pop("token_key"))
         settings = {"clock": self.clock} | settings
+        if "api_key" in settings:
+            settings["api_keys"] = Keys(settings.pop("api_key"))
         self.app = Application(
             self.shelf, Settings(PredictSettings(**terms), **settings), self.metrics, Log(self.lines)
         )
@@ -161,25 +165,21 @@ def point(folder, name):
 
 
 @contextmanager
-def running(app, most_connections=1024):
+def running(app):
     """The server on a free port in a thread; gives the port."""
-    import uvicorn
-
-    from export.serving.uvicorn_server import GuardedProtocol, listen
+    from export.serving.listener import listen
+    from export.serving.uvicorn_server import Ending, Server, configure
 
     sock = listen("127.0.0.1", 0)
     port = sock.getsockname()[1]
-    config = uvicorn.Config(
-        app, http=GuardedProtocol, ws="none", lifespan="off", log_config=None, limit_concurrency=most_connections
-    )
-    server = uvicorn.Server(config)
+    server = Server(configure(app, 620), app, Ending(0))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [sock]}, daemon=True)
     thread.start()
     wait_for(lambda: server.started)
     try:
         yield port
     finally:
-        server.should_exit = True
+        server.should_exit = server.force_exit = True
         thread.join(10)
 
 

@@ -1,0 +1,87 @@
+"""Why a worker fell: its exit code or signal, what it wrote at the end, and whether memory ran out."""
+
+import os
+import signal
+import sys
+import traceback
+from pathlib import Path
+
+MOST_WORDS = 2000  # letters of a worker's last words
+CGROUPS = Path("/sys/fs/cgroup")
+
+
+def last_words(error: BaseException) -> str:
+    """One line about an error that ends a worker: its kind, its first line and its place."""
+    place = traceback.extract_tb(error.__traceback__)[-1:]
+    where = f" ({place[0].filename}:{place[0].lineno})" if place else ""
+    text = " ".join(str(error).strip().splitlines()[:1])
+    return f"{type(error).__name__}: {text[:MOST_WORDS]}{where}"
+
+
+def hear(pipe: int) -> str:
+    """The last words that a worker left in a pipe, on one line; empty where it left none."""
+    try:
+        data = os.read(pipe, 65536)
+    except BlockingIOError:
+        return ""
+    lines = [line.strip() for line in data.decode(errors="replace").splitlines() if line.strip()]
+    # After a fault of the processor: what it was, and the innermost place in Python.
+    fault = next((line for line in lines if line.startswith("Fatal Python error")), None)
+    if fault is not None:
+        place = next((line for line in lines if line.startswith("File ")), "")
+        lines = [f"{fault} {place}".strip()]
+    return lines[0][:MOST_WORDS] if lines else ""
+
+
+def memory_kills() -> int | None:
+    """Processes of this control group that were ended for want of memory; None where that is not told."""
+    if sys.platform != "linux":
+        return None
+    for path in (CGROUPS / "memory.events", CGROUPS / "memory" / "memory.oom_control", *own_groups()):
+        try:
+            counts = dict(line.split() for line in path.read_text().splitlines())
+            return int(counts["oom_kill"])
+        except (OSError, KeyError, ValueError):
+            continue
+    return None
+
+
+def own_groups() -> list[Path]:
+    """Where the counts of this process's own control group would be."""
+    found = []
+    try:
+        for line in Path("/proc/self/cgroup").read_text().splitlines():
+            _, names, path = line.split(":", 2)
+            if names == "":
+                found.append(CGROUPS / path.lstrip("/") / "memory.events")
+            elif names == "memory":
+                found.append(CGROUPS / "memory" / path.lstrip("/") / "memory.oom_control")
+    except (OSError, ValueError):
+        return []
+    return found
+
+
+def explain(code: int, words: str, kills_before: int | None, kills_after: int | None) -> str:
+    """One line about the end of a worker.
+
+    Args:
+        code: exit code, or minus the signal.
+        words: its last ones.
+        kills_before: of `memory_kills` when it was started.
+        kills_after: the same now.
+    """
+    if code >= 0:
+        return f"exit code {code}" + (f"; {words}" if words else "")
+    try:
+        name = signal.Signals(-code).name
+    except ValueError:
+        name = f"signal {-code}"
+    if words:
+        return f"{name}; {words}"
+    if -code != signal.SIGKILL:
+        return name
+    if kills_after is not None and kills_after > (kills_before or 0):
+        return f"{name}: out of memory; give the container more, or start fewer --workers"
+    if kills_after is None:
+        return f"{name}: by somebody, or by the system for want of memory; its log says which"
+    return f"{name}: by somebody; the control group counts no want of memory"

@@ -1,0 +1,52 @@
+"""The listening socket: opened, and closed so that nobody who could connect is left without an answer."""
+
+import contextlib
+import ctypes
+import select
+import socket
+import struct
+import sys
+
+ATTACH_FILTER = 26  # SO_ATTACH_FILTER of Linux
+# Classic BPF over the TCP header: of byte 13, its flags, SYN without ACK drops the packet.
+NO_SYN = ((0x30, 0, 0, 13), (0x54, 0, 0, 0x12), (0x15, 0, 1, 0x02), (0x06, 0, 0, 0), (0x06, 0, 0, 0xFFFFFFFF))
+
+
+def listen(host: str, port: int, backlog: int = 2048) -> socket.socket:
+    """A listening socket; `port` 0 takes a free one.
+
+    Raises:
+        OSError: the port is taken or not ours.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        sock.bind((host, port))
+    except OSError:
+        sock.close()
+        raise
+    sock.listen(backlog)
+    sock.setblocking(False)
+    return sock
+
+
+def turn_away(sock: socket.socket) -> None:
+    """Lets no new connection begin, in any process that shares the socket; those that began can still be accepted.
+
+    A connection that waits when its listener closes is reset, although its caller was told that it stands. Where the
+    system has no such filter, what begins within the last moment before the close is lost.
+    """
+    if sys.platform != "linux":
+        return
+    code = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *step) for step in NO_SYN))
+    with contextlib.suppress(OSError):
+        sock.setsockopt(socket.SOL_SOCKET, ATTACH_FILTER, struct.pack("HL", len(NO_SYN), ctypes.addressof(code)))
+
+
+def readable(files: list[int]) -> set[int]:
+    """Those of the file descriptors on which something waits: a connection, or bytes."""
+    poll = select.poll()
+    for file in files:
+        poll.register(file, select.POLLIN)
+    return {file for file, _ in poll.poll(0)}
