@@ -7,9 +7,10 @@ from pathlib import Path
 
 from export.bundling.config import BundleConfig
 from himari_jax.cli import invocation
-from himari_jax.command import exit_at_signals, parse, run_command
+from himari_jax.command import parse, run_command
 from himari_jax.errors import InputError
 from himari_jax.pasting import command_line
+from himari_jax.stopping import exit_at_signals
 from himari_jax.storage import list_files, upload_folder
 from train.artifacts.downloads import local_run
 from train.distributed.devices import choose_device

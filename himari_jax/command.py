@@ -5,14 +5,11 @@ import contextlib
 import gc
 import io
 import math
-import os
 import re
 import shlex
 import shutil
-import signal
 import sys
 import textwrap
-import threading
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
@@ -20,7 +17,7 @@ from typing import Any, TypeVar, cast
 
 import tyro
 
-from himari_jax.errors import HimariError, InputError, InputFaults, Preempted, first_line
+from himari_jax.errors import HimariError, InputError, InputFaults, first_line
 from himari_jax.extras import missing
 from himari_jax.flag_errors import FLAG, explain
 from himari_jax.spelling import REGISTRY, meant
@@ -149,31 +146,6 @@ class RobustOutput(io.TextIOBase):
         """Flushes what can be flushed."""
         with contextlib.suppress(OSError, ValueError, AttributeError):
             self.stream.flush()
-
-
-def stop_at_signals(line: str) -> None:
-    """SIGINT and SIGTERM end the command with a line and 75, after it has cleaned up; a second one exits at once."""
-
-    def leave(number: int, frame: Any) -> None:
-        for again in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(again, lambda *_: os._exit(75))
-        raise Preempted(line)
-
-    if threading.current_thread() is threading.main_thread():
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, leave)
-
-
-def exit_at_signals(line: str) -> None:
-    """Until another handler is installed, SIGINT and SIGTERM print a line and exit 75."""
-
-    def leave(number: int, frame: Any) -> None:
-        os.write(2, f"{line}\n".encode())
-        os._exit(75)
-
-    if threading.current_thread() is threading.main_thread():
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, leave)
 
 
 def auto(hint: str) -> Any:

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from himari_jax.cli import invocation
-from himari_jax.command import parse, run_command, stop_at_signals
+from himari_jax.command import parse, run_command
+from himari_jax.stopping import stop_at_signals
 from train.artifacts.backtest_folder import output_folder
 from train.artifacts.downloads import local_run
 from train.config.backtest import BacktestConfig

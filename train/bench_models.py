@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from himari_jax.cli import invocation
-from himari_jax.command import parse, run_command, stop_at_signals
+from himari_jax.command import parse, run_command
 from himari_jax.errors import InputError
+from himari_jax.stopping import stop_at_signals
 from train.benchmarks.models.config import ModelsConfig
 from train.benchmarks.models.measure import check_flags, measure
 from train.benchmarks.models.rows import Row, merged, priced, read_rows, write_rows

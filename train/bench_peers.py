@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from himari_jax.cli import invocation
-from himari_jax.command import parse, run_command, stop_at_signals
+from himari_jax.command import parse, run_command
 from himari_jax.errors import InputError
 from himari_jax.extras import how_to_install
+from himari_jax.stopping import stop_at_signals
 from train.benchmarks.peers.config import PeersConfig
 from train.benchmarks.peers.trial import PACKAGES
 

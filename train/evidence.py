@@ -4,7 +4,8 @@ import sys
 from collections.abc import Sequence
 
 from himari_jax.cli import invocation
-from himari_jax.command import exit_at_signals, parse, run_command
+from himari_jax.command import parse, run_command
+from himari_jax.stopping import exit_at_signals
 from train.config.evidence import EvidenceConfig
 
 PROG = invocation("train.evidence")

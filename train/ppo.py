@@ -4,7 +4,8 @@ import os
 import sys
 from collections.abc import Sequence
 
-from himari_jax.command import exit_at_signals, run_command
+from himari_jax.command import run_command
+from himari_jax.stopping import exit_at_signals
 from train.distributed.devices import choose_device
 from train.distributed.processes import find_place, is_first, leave, on_first_process, report_lost_process
 from train.training.resume import read_flags
@@ -12,7 +13,7 @@ from train.training.resume import read_flags
 
 def main(args: Sequence[str]) -> int:
     """Trains and evaluates a policy; returns the exit code."""
-    exit_at_signals("stopped; what was saved is kept: run the same command again")
+    exit_at_signals("stopped before training began: run the same command again")
     config, folder = read_flags(args)
     run = config.run
     place = find_place(run.coordinator, run.num_processes, run.process_id, os.environ)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import time
@@ -17,6 +18,7 @@ from himari_jax.sources.synthetic import Options
 from train.artifacts.run_folder import FAILED
 from train.ppo import main
 from train.training.resume import read_flags
+from train.training.trainer import Trainer
 
 pytest_plugins = ["finished_run"]
 
@@ -24,7 +26,9 @@ pytest_plugins = ["finished_run"]
 def test_a_finished_run_named_again_prints_its_table_and_changes_nothing(finished, capsys):
     before = contents(finished)
     assert command(finished, "--symbols", "SYN1", "SYN2", "--num-seeds", "2") == 0
-    assert "buy_and_hold" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "buy_and_hold" in said
+    assert re.search(r"compiling \S+ s, data \S+ s, evaluating \S+ s, report \S+ s; peak memory", said)
     assert contents(finished) == before
 
 
@@ -121,14 +125,36 @@ def test_other_candles_are_refused_on_continuing(tmp_path, capsys):
     assert contents(tmp_path / "run") == before
 
 
-@pytest.mark.parametrize("damage", ["", "{}", "[]", "nonsense"])
-def test_a_damaged_result_is_made_anew(finished, tmp_path, damage):
+@pytest.mark.parametrize("damage", ["", "{}", "[]", None])
+def test_a_result_that_is_damaged_or_has_no_report_is_made_anew(finished, tmp_path, damage):
     folder = tmp_path / "run"
     shutil.copytree(finished, folder)
-    (folder / "result.json").write_text(damage)
+    if damage is None:  # stopped between the two
+        (folder / "report.html").unlink()
+    else:
+        (folder / "result.json").write_text(damage)
     assert command(folder, "--symbols", "SYN1", "SYN2", "--num-seeds", "2") == 0
     anew, was = (json.loads((x / "result.json").read_text()) for x in (folder, finished))
     assert anew["agent"] == was["agent"]
+    assert (folder / "report.html").exists()
+    assert anew["timings"]["judge_seconds"] > 0
+
+
+def test_a_signal_in_the_last_chunk_is_heard_before_the_run_is_judged(tmp_path, monkeypatch, capsys):
+    folder, save = tmp_path / "run", Trainer.save
+
+    def stopped(self):
+        save(self)
+        if self.done == self.config.total_updates:
+            self.signal = signal.SIGTERM
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "save", stopped)
+        assert command(folder) == 75
+    assert f"--resume --run-dir {folder}" in capsys.readouterr().err
+    assert not (folder / "result.json").exists()
+    assert run_command(main, ["--resume", "--run-dir", str(folder)]) == 0
+    assert (folder / "report.html").exists()
 
 
 def test_a_started_run_takes_a_length_in_the_other_unit_and_forgets_fresh(tmp_path):
@@ -164,8 +190,11 @@ def test_resume_passes_over_a_run_whose_numbers_went_bad_and_says_so(finished, t
         read_flags(["--resume"])
 
 
-def test_a_run_can_be_made_longer_and_keeps_its_schedule(tmp_path):
+def test_a_run_can_be_made_longer_keeps_its_schedule_and_says_so(tmp_path, capsys):
     assert command(tmp_path / "run") == 0
+    assert "made longer" not in capsys.readouterr().out
     assert command(tmp_path / "run", "--total-steps", "4096") == 0
+    assert "made longer, from 8 to 16 updates" in capsys.readouterr().out
     assert states(tmp_path / "run")[0] == 16
-    assert json.loads((tmp_path / "run" / "result.json").read_text())["timings"]["updates"] == 16
+    timings = json.loads((tmp_path / "run" / "result.json").read_text())["timings"]
+    assert (timings["updates"], timings["schedule_updates"]) == (16, 8)

@@ -29,6 +29,7 @@ from train.evaluation.trials import note_trials
 from train.reporting.console import print_backtest
 from train.reporting.report import write_page
 from train.reporting.run_files import Extra
+from train.reporting.stages import Stages
 from train.simulation.baselines import of_agent
 from train.simulation.frames import closing_prices, equity_frame
 from train.simulation.play import play_whole
@@ -39,7 +40,8 @@ from train.simulation.trained import Agent
 def backtest(config: BacktestConfig, out: Path) -> int:
     """Plays, evaluates, writes and prints; 0 when done."""
     started = time.perf_counter()
-    entries = enter(config.entries, config.data, config.grid)
+    with Stages("backtest").stage("reading candles, auditing causality"):
+        entries = enter(config.entries, config.data, config.grid)
     refuse_mixture(entries)
     windows = [cut_windows(entry.num_rows, config.windows, config.window_steps) for entry in entries]
     make_folder(out)
@@ -53,7 +55,8 @@ def backtest(config: BacktestConfig, out: Path) -> int:
     seconds = time.perf_counter() - started
     results = [finish(evaluation, many, len(rows), seconds) for evaluation in evaluations]
     remove_stale_results(out, config)
-    write_all(out, config, evaluations, results, rows)
+    with Stages("backtest").stage("writing the report"):
+        write_all(out, config, evaluations, results, rows)
     for evaluation, result in zip(evaluations, results, strict=True):
         market = evaluation.entry.market
         print_backtest(result, evaluation.rows, market.initial_capital)
@@ -115,30 +118,34 @@ def evaluate_entry(
         ledger: of trials.
         equity: takes the equity of the grid.
     """
-    played = play_whole(entry.simulator, entry.play, entry.chosen, entry.delay, entry.cost)
+    stages = Stages(f"{entry.name}, {entry.num_rows:,} decisions")
+    with stages.stage("playing it and the baselines"):
+        played = play_whole(entry.simulator, entry.play, entry.chosen, entry.delay, entry.cost)
     returns = [history.returns for history in played.agents]
     base = played.baselines["base"].returns
     trials = note_trials(ledger, entry.evaluated, entry.seeds, returns, base, entry.chosen)
     seeds = [seed or 0 for seed in entry.seeds]
-    result, samples = summarize(
-        played,
-        entry.chosen,
-        seeds,
-        trials,
-        doubts=entry.doubts,
-        worthwhile=config.worthwhile,
-        rule=named_rule(entry),
-    )
+    with stages.stage("intervals by bootstrap"):
+        result, samples = summarize(
+            played,
+            entry.chosen,
+            seeds,
+            trials,
+            doubts=entry.doubts,
+            worthwhile=config.worthwhile,
+            rule=named_rule(entry),
+        )
     if entry.simulator.is_pool:
         result["by_symbol"] = by_symbol(played, entry.chosen)
     else:
         result["advice"] += correlation_advice(entry.candles, entry.data.span)
     delays, costs = delays_of(config.grid, entry.delay), costs_of(config.grid, entry.cost)
     rivals = Rivals(config.shown_baselines, played.draw)
-    rows = play_grid(entry, windows, delays, costs, rivals, equity, config.equity == "own")
-    # Of the whole span the audit of lag needs no more than every delay at the own cost.
-    everything = Windows((0,), entry.num_rows)
-    whole = rows if windows == everything else play_grid(entry, everything, delays, (entry.cost,))
+    with stages.stage(f"the grid of {len(windows.starts) * len(delays) * len(costs):,} cells"):
+        rows = play_grid(entry, windows, delays, costs, rivals, equity, config.equity == "own")
+        # Of the whole span the audit of lag needs no more than every delay at the own cost.
+        everything = Windows((0,), entry.num_rows)
+        whole = rows if windows == everything else play_grid(entry, everything, delays, (entry.cost,))
     audits = [*entry.audits, lag(entry, result, whole), collapse(entry, played, result), timing(result)]
     result["audits"] = [audit.to_json() for audit in audits]
     return Evaluation(entry, played, result, samples, windows, rows)

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -119,7 +120,7 @@ class OracleTask:
 
     def evaluate(self, state: Any, folder: Path, timings: dict[str, Any]) -> dict[str, Any]:
         """Scores of the last iterate; result.json and report.html."""
-        variables = state.runner.variables
+        began, variables = time.perf_counter(), state.runner.variables
         scores = self.measure(variables, "at the end")
         blocks = [self.block(score) for score in scores]
         paths = [self.course(variables, k) for k in range(len(scores))]
@@ -139,7 +140,7 @@ class OracleTask:
             "shown_seed": self.setup.seeds[middle],
             "seeds": [{"seed": seed, **block} for seed, block in zip(self.setup.seeds, blocks, strict=True)],
             "fingerprint": self.fingerprint,
-            "timings": timings,
+            "timings": timings | {"judge_seconds": time.perf_counter() - began},
         }
         write_json(folder / "result.json", result)
         write_oracle_report(folder, self.env, OraclePath(*(x[:PLOTTED_BARS] for x in paths[middle])))

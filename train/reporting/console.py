@@ -131,10 +131,20 @@ def run_lines(result: dict[str, Any], config: Config) -> list[str]:
         *verdict_lines(result, config.market.initial_capital),
         *filter(None, [permutations(result.get("permutations"))]),
         f"trained {timing['steps']:,} steps in {timing['train_seconds']:.1f} s{pace} on {timing['device']}; "
-        f"compiling {timing['compile_seconds']:.1f} s, data {timing['data_seconds']:.1f} s; "
-        f"peak memory {timing['peak_memory_mb']:,.0f} MB",
+        f"{times_beside(timing)}; peak memory {timing['peak_memory_mb']:,.0f} MB",
         *([course] if course else []),
     ]
+
+
+def times_beside(timing: Mapping[str, Any]) -> str:
+    """Words what a run took beside training; older results do not say all of it."""
+    took = {
+        "compiling": timing["compile_seconds"],
+        "data": timing["data_seconds"],
+        "evaluating": timing.get("evaluate_seconds", 0.0) + timing.get("judge_seconds", 0.0),
+        "report": timing.get("report_seconds"),
+    }
+    return ", ".join(f"{name} {seconds:.1f} s" for name, seconds in took.items() if seconds is not None)
 
 
 def verdict_lines(result: dict[str, Any], capital: float) -> list[str]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from himari_jax.errors import InputError
+from himari_jax.stopping import exit_at_signals
 from train.artifacts.files import null_if_nan, read_text, write_json
 from train.artifacts.run_folder import lock
 from train.config.vary import Choices, Point, configure
@@ -29,6 +30,7 @@ from train.studies.sweep_store import Finished, Store, ranked
 from train.studies.sweep_train import train_batch
 from train.training.candles_task import made_by
 from train.training.session import Session
+from train.training.signals import go_on
 
 CHOICE, RESULT, POPULATION = "choice.json", "result.json", "population"
 
@@ -46,6 +48,7 @@ def sweep(flags: Sweep, resumed: Path | None = None) -> int:
     folder = resumed or Path(flags.base.run.run_dir or default_folder(session.symbols))
     open_folder(folder, flags, session)
     with contextlib.closing(lock(folder)):
+        exit_at_signals(f"stopped; finished batches are kept in {folder}; {go_on(folder, 'train.sweep')}")
         return Run(flags, folder, session, build).run()
 
 

@@ -16,7 +16,6 @@ from typing import Any
 import jax
 import numpy as np
 
-from himari_jax.cli import invocation
 from himari_jax.errors import InputError, NumericalError
 from himari_jax.times import iso_second
 from train.artifacts.feature_files import refuse_other_files
@@ -31,6 +30,7 @@ from train.evaluation.trials import evaluated_on, note_trials
 from train.reporting.console import console, say
 from train.reporting.report import write_report
 from train.reporting.run_files import Extra
+from train.reporting.stages import Stages
 from train.reporting.walk_forward import print_walk_forward
 from train.simulation.frames import closing_prices, equity_frame
 from train.simulation.play import rule_histories
@@ -45,7 +45,7 @@ from train.training.nulls import doubt, is_tested, refuse_long_shift, refuse_pos
 from train.training.population import train_population
 from train.training.progress import Bar
 from train.training.session import Prepared, Session, prepare
-from train.training.signals import StopSignals
+from train.training.signals import StopSignals, go_on
 
 MEMBERS = "members"  # folder of the finished trainings in the run folder
 
@@ -71,7 +71,7 @@ def walk_forward(flags: WalkForward, resumed: Path | None = None) -> int:
         return 0
     with contextlib.ExitStack() as held:
         held.enter_context(lock(folder))
-        line = f"stopped; finished trainings are kept in {folder}: go on with: {again(folder)}"
+        line = f"stopped; finished trainings are kept in {folder}; {go_on(folder, 'train.walk_forward')}"
         signals = held.enter_context(StopSignals(line))
         write_headers(folder, flags, walk)
         say(console(), [*CandlesTask(session).headline(), plan(walk)])
@@ -84,11 +84,6 @@ def walk_forward(flags: WalkForward, resumed: Path | None = None) -> int:
         write_json(folder / "result.json", result)
         print_walk_forward(result, base.market.initial_capital, folder)
     return 0
-
-
-def again(folder: Path) -> str:
-    """The command that goes on."""
-    return f"{invocation('train.walk_forward')} --resume --run-dir {folder}"
 
 
 def default_folder(flags: WalkForward, symbols: Sequence[str]) -> Path:
@@ -189,12 +184,15 @@ def judge(
         signals: are asked on the way.
     """
     config, session, simulator = walk.flags.base, walk.sessions[0], walk.simulator
-    played = walk.histories(walk.judged(trained))
+    stages = Stages(f"judging {simulator.num_rows:,} decisions")
+    with stages.stage("playing the policies and the baselines"):
+        played = walk.histories(walk.judged(trained))
     ledger = open_ledger(config.run.ledger or folder.absolute().parent)
     evaluated = evaluated_on(simulator, folder.absolute().name, hash_of(walk))
     agent = played.agents[0]
     trials = note_trials(ledger, evaluated, [config.run.seed], [agent.returns], played.baselines["base"].returns)
-    rule = best_rule(rule_histories(session.validation, walk.delay, walk.cost), simulator.bars_per_year)
+    with stages.stage("choosing the best rule on validation"):
+        rule = best_rule(rule_histories(session.validation, walk.delay, walk.cost), simulator.bars_per_year)
     nulls = Nulls(walk, prepared, folder, totals, signals)
     placebos = nulls.placebos(lambda text: print(text, flush=True))
     value = walk.gain_of(agent).difference
@@ -205,7 +203,9 @@ def judge(
 
         permutations = nulls.permutations(value, progress)
     doubts, worthwhile = doubt(permutations), config.run.worthwhile
-    result, samples = summarize(played, 0, [config.run.seed], trials, doubts=doubts, worthwhile=worthwhile, rule=rule)
+    seeds = [config.run.seed]
+    with stages.stage("intervals by bootstrap"):
+        result, samples = summarize(played, 0, seeds, trials, doubts=doubts, worthwhile=worthwhile, rule=rule)
     if simulator.is_pool:
         result["by_symbol"] = by_symbol(played, 0)
     else:
@@ -236,7 +236,8 @@ def judge(
     write_frame(folder / "equity.parquet", equity_frame(simulator, 0, walk.delay, agent, curves))
     result = null_if_nan(result)
     write_json(folder / "result.json", result)
-    write_report(folder, Extra(prices=closing_prices(simulator), samples=np.asarray(samples)))
+    with stages.stage("writing the report"):
+        write_report(folder, Extra(prices=closing_prices(simulator), samples=np.asarray(samples)))
     return result
 
 

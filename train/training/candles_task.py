@@ -1,5 +1,6 @@
 """Training on candles: Sharpe on validation on the way, the test span at the end."""
 
+import time
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from train.learning.setup import Best, Setup
 from train.reporting.course import describe_course
 from train.reporting.report import write_report
 from train.reporting.run_files import Extra
+from train.reporting.stages import Stages, peak_memory_mb
 from train.simulation.engine import Limits, make_lanes, run_policy
 from train.simulation.frames import closing_prices, equity_frame
 from train.simulation.play import play_policies, play_whole, rule_histories
@@ -49,43 +51,67 @@ def evaluate_test_span(
     chosen = int(np.argmax(np.asarray(best.sharpe)))
     market, candles = session.config.market, session.candles
     simulator = session.simulator("test", (market.delay, market.delay + 1))
-    play = partial(play_policies, simulator, session.learner.policy, best.variables, chosen)
-    played = play_whole(simulator, play, chosen, market.delay, market.cost)
+    stages = Stages(f"judging {simulator.num_rows:,} decisions")
+    with stages.stage("choosing the best rule on validation"):
+        rule = best_rule(rule_histories(validation, market.delay, market.cost), validation.bars_per_year)
+    with stages.stage("playing the policy and the baselines"):
+        play = partial(play_policies, simulator, session.learner.policy, best.variables, chosen)
+        played = play_whole(simulator, play, chosen, market.delay, market.cost)
     ledger = open_ledger(session.config.run.ledger or folder.absolute().parent)
     evaluated = evaluated_on(simulator, folder.absolute().name, session.config_hash)
     returns = [history.returns for history in played.agents]
     trials = note_trials(ledger, evaluated, session.seeds, returns, played.baselines["base"].returns, chosen)
-    rule = best_rule(rule_histories(validation, market.delay, market.cost), validation.bars_per_year)
-    worthwhile = session.config.run.worthwhile
     permutations = permute_run(session, simulator, played.agents[chosen], folder)
-    result, samples = summarize(
-        played, chosen, session.seeds, trials, doubts=doubt(permutations), worthwhile=worthwhile, rule=rule
-    )
+    with stages.stage("intervals by bootstrap"):
+        worthwhile = session.config.run.worthwhile
+        result, samples = summarize(
+            played, chosen, session.seeds, trials, doubts=doubt(permutations), worthwhile=worthwhile, rule=rule
+        )
     if permutations is not None:
         result["permutations"] = permutations
     if simulator.is_pool:
         result["by_symbol"] = by_symbol(played, chosen)
     else:
         result["advice"] += correlation_advice(candles, session.parts[0].split.train)
+    result |= facts_of(session, simulator, best, chosen, folder)
+    with stages.stage("writing equity.parquet"):
+        curves = {name: history.bar_equity for name, history in played.baselines.items()}
+        write_frame(folder / "equity.parquet", equity_frame(simulator, 0, market.delay, played.agents[chosen], curves))
+    result = null_if_nan(result | {"timings": timings | {"judge_seconds": stages.seconds}})
+    with stages.stage("writing the report"):
+        return finish_result(folder, result, Extra(prices=closing_prices(simulator), samples=samples))
+
+
+def facts_of(session: Session, simulator: Simulator, best: Best, chosen: int, folder: Path) -> dict[str, Any]:
+    """What a result says of the run beside its numbers on the test span."""
     taken, sharpes = (np.asarray(x).tolist() for x in (best.update, best.sharpe))
-    result |= {
+    return {
         "symbols": list(simulator.symbols),
         "policy": session.config.policy.policy,
-        "synthetic": candles.synthetic,
+        "synthetic": session.candles.synthetic,
         "best_update": taken,
         "validation_sharpe": sharpes,
         "course": describe_course(read_metrics(folder), taken, chosen, session.config.wanted_steps),
         "spans": session.spans(),
-        "fingerprint": candles.fingerprint,
+        "fingerprint": session.candles.fingerprint,
         "base": session.described_base,
-        "timings": timings,
     }
-    result = null_if_nan(result)
-    curves = {name: history.bar_equity for name, history in played.baselines.items()}
-    frame = equity_frame(simulator, 0, market.delay, played.agents[chosen], curves)
-    write_frame(folder / "equity.parquet", frame)
+
+
+def finish_result(folder: Path, result: dict[str, Any], extra: Extra) -> dict[str, Any]:
+    """Writes result.json and the report, then result.json again with what the report took.
+
+    Args:
+        folder: of the run.
+        result: numbers of the test span, with `timings`.
+        extra: what else the report shows.
+    """
     write_json(folder / "result.json", result)
-    write_report(folder, Extra(prices=closing_prices(simulator), samples=samples))
+    began = time.perf_counter()
+    write_report(folder, extra)
+    taken = {"report_seconds": time.perf_counter() - began, "peak_memory_mb": peak_memory_mb()}
+    result = result | {"timings": result["timings"] | taken}
+    write_json(folder / "result.json", result)
     return result
 
 

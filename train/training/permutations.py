@@ -20,7 +20,7 @@ from train.training.nulls import Results, permutation_block, permuted
 from train.training.population import Progress, train_population
 from train.training.progress import Bar
 from train.training.session import Prepared, Session, session_of
-from train.training.signals import StopSignals
+from train.training.signals import StopSignals, go_on
 
 MEMBERS = 512  # that an accelerator trains at once, several null markets together
 FILE = "nulls.jsonl"  # in the run folder
@@ -99,7 +99,7 @@ def permute_run(session: Session, simulator: Simulator, judged: AccountHistory, 
     run, totals = session.config.run, Totals()
     if not run.permutations:
         return None
-    line = f"stopped; the null markets that are done are kept in {folder}: run the same command again"
+    line = f"stopped; the null markets that are done are kept in {folder}; {go_on(run.address or folder)}"
     with StopSignals(line) as signals, Bar(run.permutations, 0) as bar:
 
         def progress(done: int, number: int, text: str) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import jax
 
 from himari_jax.errors import InputError
+from himari_jax.stopping import exit_at_signals
 from train.artifacts.downloads import refuse_mirror
 from train.artifacts.feature_files import refuse_other_files
 from train.artifacts.run_folder import claim, default_folder, lock, read_result, refuse_walk_forward
@@ -24,6 +25,7 @@ from train.reporting.console import console, print_result, say
 from train.training.candles_task import CandlesTask
 from train.training.nulls import is_tested, refuse_positions
 from train.training.session import build_session
+from train.training.signals import go_on
 from train.training.task import Task
 from train.training.trainer import Trainer
 
@@ -48,6 +50,8 @@ def train(config: Config, resumed: Path | None = None) -> int:
         return 0
     with contextlib.ExitStack() as held:
         sending = on_first_process(lambda: hold(held, folder, config.run)) or NoUploads()
+        place = config.run.address or folder
+        exit_at_signals(f"stopped; what was saved is kept in {place}; {go_on(place)}")
         announce(task, folder)
         trainer = Trainer(task, folder, time.perf_counter() - begun, sending)
         trainer.run()
@@ -78,7 +82,9 @@ def open_folder(folder: Path, task: Task) -> dict[str, Any] | None:
     if config.run.ledger is not None:
         open_ledger(config.run.ledger).check()  # before hours are spent
     earlier = read_result(folder)
-    whole = earlier is not None and earlier["timings"]["updates"] >= config.total_updates
+    # The report is written last: a process that was stopped before it judges again.
+    reported = earlier is not None and (folder / "report.html").exists()
+    whole = earlier is not None and reported and earlier["timings"]["updates"] >= config.total_updates
     return earlier if earlier is not None and whole and is_tested(earlier.get("permutations"), config.run) else None
 
 

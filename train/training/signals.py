@@ -3,14 +3,24 @@
 import os
 import signal
 import sys
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from himari_jax.errors import Preempted
+from himari_jax.pasting import command_line
+from himari_jax.stopping import PATIENCE, STOPPED, Answer, answer
+
+
+def go_on(place: str | Path, module: str = "train.ppo") -> str:
+    """The command that goes on with what is in a folder or bucket, to be pasted."""
+    return f"go on with: {command_line(module, '--resume', '--run-dir', place)}"
 
 
 class StopSignals:
     """Catches the signals while it is entered: the first asks to stop, the second exits at once.
+
+    Work that does not ask in time, because it is one long call, is ended as by a crash: what is kept stays.
 
     Args:
         line: what is said when the work stops: what is kept and how it goes on.
@@ -18,20 +28,21 @@ class StopSignals:
 
     def __init__(self, line: str):
         self.line, self.came = line, False
+        self.handler = Answer(line, self.catch, PATIENCE)
         self.before: dict[int, Any] = {}
 
     def __enter__(self) -> "StopSignals":
-        self.before = {number: signal.signal(number, self.catch) for number in (signal.SIGINT, signal.SIGTERM)}
+        self.before = answer(self.handler)
         return self
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
         for number, handler in self.before.items():
             signal.signal(number, handler)
 
-    def catch(self, number: int, frame: Any) -> None:
+    def catch(self) -> None:
         """Remembers a signal."""
         if self.came:
-            os._exit(75)
+            os._exit(STOPPED)
         self.came = True
         print("\nstopping; once more to exit at once", file=sys.stderr)
 
@@ -42,4 +53,5 @@ class StopSignals:
             Preempted: it did.
         """
         if self.came:
+            self.handler.heard.set()
             raise Preempted(self.line)

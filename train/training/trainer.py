@@ -1,8 +1,6 @@
 """The training loop: chunks of updates, evaluations, checkpoints. The task says what is evaluated."""
 
 import os
-import resource
-import shlex
 import signal
 import sys
 import time
@@ -24,8 +22,11 @@ from train.learning.guard import should_abort
 from train.learning.setup import Best, TrainState, compile_chunk, first_state
 from train.learning.sharding import make_sharding
 from train.learning.state import LearnerState, Metrics
+from train.reporting.stages import peak_memory_mb
 from train.training.bad_rollout import dump_rollout, first_bad
+from train.training.longer import longer_line
 from train.training.progress import Bar, MetricsLog
+from train.training.signals import go_on
 from train.training.task import Task
 
 COLLAPSED = -3.0  # fall of the log deviation of the exploration: a twentieth is left
@@ -56,6 +57,8 @@ class Trainer:
         if continued:
             self.done, self.state, self.train_seconds = self.restore(jax.eval_shape(make))
             print(f"continuing at update {self.done}")
+            if (line := longer_line(self.state.runner.hyper, self.done, self.config.total_updates)) is not None:
+                print(line)
             on_first_process(self.write_headers)
         else:
             self.done, self.state = 0, jax.block_until_ready(make())
@@ -112,13 +115,10 @@ class Trainer:
                     if ((self.done % every_save == 0 or due) and self.healthy) or self.done == total or stopped:
                         self.save()
                         clock = time.monotonic()
-                    if stopped and self.done < total:
-                        on_first_process(self.uploads.finish)
-                        place = self.config.run.address or str(self.folder)
-                        raise Preempted(
-                            f"stopped at update {self.saved} of {total}, saved in {place}; go on with: "
-                            f"python -m train.ppo --resume --run-dir {shlex.quote(place)}"
-                        )
+                    if stopped:
+                        self.stop()
+            if self.agree(size, False)[2]:  # while it saved for the last time: the policy is not yet judged
+                self.stop()
             self.state = self.whole()
         finally:
             for number, handler in handlers.items():
@@ -126,6 +126,12 @@ class Trainer:
             if is_first():
                 self.log.close()
                 self.checkpoints.close()
+
+    def stop(self) -> None:
+        """Raises `Preempted` with the command that goes on with a run that is saved."""
+        on_first_process(self.uploads.finish)
+        total, place = self.config.total_updates, self.config.run.address or str(self.folder)
+        raise Preempted(f"stopped at update {self.saved} of {total}, saved in {place}; {go_on(place)}")
 
     def agree(self, size: int, due: bool) -> tuple[int, bool, bool]:
         """Size of the next chunk and whether to save, by the first process; whether any process got a stop signal."""
@@ -274,7 +280,8 @@ class Trainer:
             "updates": self.done,
             "steps": self.steps(self.done),
             "steps_per_second": self.speed() if self.train_seconds else None,
-            "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+            "schedule_updates": int(np.asarray(self.state.runner.hyper.total_updates).flat[0]),
+            "peak_memory_mb": peak_memory_mb(),
         }
 
 
