@@ -49,7 +49,8 @@ class RunConfig:
     process_id: Annotated[int | None, auto("with --coordinator auto found out")] = None
     """Which of them this is, from 0; the first one writes the run folder and the log."""
     deterministic: bool = False
-    """On a GPU: the same numbers in every run, at some cost in speed; a CPU is so anyway."""
+    """On a GPU: the same numbers in every run, at some cost in speed. A CPU has them anyway, on as many cores: their
+    number decides in which order a sum is taken."""
     worthwhile: float = 0.1
     """Annual Sharpe that the multiplier has to add to be worth having; NO EDGE says that it does not."""
     permutations: int = 0

@@ -4,7 +4,8 @@ import contextlib
 import os
 from pathlib import Path
 
-from himari_jax.errors import InputError
+from himari_jax.errors import InputError, first_line
+from train.distributed.environment import set_aside
 from train.distributed.processes import ProcessPlace, join
 
 DETERMINISTIC = "--xla_gpu_deterministic_ops=true --xla_gpu_autotune_level=0"
@@ -22,13 +23,18 @@ def choose_device(
         members: whether a population trains, whose members are shared out among the cores of a CPU, a device each.
 
     Raises:
-        InputError: a GPU was asked for and there is none, or the other processes were not met.
+        InputError: a GPU was asked for and there is none, a setting of the environment is none that jax has, or the
+            other processes were not met.
     """
     if deterministic:
         os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {DETERMINISTIC}".strip()
     if device != "auto":
         os.environ["JAX_PLATFORMS"] = device
-    import jax
+    set_aside(os.environ)
+    try:
+        import jax
+    except ValueError as error:  # jax reads its settings when it is imported
+        raise InputError(f"jax does not take a setting of the environment: {first_line(error)}; unset it") from error
 
     if members and "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
         with contextlib.suppress(RuntimeError):  # a process that has computed keeps the devices that it has
@@ -38,10 +44,7 @@ def choose_device(
     try:
         jax.devices()
     except (RuntimeError, AssertionError) as error:  # jax asserts where a platform was named and none came up
-        raise InputError(
-            f"--device {device}: jax finds no such device; install 'himari-jax[cuda]' on a machine with a GPU, "
-            "or use --device cpu"
-        ) from error
+        raise InputError(no_device(device, os.environ.get("JAX_PLATFORMS", ""))) from error
     folder = Path(os.environ.get("JAX_COMPILATION_CACHE_DIR", Path.home() / ".cache" / "himari-jax"))
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -50,3 +53,18 @@ def choose_device(
     if os.access(folder, os.W_OK):
         jax.config.update("jax_compilation_cache_dir", str(folder))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
+
+
+def no_device(device: str, platforms: str) -> str:
+    """Words that jax finds no device, and what to do.
+
+    Args:
+        device: `auto`, `cpu` or `cuda`, as given.
+        platforms: where jax looked, by JAX_PLATFORMS.
+    """
+    if device == "auto" and platforms:
+        return f"JAX_PLATFORMS={platforms} in the environment: jax finds no such device; unset it, or use --device cpu"
+    return (
+        f"--device {device}: jax finds no such device; install 'himari-jax[cuda]' on a machine with a GPU, "
+        "or use --device cpu"
+    )

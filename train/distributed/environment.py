@@ -1,0 +1,32 @@
+"""Settings of jax in the environment: those that training cannot run with are set aside before jax is imported."""
+
+import sys
+from collections.abc import MutableMapping
+
+OFF = ("", "0", "n", "no", "f", "false", "off")
+# By variable: the values under which training runs. Shells, images and notebooks set the others for their own programs.
+HARMLESS = {
+    **dict.fromkeys(("JAX_ENABLE_X64", "JAX_DEBUG_INFS", "JAX_DISABLE_JIT"), OFF),
+    "JAX_NUMPY_DTYPE_PROMOTION": ("", "standard"),
+    **dict.fromkeys(
+        (
+            "JAX_TRANSFER_GUARD",
+            "JAX_TRANSFER_GUARD_HOST_TO_DEVICE",
+            "JAX_TRANSFER_GUARD_DEVICE_TO_DEVICE",
+            "JAX_TRANSFER_GUARD_DEVICE_TO_HOST",
+        ),
+        ("", "allow", "log", "log_explicit"),
+    ),
+}
+
+
+def set_aside(environ: MutableMapping[str, str]) -> None:
+    """Removes what training cannot run with, and says so in a line.
+
+    Args:
+        environ: of the process, before jax is imported.
+    """
+    found = [name for name, allowed in HARMLESS.items() if environ.get(name, "").lower() not in allowed]
+    if found:
+        named = ", ".join(f"{name}={environ.pop(name)}" for name in found)
+        print(f"note: set aside, training has its own settings of jax: {named}", file=sys.stderr)
