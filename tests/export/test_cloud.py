@@ -3,15 +3,15 @@ import json
 import shutil
 import subprocess
 import sysconfig
-from functools import cache
-from pathlib import Path
 
 import pytest
 import yaml
+from google_messages import check, messages
 from processes import ask, ready, started
 from serving import ROOT, Desk, multipliers, wait_for
 
 from export.server import PROG, ServerConfig, chosen_port
+from export.serving.uvicorn_server import FINISH_SECONDS, SETTLE_SECONDS
 from himari_jax.command import parse, run_command
 from himari_jax.errors import InputError
 from himari_jax.storage import list_files, upload_folder
@@ -19,41 +19,6 @@ from himari_jax.storage import list_files, upload_folder
 pytest_plugins = ["buckets", "server_fixtures"]
 
 FILES = {"cloudrun.yaml": ("run.v1", "Service"), "vertex-model.yaml": ("aiplatform.v1", "GoogleCloudAiplatformV1Model")}
-KINDS = {"string": str, "boolean": bool, "integer": int, "number": (int, float)}
-
-
-@cache
-def messages(api):
-    """The message types of a Google API, out of the client library's own discovery document."""
-    import googleapiclient.discovery_cache as found
-
-    return json.loads((Path(found.__file__).parent / "documents" / f"{api}.json").read_text())["schemas"]
-
-
-def check(value, kind, types, where="$"):
-    """Raises where a value is not of a message type: a field unknown or not ours to set, a value of another kind."""
-    if "$ref" in kind:
-        return check(value, types[kind["$ref"]], types, where)
-    if kind.get("readOnly"):
-        raise ValueError(f"{where}: only the service writes it")
-    if kind["type"] == "array":
-        if not isinstance(value, list):
-            raise ValueError(f"{where}: no list")
-        for i, item in enumerate(value):
-            check(item, kind["items"], types, f"{where}[{i}]")
-    elif kind["type"] == "object":
-        if not isinstance(value, dict):
-            raise ValueError(f"{where}: no message")
-        for name, item in value.items():
-            inner = kind.get("properties", {}).get(name) or kind.get("additionalProperties")
-            if inner is None:
-                raise ValueError(f"{where}.{name}: no such field")
-            check(item, inner, types, f"{where}.{name}")
-    elif not isinstance(value, KINDS[kind["type"]]) or (kind["type"] != "boolean" and isinstance(value, bool)):
-        raise ValueError(f"{where}: {value!r} is no {kind['type']}")
-    elif "enum" in kind and value not in kind["enum"]:
-        raise ValueError(f"{where}: {value!r} is none of {kind['enum']}")
-    return None
 
 
 def read(name):
@@ -128,6 +93,26 @@ def test_the_container_of_each_file_asks_the_server_for_what_it_has():
     }
     used = [x["httpGet"]["path"] for x in (run["startupProbe"], run["livenessProbe"], vertex["startupProbe"])]
     assert {*used, vertex["healthRoute"]} <= {"/health/ready", "/health/live"}
+
+
+def test_images_are_pinned_egress_is_closed_and_the_mount_sees_changes_soon():
+    service = read("cloudrun.yaml")["spec"]["template"]
+    container, vertex = service["spec"]["containers"][0], read("vertex-model.yaml")["containerSpec"]
+    for image in (container["image"], vertex["imageUri"]):
+        assert "@sha256:" in image
+    annotations = service["metadata"]["annotations"]
+    assert annotations["run.googleapis.com/vpc-access-egress"] == "all-traffic"
+    assert json.loads(annotations["run.googleapis.com/network-interfaces"])[0]["subnetwork"]
+    (bucket,) = [x["csi"] for x in service["spec"]["volumes"] if "csi" in x]
+    assert bucket["readOnly"]
+    options = dict(x.split("=") for x in bucket["volumeAttributes"]["mountOptions"].split(","))
+    assert int(options["metadata-cache-ttl-secs"]) <= 5  # 60 where nothing is said
+    for env in (container["env"], vertex["env"]):
+        assert "GOOGLE_CLOUD_PROJECT" in {x["name"] for x in env}
+    # Cloud Run kills an instance 10 s after SIGTERM.
+    config = parse(ServerConfig, container["args"], PROG)
+    assert config.drain_seconds + SETTLE_SECONDS * 2 + FINISH_SECONDS < 9
+    assert config.keep_alive > 600  # of Google's balancers
 
 
 def test_the_dockerfile_passes_its_linter():
