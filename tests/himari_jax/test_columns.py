@@ -185,15 +185,15 @@ def test_a_column_of_epoch_numbers_is_read_as_cell_by_cell_whatever_the_parts(fi
 @given(
     st.lists(st.tuples(st.integers(1, 12), st.integers(1, 2)), min_size=1, max_size=9), st.sampled_from([1.0, np.nan])
 )
-def test_a_half_clock_is_met_where_a_time_comes_back_with_another_candle(rows, second):
+def test_a_half_clock_is_met_where_times_come_back_with_other_candles(rows, second):
     texts, hours = [f"2019-10-17 {hour}:00" for hour, _ in rows], np.array([hour for hour, _ in rows])
     candle = [np.array([float(kind) if kind == 1 else second for _, kind in rows])] * 5
-    wanted = None
+    found = []
     for index, text in enumerate(texts):
         before = [k for k in range(index) if texts[k] == text]
         if before and before[-1] < index - 1 and not np.array_equal(candle[0][before[-1]], candle[0][index], True):
-            wanted = f"x.csv: row {index}, column 'c': '{text}' stands in row {before[-1]} too"
-            break
+            found.append(f"x.csv: row {index}, column 'c': '{text}' stands in row {before[-1]} too")
+    wanted = found[0] if len(found) > 1 else None  # once may be a candle given twice
     found = outcome(lambda: refuse_half_clock(cells_of(texts), hours, candle))
     assert found.startswith(wanted) if wanted else found is None
 
