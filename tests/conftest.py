@@ -8,6 +8,7 @@ import jax
 import pytest
 from accounts import keep_ledger, make_candles
 from cache import CACHE
+from hypothesis import settings
 
 os.environ["JAX_PLATFORMS"] = "cpu"  # also of what tests start
 jax.config.update("jax_platforms", "cpu")
@@ -15,6 +16,8 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_compilation_cache_dir", str(CACHE))
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+settings.register_profile("laws", deadline=None)  # a law does not depend on how busy the machine is
+settings.load_profile("laws")
 
 
 MOST_MAPS = 45_000  # pieces of memory; Linux gives a process 65,530, and compiled programs take some each
