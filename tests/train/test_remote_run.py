@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import sys
@@ -155,7 +156,7 @@ def test_a_run_stopped_on_one_machine_ends_on_another_as_if_it_had_never_stopped
         stop_at(patch, 4)
         assert train("--run-dir", PLACE) == 75
     told = capsys.readouterr()
-    assert f"saved in {PLACE}; go on with: python -m train.ppo --resume --run-dir {PLACE}" in told.err
+    assert re.search(rf"saved in {PLACE}; go on with: \S+ -m train.ppo --resume --run-dir {PLACE}\n", told.err)
     assert f"run folder: {PLACE} (mirror: runs/gs+desk+models+run)" in told.out
     assert "complete/4.json" in list_files(PLACE)
     second = machine("second")

@@ -116,7 +116,7 @@ def test_a_signal_stops_it_with_75_and_the_command_to_go_on(whole, trained, tmp_
     assert walk_command(*FLAGS, "--run-dir", str(tmp_path / "test")) == 75
     assert signal.getsignal(signal.SIGTERM) is before
     said = capsys.readouterr().err.strip().splitlines()[-1]
-    command = re.search(r"go on with: python -m train\.walk_forward (.*)", said)
+    command = re.search(r"go on with: \S+ -m train\.walk_forward (.*)", said)
     assert command is not None
     monkeypatch.setattr(walk_nulls, "permuted", watched)
     trained.clear()
