@@ -18,6 +18,7 @@ from himari_jax.errors import InputError
 from himari_jax.features import ANY_SYMBOL, BASE, Features, observation_names
 from himari_jax.sizing import CONSTANT, SizingRules, cap_targets
 from himari_jax.times import parse_bar
+from himari_jax.whole_candles import whole_candles
 
 SCHEMA = 1
 FILES = ("policy.onnx", "golden.npz")
@@ -197,7 +198,9 @@ def check_request_candles(model: Model, columns: Mapping[str, Mapping[str, Seque
             raise InputError(f"candles.{symbol}.{odd[0]}: {len(values[odd[0]])} numbers for {len(time)} times")
         raws.append(RawCandles(symbol, f"candles.{symbol}", np.arange(1, len(time) + 1), time, **values))
     calendar = str(model.manifest["calendar"])
-    candles, _ = check_candles(raws, bar_ms=model.bar_ms, calendar=calendar, now_ms=now_ms, served=True)
+    candles = whole_candles(raws, model.bar_ms, calendar, now_ms)
+    if candles is None:
+        candles, _ = check_candles(raws, bar_ms=model.bar_ms, calendar=calendar, now_ms=now_ms, served=True)
     last = int(np.sum(candles.segment == candles.segment[-1]))
     if last < model.min_candles:
         raise InputError(

@@ -159,7 +159,7 @@ def pair_correlations(candles: Candles) -> np.ndarray:
     rows, assets = close.shape
     out = np.zeros((rows, assets * (assets - 1) // 2))
     day = 24 * hour
-    if rows < day + hour:
+    if assets < 2 or rows < day + hour:
         return out
     returns = [difference(np.log(close[:, n]), hour)[hour:] for n in range(assets)]
     mean = [rolling_mean(r, day) for r in returns]

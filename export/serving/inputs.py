@@ -146,7 +146,8 @@ def read_columns(columns: Columns, field: str) -> dict[str, np.ndarray]:
     for name in COLUMNS:
         if len(getattr(columns, name)) != rows:
             raise invalid(f"{field}.{name}", f"{len(getattr(columns, name))} numbers for {rows} times")
-    values = np.array([getattr(columns, name) for name in COLUMNS], np.float64)
+    # One column after the other: numpy takes far longer over a list of lists.
+    values = np.stack([np.array(getattr(columns, name), np.float64) for name in COLUMNS])
     if rows and not (values.max() <= MOST and values[:4].min() >= LEAST and values[4].min() >= 0):
         bad = ~(np.abs(values) <= MOST)
         bad[:4] |= values[:4] < LEAST
