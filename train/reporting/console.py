@@ -56,8 +56,8 @@ def print_next(out: Console, run: str | Path) -> None:
     """Prints the commands that follow a run, a line each, so that they can be pasted."""
     bundle = free_name(Path("bundles") / Path(run).name)
     lines = {"next": ("train.backtest", run), "to serve it": ("export.bundle", run, "--out", bundle)}
-    for what, words in lines.items():
-        out.print(f"{what}: {command_line(*words)}", soft_wrap=True, markup=False, emoji=False)
+    for what, (command, *words) in lines.items():
+        out.print(f"{what}: {command_line(str(command), *words)}", soft_wrap=True, markup=False, emoji=False)
 
 
 def say(out: Console, said: Iterable[str], word: str | None = None) -> None:
