@@ -65,7 +65,7 @@ class RequestConfig:
 def main(args: Sequence[str]) -> int:
     """Writes the request and says how to ask with it."""
     config = parse(RequestConfig, args, PROG)
-    from export.loading import read_manifest
+    from export.contents.files import read_manifest
     from export.runtime import Model
     from train.config.serialize import from_json
 
@@ -222,7 +222,7 @@ def base_money(
 
 def tell(config: RequestConfig, model: "Model", parts: "list[Candles]", equity: float, size: int) -> None:
     """Prints what was written, and the commands that serve the bundle and ask it."""
-    from export.loading import code_names
+    from export.contents.manifest import code_names
 
     close = min(int(part.time[-1]) for part in parts) + model.bar_ms
     symbols = [symbol for part in parts for symbol in part.symbols]

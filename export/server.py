@@ -69,6 +69,8 @@ class ServerConfig:
     drain_seconds: float = 3.0
     """Seconds after SIGTERM in which the server is not ready but takes new connections, until balancers look away: 3
     fits the 10 s of Cloud Run, 10 is safer on Kubernetes. Requests in flight get 5 s more."""
+    candidate_mb: int = 512
+    """Most memory that verifying a bundle may take, MB: in a process of its own, while the old model serves."""
     allow_features_code: bool = False
     """Run the code for features that a bundle carries, with the rights of this process: for bundles of your own."""
     quiet: bool = False
@@ -87,6 +89,7 @@ class ServerConfig:
         require(1 <= self.max_connections <= 65536, "--max-connections", self.max_connections, "1 to 65536")
         require(0.1 <= self.read_timeout <= 3600, "--read-timeout", self.read_timeout, "0.1 to 3600 seconds")
         require(1 <= self.keep_alive <= 86400, "--keep-alive", self.keep_alive, "1 to 86400 seconds")
+        require(64 <= self.candidate_mb <= 2**20, "--candidate-mb", self.candidate_mb, "64 to 1048576")
         require(0 <= self.drain_seconds <= 3600, "--drain-seconds", self.drain_seconds, "0 to 3600 seconds")
         shared = self.workers == 1 or self.token_key_file is not None
         require(shared, "--workers", self.workers, "1 without --token-key-file: workers must share a key")
@@ -202,7 +205,7 @@ def find_bundle(given: str, environment: dict[str, str], stack: ExitStack) -> Pa
     """
     address = given or environment.get("AIP_STORAGE_URI", "")
     if address.startswith("gs://"):
-        from export.loading import OVERSIZE, refuse_run
+        from export.contents.files import OVERSIZE, refuse_run
         from himari_jax.storage import download_folder
 
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="himari-bundle-")))
@@ -218,7 +221,7 @@ def find_bundle(given: str, environment: dict[str, str], stack: ExitStack) -> Pa
         raise InputError(
             f"{address}: no such folder; `{invocation('export.bundle')} RUN --out {address}` makes a bundle"
         )
-    from export.loading import refuse_run
+    from export.contents.files import refuse_run
 
     refuse_run(folder)
     return folder
@@ -248,6 +251,7 @@ def serve_on(config: ServerConfig, host: str, port: int, environment: dict[str, 
 
 def run_processes(config: ServerConfig, sock: "socket", settings: "Settings", log: "QueuedLog") -> int:
     """One process, or workers and what watches them."""
+    from export.serving.candidates import Candidates, Limits, Verdicts
     from export.serving.keys import KeyFile
     from export.serving.process import Plan, work
     from export.serving.telemetry import QueuedLog
@@ -255,11 +259,11 @@ def run_processes(config: ServerConfig, sock: "socket", settings: "Settings", lo
     from export.serving.workers import Leash, Supervisor
 
     files = tuple(keys for keys in (settings.api_keys, settings.terms.token_keys) if isinstance(keys, KeyFile))
+    verdicts = Verdicts() if config.workers > 1 else None
+    candidates = Candidates(config.allow_features_code, config.max_rows, Limits(config.candidate_mb), verdicts)
 
     def plan(ending: Ending) -> Plan:
-        return Plan(
-            Path(config.bundle), config.allow_features_code, config.read_timeout, config.keep_alive, ending, files
-        )
+        return Plan(Path(config.bundle), candidates, config.read_timeout, config.keep_alive, ending, files)
 
     if config.workers == 1:
         return work(plan(Ending(config.drain_seconds)), sock, settings, log)

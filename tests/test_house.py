@@ -25,12 +25,13 @@ FLOORS = (
     ("train.benchmarks",),
     ("train",),  # the commands
     ("export.runtime",),
+    ("export.contents",),
     ("export.loading",),
     ("export.serving", "export.bundling"),
     ("export",),
 )
 # What serves knows nothing of what trains.
-SERVING = ("export.serving", "export.runtime", "export.loading", "export.server", "export.check")
+SERVING = ("export.serving", "export.runtime", "export.contents", "export.loading", "export.server", "export.check")
 PUBLIC = {"export.runtime", "export.loading"}  # modules that are no commands: the library face of a bundle
 HOST = (
     *("candles", "checking", "times", "alignment", "features", "observation", "account", "sizing", "splits"),

@@ -18,6 +18,7 @@ import numpy as np
 from envs.market import stack_decisions, to_device
 from envs.trading import TradingEnv, make_params
 from export.bundling.config import BundleConfig
+from export.contents.graph import OPSET
 from export.runtime import FILES, SCHEMA
 from himari_jax.candles import COLUMNS, Candles
 from himari_jax.errors import InputError, last_line
@@ -40,7 +41,6 @@ from train.simulation.trained import Agent, base_of, cuts_of, load_agent
 GOLDEN_STEPS = 256  # decisions of the golden rollout, where there are as many
 FEWEST_GOLDEN = 16
 PROBES = 2048  # further observations that graph and Flax must agree on; not shipped
-OPSET = 18
 
 
 def write_bundle(config: BundleConfig) -> int:

@@ -7,7 +7,7 @@ from msgspec import UNSET
 
 from export.runtime import FINITE_MEMORY, check_request_candles, own_base
 from export.serving.errors import ApiError, conflict, invalid
-from export.serving.model_store import ServedModel
+from export.serving.model_store import GROSS_MARGIN, ServedModel
 from export.serving.schemas import AccountIn, Columns, Instance
 from export.serving.symbols import asked_symbols, check_symbols
 from himari_jax.candles import COLUMNS, Candles
@@ -75,6 +75,7 @@ def from_candles(
         holdings = read_account(served, symbols, account, where)
         with np.errstate(all="ignore"):  # what overflows is refused below
             weights, ratio = account_state(holdings, candles.close[row])
+            check_gross(served, float(weights.sum()), f"{where}.positions")
             seen.append(assemble(features[row], corr[row], weights, ratio).astype(np.float32))
         check_built(served, seen[-1], field, where)
     equity, base = instance.account.equity, given_base(served, symbols, instance, field)
@@ -250,6 +251,7 @@ def read_observation(served: ServedModel, numbers: list[float], field: str) -> n
     values = np.array(numbers, np.float64)
     if (place := out_of_bounds(served, values)) is not None:
         raise invalid(f"{field}[{place}]", beyond(served, values, place))
+    check_gross(served, float(values[served.weight_places].sum()), field)
     return values.astype(np.float32)
 
 
@@ -258,6 +260,20 @@ def check_built(served: ServedModel, observation: np.ndarray, field: str, accoun
     if (place := out_of_bounds(served, observation)) is not None:
         of_account = served.limits[place] < served.limits.max()
         raise invalid(account if of_account else f"{field}.candles", beyond(served, observation, place))
+
+
+def check_gross(served: ServedModel, gross: float, field: str) -> None:
+    """Refuses an account that holds more than training's could: its numbers are mistaken.
+
+    Args:
+        served: the model.
+        gross: sum of the weights, share of equity.
+        field: for messages.
+    """
+    if not gross <= served.most_gross:
+        allowed = f"allowed: up to {served.most_gross:g}, {GROSS_MARGIN:g} times what training can hold"
+        what = f"the positions are worth {gross:.4g} times the equity (gross); {allowed}"
+        raise invalid(field, f"{what}; check the units (coins or shares, not lots) and the currency of equity", "gross")
 
 
 def out_of_bounds(served: ServedModel, values: np.ndarray) -> int | None:

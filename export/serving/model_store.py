@@ -1,20 +1,26 @@
 """The store of the served model: a new one is loaded and verified beside the old, then swapped in one assignment."""
 
+import os
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from math import inf
 from pathlib import Path
 
 import numpy as np
 
+from export.contents.files import read_regular
 from export.loading import load
 from export.runtime import FILES, MOST_ACCOUNT, Model
+from export.serving.candidates import Candidates, GaveUp, Signature
 from export.serving.schemas import ModelOut
-from himari_jax.errors import InputError
+from himari_jax.errors import HimariError, InputError, StorageError
 from himari_jax.features import ACCOUNT_FEATURES, MOST_MARKET
 
-Signature = tuple[tuple[str, int, int, int], ...]  # path, time, size and number of each file
+MOST_POINTER = 1024  # bytes of CURRENT
+GROSS_MARGIN = 2.0  # times what training allows, which prices may move a desk's account to
+FIRST_PAUSE, MOST_PAUSE = 1.0, 60.0  # seconds before a candidate is tried again
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,6 +31,8 @@ class ServedModel:
     symbols: tuple[str, ...] = field(init=False)  # of a pool, those of which an instance is about one
     names: tuple[str, ...] = field(init=False)  # of the D numbers of an observation
     limits: np.ndarray = field(init=False)  # (D,) largest magnitude that is an observation
+    weight_places: np.ndarray = field(init=False)  # (N,) where an observation has the weights of the account
+    most_gross: float = field(init=False)  # of an account: beyond it the numbers are wrong
     info: ModelOut = field(init=False)
 
     def __post_init__(self):
@@ -34,12 +42,14 @@ class ServedModel:
         width = market + len(ACCOUNT_FEATURES)
         for n in range(assets):
             limits[width * n + market : width * (n + 1)] = MOST_ACCOUNT
+        places = width * np.arange(assets) + market + ACCOUNT_FEATURES.index("position")
+        gross = GROSS_MARGIN * max(1.0, self.model.rules.max_gross)  # without debt a fall leaves it below 1
         if assets > 1:
             limits[-1] = MOST_ACCOUNT  # Herfindahl
         info = ModelOut(self.model.name, self.model.version, self.model.digest)
-        for name, value in (("symbols", symbols), ("names", self.model.names), ("limits", limits)):
+        made = {"symbols": symbols, "names": self.model.names, "limits": limits, "info": info}
+        for name, value in (made | {"weight_places": places, "most_gross": gross}).items():
             object.__setattr__(self, name, value)
-        object.__setattr__(self, "info", info)
 
 
 class ModelStore:
@@ -52,6 +62,7 @@ class ModelStore:
         on_load: told of a model that begins to answer.
         on_refuse: told of a bundle that does not hold, and why.
         allow_code: whether to run code for features that a bundle carries.
+        candidates: how a bundle is verified; None: in this process, without limits.
     """
 
     def __init__(
@@ -60,10 +71,15 @@ class ModelStore:
         on_load: Callable[[ServedModel], None],
         on_refuse: Callable[[Path, str], None],
         allow_code: bool = False,
+        candidates: Candidates | None = None,
     ):
-        self.path, self.on_load, self.on_refuse, self.allow_code = path, on_load, on_refuse, allow_code
+        self.path, self.on_load, self.on_refuse = path, on_load, on_refuse
+        self.allow_code, self.candidates = allow_code, candidates
         self.current: ServedModel | None = None
-        self.seen: Signature | None = None
+        self.seen: Signature | None = None  # of what was looked at last
+        self.serving: Signature | None = None  # of what is served
+        self.told = ""  # the newest refusal
+        self.retry_at, self.pause = inf, FIRST_PAUSE
         self.stopping = threading.Event()
 
     def candidate(self) -> Path | None:
@@ -71,14 +87,15 @@ class ModelStore:
 
         Raises:
             InputError: CURRENT names no folder in here.
+            OSError: it cannot be read at the moment.
         """
         if (self.path / "manifest.json").exists():
             return self.path
         pointer = self.path / "CURRENT"
-        if pointer.is_file():
-            name = pointer.read_text(errors="replace")[:256].strip()
+        if os.path.lexists(pointer):
+            name = read_regular(pointer, MOST_POINTER).decode(errors="replace").strip()
             if not name or name in (".", "..") or "/" in name or "\\" in name or "\0" in name:
-                raise InputError(f"{pointer}: {name!r}; allowed: the name of a version folder beside it")
+                raise InputError(f"{pointer}: {name[:64]!r}; allowed: the name of a version folder beside it")
             return self.path / name
         versions = [folder for folder in self.path.iterdir() if (folder / "manifest.json").is_file()]
         return max(
@@ -88,7 +105,8 @@ class ModelStore:
     def look(self) -> bool:
         """Loads what should be served and is not yet; True where the model changed.
 
-        A candidate that does not hold is refused once and looked at again when one of its files changes.
+        A candidate that does not hold is refused once and looked at again when one of its files changes; one that
+        could not be verified for a reason that may pass is tried again after a pause, each twice as long.
         """
         folder, signature = self.path, None
         try:
@@ -96,23 +114,49 @@ class ModelStore:
             if found is None:
                 return False
             folder, signature = found, sign(found)
-            if signature == self.seen:
+            if signature == self.serving:
+                self.seen, self.retry_at = signature, inf
                 return False
-            served = ServedModel(load(folder, self.allow_code))
+            if signature == self.seen and time.monotonic() < self.retry_at:
+                return False
+            served = ServedModel(self.load(folder, signature))
+        except GaveUp:
+            return False
         except Exception as error:  # a candidate must never end the server, whatever is wrong with it
             self.refuse(folder, signature, error)
             return False
-        self.seen, self.current = signature, served
+        self.seen, self.serving, self.current = signature, signature, served
+        self.retry_at, self.pause, self.told = inf, FIRST_PAUSE, ""
         self.on_load(served)
         return True
 
+    def load(self, folder: Path, signature: Signature) -> Model:
+        """The verified model of a folder."""
+        if self.candidates is None:
+            return load(folder, self.allow_code)
+        return self.candidates.load(folder, signature, lambda: self.stopping.is_set() or self.has_moved(signature))
+
+    def has_moved(self, signature: Signature) -> bool:
+        """Whether something else should be served by now."""
+        try:
+            found = self.candidate()
+            return found is not None and sign(found) != signature
+        except (OSError, InputError):
+            return False
+
     def refuse(self, folder: Path, signature: Signature | None, error: Exception) -> None:
-        """Says once why a candidate is not served."""
-        mark = signature or ((f"{folder}: {error}", 0, 0, 0),)
+        """Says once why a candidate is not served, and when to look at it again."""
+        text = str(error) if isinstance(error, HimariError) else f"{type(error).__name__}: {error}"
+        mark = signature or ((f"{folder}: {text}", 0, 0, 0),)
+        passing = isinstance(error, StorageError | OSError | MemoryError)
         if mark != self.seen:
-            self.seen = mark
-            text = str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
-            self.on_refuse(folder, " ".join(text.split())[:500])
+            self.seen, self.told, self.pause = mark, "", FIRST_PAUSE
+        self.retry_at = time.monotonic() + self.pause if passing else inf
+        self.pause = min(2 * self.pause, MOST_PAUSE)
+        text = " ".join(text.split())[:500] + ("; it is tried again" if passing else "")
+        if text != self.told:
+            self.told = text
+            self.on_refuse(folder, text)
 
     def watch(self, seconds: float) -> threading.Thread:
         """Looks again every so many seconds until `stopping` is set."""

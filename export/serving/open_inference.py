@@ -11,7 +11,7 @@ from msgspec import Meta, Struct
 
 from export.serving.errors import ApiError, invalid, too_large
 from export.serving.http import Call, Reply, Row, Service
-from export.serving.inputs import MOST, beyond
+from export.serving.inputs import MOST, beyond, check_gross
 from export.serving.malformed import no_json
 from export.serving.model_store import ServedModel
 from export.serving.predict import run
@@ -232,6 +232,10 @@ def within(served: ServedModel, name: str, values: np.ndarray) -> np.ndarray:
         if name == "observation":
             what = beyond(served, values[row], place[0])
         raise invalid(f"{name}[{row}]", what)
+    if name == "observation":
+        gross = values[:, served.weight_places].sum(1)
+        row = int(np.argmax(gross))
+        check_gross(served, float(gross[row]), f"{name}[{row}]")
     return values.astype(np.float32)
 
 

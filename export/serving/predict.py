@@ -71,8 +71,12 @@ def restore_carry(
             what = f"{model.name} {model.version} has no memory, so this is another model's token; {REPLAY}"
             raise conflict(field, what, "token_model")
         carry, time = open_token(instance.carry, model, stream_of(served, instance, question), keys, field)
+        if bool(time) != bool(question.time):
+            kinds = ("candles", "an observation") if time else ("observations", "candles")
+            what = f"a token of a stream of {kinds[0]}, beside {kinds[1]}; {REPLAY}"
+            raise conflict(field, what, "token_kind")
         # A token of the same bar would be stepped twice, one of an older decision would have missed some.
-        if time and question.time and time != question.before:
+        if time and time != question.before:
             before = "bar" if model.step == 1 else f"decision {model.step} bars"
             raise conflict(field, f"not the token of the {before} before the newest candle; {REPLAY}", "token_bar")
         return carry

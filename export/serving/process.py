@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from export.serving.app import Application, Settings
+from export.serving.candidates import Candidates
 from export.serving.keys import KeyFile, watch
 from export.serving.model_store import ModelStore, ServedModel
 from export.serving.protocol import GuardedProtocol
@@ -24,7 +25,7 @@ class Plan:
     """What a process needs besides the settings of the application."""
 
     bundle: Path
-    allow_features_code: bool
+    candidates: Candidates
     header_seconds: float
     keep_alive: float  # seconds
     ending: Ending
@@ -47,7 +48,7 @@ def work(plan: Plan, sock: socket.socket, settings: Settings, log: QueuedLog, pl
     leave_at_signals(log, alone=plan.ending.alone)
     metrics = Metrics(place)
     log.output.on_drop = metrics.log_dropped.inc
-    shelf = make_shelf(plan.bundle, metrics, log, plan.allow_features_code)
+    shelf = make_shelf(plan.bundle, metrics, log, plan.candidates)
     app = Application(shelf, settings, metrics, log)
     GuardedProtocol.header_seconds = plan.header_seconds
     if not shelf.look() and shelf.seen is None:
@@ -80,7 +81,7 @@ def settle() -> None:
     gc.set_threshold(20_000, 20, 20)
 
 
-def make_shelf(path: Path, metrics: Metrics, log: Callable[..., None], allow_code: bool = False) -> ModelStore:
+def make_shelf(path: Path, metrics: Metrics, log: Callable[..., None], candidates: Candidates) -> ModelStore:
     """A shelf that counts and logs what happens on it."""
 
     def on_load(served: ServedModel) -> None:
@@ -93,4 +94,4 @@ def make_shelf(path: Path, metrics: Metrics, log: Callable[..., None], allow_cod
         metrics.rejected.inc()
         log("ERROR", "bundle_refused", folder=str(folder), reason=reason)
 
-    return ModelStore(path, on_load, on_refuse, allow_code)
+    return ModelStore(path, on_load, on_refuse, candidates.allow_code, candidates)

@@ -56,6 +56,7 @@ def times(request):
     return request["instances"][0]["candles"]["SYN1"]["time"]
 
 
+POSITIONS = "account.positions"
 BAD_CANDLES = {
     "no symbol": (cut("candles", "SYN2"), "candles.SYN2"),
     "unknown symbol": (put(["candles", "DOGE"], {n: [] for n in ("time", *COLUMNS)}), "candles.DOGE"),
@@ -103,9 +104,9 @@ BAD_CANDLES = {
         put(["account", "positions"], {"SYN1": {"units": 1, "entry_price": 0}}),
         "account.positions.SYN1.entry_price",
     ),
-    "weight above 1000": (put(["account", "positions"], {"SYN1": {"units": 1e9, "entry_price": 100}}), "account"),
+    "a lot taken for a unit": (put(["account", "positions", "SYN1"], {"units": 1e5, "entry_price": 100}), POSITIONS),
     "entry far away": (put(["account", "positions"], {"SYN1": {"units": 1, "entry_price": 1e-9}}), "account"),
-    "weight that overflows": (put(["account", "positions"], {"SYN1": {"units": MOST, "entry_price": 1}}), "account"),
+    "weight that overflows": (put(["account", "positions"], {"SYN1": {"units": MOST, "entry_price": 1}}), POSITIONS),
     "base of one symbol": (put(["base_position"], {"SYN1": 1.0}), "base_position.SYN2"),
     "base of an unknown": (put(["base_position"], {"SYN1": 1.0, "SYN2": 1.0, "X": 1.0}), "base_position.X"),
     "negative base": (put(["base_position"], {"SYN1": -1.0, "SYN2": 1.0}), "base_position.SYN1"),

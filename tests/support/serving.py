@@ -28,11 +28,11 @@ KEY = b"the key of all tests, 32 bytes.."
 class Desk:
     """An application on a bundle, asked without a socket, at the time just after its golden candles."""
 
-    def __init__(self, path, terms=None, allow_code=False, **settings):
+    def __init__(self, path, terms=None, allow_code=False, candidates=None, **settings):
         self.path, self.lines, self.refused = path, io.StringIO(), []
         self.metrics = Metrics()
         refuse = lambda folder, reason: self.refused.append(reason)  # noqa: E731
-        self.shelf = ModelStore(path, self.metrics.on_duty, refuse, allow_code)
+        self.shelf = ModelStore(path, self.metrics.on_duty, refuse, allow_code, candidates)
         self.shelf.look()
         terms = {"token_key": KEY} | (terms or {})
         terms["token_keys"] = Keys(terms.pop("token_key"))

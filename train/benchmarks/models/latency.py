@@ -59,12 +59,9 @@ def decide_by_jax(agent: Agent) -> Decide:
 
 def decide_by_onnx(agent: Agent, graph: Path) -> Decide:
     """The graph of a bundle in onnxruntime, on one thread of the processor as the server runs it."""
-    import onnxruntime
+    from himari_jax.onnx_session import open_session
 
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.log_severity_level = 4
-    session = onnxruntime.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
+    session = open_session(graph.read_bytes())
     carry = [np.asarray(leaf) for leaf in jax.tree.leaves(agent.policy.initial_carry(1))]
 
     def decide(row: np.ndarray) -> np.ndarray:

@@ -1,0 +1,129 @@
+"""The manifest of a bundle: every value that the server goes by is of its kind."""
+
+import json
+from collections.abc import Mapping
+from math import isfinite
+from typing import Any
+
+from export.runtime import FILLS, SCHEMA, decision_bars
+from himari_jax.errors import InputError
+from himari_jax.own_features import SUFFIX
+from himari_jax.plugins import FEATURE_FILE
+from himari_jax.sizing import SizingRules
+
+NEEDED = (
+    *("name", "version", "symbols", "bar_ms", "calendar", "min_candles", "features", "features_hash"),
+    *("carry_shapes", "sizing", "files"),
+)
+MOST_NAME = 256  # letters of a name, which requests, answers and metrics carry
+MOST_INTEGER = 2**63 - 1
+MOST_DEPTH = 32  # levels of JSON
+
+
+def parse_manifest(data: bytes, where: str) -> dict[str, Any]:
+    """The manifest in the bytes of manifest.json.
+
+    Args:
+        data: the file.
+        where: begins the line of an error.
+
+    Raises:
+        InputError: it is no JSON, of another schema, lacks a key, or has a value that is not of its kind.
+    """
+    try:
+        manifest = dict(json.loads(data, parse_int=bounded))
+        if manifest.get("schema") != SCHEMA:
+            raise InputError(f"{where}: schema {manifest.get('schema')}; this server reads {SCHEMA}")
+        if missing := [key for key in NEEDED if key not in manifest]:
+            raise InputError(f"{where}: {missing[0]} is missing; export the bundle again")
+        check_kinds(manifest)
+    except (ValueError, TypeError, KeyError, AttributeError, ArithmeticError, RecursionError) as error:
+        raise InputError(f"{where}: damaged ({error}); export the bundle again") from error
+    return manifest
+
+
+def bounded(text: str) -> int:
+    """An integer of the manifest.
+
+    Raises:
+        ValueError: it needs more than 64 bits, which no answer can carry.
+    """
+    if len(text) > 20 or abs(int(text)) > MOST_INTEGER:
+        raise ValueError(f"the integer {text[:24]} is beyond 64 bits")
+    return int(text)
+
+
+def code_names(manifest: Mapping[str, Any]) -> tuple[str, ...]:
+    """The user's files that a bundle's features are made by."""
+    return tuple(name for name in manifest["features"].get("sets", {}) if name.endswith(SUFFIX))
+
+
+def check_kinds(manifest: Mapping[str, Any]) -> None:
+    """Raises where a value of the manifest is not of its kind."""
+    json.dumps(manifest, ensure_ascii=False).encode()  # half a letter cannot be answered with
+    if depth(manifest) > MOST_DEPTH:
+        raise ValueError(f"more than {MOST_DEPTH} levels")
+    for key in ("name", "version", "calendar", "features_hash"):
+        check_name(manifest[key], key)
+    for key in ("bar_ms", "min_candles"):
+        if type(manifest[key]) is not int or manifest[key] < 1:
+            raise ValueError(f"{key} is no number above 0")
+    symbols, shapes = manifest["symbols"], manifest["carry_shapes"]
+    if not isinstance(symbols, list) or not symbols:
+        raise TypeError("symbols is no list of names")
+    for symbol in symbols:
+        check_name(symbol, "symbols")
+    if len(set(symbols)) < len(symbols):
+        raise ValueError("symbols has a name twice")
+    if not isinstance(shapes, list) or not all(isinstance(x, list) and all(type(n) is int for n in x) for x in shapes):
+        raise TypeError("carry_shapes is no list of shapes")
+    if any(n < 1 for shape in shapes for n in shape):
+        raise ValueError("carry_shapes has a length below 1")
+    check_sets(manifest["features"])
+    if not isinstance(manifest.get("pool", False), bool):
+        raise TypeError("pool is neither true nor false")
+    if manifest.get("fill", FILLS[0]) not in FILLS:
+        raise ValueError(f"fill is none of {', '.join(FILLS)}")
+    if decision_bars(manifest) >= manifest["min_candles"] and shapes:
+        raise ValueError("min_candles does not reach back to the decision before")
+    if not isinstance(manifest["files"], dict):
+        raise TypeError("files is no table")
+    check_sizing(manifest["sizing"])
+
+
+def depth(value: Any) -> int:
+    """Levels of a value of JSON; a number or a text has none."""
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else None
+    return 0 if inner is None else 1 + max(map(depth, inner), default=0)
+
+
+def check_name(value: Any, key: str) -> None:
+    """Raises where a value is no name."""
+    if not isinstance(value, str):
+        raise TypeError(f"{key} is no text")
+    if not 1 <= len(value) <= MOST_NAME:
+        raise ValueError(f"{key} has {len(value)} letters; allowed: 1 to {MOST_NAME}")
+
+
+def check_sizing(sizing: Any) -> None:
+    """Raises where the manifest does not say how positions are sized."""
+    if not isinstance(sizing, dict) or not isinstance(sizing["base_sizing"], str):
+        raise TypeError("sizing is no table with a base_sizing")
+    rules = sizing["rules"]
+    if not isinstance(rules, dict) or not all(type(x) in (int, float) and x > 0 for x in rules.values()):
+        raise ValueError("sizing.rules are not all numbers above 0")
+    made = SizingRules(**rules)
+    if not isfinite(made.max_position_pct) or not isfinite(made.max_gross):
+        raise ValueError("sizing.rules has a cap that is not finite")
+
+
+def check_sets(features: Any) -> None:
+    """Raises where the manifest does not say which features there are."""
+    sets = features.get("sets", {}) if isinstance(features, dict) else None
+    if not isinstance(sets, dict):
+        raise TypeError("features is no table of sets")
+    for name, names in sets.items():
+        if not isinstance(names, list) or not all(isinstance(x, str) for x in names):
+            raise TypeError(f"features.sets.{name} is no list of names")
+        if name.endswith(SUFFIX) and FEATURE_FILE.fullmatch(name) is None:
+            raise ValueError(f"features.sets has a file {name!r}")
