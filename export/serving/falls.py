@@ -37,7 +37,7 @@ def memory_kills() -> int | None:
     """Processes of this control group that were ended for want of memory; None where that is not told."""
     if sys.platform != "linux":
         return None
-    for path in (CGROUPS / "memory.events", CGROUPS / "memory" / "memory.oom_control", *own_groups()):
+    for path in (*own_groups(), CGROUPS / "memory.events", CGROUPS / "memory" / "memory.oom_control"):
         try:
             counts = dict(line.split() for line in path.read_text().splitlines())
             return int(counts["oom_kill"])

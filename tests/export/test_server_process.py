@@ -59,7 +59,7 @@ def test_sigterm_under_load_loses_no_request_and_exits_0_within_8_seconds(bundle
 
 def test_an_idle_server_ends_at_once_and_the_second_signal_ends_any(bundles):
     for signals in ([signal.SIGTERM], [signal.SIGINT, signal.SIGTERM]):
-        with started(bundles["mlp"], "--port", 0) as (process, port, _):
+        with started(bundles["mlp"], "--port", 0, "--drain-seconds", 1) as (process, port, _):
             wait_for(lambda port=port: ready(port))
             for number in signals:
                 process.send_signal(number)

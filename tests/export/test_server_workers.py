@@ -15,7 +15,7 @@ pytest_plugins = ["server_fixtures"]
 
 
 def children(pid):
-    return [int(x) for x in open(f"/proc/{pid}/task/{pid}/children").read().split()]
+    return [int(x) for x in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 def metrics_of(port):

@@ -2,6 +2,8 @@
 
 import socket
 import threading
+import time
+from collections import Counter
 
 
 class Clients:
@@ -12,7 +14,8 @@ class Clients:
 
     def __init__(self, port, request, count, kept=False):
         self.port, self.request, self.kept = port, request, kept
-        self.answered, self.lost, self.statuses = 0, [], set()
+        self.answered, self.statuses = 0, Counter()
+        self.lost = []  # when, why
         self.lock, self.stop = threading.Lock(), threading.Event()
         self.threads = [threading.Thread(target=self.ask_on, daemon=True) for _ in range(count)]
         for thread in self.threads:
@@ -40,11 +43,11 @@ class Clients:
                 got += part
         except OSError as error:
             with self.lock:
-                self.lost.append(error)
+                self.lost.append((time.monotonic(), error))
             return False
         with self.lock:
             self.answered += 1
-            self.statuses.add(int(got[9:12]))
+            self.statuses[int(got[9:12])] += 1
         return b"connection: close" not in got.partition(b"\r\n\r\n")[0]
 
     def join(self, seconds=20.0):
