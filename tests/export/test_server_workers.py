@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 from processes import ask, ready, started
 from serving import KEY, Desk, copy_bundle, point, wait_for
