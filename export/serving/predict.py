@@ -1,6 +1,7 @@
 """Answers to instances: replay or token, one run of the graph, caps, money."""
 
 from dataclasses import dataclass
+from math import isfinite
 
 import numpy as np
 from msgspec import UNSET, UnsetType
@@ -13,6 +14,9 @@ from export.serving.model_store import ServedModel
 from export.serving.schemas import Answer, AssetOut, CandleOut, FillOut, Instance, Request, Response
 from export.serving.tokens import REPLAY, Stream, open_token, seal
 from himari_jax.times import iso_second
+
+
+FEW = 32
 
 
 @dataclass(frozen=True)
@@ -95,9 +99,14 @@ def stream_of(served: ServedModel, instance: Instance, question: PolicyInput) ->
 def run(served: ServedModel, observation: np.ndarray, carry: tuple[np.ndarray, ...]) -> Prediction:
     """The policy, once; its output is finite or there is none."""
     found = served.model.predict(observation, carry)
-    if not all(np.isfinite(x).all() for x in (found.multiplier, found.value, *found.carry)):
+    if not all(map(all_finite, (found.multiplier, found.value, *found.carry))):
         raise NonFinite
     return found
+
+
+def all_finite(values: np.ndarray) -> bool:
+    """Whether every number is finite; of a few, Python knows sooner than numpy."""
+    return all(map(isfinite, values.ravel().tolist())) if values.size < FEW else bool(np.isfinite(values).all())
 
 
 def make_answer(

@@ -15,6 +15,37 @@ HOST = ApiError(400, "host", "host", "a request has exactly one")
 BUSY = ApiError(503, "busy", "connections", "too many are open; ask again later")
 
 
+class JoinedWrites:
+    """A transport that holds the head of an answer back until its body comes: one call of the system, one packet."""
+
+    __slots__ = ("head", "is_closing", "transport")
+
+    def __init__(self, transport: Any):
+        self.transport, self.head, self.is_closing = transport, b"", transport.is_closing
+
+    def write(self, data: bytes) -> None:
+        """Writes all but a head, which waits for what is written next."""
+        if self.head:
+            data, self.head = self.head + data, b""
+        elif data.startswith(b"HTTP/1.1 ") and not data.startswith(b"HTTP/1.1 100"):
+            self.head = data
+            return
+        self.transport.write(data)
+
+    def flush(self) -> None:
+        """Writes a head that no body follows."""
+        if self.head:
+            self.write(b"")
+
+    def close(self) -> None:
+        """Closes the connection when everything is written."""
+        self.flush()
+        self.transport.close()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.transport, name)
+
+
 class GuardedProtocol(HttpToolsProtocol):
     """Closes connections whose headers come too slowly or without end, and refuses what no handler should see."""
 
@@ -26,8 +57,9 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: Any) -> None:
         """A new connection must say what it wants in time."""
-        super().connection_made(transport)
+        super().connection_made(JoinedWrites(transport))  # type: ignore[arg-type]
         self.waited: int = 0  # bytes of headers so far
+        self.seen: int = 0  # the same, with what came together with their end
         self.deadline: asyncio.TimerHandle | None = None
         self.start_deadline()
 
@@ -51,9 +83,11 @@ class GuardedProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         """Counts bytes until the headers are complete; a body has its own limits."""
         if not self.reading_body():
-            self.start_deadline()
             self.waited += len(data)
+        self.seen = self.waited or len(data)
         super().data_received(data)
+        if self.waited:  # a timer costs more than most requests take to come, so only those that wait have one
+            self.start_deadline()
         if self.deadline is not None and self.waited > MOST_HEADER:
             self.answer_and_close(LONG)
 
@@ -74,9 +108,10 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def refusal(self) -> Endpoint | None:
         """Who answers instead of the application, where the headers alone forbid the request."""
-        line = len(self.parser.get_method()) + len(self.url) + len("  HTTP/1.1\r\n\r\n")
-        if line + sum(len(name) + len(value) + len(": \r\n") for name, value in self.headers) > MOST_HEADER:
-            return self.application.refusing(LONG)
+        if self.seen > MOST_HEADER:
+            line = len(self.parser.get_method()) + len(self.url) + len("  HTTP/1.1\r\n\r\n")
+            if line + sum(len(name) + len(value) + len(": \r\n") for name, value in self.headers) > MOST_HEADER:
+                return self.application.refusing(LONG)
         hosts = sum(name == b"host" for name, _ in self.headers)
         if hosts > 1 or (hosts == 0 and self.parser.get_http_version() == "1.1"):
             return self.application.refusing(HOST)
@@ -88,6 +123,7 @@ class GuardedProtocol(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         """The next headers of a kept connection get their deadline when their first byte comes."""
         self.stop_deadline()
+        self.transport.flush()  # type: ignore[attr-defined]
         super().on_response_complete()
 
     def connection_lost(self, exc: Exception | None) -> None:
