@@ -201,9 +201,9 @@ def test_a_fault_tells_nothing_to_the_caller_and_its_place_to_the_log(mlp, monke
 
 def test_log_lines_are_json_with_id_model_and_latency_and_no_secrets(bundles):
     desk = Desk(bundles["lstm"], api_key=b"correct horse")
-    token = desk.ask("/predict", json.dumps({"instances": [desk.asked()]}).encode(), {"x-api-key": "correct horse"})[2]
-    token = json.loads(token)["predictions"][0]["carry"]
-    body = json.dumps({"instances": [desk.seen(carry=token)]}).encode()
+    body = json.dumps({"instances": [desk.asked(-2)]}).encode()
+    token = json.loads(desk.ask("/predict", body, {"x-api-key": "correct horse"})[2])["predictions"][0]["carry"]
+    body = json.dumps({"instances": [desk.asked(carry=token)]}).encode()
     desk.ask("/predict", body, {"x-api-key": "correct horse", "x-request-id": "abc-1"})
     desk.ask("/predict", body, {"x-api-key": "correct house", "x-request-id": "bad id\n"})
     lines = [json.loads(line) for line in desk.lines.getvalue().splitlines()]

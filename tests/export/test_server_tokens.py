@@ -111,6 +111,28 @@ def test_a_token_that_is_not_of_the_bar_before_is_refused(lstm):
         assert found == status, answer
 
 
+def test_a_token_of_candles_is_none_of_observations_and_the_reverse(lstm):
+    lstm.at(5)
+    of_candles, of_numbers = lstm.one(lstm.asked(5))["carry"], lstm.one(lstm.seen(5))["carry"]
+    lstm.at(6)
+    assert lstm.one(lstm.asked(6, carry=of_candles))
+    assert lstm.one(lstm.seen(6, carry=of_numbers))
+    for instance, kinds in (
+        (lstm.asked(6, carry=of_numbers), "of observations, beside candles"),
+        (lstm.seen(6, carry=of_candles), "of candles, beside an observation"),
+    ):
+        status, answer = lstm.predict(instance)
+        error = answer["error"]
+        assert (status, error["code"], error["field"]) == (409, "token_kind", "instances[0].carry")
+        assert kinds in error["message"]
+
+
+def test_a_token_used_again_gives_the_answer_again(lstm):
+    token = lstm.one(lstm.seen(0))["carry"]
+    assert lstm.one(lstm.seen(1, carry=token)) == lstm.one(lstm.seen(1, carry=token))
+    assert lstm.one(lstm.seen(2, carry=token))  # of numbers alone, the server cannot know what was between
+
+
 def test_token_and_history_together_are_refused(lstm):
     token = lstm.one(lstm.seen(0))["carry"]
     status, answer = lstm.predict(lstm.seen(1, carry=token, history=[]))
