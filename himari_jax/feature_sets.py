@@ -2,6 +2,7 @@
 
 Each takes the candles of one segment (no longer gap inside) and returns its features of each asset at each row,
 (T, N, k) float64, from rows <= t; what is undefined is not finite, in the first rows of the look-back alone, or 0.
+With `newest` it gives the last so many rows alone, made of the same columns: a server wants one.
 `feature_set` declares their names and their look-back. Host code without jax.
 """
 
@@ -28,11 +29,12 @@ MOST_MOMENTUM = 4.0  # deviations, beyond which a momentum is cut
 MONTH, YEAR = 28, 365  # days of a deviation
 
 
-def _per_asset(candles: Candles, columns: Callable[..., Sequence[np.ndarray]]) -> np.ndarray:
-    """Columns (T,) of open, high, low, close, volume of each asset, as (T, N, k)."""
+def _per_asset(candles: Candles, columns: Callable[..., Sequence[np.ndarray]], newest: int | None) -> np.ndarray:
+    """Columns (T,) of open, high, low, close, volume of each asset, as (T, N, k), or the newest rows of that."""
+    start = 0 if newest is None else len(candles.time) - newest
     prices = (candles.open, candles.high, candles.low, candles.close, candles.volume)
     assets = [
-        np.stack(columns(*np.ascontiguousarray(np.stack([x[:, n] for x in prices]))), axis=-1)
+        np.stack([x[start:] for x in columns(*np.ascontiguousarray(np.stack([x[:, n] for x in prices])))], axis=-1)
         for n in range(len(candles.symbols))
     ]
     return np.stack(assets, axis=1)
@@ -43,7 +45,7 @@ def _per_asset(candles: Candles, columns: Callable[..., Sequence[np.ndarray]]) -
     *("rsi", "macd", "macd_signal", "macd_histogram", "volume_ratio"),
     lookback=lambda bar_ms: windows(bar_ms).lookback,
 )
-def base(candles: Candles) -> np.ndarray:
+def base(candles: Candles, newest: int | None = None) -> np.ndarray:
     """Price, returns, volatility, RSI, MACD and volume over hours: 12 numbers."""
     span = windows(candles.bar_ms)
     spans = (span.one_hour, span.four_hours, span.day)
@@ -61,7 +63,7 @@ def base(candles: Candles) -> np.ndarray:
             volume_ratio(volume, span),
         ]
 
-    return _per_asset(candles, columns)
+    return _per_asset(candles, columns, newest)
 
 
 def _year_of_days(bar_ms: int) -> int:
@@ -71,7 +73,7 @@ def _year_of_days(bar_ms: int) -> int:
 
 
 @feature_set(*(f"momentum_{days}d" for days in MOMENTUM_DAYS), "volatility_28d", lookback=_year_of_days)
-def trend(candles: Candles) -> np.ndarray:
+def trend(candles: Candles, newest: int | None = None) -> np.ndarray:
     """Momentum of 7, 28 and 90 days in deviations, volatility of 28 days against its year: 4 numbers.
 
     `mom_k = log(p[t] / p[t-k]) / (sigma_28 sqrt(k))`, k in days, clipped to +-4; `log(sigma_28 / sigma_365)`.
@@ -91,4 +93,4 @@ def trend(candles: Candles) -> np.ndarray:
         ratio = np.where(still, 0.0, np.log(np.where(still, 1.0, month) / np.where(still, 1.0, year)))
         return [*found, ratio]
 
-    return _per_asset(candles, columns)
+    return _per_asset(candles, columns, newest)

@@ -26,7 +26,7 @@ class FeatureSet:
     name: str  # of the set, or of the user's file
     names: tuple[str, ...]  # of its features
     lookback: Callable[[int], int]  # rows that they may depend on, by the length of a bar in milliseconds
-    function: Callable[[Candles], np.ndarray]  # of the candles of one segment, (T, N, k) float64
+    function: Callable[..., np.ndarray]  # of the candles of one segment, (T, N, k) float64
     code: bytes | None = None  # of the user's file; None for a set by name
     mark: str = ""  # which function it is: the SHA-256 of the file; empty for a set by name
 
@@ -48,6 +48,12 @@ class FeatureSet:
                 f"{full + 1} rows of its look-back (LOOKBACK): finite numbers from -{MOST_MARKET:g} to {MOST_MARKET:g}"
             )
         return np.where(bad, 0.0, found)
+
+    def newest(self, candles: Candles, rows: int) -> np.ndarray:
+        """The last rows of `values`, bit for bit; a set by name does not lay out the others."""
+        if self.code is None:
+            return np.nan_to_num(self.function(candles, newest=rows), nan=0.0, posinf=0.0, neginf=0.0)
+        return self.values(candles)[-rows:]
 
 
 @dataclass(frozen=True)
@@ -135,6 +141,17 @@ def market_features(candles: Candles, features: Features = BASE) -> tuple[np.nda
         parts.append(np.concatenate([one.values(part) for one in features.sets], axis=-1))
         correlations.append(pair_correlations(part))
     return np.concatenate(parts), np.concatenate(correlations)
+
+
+def newest_features(candles: Candles, features: Features = BASE, rows: int = 1) -> tuple[np.ndarray, np.ndarray]:
+    """The last rows of `market_features`, bit for bit, as many as the newest segment has or fewer.
+
+    Raises:
+        InputError: a user's function fails, or gives what is no number.
+    """
+    part = rows_of(candles, *segments(candles)[-1])
+    found = [one.newest(part, rows) for one in features.sets]
+    return np.concatenate(found, axis=-1), pair_correlations(part)[-rows:]
 
 
 def segments(candles: Candles) -> list[tuple[int, int]]:

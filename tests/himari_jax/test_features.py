@@ -10,7 +10,10 @@ from himari_jax.base_positions import base_positions
 from himari_jax.features import (
     ACCOUNT_FEATURES,
     MARKET_FEATURES,
+    Features,
     market_features,
+    named_set,
+    newest_features,
     observation_names,
     observation_width,
 )
@@ -243,3 +246,15 @@ def test_the_features_are_those_of_the_contract():
     hours = ("price", "return_1h", "return_4h", "return_24h", "volatility_1h", "volatility_4h", "volatility_24h")
     assert list(MARKET_FEATURES) == [*hours, "rsi", "macd", "macd_signal", "macd_histogram", "volume_ratio"]
     assert list(ACCOUNT_FEATURES) == ["position", "entry_distance", "unrealized_pnl", "allocation"]
+
+
+@pytest.mark.parametrize("name", ["base", "trend"])
+@pytest.mark.parametrize("assets", [1, 3])
+@pytest.mark.parametrize("rows", [1, 2, 30])
+def test_the_newest_rows_alone_are_those_of_all_rows_bit_for_bit(candles, name, assets, rows):
+    market = candles(assets, 9000 if name == "trend" else 700, seed=assets)
+    market = replace(market, segment=(np.arange(len(market.time)) >= 150).astype(np.int32))
+    features = Features((named_set(name),))
+    for found, whole in zip(newest_features(market, features, rows), market_features(market, features), strict=True):
+        assert found.shape == whole[-rows:].shape
+        assert found.tobytes() == np.ascontiguousarray(whole[-rows:]).tobytes()
