@@ -46,11 +46,10 @@ class ServerConfig:
     workers: int = 1
     """Processes; more than one needs --token-key-file."""
     token_key_file: Path | None = None
-    """File with the keys of recurrent tokens, one a line, at least 16 bytes each: the first signs, all are accepted.
-    Replicas share it; a changed file is read again."""
+    """File of keys for recurrent tokens, one a line, at least 16 bytes each: the first signs, all are accepted.
+    Replicas share it. Read again on change."""
     api_key_file: Path | None = None
-    """File with the keys, one a line, of which callers must send one as X-API-Key or Authorization: Bearer; a changed
-    file is read again."""
+    """File of keys, one a line; callers must send one, as X-API-Key or Authorization: Bearer. Read again on change."""
     cors_origin: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
     """Origin of web pages that browsers let ask this server, such as https://desk.example.com; * is any.
     Without it no page of another origin is let in."""
