@@ -54,7 +54,7 @@ bench-peers: $(INSTALLED) ## seconds to a good policy, steps per second and memo
 	$(BIN)/python -m train.bench_peers $(if $(HIMARI_DATA),--data $(firstword $(wildcard $(HIMARI_DATA)/spot/BTC*))) $(ARGS)
 
 bench-serve: $(INSTALLED) ## latency, rate, start, memory and size of the server, on bundles that it makes
-	@$(PIP) -e '.[export,serve]'
+	@$(PIP) -e '.[export,serve]' 'fastapi>=0.115,<1'
 	@rm -rf build && $(PYTHON) -m venv build/serve
 	@build/serve/bin/pip install -q -q --disable-pip-version-check --no-deps .
 	@build/serve/bin/pip install -q -q --disable-pip-version-check --no-warn-conflicts -r export/deploy/requirements.txt

@@ -11,10 +11,12 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from export.benchmarks.processes import processor_seconds, resident, weigh
 from export.loadgen import ask, generator
 from himari_jax.cli import invocation
 from himari_jax.command import parse, require, run_command
@@ -128,6 +130,46 @@ def measure(bundle: Path, folder: Path, bench: BenchConfig) -> None:
     with served(bundle, folder, bench, workers) as (port, _, _):
         say_times(f"16 connections, {workers} workers", bench, port, observation, 16, "p99 < 3 ms")
         say(f"saturated, {workers} workers", saturated(bench, port, observation), "> 8,000 /s")
+    if model.carry_shapes or model.is_pool or model.features.files:  # what the minimal app does not do
+        return
+    if find_spec("fastapi") is None:
+        say("beside a minimal FastAPI app", "not measured: it needs `pip install fastapi`", "")
+        return
+    with peers(bundle, folder, bench) as both:
+        for what, body in (("an observation", observation), (f"{request_rows(model)} candles", candles)):
+            say(f"beside a minimal FastAPI app, {what}", beside(bench, both, body), "x2")
+
+
+@contextlib.contextmanager
+def peers(bundle: Path, folder: Path, bench: BenchConfig) -> Iterator[tuple[tuple[int, int], tuple[int, int]]]:
+    """Port and process of our server and of a minimal FastAPI app that answers alike, both of this environment."""
+    command = [sys.executable, "-m", "export.benchmarks.fastapi_app", str(bundle.absolute())]
+    with served(bundle, folder, replace(bench, venv=None), 1) as (port, _, process):
+        other = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        try:
+            assert other.stdout is not None
+            there = json.loads(other.stdout.readline() or "{}").get("port")
+            if there is None:
+                raise InputError(f"{bundle}: the FastAPI app did not start")
+            yield (port, process), (there, other.pid)
+        finally:
+            other.kill()
+            other.wait()
+
+
+def beside(bench: BenchConfig, both: tuple[tuple[int, int], tuple[int, int]], body: Path) -> str:
+    """Server time of an answer, ours against the other's in turns, four connections: medians, and of their ratios."""
+    times = [[answer_time(bench, *one, body) for one in both] for _ in range(bench.repeats + 1)][1:]  # the first warms
+    ours, theirs = (statistics.median(column) for column in zip(*times, strict=True))
+    ratio = statistics.median(other / own for own, other in times)
+    return f"{ours:.0f} us against {theirs:.0f} us: x{ratio:.2f}"
+
+
+def answer_time(bench: BenchConfig, port: int, process: int, body: Path) -> float:
+    """Microseconds of a processor that a server takes for an answer: what else runs on the machine counts little."""
+    before = processor_seconds(process)
+    rate = ask(port, body, 4, bench.seconds).rate
+    return 1e6 * (processor_seconds(process) - before) / (rate * bench.seconds)
 
 
 def say(what: str, found: str, target: str) -> None:
@@ -236,22 +278,6 @@ def is_ready(port: int) -> bool:
         return False
     finally:
         link.close()
-
-
-def resident(process: int) -> float:
-    """Megabytes of memory of a process; NaN where /proc does not say."""
-    try:
-        pages = int(Path(f"/proc/{process}/statm").read_text().split()[1])
-    except OSError:
-        return float("nan")
-    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
-
-
-def weigh(venv: Path) -> float:
-    """Megabytes of a virtual environment, without the installers that it begins with."""
-    found = sum(x.lstat().st_size for x in venv.rglob("*") if x.is_file() and not x.is_symlink())
-    tools = [x for name in ("pip", "setuptools", "pkg_resources") for x in venv.glob(f"lib/*/site-packages/{name}")]
-    return (found - sum(y.lstat().st_size for x in tools for y in x.rglob("*") if y.is_file())) / 1e6
 
 
 if __name__ == "__main__":

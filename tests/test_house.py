@@ -27,7 +27,7 @@ FLOORS = (
     ("export.runtime",),
     ("export.contents",),
     ("export.loading",),
-    ("export.serving", "export.bundling"),
+    ("export.serving", "export.bundling", "export.benchmarks"),
     ("export",),
 )
 # What serves knows nothing of what trains.

@@ -1,0 +1,29 @@
+"""What a process takes of the machine, and what an environment takes of the disk."""
+
+import os
+from pathlib import Path
+
+
+def resident(process: int) -> float:
+    """Megabytes of memory of a process; NaN where /proc does not say."""
+    try:
+        pages = int(Path(f"/proc/{process}/statm").read_text().split()[1])
+    except OSError:
+        return float("nan")
+    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+
+def processor_seconds(process: int) -> float:
+    """Seconds that a process has computed; NaN where /proc does not say."""
+    try:
+        fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return float("nan")
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def weigh(venv: Path) -> float:
+    """Megabytes of a virtual environment, without the installers that it begins with."""
+    found = sum(x.lstat().st_size for x in venv.rglob("*") if x.is_file() and not x.is_symlink())
+    tools = [x for name in ("pip", "setuptools", "pkg_resources") for x in venv.glob(f"lib/*/site-packages/{name}")]
+    return (found - sum(y.lstat().st_size for x in tools for y in x.rglob("*") if y.is_file())) / 1e6
