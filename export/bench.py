@@ -137,7 +137,7 @@ def measure(bundle: Path, folder: Path, bench: BenchConfig) -> None:
         return
     with peers(bundle, folder, bench) as both:
         for what, body in (("an observation", observation), (f"{request_rows(model)} candles", candles)):
-            say(f"beside a minimal FastAPI app, {what}", beside(bench, both, body), "x2")
+            say(f"beside FastAPI, {what}", beside(bench, both, body), "x2")
 
 
 @contextlib.contextmanager
@@ -251,10 +251,9 @@ def served(bundle: Path, folder: Path, bench: BenchConfig, workers: int) -> Iter
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=where)
     try:
         assert process.stdout is not None
-        first = process.stdout.readline()
-        if not first:
+        port = next((json.loads(line)["port"] for line in process.stdout if '"listening"' in line), None)
+        if port is None:
             raise InputError(f"{bundle}: the server did not start")
-        port = json.loads(first)["port"]
         while not is_ready(port):
             if process.poll() is not None or time.perf_counter() - start > 60:
                 raise InputError(f"{bundle}: the server is not ready after a minute, or it ended")
