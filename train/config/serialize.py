@@ -45,6 +45,7 @@ LATER: dict[str, Any] = {
     "data.embargo": "lookback",
     "data.pool": False,
     "data.skip_short": False,
+    "data.no_volume": False,
     "market.base_positions": None,
     "market.base_max_age": "7d",
     "market.decide_every": None,
