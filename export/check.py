@@ -39,9 +39,11 @@ class CheckConfig:
 def main(args: Sequence[str]) -> int:
     """Loads, compares and says what it found."""
     config = parse(CheckConfig, args, PROG)
+    from export.contents.files import refuse_run
     from export.serving.candidate_process import confine
     from export.serving.candidates import Candidates, Limits
 
+    refuse_run(config.bundle)  # here, where it is known how the command that makes one is called
     if config.probe is None:
         limits = Limits(memory_mb=config.candidate_mb)
         model = Candidates(config.allow_features_code, limits=limits).load(config.bundle, (), lambda: False)

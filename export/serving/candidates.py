@@ -127,7 +127,7 @@ class Candidates:
             StorageError: a reason that may pass.
         """
         path = [str(Path(place).absolute()) for place in sys.path]
-        job = {"folder": str(folder.absolute()), "allow_code": self.allow_code, "rows": self.rows}
+        job = {"folder": str(folder), "allow_code": self.allow_code, "rows": self.rows}
         job |= self.limits._asdict()
         command = [sys.executable, "-I", "-c", START, json.dumps(path), json.dumps(job)]
         pipes: dict[str, Any] = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
