@@ -21,6 +21,7 @@ from himari_jax.errors import InputError, StorageError, last_line
 
 Signature = tuple[tuple[str, int, int, int], ...]  # path, time, size and number of each file
 POLL_SECONDS = 0.02
+ASK_SECONDS = 1.0  # between questions whether the candidate is still wanted: each looks at files, maybe of a bucket
 MOST_ANSWER = 65536  # bytes of a verdict
 START = (
     "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
@@ -157,11 +158,13 @@ class Candidates:
         Raises:
             StorageError: it takes too long, or nobody waits for it any more.
         """
-        deadline = time.monotonic() + self.limits.seconds
+        start = asked = time.monotonic()
         while process.poll() is None:
-            if gave_up():
-                raise GaveUp(f"{folder}: no longer asked for")
-            if time.monotonic() > deadline:
+            if time.monotonic() > asked + ASK_SECONDS:
+                asked = time.monotonic()
+                if gave_up():
+                    raise GaveUp(f"{folder}: no longer asked for")
+            if time.monotonic() > start + self.limits.seconds:
                 raise StorageError(f"{folder}: not verified within {self.limits.seconds:g} s")
             time.sleep(POLL_SECONDS)
 
