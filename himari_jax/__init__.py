@@ -1,3 +1,3 @@
 """HIMARI JAX: trains position sizing for crypto desks and says honestly whether it has an edge."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0.dev0"

@@ -212,8 +212,8 @@ def _find_bar(series: Sequence[_Series], check: _Check) -> int | None:
         if bar_ms is None:
             bar_ms = own
         elif own != bar_ms:
-            what = f"the candles of {each.raw.symbol} are mostly {span(own)} apart; allowed: bars of {span(bar_ms)}"
-            faults.append(f"{each.raw.origin}: {what}, as given or as in the first symbol")
+            what = f"the candles of {each.raw.symbol} are mostly {span(own)} apart; allowed: candles of {span(bar_ms)}"
+            faults.append(f"{each.raw.origin}: {what}, as given or as in the first symbol: they are not resampled")
     check.faults.extend(Fault(text) for text in faults)
     return None if faults else bar_ms
 

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Collection, Sequence
 from difflib import get_close_matches
+from pathlib import Path
 from typing import NamedTuple
 
 from himari_jax.spelling import hint
@@ -107,15 +108,16 @@ def explain_unknown(words: Sequence[str], args: Sequence[str], flags: Collection
 def explain_stray(word: str, args: Sequence[str]) -> str:
     """The sentence for a value that no flag takes."""
     places = [i for i, given in enumerate(args) if given == word or given.endswith(f"={word}")]
+    too_many = f"{word}: one word too many" + (f"; for candles it is --data {word}" if Path(word).exists() else "")
     if not places:
-        return f"{word}: one word too many"
+        return too_many
     before = list(args[: places[-1] + 1])
     if before[-1] != word:
         name = before[-1].partition("=")[0]
         return f"{before[-1]}: {name} is a switch and takes no value"
     given = next((i for i in reversed(range(len(before))) if before[i].startswith("--")), None)
     if given is None:
-        return f"{word}: one word too many"
+        return too_many
     name, count = before[given].partition("=")[0], len(before) - given - 2 + ("=" in before[given])
     if count == 0:
         return f"{name} {word}: {name} is a switch and takes no value"

@@ -8,7 +8,7 @@ import numpy as np
 from himari_jax.candles import Candles
 from himari_jax.errors import InputError
 from himari_jax.features import BASE, segments
-from himari_jax.times import DAY_MS
+from himari_jax.times import DAY_MS, iso_minute
 
 Stretches = tuple[range, ...]  # rows at which decisions are made, of each stretch without a longer gap
 Cut = float | int  # where a span begins: a share of the rows below 1, or epoch milliseconds
@@ -151,7 +151,7 @@ def too_short(candles: Candles, rules: SplitRules, name: str) -> str:
         how += ", or --calendar sessions if the market closes at night or on days of the week"
     return (
         f"{', '.join(candles.symbols)}: the {name} span has at most {max(longest, 0)} bars without a longer gap, but "
-        f"{need}; {how}"
+        f"{need}; the candles go from {iso_minute(candles.time[0])} to {iso_minute(candles.time[-1])}; {how}"
     )
 
 

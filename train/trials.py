@@ -103,7 +103,8 @@ def show_all(ledger: Ledger) -> None:
     say(out, [f"{count(len(book.trials), 'trial')} in {ledger.name}, {struck} struck"])
     if book.unread:
         say(out, [f"{count(book.unread, 'line')} could not be read"])
-    say(out, ["cluster: trials that are alike; counts: clusters that a result there is deflated by, see explain ID"])
+    how = f"{invocation('train.trials')} explain ID"
+    say(out, [f"cluster: trials that are alike; counts: clusters that a result there is deflated by: {how}"])
     if not all(trial.chosen for trial in book.trials.values()):
         say(out, ["no: a seed that validation did not choose; no verdict is of it"])
 

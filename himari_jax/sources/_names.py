@@ -65,6 +65,14 @@ def undated(stem: str) -> str:
     return re.sub(r"[-_. ]+to(?=$|[-_. ])|^[-_. ]+", "", DATED.sub("", stem), flags=re.IGNORECASE)
 
 
+def symbol_of(stem: str) -> str:
+    """The name of a file without dates, bars, vendors and other words around the symbol; itself if nothing is left."""
+    name = undated(stem)
+    words = [(match.start(), match.end()) for match in re.finditer(r"[^\W_]+", name)]
+    kept = [place for place in words if not _is_noise(plain(name[slice(*place)]))]
+    return name[kept[0][0] : kept[-1][1]] if kept else stem
+
+
 def names_symbol(stem: str, symbol: str) -> bool:
     """Whether the name of a file is the symbol beside words that say nothing about the market: bars, dates, vendors."""
     words, wanted = tokens(undated(stem)), spellings(symbol)

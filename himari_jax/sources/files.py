@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from himari_jax.candles import COLUMNS, RawCandles
-from himari_jax.errors import InputError
+from himari_jax.errors import Fault, InputError, refuse_faults
 from himari_jax.sources._content import read_table
 from himari_jax.sources._entries import SUFFIXES, Entry, entries_of, may_hold_candles, unpack
 from himari_jax.sources._frames import damage_told
-from himari_jax.sources._names import bar_of_name, listed, names_symbol, plain, same_name, undated
+from himari_jax.sources._names import bar_of_name, listed, names_symbol, plain, same_name, symbol_of, undated
 from himari_jax.sources._reader import CandleTable
 from himari_jax.sources.request import SourceRequest
 
@@ -29,7 +29,13 @@ def load(request: SourceRequest) -> list[RawCandles]:
     entries = _list_entries(request.data)
     chosen = _Chosen(entries, request)
     wanted = request.symbols or chosen.all_symbols()
-    found = {symbol: chosen.sources(symbol) for symbol in wanted}
+    found, faults = {}, []
+    for symbol in wanted:
+        try:
+            found[symbol] = chosen.sources(symbol)
+        except InputError as error:
+            faults.append(Fault(str(error)))
+    refuse_faults(faults)
     places = [tuple((entry.origin, own) for entry, own in sources) for sources in found.values()]
     if len(set(places)) < len(wanted):
         raise InputError(f"--symbols {' '.join(wanted)}: two of them are one file; each may stand once")
@@ -65,6 +71,7 @@ class _Chosen:
     def __init__(self, entries: Sequence[Entry], request: SourceRequest):
         self.entries, self.request = list(entries), request
         self.table = cache(self._table)
+        self.called: dict[str, str] = {}  # what files call the symbols that nobody named
 
     def all_symbols(self) -> tuple[str, ...]:
         """The symbols where none is asked for: the only one, or all for a pool.
@@ -84,8 +91,12 @@ class _Chosen:
         if len(found) > 1 and not self.request.every:
             if self.table(usual[0]).symbols:
                 raise InputError(_several_symbols(families.popitem()[1][0].origin, found))
-            raise InputError(f"--symbols is needed to choose from several files: {listed(sorted(found), 100)}")
-        return tuple(found)
+            names = listed(sorted(found), 100)
+            raise InputError(f"--symbols is needed to choose from several files: {names}; --pool takes all of them")
+        short = [symbol_of(name) for name in found]
+        if len(set(short)) == len(short):
+            self.called = dict(zip(short, found, strict=True))
+        return tuple(self.called or found)
 
     def sources(self, symbol: str) -> list[tuple[Entry, str | None]]:
         """The files that hold a symbol, each with what it calls the symbol among others.
@@ -95,6 +106,7 @@ class _Chosen:
         Raises:
             InputError: none, or files of different kinds.
         """
+        symbol = self.called.get(symbol, symbol)
         named = self._named(symbol)
         if named:
             return [(entry, self._own(entry, symbol)) for entry in named]

@@ -153,7 +153,7 @@ def test_a_last_candle_that_ends_after_now_is_dropped_and_found_by_time():
 def test_the_bar_is_the_most_common_difference_and_must_be_the_given_one():
     assert check(make([0, 1, 2, 4, 5, 9, 10]))[0].bar_ms == HOUR
     assert check(make(range(5)), bar_ms=HOUR)[0].bar_ms == HOUR
-    with pytest.raises(InputError, match="mostly 1 h apart; allowed: bars of 5 min"):
+    with pytest.raises(InputError, match="mostly 1 h apart; allowed: candles of 5 min"):
         check(make(range(5)), bar_ms=HOUR // 12)
     with pytest.raises(InputError, match="B are mostly 4 h apart"):
         check(make(range(12)), make(range(5), symbol="B", bar=4 * HOUR))

@@ -36,7 +36,7 @@ def test_files_of_one_symbol_are_joined(months):
     for symbols in (("BTCUSDT",), ("BTC-USD",), ("BTCUSDT-1h",), ()):
         (raw,) = ask(months, *symbols)
         same(raw)
-        assert raw.symbol == (symbols[0] if symbols else "BTCUSDT-1h")
+        assert raw.symbol == (symbols[0] if symbols else "BTCUSDT")
         assert any("2 files joined" in note for note in raw.notes)
     same(ask(months, "BTCUSDT-1h-2019-11")[0], MONTHS["BTCUSDT-1h-2019-11.csv"])
     assert raw.place(0).endswith("2019-10.csv: row 1")
@@ -140,6 +140,22 @@ def test_names_of_other_scripts_are_names(tmp_path):
     (tmp_path / "---.csv").write_bytes(plain())
     with pytest.raises(InputError, match="no file of that name"):
         ask(tmp_path, "///")
+
+
+def test_a_symbol_that_nobody_names_is_called_without_bars_dates_and_vendors(tmp_path):
+    names = {"Binance_ETHUSDT_1h.csv": "ETHUSDT", "BTC_USDT-1h-2024.csv": "BTC_USDT", "candles.csv": "candles"}
+    for name, symbol in names.items():
+        (tmp_path / name).write_bytes(plain())
+        assert ask(tmp_path / name)[0].symbol == symbol
+    assert {raw.symbol for raw in ask(tmp_path, every=True)} == set(names.values())
+    (tmp_path / "ETHUSDT-1d.csv").write_bytes(plain())  # of two of one name none is shortened
+    assert {"Binance_ETHUSDT_1h", "ETHUSDT-1d"} < {raw.symbol for raw in ask(tmp_path, every=True)}
+
+
+def test_all_symbols_that_are_not_there_are_told(tmp_path):
+    (tmp_path / "BTCUSDT.csv").write_bytes(plain())
+    with pytest.raises(InputError, match=r"(?s)2 faults.*--symbols AAA: no file.*--symbols BBB: no file"):
+        ask(tmp_path, "AAA", "BTCUSDT", "BBB")
 
 
 def test_json_that_lies_beside_candles_is_no_symbol(tmp_path):

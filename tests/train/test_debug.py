@@ -6,6 +6,7 @@ from himari_jax.cli import COMMANDS, dispatch
 from himari_jax.command import run_command
 from himari_jax.errors import InputError
 
+
 @pytest.mark.parametrize("error", [InputError("--data nothere: no such file"), ZeroDivisionError("division")])
 @pytest.mark.parametrize("cause", [None, KeyError("inner")])
 def test_debug_shows_the_traceback_of_any_error_before_its_line(error, cause, capsys):

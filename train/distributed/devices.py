@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 
 from himari_jax.errors import InputError, first_line
+from himari_jax.extras import how_to_install
 from train.distributed.environment import set_aside
 from train.distributed.processes import ProcessPlace, join
 
@@ -65,6 +66,6 @@ def no_device(device: str, platforms: str) -> str:
     if device == "auto" and platforms:
         return f"JAX_PLATFORMS={platforms} in the environment: jax finds no such device; unset it, or use --device cpu"
     return (
-        f"--device {device}: jax finds no such device; install 'himari-jax[cuda]' on a machine with a GPU, "
-        "or use --device cpu"
+        f"--device {device}: jax finds no such device; {how_to_install('cuda')}, on a machine with a "
+        "GPU, or use --device cpu"
     )

@@ -22,7 +22,7 @@ from train.learning.guard import should_abort
 from train.learning.setup import Best, TrainState, compile_chunk, first_state
 from train.learning.sharding import make_sharding
 from train.learning.state import LearnerState, Metrics
-from train.reporting.stages import peak_memory_mb
+from train.reporting.stages import Stages, peak_memory_mb
 from train.training.bad_rollout import dump_rollout, first_bad
 from train.training.longer import longer_line
 from train.training.progress import Bar, MetricsLog
@@ -67,7 +67,8 @@ class Trainer:
         if self.sharding is not None:
             self.params = self.sharding.replicate(self.params)
             self.state = self.state._replace(runner=self.sharding.shard(self.state.runner))
-        self.chunk = compile_chunk(self.setup, self.state.runner, self.params, self.sharding)
+        with Stages("compiling").stage("once for each shape of a run, then kept"):
+            self.chunk = compile_chunk(self.setup, self.state.runner, self.params, self.sharding)
         self.compile_seconds = time.perf_counter() - started
         self.first_log_std = float(np.mean(self.setup.learner.policy.initial_log_std))
         self.log: Any = on_first_process(lambda: MetricsLog(folder, self.done))
