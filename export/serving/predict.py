@@ -15,7 +15,6 @@ from export.serving.schemas import Answer, AssetOut, CandleOut, FillOut, Instanc
 from export.serving.tokens import REPLAY, Stream, open_token, seal
 from himari_jax.times import iso_second
 
-
 FEW = 32
 
 

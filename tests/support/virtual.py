@@ -1,6 +1,6 @@
-"""Ten updates of a run on 1, 4 and 8 virtual devices: how far apart they end, and what the devices exchange.
+"""Ten updates of a run on 1 and on several virtual devices: how far apart they end, and what the devices exchange.
 
-Takes the flags of a run, prints one JSON object: {devices: {"apart", "collectives": {kind: count}, "largest"}}.
+Takes the flags of a run, and from $DEVICES the numbers of devices, prints one JSON object: {devices: {"apart", "collectives": {kind: count}, "largest"}}.
 """
 
 import json
@@ -58,7 +58,7 @@ def main(args: list[str]) -> None:
     setup = build_session(config) if config.data.env is None else build_setup(config)
     info = {}
     alone = train(setup, 1)[0]["params"]
-    for count in (4, 8):
+    for count in map(int, os.environ["DEVICES"].split()):
         variables, text = train(setup, count)
         apart = max(jax.tree.leaves(jax.tree.map(lambda a, b: float(np.abs(a - b).max()), alone, variables["params"])))
         counts, largest = exchanges(text)

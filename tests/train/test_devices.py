@@ -39,6 +39,7 @@ def start(args, cwd=ROOT, **environment):
     )  # fmt: skip
 
 
+@pytest.mark.parametrize("devices", ["4", pytest.param("8", marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
     "flags",
     [
@@ -51,8 +52,8 @@ def start(args, cwd=ROOT, **environment):
         pytest.param("--env garleanu-pedersen --algorithm pathwise --num-seeds 2", marks=pytest.mark.slow),
     ],
 )
-def test_four_and_eight_devices_equal_one_and_gather_nothing(flags):
-    process = start([str(ROOT / "tests" / "support" / "virtual.py"), *flags.split()])
+def test_four_and_eight_devices_equal_one_and_gather_nothing(flags, devices):
+    process = start([str(ROOT / "tests" / "support" / "virtual.py"), *flags.split()], DEVICES=devices)
     out, err = process.communicate(timeout=600)
     assert process.returncode == 0, err[-2000:]
     for count, info in json.loads(out.splitlines()[-1]).items():

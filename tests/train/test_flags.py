@@ -82,7 +82,7 @@ OWN = ("--run-dir", "--debug")  # a folder of its own, and a traceback on reques
 FLAGS = ["--help-me", *(name for name in map(path_flag, flatten(to_json(Config()))) if name not in OWN)]
 
 
-@settings(max_examples=300, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(max_examples=120, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(words=st.lists(st.tuples(st.sampled_from(FLAGS), NUMBERS), max_size=4))
 def test_no_flags_give_a_traceback(words):
     args = [word for pair in words for word in pair if word != "--help"]

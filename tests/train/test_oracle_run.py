@@ -158,6 +158,7 @@ def test_prove_resumes_and_says_what_is_missed(tmp_path, capsys, monkeypatch):
     assert "Merton" in (tmp_path / "prove.md").read_text()
 
 
+@pytest.mark.slow
 def test_a_row_of_candles_is_measured_by_the_pathwise_gradient_on_the_same_markets(tmp_path, capsys, monkeypatch):
     tiny = "--source synthetic --synthetic.num-bars 3000 --num-envs 16 --rollout-steps 16 --num-minibatches 2"
     markets = ("--synthetic.seed 1",)
