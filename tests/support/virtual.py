@@ -1,6 +1,7 @@
 """Ten updates of a run on 1 and on several virtual devices: how far apart they end, and what the devices exchange.
 
-Takes the flags of a run, and from $DEVICES the numbers of devices, prints one JSON object: {devices: {"apart", "collectives": {kind: count}, "largest"}}.
+Takes the flags of a run, and from $DEVICES the numbers of devices, prints one JSON object:
+{devices: {"apart", "collectives": {kind: count}, "largest"}}.
 """
 
 import json

@@ -90,6 +90,7 @@ def test_a_rule_that_says_nothing_there_is_not_run(candles):
     assert "not run" in found.detail
 
 
+@pytest.mark.slow
 def test_a_run_of_minutes_goes_through_backtest_and_compare(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     run = tmp_path / "minutes"

@@ -143,6 +143,7 @@ def test_an_account_without_costs_earns_weight_times_return():
     assert np.allclose(held.delta[:, 0], [0.5, 0.5])
 
 
+@pytest.mark.slow
 def test_prove_resumes_and_says_what_is_missed(tmp_path, capsys, monkeypatch):
     impossible = Goal("impossible", lambda block: block["ratio"] > 2)
     row = Row("Merton", f"--env merton {' '.join(TINY[:-4])}", 2048, impossible, quick=2048)

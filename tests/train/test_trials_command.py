@@ -180,6 +180,7 @@ def test_explain_tells_what_the_verdict_of_a_run_was_deflated_by(runs, capsys):
     assert result["trials"] <= int(text.partition("is deflated by ")[2].split()[0])
 
 
+@pytest.mark.slow
 def test_a_ledger_that_is_shared_counts_the_trials_of_every_run_root(tmp_path, capsys):
     def train(root, seed, *args):
         folder = tmp_path / root / "run"
