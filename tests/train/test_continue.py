@@ -43,7 +43,7 @@ def test_other_flags_are_refused_by_name_and_change_nothing(finished, capsys):
     assert contents(finished) == before
 
 
-@pytest.mark.parametrize("policy", ["mlp", "lstm"])
+@pytest.mark.parametrize("policy", [pytest.param("mlp", marks=pytest.mark.slow), "lstm"])
 def test_a_stopped_run_goes_on_and_ends_as_if_it_had_not_been_stopped(policy, tmp_path, capsys):
     long = ("--policy", policy, "--total-steps", str(256 * 400), "--eval-interval", "50")
     whole, parts = tmp_path / "whole", tmp_path / "parts"

@@ -99,7 +99,7 @@ def spoil(monkeypatch, what):
     ("what", "flags"),
     [
         ("reward", "--env leak"),
-        ("gradient", "--env leak --algorithm pathwise"),
+        pytest.param("gradient", "--env leak --algorithm pathwise", marks=pytest.mark.slow),
         ("nothing", "--env leak --learning-rate 10 --max-grad-norm 1e9 --policy lstm"),
     ],
 )

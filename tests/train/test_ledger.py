@@ -201,6 +201,7 @@ def test_several_processes_write_without_losing_a_line(tmp_path):
     assert (len(book.trials), book.unread) == (30, 0)
 
 
+@pytest.mark.slow
 def test_several_machines_write_to_a_bucket_without_losing_a_line(bucket):
     assert len(written_by_three(f"{bucket}/team/ledger").trials) == 30
     assert len(note(open_ledger(f"{bucket}/team/ledger"), luck(999), "me")) == 31

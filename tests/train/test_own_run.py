@@ -73,6 +73,7 @@ def test_a_copy_that_is_not_the_file_of_then_is_refused(copy, tmp_path, capfd, c
     assert contents(copy) == before
 
 
+@pytest.mark.slow
 def test_resuming_with_the_copy_is_going_on_with_the_file(copy, tmp_path):
     (tmp_path / "my.py").write_text(GOOD)
     flags = (*ASSETS, "--features", "base", str(tmp_path / "my.py"))
