@@ -56,7 +56,7 @@ def test_10000_fuzzed_bodies_are_never_a_500_and_half_of_them_reach_the_features
     statuses = []
     many = settings(max_examples=5000, deadline=None, database=None, suppress_health_check=list(HealthCheck))
     sane = st.floats(1e-3, 1e6)
-    books = st.fixed_dictionaries({"units": st.floats(0, 1e4), "entry_price": st.floats(10, 1000)})
+    books = st.fixed_dictionaries({"share": st.floats(0, 0.9), "entry_price": st.floats(10, 1000)})
     positions = st.dictionaries(st.sampled_from(["SYN1", "SYN2"]), books)
 
     @many
@@ -75,10 +75,14 @@ def test_10000_fuzzed_bodies_are_never_a_500_and_half_of_them_reach_the_features
     def valid_body(step, rows, equity, positions, scale):
         desk.at(step)
         candles = desk.candles(step, min(rows, int(desk.golden["row"][step]) + 1))
+        price = {symbol: columns["close"][-1] for symbol, columns in candles.items()}
         for columns in candles.values():
             for name in COLUMNS:
                 columns[name] = [scale * x for x in columns[name]]
-        held = {k: {"units": x["units"], "entry_price": scale * x["entry_price"]} for k, x in positions.items()}
+        held = {
+            symbol: {"units": x["share"] * equity / price[symbol], "entry_price": scale * x["entry_price"]}
+            for symbol, x in positions.items()
+        }
         instance = {"candles": candles, "account": {"equity": scale * equity, "positions": held}}
         statuses.append(never_a_500(desk, msgspec.json.encode({"instances": [instance]})))
 
