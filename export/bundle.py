@@ -13,6 +13,7 @@ from himari_jax.pasting import command_line
 from himari_jax.stopping import exit_at_signals
 from himari_jax.storage import list_files, upload_folder
 from train.artifacts.downloads import local_run
+from train.artifacts.run_folder import refuse_other_folders
 from train.distributed.devices import choose_device
 
 PROG = invocation("export.bundle")
@@ -29,7 +30,7 @@ def main(args: Sequence[str]) -> int:
     if config.target is not None and (found := list_files(config.target)):
         raise InputError(f"{config.target}: {next(iter(found))} is there already; choose another prefix")
     run = local_run(config.run)
-    refuse_other_folders(run)
+    refuse_other_folders(run, ask_for_request)
     fetched = config.run.name if run != config.run else None  # a mirror's own name is its whole address
     code = write_bundle(replace(config, run=run, name=config.name or fetched))
     if config.target is not None:
@@ -39,18 +40,9 @@ def main(args: Sequence[str]) -> int:
     return code
 
 
-def refuse_other_folders(folder: Path) -> None:
-    """Refuses a bundle, or a folder of runs, where a run is asked for.
-
-    Raises:
-        InputError: it is one; says what to name instead.
-    """
-    if (folder / "config.json").exists():
-        return
-    if (folder / "manifest.json").exists():
-        raise InputError(f"{folder}: a bundle already, not a run; next: {command_line('export.request', folder)}")
-    if runs := sorted(folder.glob("*/config.json"), key=lambda path: path.stat().st_mtime):
-        raise InputError(f"{folder}: a folder of runs; name one, such as {runs[-1].parent}")
+def ask_for_request(bundle: Path) -> str:
+    """Words that name the next step with a bundle."""
+    return f"a bundle already, not a run; next: {command_line('export.request', bundle)}"
 
 
 if __name__ == "__main__":

@@ -3,18 +3,13 @@
 import re
 
 from himari_jax.errors import InputError
-from himari_jax.sources._entries import Content
-from himari_jax.sources._frames import FEATHER, PARQUET, read_frame
+from himari_jax.sources._entries import FEATHER, FEATHER_FILES, JSON_FILES, PARQUET, PARQUET_FILES, Content
+from himari_jax.sources._frames import read_frame
 from himari_jax.sources._json import read_json
 from himari_jax.sources._tables import Table
-from himari_jax.sources._text import read_text
+from himari_jax.sources._text import UTF8_MARK, read_text
 
-KINDS = (
-    (PARQUET, "Parquet", (".parquet", ".parq", ".pq", ".parquet.gzip", ".parquet.snappy")),
-    (FEATHER, "Feather", (".feather", ".ftr", ".arrow", ".ipc")),
-)
-JSON = (".json", ".jsonl", ".ndjson")
-MARK = b"\xef\xbb\xbf"
+KINDS = ((PARQUET, "Parquet", PARQUET_FILES), (FEATHER, "Feather", FEATHER_FILES))
 
 
 def read_table(content: Content, origin: str, least: int = 3) -> Table:
@@ -37,7 +32,7 @@ def read_table(content: Content, origin: str, least: int = 3) -> Table:
         if name.endswith(endings):
             raise InputError(f"{origin}: not a whole {kind} file as its name says; allowed: {kind}, or name it .csv")
     else:
-        json = name.endswith(JSON) or re.match(rb"\s*[\[{]", data.removeprefix(MARK)[:200])
+        json = name.endswith(JSON_FILES) or re.match(rb"\s*[\[{]", data.removeprefix(UTF8_MARK)[:200])
         table = read_json(data, origin) if json else read_text(data, origin, least)
     table.notes[:0] = content.notes
     return table

@@ -15,10 +15,11 @@ from pathlib import Path
 
 from himari_jax.errors import InputError
 
-TABLES = (
-    *(".parquet.gzip", ".parquet.snappy", ".parquet", ".parq", ".pq", ".feather", ".ftr", ".arrow", ".ipc"),
-    *(".csv", ".tsv", ".txt", ".json", ".jsonl", ".ndjson"),
-)
+PARQUET, FEATHER = b"PAR1", b"ARROW1"  # how a file of the kind begins and ends
+PARQUET_FILES = (".parquet.gzip", ".parquet.snappy", ".parquet", ".parq", ".pq")
+FEATHER_FILES = (".feather", ".ftr", ".arrow", ".ipc")
+JSON_FILES = (".json", ".jsonl", ".ndjson")
+TABLES = (*PARQUET_FILES, *FEATHER_FILES, ".csv", ".tsv", ".txt", *JSON_FILES)
 PACKED = (".gz", ".gzip", ".bz2", ".xz", ".zst", ".zstd", ".zip")
 SUFFIXES = (".parquet", ".feather", ".csv", ".tsv", ".txt", ".json", ".jsonl", ".zip", ".gz", ".bz2", ".xz", ".zst")
 # Endings and names also of what lies beside candles: among others such a file is taken where it is asked for by name.
@@ -152,7 +153,7 @@ def unpack(data: bytes, name: str, origin: str) -> Content:
             data = open_packed(data)
         notes.append(f"{word} unpacked")
         name = next((name[: -len(end)] for end in ending if name.lower().endswith(end)), name)
-    if data[:4] != b"PAR1":  # pandas calls Parquet that is packed inside .parquet.gzip
+    if not data.startswith(PARQUET):  # pandas calls Parquet that is packed inside .parquet.gzip
         for _, word, ending, _ in KINDS:
             if name.lower().endswith(ending):
                 raise InputError(f"{origin}: not packed by {word} as its name says; allowed: {word}, or name it .csv")

@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING
 
 from himari_jax.errors import InputError
 from himari_jax.sources._columns import shown
+from himari_jax.sources._entries import FEATHER, PARQUET
 from himari_jax.sources._tables import FrameTable, split_pairs
 
 if TYPE_CHECKING:
     import polars as pl
-
-PARQUET, FEATHER = b"PAR1", b"ARROW1"
 
 
 def read_frame(data: bytes, origin: str) -> FrameTable:

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from himari_jax.errors import Fault, InputError
+from himari_jax.row_checks import ROUNDING
 from himari_jax.sources._columns import PRICES, score, shown
-from himari_jax.sources._numbers import parse_numbers
+from himari_jax.sources._numbers import parse_numbers, usual_comma
 from himari_jax.sources._roles import NO_VOLUME, Roles
 from himari_jax.sources._tables import Table
 from himari_jax.sources._times import kind_of_time
@@ -15,7 +16,6 @@ from himari_jax.sources._times import kind_of_time
 if TYPE_CHECKING:
     import polars as pl
 
-ROUNDING = 1e-9  # relative; what adjusting prices by a factor leaves
 ADD_HEADER = "a first line that names the columns, such as time,open,high,low,close,volume"
 ADD_NAMES = "an object for each candle, with the names time, open, high, low, close, volume"
 
@@ -90,7 +90,7 @@ def _numbers(table: Table, wanted: Sequence[int]) -> list[np.ndarray]:
     parts: list[list[np.ndarray]] = [[] for _ in wanted]
     for _, columns in table.blocks(wanted):
         for own, column in zip(parts, columns, strict=True):
-            own.append(parse_numbers(column, "thousands" if table.delimiter in ("", ",") else "").values)
+            own.append(parse_numbers(column, usual_comma(table.delimiter)).values)
     return [np.concatenate(own) for own in parts]
 
 

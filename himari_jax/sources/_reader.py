@@ -9,7 +9,7 @@ import numpy as np
 
 from himari_jax.candles import RawCandles
 from himari_jax.errors import Fault, InputError, refuse_faults
-from himari_jax.sources._columns import SPACE, Cells, header_key, shown
+from himari_jax.sources._columns import SPACE, Cells, shown
 from himari_jax.sources._epochs import Times
 from himari_jax.sources._names import same_name
 from himari_jax.sources._numbers import (
@@ -21,10 +21,11 @@ from himari_jax.sources._numbers import (
     parse_numbers,
     separator_note,
     sign_of,
+    usual_comma,
 )
 from himari_jax.sources._positional import find_roles
 from himari_jax.sources._roles import Roles, choose_roles, role_notes, symbol_columns
-from himari_jax.sources._tables import Table, cells_of, sample
+from himari_jax.sources._tables import Table, cells_of, sample, says_utc
 from himari_jax.sources._times import (
     ASSUME,
     Part,
@@ -38,8 +39,6 @@ from himari_jax.sources._times import (
 
 if TYPE_CHECKING:
     import polars as pl
-
-UTC_NAMES = ("utc", "gmttime", "gmt")
 
 
 @dataclass(frozen=True)
@@ -151,7 +150,7 @@ class _Reading:
             column = table.column(k)
             check = check_numbers if k not in roles.time else check_times if k == roles.time[0] else check_clock
             check(column, cells_of(table, k, np.arange(1, len(column) + 1)))
-        comma: Comma = "thousands" if table.delimiter in ("", ",") else ""
+        comma = usual_comma(table.delimiter)
         row, times, parts = self._parse(wanted, comma)
         if self._may_be_decimal(parts, comma):
             numbers_in = roles.prices if comma else (*roles.prices, *roles.volumes)
@@ -180,8 +179,7 @@ class _Reading:
         except InputError as error:
             refuse_faults([*faults, Fault(str(error))])
             raise
-        says_utc = table.utc or header_key(table.names[roles.time[0]]).endswith(UTC_NAMES)
-        if when.naive and says_utc:
+        if when.naive and says_utc(table, roles.time[0]):
             notes.append("times without a zone are UTC, as the file says")
         elif not assume_utc and (naive := refuse_naive(when, cells[roles.time[0]])):
             faults.append(Fault(str(naive), ASSUME))

@@ -13,8 +13,16 @@ from himari_jax.sources._content import read_table
 from himari_jax.sources._entries import unpack
 from himari_jax.sources._frames import damage_told
 from himari_jax.sources._names import plain
-from himari_jax.sources._numbers import Comma, NumberPart, check_numbers, comma_of, join_numbers, parse_numbers
-from himari_jax.sources._tables import Table, cells_of
+from himari_jax.sources._numbers import (
+    Comma,
+    NumberPart,
+    check_numbers,
+    comma_of,
+    join_numbers,
+    parse_numbers,
+    usual_comma,
+)
+from himari_jax.sources._tables import Table, cells_of, says_utc
 from himari_jax.sources._times import Part, check_times, join_times, parse_times, refuse_naive
 
 
@@ -47,15 +55,14 @@ def read_series(data: bytes, path: Path, symbols: Sequence[str], assume_utc: boo
             column = table.column(k)
             check = check_times if k == when else check_numbers
             check(column, cells_of(table, k, np.arange(1, len(column) + 1)))
-        comma: Comma = "thousands" if table.delimiter in ("", ",") else ""
+        comma = usual_comma(table.delimiter)
         row, times, parts = _parse(table, when, columns, comma)
         if not comma and any(part.commas for own in parts for part in own):
             comma = comma_of(texts for _, block in table.blocks(columns) for texts in block)
             row, times, parts = _parse(table, when, columns, comma)
         cells = cells_of(table, when, row)
         found = join_times(times, cells)
-        says_utc = table.utc or plain(table.names[when]).endswith(("utc", "gmttime"))
-        if not (assume_utc or says_utc) and (naive := refuse_naive(found, cells)):
+        if not (assume_utc or says_utc(table, when)) and (naive := refuse_naive(found, cells)):
             raise naive
         read = [join_numbers(own, cells_of(table, k, row), comma) for own, k in zip(parts, columns, strict=True)]
     return Series(row, found.time, np.stack(read, 1), _extra(table.names, (when, *columns)))

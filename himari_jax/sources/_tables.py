@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from himari_jax.errors import InputError
-from himari_jax.sources._columns import Cells, score
+from himari_jax.sources._columns import Cells, header_key, score
 
 if TYPE_CHECKING:
     import polars as pl
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 BLOCK_ROWS = 1 << 18
 SAMPLE_ROWS = 20
+UTC_NAMES = ("utc", "gmttime", "gmt")
 PAIR = re.compile(r"\(\s*'([^']*)',\s*'([^']*)'\s*\)")
 
 
@@ -116,3 +117,8 @@ def sample(table: Table) -> list["pl.Series"]:
 def cells_of(table: Table, k: int, row: np.ndarray) -> Cells:
     """Where the cells of a column stand, whose rows are (T,) of the file."""
     return Cells(table.origin, table.names[k], row, partial(table.column, k))
+
+
+def says_utc(table: Table, k: int) -> bool:
+    """Whether the file or the name of its column of times says that times without a zone are in UTC."""
+    return table.utc or header_key(table.names[k]).endswith(UTC_NAMES)

@@ -25,15 +25,6 @@ def ask(folder, limits=module.LIMITS, gave_up=lambda: False):
     return Candidates(limits=limits).load(folder, SIGNATURE, gave_up)
 
 
-@pytest.fixture
-def versions(bundles, tmp_path):
-    """A folder of the versions `one` and `two`; CURRENT names `one`."""
-    for name in ("one", "two"):
-        copy_bundle(bundles["mlp"], tmp_path / name, version=name)
-    point(tmp_path, "one")
-    return tmp_path
-
-
 def test_a_candidate_that_holds_is_served_and_one_that_fills_memory_is_not(versions):
     desk = Desk(versions, candidates=Candidates())
     before = desk.predict(desk.seen_of("one"))
@@ -149,7 +140,7 @@ candidates, parent = Candidates(verdicts=Verdicts()), os.getpid()
 for _ in range(3):
     if os.getpid() == parent:
         os.fork()
-print(candidates.judge(Path("there"), (("a", 1, 2, 3),), bool)["refused"], flush=True)
+os.write(1, (candidates.judge(Path("there"), (("a", 1, 2, 3),), bool)["refused"] + "\n").encode())  # a line at once
 if os.getpid() == parent:
     for _ in range(3):
         os.wait()

@@ -12,6 +12,7 @@ import zipfile
 import numpy as np
 import onnx
 import pytest
+from file_forms import zipped
 from mutations import bomb, claim, damage, edit_graph, loop, nested, outside
 from onnx import TensorProto, helper, numpy_helper
 from serving import ROOT
@@ -149,15 +150,6 @@ def test_bytes_that_are_no_message_are_refused(data):
         read_message(memoryview(data), MODEL, "model")
 
 
-def archive(**members):
-    """An archive of raw members."""
-    stream = io.BytesIO()
-    with zipfile.ZipFile(stream, "w") as made:
-        for name, data in members.items():
-            made.writestr(name.replace("__", "."), data)
-    return stream.getvalue()
-
-
 def test_an_archive_is_read_as_numpy_reads_it(bundles):
     data = (bundles["lstm"] / "golden.npz").read_bytes()
     with np.load(io.BytesIO(data)) as stored:
@@ -185,7 +177,7 @@ def test_an_array_is_as_long_as_it_says(copy):
 def test_pickles_and_strange_members_are_refused():
     stream = io.BytesIO()
     np.lib.format.write_array(stream, np.array([{}], dtype=object))
-    for data in (archive(a__npy=stream.getvalue()), archive(a__npy=b"no array"), archive(a__npy=b""), b"PK"):
+    for data in (zipped(a__npy=stream.getvalue()), zipped(a__npy=b"no array"), zipped(a__npy=b""), b"PK"):
         with pytest.raises((ValueError, zipfile.BadZipFile)):
             read_arrays(data)
 

@@ -12,15 +12,6 @@ from export.bundling.exporter import digest
 pytest_plugins = ["server_fixtures"]
 
 
-@pytest.fixture
-def versions(bundles, tmp_path):
-    """A folder of the versions `one` and `two`; CURRENT names `one`."""
-    for name in ("one", "two"):
-        copy_bundle(bundles["mlp"], tmp_path / name, version=name)
-    point(tmp_path, "one")
-    return tmp_path
-
-
 def test_current_names_the_version_that_answers(versions):
     desk = Desk(versions)
     assert desk.model.version == "one"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from cache import CACHE
-from serving import ROOT, Desk
+from serving import ROOT, Desk, copy_bundle, point
 from worlds import TINY_RUN
 
 from export.loading import load
@@ -34,6 +34,15 @@ def bundles(tmp_path_factory):
             make_bundle(name, tmp_path_factory.mktemp("runs"), kept)
         load(kept / name)
     return {name: kept / name for name in ("mlp", "lstm")}
+
+
+@pytest.fixture
+def versions(bundles, tmp_path):
+    """A folder of the versions `one` and `two`; CURRENT names `one`."""
+    for name in ("one", "two"):
+        copy_bundle(bundles["mlp"], tmp_path / name, version=name)
+    point(tmp_path, "one")
+    return tmp_path
 
 
 def make_bundle(name, folder, kept):

@@ -4,6 +4,7 @@ import fcntl
 import json
 import re
 import sys
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any
@@ -80,8 +81,12 @@ def refuse_walk_forward(folder: Path) -> None:
         )
 
 
-def refuse_other_folders(folder: Path) -> None:
+def refuse_other_folders(folder: Path, of_bundle: Callable[[Path], str] | None = None) -> None:
     """Refuses a bundle, or a folder of runs, where a run is asked for.
+
+    Args:
+        folder: that was named.
+        of_bundle: what to say of a bundle; None: which run it was exported from.
 
     Raises:
         InputError: it is one; says what to name instead.
@@ -89,9 +94,14 @@ def refuse_other_folders(folder: Path) -> None:
     if (folder / "config.json").exists():
         return
     if (folder / "manifest.json").exists():
-        raise InputError(f"{folder}: a bundle, not a run; name the run that it was exported from{origin_of(folder)}")
+        raise InputError(f"{folder}: {(of_bundle or ask_for_origin)(folder)}")
     if runs := sorted(folder.glob("*/config.json"), key=lambda path: path.stat().st_mtime):
         raise InputError(f"{folder}: a folder of runs; name one, such as {runs[-1].parent}")
+
+
+def ask_for_origin(bundle: Path) -> str:
+    """Words that ask for the run of a bundle instead."""
+    return f"a bundle, not a run; name the run that it was exported from{origin_of(bundle)}"
 
 
 def origin_of(bundle: Path) -> str:

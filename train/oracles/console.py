@@ -1,5 +1,6 @@
 """Prints the result of a run on a market with a known optimum."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,13 +31,13 @@ def table(result: dict[str, Any]) -> Grid:
     return grid
 
 
-def cells(block: dict[str, Any]) -> list[str]:
-    """An agent's numbers in the columns of HEADS."""
+def cells(block: Mapping[str, Any], turnover: str = ".4f") -> list[str]:
+    """An agent's numbers in the columns of HEADS, its turnover in a form."""
     return [
         f"{block['value']:.4e}",
         f"{block['error']:.0e}",
         "-" if block["ratio"] is None else f"{block['ratio']:.4f}",
         f"{block['regret']:.2e}",
-        f"{block['turnover']:.4f}",
+        format(block["turnover"], turnover),
         " ".join(f"{x:.3f}" for x in block["weights"]),
     ]

@@ -12,6 +12,7 @@ from envs.oracles.oracle import Oracle
 from train.artifacts.files import write_text
 from train.artifacts.metrics_file import read_metrics
 from train.artifacts.run_folder import stored_json
+from train.oracles.console import cells
 from train.oracles.scoring import OraclePath
 from train.reporting.figure import IN_ORDER, SERIES, Figure, axis, figures, line, packed
 from train.reporting.learning_curves import PANELS, small
@@ -156,16 +157,5 @@ def training(result: Mapping[str, Any], metrics: Sequence[Mapping[str, Any]]) ->
 def seeds(result: Mapping[str, Any]) -> str:
     """Writes a table with a row for each seed."""
     heads = ["", "value", "standard error", "share of the optimum", "regret", "turnover", "mean weights"]
-    rows = [
-        row(
-            f"seed {block['seed']}",
-            f"{block['value']:.4e}",
-            f"{block['error']:.0e}",
-            "-" if block["ratio"] is None else f"{block['ratio']:.4f}",
-            f"{block['regret']:.2e}",
-            f"{block['turnover']:.4g}",
-            " ".join(f"{x:.3f}" for x in block["weights"]),
-        )
-        for block in result["seeds"]
-    ]
+    rows = [row(f"seed {block['seed']}", *cells(block, turnover=".4g")) for block in result["seeds"]]
     return table(heads, rows, "Shown above: the median seed.", "numbers")
