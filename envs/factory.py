@@ -30,7 +30,7 @@ from himari_jax.sources.registry import load_candles
 from himari_jax.sources.request import SourceRequest
 from himari_jax.splits import SplitRules, Stretches, as_stretches, decision_rows, split_rows, stretches, usual_embargo
 from himari_jax.times import parse_bar
-from himari_jax.windows import check_bar
+from himari_jax.windows import refuse_odd_bar
 
 Reward = str | Term | Mapping[str | Term, float]
 OWN = ("episode_steps", "reward_weights", "initial_moments")  # set by `make` itself
@@ -181,10 +181,7 @@ def checked_bar(candles: Candles) -> Candles:
     Raises:
         InputError: they do not divide an hour.
     """
-    try:
-        check_bar(candles.bar_ms)
-    except ValueError as error:
-        raise InputError(f"{', '.join(candles.symbols)}: {error}; allowed bars divide an hour or are longer") from error
+    refuse_odd_bar(candles)
     return candles
 
 

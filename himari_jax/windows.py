@@ -4,6 +4,8 @@ from collections.abc import Callable
 from math import ceil
 from typing import Any, NamedTuple, TypeVar
 
+from himari_jax.candles import Candles
+from himari_jax.errors import InputError
 from himari_jax.times import HOUR_MS
 
 BASE_HOURS = 400  # of the look-back of `base`: the tails of RSI and MACD are below 1e-9 by then
@@ -42,6 +44,18 @@ def check_bar(bar_ms: int) -> None:
     """
     if bar_ms < HOUR_MS and HOUR_MS % bar_ms:
         raise ValueError(f"bars of {bar_ms} ms do not divide an hour")
+
+
+def refuse_odd_bar(candles: Candles) -> None:
+    """Refuses bars that features have no windows for.
+
+    Raises:
+        InputError: names the symbols and the bar.
+    """
+    try:
+        check_bar(candles.bar_ms)
+    except ValueError as error:
+        raise InputError(f"{', '.join(candles.symbols)}: {error}; allowed bars divide an hour or are longer") from error
 
 
 def windows(bar_ms: int) -> Windows:

@@ -9,7 +9,7 @@ from himari_jax.errors import InputError
 from himari_jax.sources.registry import load_candles
 from himari_jax.sources.request import SourceRequest
 from himari_jax.times import bar_name
-from himari_jax.windows import check_bar
+from himari_jax.windows import refuse_odd_bar
 from train.config.market import DataConfig
 
 
@@ -42,18 +42,6 @@ def checked(raws: Sequence[RawCandles], data: DataConfig) -> tuple[Candles, Data
     candles, report = check_candles(raws, bar_ms=data.bar_ms, calendar=data.calendar, repair=data.repair)
     refuse_odd_bar(candles)
     return candles, report
-
-
-def refuse_odd_bar(candles: Candles) -> None:
-    """Refuses bars that features have no windows for.
-
-    Raises:
-        InputError: names the symbols and the bar.
-    """
-    try:
-        check_bar(candles.bar_ms)
-    except ValueError as error:
-        raise InputError(f"{', '.join(candles.symbols)}: {error}; allowed bars divide an hour or are longer") from error
 
 
 def checked_parts(raws: Sequence[RawCandles], data: DataConfig) -> tuple[tuple[Candles, ...], DataReport]:
