@@ -6,7 +6,7 @@ INSTALLED := $(VENV)/.installed
 TESTABLE := $(VENV)/.testable
 
 .DEFAULT_GOAL := help
-.PHONY: help train trend test test-slow lint format prove evidence bench bench-models bench-peers bench-serve docs docs-output clean
+.PHONY: help train trend test test-slow test-newest lint format prove evidence bench bench-models bench-peers bench-serve docs docs-output clean
 
 help: ## lists the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -19,6 +19,21 @@ test: $(TESTABLE) ## the default tests; HIMARI_DATA names a folder of real candl
 
 test-slow: $(TESTABLE) ## the tests that take minutes
 	$(BIN)/python -m pytest -m slow
+
+# What others hold back though pyproject.toml admits it: jax by gymnax, orbax-checkpoint by jax2onnx.
+BEYOND ?= jax orbax-checkpoint
+NEWEST := build/newest
+NEWEST_PIP := $(NEWEST)/bin/python -m pip install --quiet --disable-pip-version-check --upgrade --upgrade-strategy eager
+NEWEST_PYTHON ?= $(lastword $(foreach k,11 12 13 14 15,$(shell python3.$(k) -c 'print("python3.$(k)")' 2>/dev/null)))
+test-newest: ## the default tests on the newest Python here and the newest libraries; BEYOND="" keeps to others' bounds
+	@test -n "$(NEWEST_PYTHON)" || { echo "make test-newest: no python3.11 or newer is on the PATH; NEWEST_PYTHON=... names one"; exit 2; }
+	@rm -rf $(NEWEST) && $(NEWEST_PYTHON) -m venv $(NEWEST)
+	@$(NEWEST_PIP) pip
+	@$(NEWEST_PIP) -e '.[test]' || { echo "extra export does not resolve: its tests are skipped"; $(NEWEST_PIP) -e '.[tools]'; }
+	@$(NEWEST)/bin/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["dependencies"], sep="\n")' > $(NEWEST)/ranges.txt
+	@test -z "$(BEYOND)" || $(NEWEST_PIP) -c $(NEWEST)/ranges.txt $(BEYOND)
+	@$(NEWEST)/bin/python --version && $(NEWEST)/bin/python -m pip list && $(NEWEST)/bin/python -m pip check || true
+	PATH="$(CURDIR)/$(NEWEST)/bin:$$PATH" $(NEWEST)/bin/python -m pytest -m "not slow" -n 2 --dist loadfile -rs $(ARGS)
 
 lint: $(TESTABLE) ## style and types
 	$(BIN)/ruff check
