@@ -17,6 +17,7 @@ import numpy as np
 
 from envs.market import stack_decisions, to_device
 from envs.trading import TradingEnv, make_params
+from export.bundling.broadcasts import drop_broadcasts
 from export.bundling.config import BundleConfig
 from export.contents.graph import OPSET
 from export.runtime import FILES, SCHEMA
@@ -117,6 +118,7 @@ def export_graph(agent: Agent, variables: Any) -> bytes:
     inputs = ["observation", *(f"carry_{i}" for i in range(len(leaves)))]
     outputs = ["multiplier", "value", *(f"next_carry_{i}" for i in range(len(leaves)))]
     rename(model.graph, inputs, outputs)
+    drop_broadcasts(model.graph)
     return bytes(model.SerializeToString())
 
 

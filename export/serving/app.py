@@ -1,9 +1,6 @@
-"""The ASGI application: routes, key, limits, one log line and one count for each request."""
+"""The ASGI application: routes and who may ask them."""
 
-import re
-import secrets
-import time
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,24 +8,21 @@ import msgspec
 from starlette.routing import Route, Router
 
 from export.serving import open_inference, triton
-from export.serving.body import ClientDisconnect, Receive, read_body
+from export.serving.body import Receive
 from export.serving.cors import Cors
+from export.serving.endpoint import Endpoint, Scope, Send
 from export.serving.errors import ApiError, not_ready
-from export.serving.google_cloud import error_event, request_fields
-from export.serving.http import Call, Handler, Reply, Row
+from export.serving.http import Call, Reply, Row
 from export.serving.keys import Keys
 from export.serving.model_store import ModelStore, ServedModel, now_ms
 from export.serving.openapi import docs, openapi
-from export.serving.predict import NonFinite, PredictSettings, answer, count_rows
+from export.serving.predict import PredictSettings, answer, count_rows
 from export.serving.schemas import RESPONSES, decode_request
 from export.serving.telemetry import Log, Metrics
 from himari_jax.errors import InputError
 
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-Scope = MutableMapping[str, Any]
 PROBES = ("/health/live", "/health/ready")
 OWN = ("/predict", *PROBES, "/metrics", "/manifest", "/openapi.json", "/docs", "/v2")
-REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 
 
 @dataclass(frozen=True)
@@ -58,7 +52,11 @@ class Application:
         routes = self.routes()
         self.router = Router(routes, redirect_slashes=False, default=Endpoint(self, "other", "*", nowhere))
         # A plain path needs no search through patterns.
-        self.plain = {route.path: route.endpoint for route in routes if not route.param_convertors}
+        self.plain: dict[str, Any] = {route.path: route.endpoint for route in routes if not route.param_convertors}
+        # What the protocol may answer without ASGI, by the bytes of its path.
+        self.direct: dict[bytes, Endpoint] = {
+            path.encode(): self.plain[path] for path in ("/predict", settings.predict_route)
+        }
         self.probes = frozenset(path.encode() for path in (*PROBES, settings.health_route))
 
     def routes(self) -> list[Route]:
@@ -122,7 +120,7 @@ class Application:
         self.draining = True
         self.metrics.ready.set(0)
 
-    def refusing(self, error: ApiError) -> "Endpoint":
+    def refusing(self, error: ApiError) -> Endpoint:
         """What answers a request whose headers alone forbid it; the connection is closed."""
 
         def refuse(call: Call) -> Reply:
@@ -166,104 +164,3 @@ def nowhere(call: Call) -> Reply:
 def nowhere_below_v2(call: Call) -> Reply:
     """Answers unknown paths of the protocol with 404 and, where it can be told, the way to the same end."""
     raise triton.not_offered(f"/v2/{call.path['rest']}")
-
-
-class Endpoint:
-    """One route: key, method, body, handler, answer, count and log line."""
-
-    def __init__(self, app: Application, route: str, method: str, handler: Handler, is_open: bool = True):
-        self.app, self.route, self.method, self.handler, self.is_open = app, route, method, handler, is_open
-        self.plain_errors = route.startswith("/v2")
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """ASGI; the only place where faults become answers."""
-        if scope["type"] != "http":
-            return
-        start, headers = time.perf_counter(), dict(scope["headers"])
-        given = headers.get(b"x-request-id", b"")
-        request_id = given if REQUEST_ID.fullmatch(given) else secrets.token_hex(8).encode()
-        note: dict[str, Any] = {}
-        try:
-            reply = await self.reply(scope, headers, receive, note)
-        except ApiError as refusal:
-            reply = self.refuse(refusal, note)
-        except ClientDisconnect:
-            return
-        except Exception as error:
-            reply = self.fail(error, note)
-        if self.app.cors is not None:
-            reply = reply._replace(headers=reply.headers + self.app.cors.headers(headers))
-        await self.send(send, reply, request_id)
-        self.tell(scope, headers, reply, request_id, time.perf_counter() - start, note)
-
-    async def reply(self, scope: Scope, headers: dict[bytes, bytes], receive: Receive, note: dict[str, Any]) -> Reply:
-        """The answer of the handler to a request that may be asked."""
-        method = scope["method"]
-        if self.app.cors is not None and (preflight := self.app.cors.preflight(method, headers, self.method)):
-            return preflight
-        if not self.is_open:
-            self.app.allow(headers)
-        if self.method not in (method, "*") and not (method == "HEAD" and self.method == "GET"):
-            raise ApiError(405, "method", "method", f"{method[:16]}; allowed: {self.method}")
-        body = b""
-        if self.method == "POST":
-            body = await read_body(receive, headers, self.app.settings.max_body, self.app.settings.read_seconds)
-        return self.handler(Call(scope.get("path_params", {}), headers, body, note))
-
-    def refuse(self, refusal: ApiError, note: dict[str, Any]) -> Reply:
-        """A refusal as an answer; connections whose body was not read to its end are closed."""
-        self.app.metrics.refusals.labels(refusal.code).inc()
-        if isinstance(refusal, NonFinite):
-            self.app.metrics.nonfinite.inc()
-        # The field's key may be of the caller's making, so the log has the code alone.
-        note["code"] = refusal.code
-        headers: tuple[tuple[bytes, bytes], ...] = ()
-        if refusal.status == 405:
-            headers = ((b"allow", self.method.encode()),)
-        if refusal.status in (401, 405, 408, 413, 415) or self.route == "refused":
-            headers += ((b"connection", b"close"),)
-        body = refusal.encode_plain() if self.plain_errors else refusal.encode()
-        return Reply(body, status=refusal.status, headers=headers)
-
-    def fail(self, error: Exception, note: dict[str, Any]) -> Reply:
-        """Handles a fault of the server: counts it, logs its kind and place, discloses nothing of it to the caller."""
-        self.app.metrics.errors.inc()
-        trace = error.__traceback__
-        while trace is not None and trace.tb_next is not None:
-            trace = trace.tb_next
-        where = f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}" if trace else "?"
-        note.update(code="internal", exception=type(error).__name__, where=where, **error_event(error))
-        refusal = ApiError(500, "internal", "server", "an unexpected fault; the log has the request id")
-        return Reply(refusal.encode_plain() if self.plain_errors else refusal.encode(), status=500)
-
-    async def send(self, send: Send, reply: Reply, request_id: bytes) -> None:
-        """Writes an answer."""
-        headers = [
-            (b"content-type", reply.kind),
-            (b"content-length", b"%d" % len(reply.body)),
-            (b"x-request-id", request_id),
-            *reply.headers,
-        ]
-        if self.app.draining and not any(name == b"connection" for name, _ in reply.headers):
-            headers.append((b"connection", b"close"))
-        await send({"type": "http.response.start", "status": reply.status, "headers": headers})
-        await send({"type": "http.response.body", "body": reply.body})
-
-    def tell(
-        self,
-        scope: Scope,
-        headers: dict[bytes, bytes],
-        reply: Reply,
-        request_id: bytes,
-        seconds: float,
-        note: dict[str, Any],
-    ) -> None:
-        """Counts and logs an answered request; probes are not logged, for not to be ready is no fault."""
-        self.app.metrics.request(self.route, reply.status, seconds)
-        status, method, settings = reply.status, scope["method"], self.app.settings
-        quiet = self.is_open and (status < 500 or status == 503) and self.route != "refused"
-        if settings.log_requests and not quiet:
-            level = "WARNING" if 400 <= status < 500 or status == 503 else "ERROR" if status >= 500 else "INFO"
-            info = {"request_id": request_id.decode(), "method": method, "route": self.route, "status": status}
-            cloud = request_fields(settings.project, method, self.route, headers, status, len(reply.body), seconds)
-            self.app.log(level, "request", **info, ms=round(seconds * 1e3, 3), **cloud, **note)

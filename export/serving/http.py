@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
 JSON = b"application/json"
+Header = tuple[bytes, bytes]
 
 
 class Reply(NamedTuple):
@@ -12,7 +13,7 @@ class Reply(NamedTuple):
     body: bytes
     kind: bytes = JSON
     status: int = 200
-    headers: tuple[tuple[bytes, bytes], ...] = ()
+    headers: tuple[Header, ...] = ()
 
 
 class Call(NamedTuple):
@@ -33,9 +34,15 @@ class Service(Protocol):
 
     settings: Any
     metrics: Any
+    log: Any
+    cors: Any
+    draining: bool
 
     def is_ready(self) -> bool:
         """Whether requests should be sent here."""
 
     def served(self) -> Any:
         """The model that answers; refuses the request where there is none."""
+
+    def allow(self, headers: dict[bytes, bytes]) -> None:
+        """Refuses a request without the key, where there is one."""

@@ -6,7 +6,9 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from export.serving.app import Application, Endpoint
+from export.serving.app import Application
+from export.serving.direct import DirectRequest, encode_answer
+from export.serving.endpoint import Asked, Endpoint
 from export.serving.errors import ApiError
 
 MOST_HEADER = 64 * 1024  # bytes of a request before its body
@@ -30,6 +32,11 @@ class JoinedWrites:
         elif data.startswith(b"HTTP/1.1 ") and not data.startswith(b"HTTP/1.1 100"):
             self.head = data
             return
+        self.transport.write(data)
+
+    def write_whole(self, data: bytes) -> None:
+        """Writes a whole answer."""
+        self.flush()
         self.transport.write(data)
 
     def flush(self) -> None:
@@ -61,6 +68,8 @@ class GuardedProtocol(HttpToolsProtocol):
         self.waited: int = 0  # bytes of headers so far
         self.seen: int = 0  # the same, with what came together with their end
         self.deadline: asyncio.TimerHandle | None = None
+        self.direct: DirectRequest | None = None  # whose body is not yet whole
+        self.may_be_direct = True  # one of what is read at once, so that no connection holds up the others
         self.start_deadline()
 
     def start_deadline(self) -> None:
@@ -85,7 +94,11 @@ class GuardedProtocol(HttpToolsProtocol):
         if not self.reading_body():
             self.waited += len(data)
         self.seen = self.waited or len(data)
+        self.may_be_direct = True
         super().data_received(data)
+        if self.direct is not None and self.direct.deadline is None:
+            seconds = self.application.settings.read_seconds
+            self.direct.deadline = self.loop.call_later(seconds, self.answer, self.direct.endpoint.too_slow())
         if self.waited:  # a timer costs more than most requests take to come, so only those that wait have one
             self.start_deadline()
         if self.deadline is not None and self.waited > MOST_HEADER:
@@ -99,12 +112,70 @@ class GuardedProtocol(HttpToolsProtocol):
         """Whether everything that was asked so far is answered, and something was asked."""
         return self.deadline is None and self.cycle is not None and self.cycle.response_complete
 
+    def on_message_begin(self) -> None:
+        """A request begins; uvicorn's scope is made when it is needed."""
+        self.url, self.headers, self.expect_100_continue = b"", [], False
+
     def on_headers_complete(self) -> None:
-        """The request begins."""
+        """The request is answered directly where that can be, else by ASGI."""
         self.stop_deadline()
         self.waited = 0
-        self.app = self.refusal() or self.application
+        if self.transport.is_closing():  # by the answer to the request before
+            return
+        refusal = self.refusal()
+        if refusal is None and (request := self.direct_request()) is not None:
+            self.cycle = self.direct = request  # type: ignore[assignment]
+            return
+        self.app = refusal or self.application
+        url, headers, expect = self.url, self.headers, self.expect_100_continue
+        super().on_message_begin()
+        self.url, self.expect_100_continue = url, expect
+        self.headers.extend(headers)
         super().on_headers_complete()
+
+    def direct_request(self) -> DirectRequest | None:
+        """The request, where nothing but its body is missing for an answer."""
+        endpoint = self.application.direct.get(self.url)
+        if endpoint is None or not self.may_be_direct or self.parser.get_method() != b"POST":
+            return None
+        is_free = self.cycle is None or self.cycle.response_complete
+        if not is_free or self.flow.write_paused or self.expect_100_continue or self.parser.should_upgrade():
+            return None
+        asked = Asked("POST", dict(self.headers))
+        if not endpoint.takes(asked):
+            return None
+        self.may_be_direct = False
+        keep_alive = self.parser.get_http_version() != "1.0" and self.parser.should_keep_alive()
+        return DirectRequest(endpoint, asked, keep_alive)
+
+    def on_body(self, body: bytes) -> None:
+        """A part of a body."""
+        if self.direct is None:
+            super().on_body(body)
+        elif not self.direct.add(body):
+            self.answer(self.direct.endpoint.too_long())
+
+    def on_message_complete(self) -> None:
+        """The body is whole."""
+        if self.direct is None:
+            super().on_message_complete()
+        else:
+            self.answer(self.direct.body())
+
+    def answer(self, body: bytes | ApiError) -> None:
+        """Answers the direct request, whose body is whole or will not come."""
+        request, self.direct = self.direct, None
+        assert request is not None
+        request.stop_deadline()
+        reply = request.endpoint.answer(request.asked, body)
+        headers = [*self.server_state.default_headers, *request.endpoint.headers_of(request.asked, reply)]
+        data, keep_alive = encode_answer(reply.status, headers, reply.body, request.keep_alive)
+        self.transport.write_whole(data)  # type: ignore[attr-defined]
+        request.response_complete = True
+        if not keep_alive:
+            self.transport.close()
+        self.on_response_complete()
+        request.endpoint.tell(request.asked, reply)
 
     def refusal(self) -> Endpoint | None:
         """Who answers instead of the application, where the headers alone forbid the request."""
@@ -112,7 +183,7 @@ class GuardedProtocol(HttpToolsProtocol):
             line = len(self.parser.get_method()) + len(self.url) + len("  HTTP/1.1\r\n\r\n")
             if line + sum(len(name) + len(value) + len(": \r\n") for name, value in self.headers) > MOST_HEADER:
                 return self.application.refusing(LONG)
-        hosts = sum(name == b"host" for name, _ in self.headers)
+        hosts = [name for name, _ in self.headers].count(b"host")
         if hosts > 1 or (hosts == 0 and self.parser.get_http_version() == "1.1"):
             return self.application.refusing(HOST)
         if len(self.connections) > self.application.settings.max_connections:
@@ -127,8 +198,11 @@ class GuardedProtocol(HttpToolsProtocol):
         super().on_response_complete()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forgets the deadline."""
+        """Forgets the deadlines and the request whose body will not come."""
         self.stop_deadline()
+        if self.direct is not None:
+            self.direct.stop_deadline()
+            self.direct = None
         super().connection_lost(exc)
 
     def send_400_response(self, msg: str) -> None:

@@ -1,0 +1,66 @@
+"""A request that the protocol answers itself, without an ASGI scope, task and cycle; the answer is the same."""
+
+import asyncio
+from collections.abc import Iterable
+from http import HTTPStatus
+
+from export.serving.endpoint import Asked, Endpoint
+from export.serving.http import Header
+
+STATUS_LINES = {status.value: b"HTTP/1.1 %d %b\r\n" % (status, status.phrase.encode()) for status in HTTPStatus}
+
+
+class DirectRequest:
+    """A request whose headers are here; to uvicorn's protocol it is what a cycle of its own would be.
+
+    Args:
+        endpoint: that answers.
+        asked: the request.
+        keep_alive: whether its connection goes on.
+    """
+
+    __slots__ = ("asked", "deadline", "disconnected", "endpoint", "keep_alive", "parts", "response_complete", "size")
+    message_event = asyncio.Event()  # of uvicorn's cycles; nobody waits for this one
+    more_body = True  # until the response is complete
+
+    def __init__(self, endpoint: Endpoint, asked: Asked, keep_alive: bool):
+        self.endpoint, self.asked, self.keep_alive = endpoint, asked, keep_alive
+        self.parts: list[bytes] = []
+        self.size = 0
+        self.deadline: asyncio.TimerHandle | None = None  # of a body that does not come with its headers
+        self.response_complete = self.disconnected = False
+
+    def add(self, part: bytes) -> bool:
+        """Takes a part of the body; whether it is no longer than allowed."""
+        self.parts.append(part)
+        self.size += len(part)
+        return self.size <= self.endpoint.app.settings.max_body
+
+    def body(self) -> bytes:
+        """What came of the body."""
+        return self.parts[0] if len(self.parts) == 1 else b"".join(self.parts)
+
+    def stop_deadline(self) -> None:
+        """The body is here, or it need not come any more."""
+        if self.deadline is not None:
+            self.deadline.cancel()
+            self.deadline = None
+
+
+def encode_answer(status: int, headers: Iterable[Header], body: bytes, keep_alive: bool) -> tuple[bytes, bool]:
+    """An answer as uvicorn writes it, and whether the connection goes on.
+
+    Args:
+        status: of the answer.
+        headers: in lower case; `connection` may only be `close`.
+        body: whose length is among the headers.
+        keep_alive: whether the caller lets the connection go on.
+    """
+    parts, said = [STATUS_LINES[status]], False
+    for name, value in headers:
+        said = said or name == b"connection"
+        parts += name, b": ", value, b"\r\n"
+    if not keep_alive and not said:
+        parts.append(b"connection: close\r\n")
+    parts += b"\r\n", body
+    return b"".join(parts), keep_alive and not said

@@ -1,0 +1,182 @@
+"""One route: key, method, body, handler, answer, count and log line; the same for ASGI and for the direct way."""
+
+import random
+import re
+import time
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+from export.serving.body import ClientDisconnect, Receive, check_body, read_body, too_long, too_slow, uncompress
+from export.serving.errors import ApiError
+from export.serving.google_cloud import error_event, request_fields
+from export.serving.http import Call, Handler, Header, Reply, Service
+from export.serving.predict import NonFinite
+
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+Scope = MutableMapping[str, Any]
+REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
+
+
+class Asked:
+    """A request whose headers are here.
+
+    Args:
+        method: of the request.
+        headers: by name, in lower case; of several of a name the last.
+    """
+
+    __slots__ = ("headers", "method", "note", "request_id", "start")
+
+    def __init__(self, method: str, headers: dict[bytes, bytes]):
+        self.start, self.method, self.headers = time.perf_counter(), method, headers
+        given = headers.get(b"x-request-id")
+        known = given is not None and REQUEST_ID.fullmatch(given)
+        self.request_id = given if given and known else b"%016x" % random.getrandbits(64)
+        self.note: dict[str, Any] = {}  # goes into the log line
+
+
+class Endpoint:
+    """One route of an application; the only place where faults become answers.
+
+    Args:
+        app: whose settings, metrics and log are used.
+        route: its path, as it is counted and logged.
+        method: that it allows; `*`: any.
+        handler: that answers.
+        is_open: whether it needs no key.
+    """
+
+    def __init__(self, app: Service, route: str, method: str, handler: Handler, is_open: bool = True):
+        self.app, self.route, self.method, self.handler, self.is_open = app, route, method, handler, is_open
+        self.plain_errors = route.startswith("/v2")
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        if scope["type"] != "http":
+            return
+        asked = Asked(scope["method"], dict(scope["headers"]))
+        try:
+            reply = self.admit(asked) or await self.read_and_run(asked, scope, receive)
+        except ClientDisconnect:
+            return
+        except Exception as error:
+            reply = self.explain(error, asked)
+        headers = self.headers_of(asked, reply)
+        await send({"type": "http.response.start", "status": reply.status, "headers": headers})
+        await send({"type": "http.response.body", "body": reply.body})
+        self.tell(asked, reply)
+
+    async def read_and_run(self, asked: Asked, scope: Scope, receive: Receive) -> Reply:
+        """The answer of the handler, once the body is here."""
+        body = b""
+        if self.method == "POST":
+            body = await read_body(receive, asked.headers, self.app.settings.max_body, self.app.settings.read_seconds)
+        return self.handler(Call(scope.get("path_params", {}), asked.headers, body, asked.note))
+
+    def takes(self, asked: Asked) -> bool:
+        """Whether `answer` may be asked when the body is here; else ASGI has what is to be said before."""
+        try:
+            if self.admit(asked) is not None:
+                return False
+            check_body(asked.headers, self.app.settings.max_body)
+        except ApiError:
+            return False
+        return True
+
+    def answer(self, asked: Asked, body: bytes | ApiError) -> Reply:
+        """The answer to a request that `takes` takes.
+
+        Args:
+            asked: the request.
+            body: whole, as it came; or why there is none.
+        """
+        try:
+            if isinstance(body, ApiError):
+                raise body
+            data = uncompress(body, asked.headers, self.app.settings.max_body)
+            return self.handler(Call({}, asked.headers, data, asked.note))
+        except Exception as error:
+            return self.explain(error, asked)
+
+    def too_long(self) -> ApiError:
+        """The refusal of a body that goes on beyond what is allowed."""
+        return too_long(self.app.settings.max_body)
+
+    def too_slow(self) -> ApiError:
+        """The refusal of a body that is not here in time."""
+        return too_slow(self.app.settings.read_seconds)
+
+    def admit(self, asked: Asked) -> Reply | None:
+        """None where the request may be asked; the answer to a preflight.
+
+        Raises:
+            ApiError: it may not.
+        """
+        method, cors = asked.method, self.app.cors
+        if cors is not None and (preflight := cors.preflight(method, asked.headers, self.method)):
+            return preflight
+        if not self.is_open:
+            self.app.allow(asked.headers)
+        if self.method not in (method, "*") and not (method == "HEAD" and self.method == "GET"):
+            raise ApiError(405, "method", "method", f"{method[:16]}; allowed: {self.method}")
+        return None
+
+    def explain(self, error: Exception, asked: Asked) -> Reply:
+        """What is answered instead: a refusal says why, a fault of the server nothing of itself."""
+        return self.refuse(error, asked.note) if isinstance(error, ApiError) else self.fail(error, asked.note)
+
+    def refuse(self, refusal: ApiError, note: dict[str, Any]) -> Reply:
+        """A refusal as an answer; connections whose body was not read to its end are closed."""
+        self.app.metrics.refusals.labels(refusal.code).inc()
+        if isinstance(refusal, NonFinite):
+            self.app.metrics.nonfinite.inc()
+        # The field's key may be of the caller's making, so the log has the code alone.
+        note["code"] = refusal.code
+        headers: tuple[Header, ...] = ()
+        if refusal.status == 405:
+            headers = ((b"allow", self.method.encode()),)
+        if refusal.status in (401, 405, 408, 413, 415) or self.route == "refused":
+            headers += ((b"connection", b"close"),)
+        body = refusal.encode_plain() if self.plain_errors else refusal.encode()
+        return Reply(body, status=refusal.status, headers=headers)
+
+    def fail(self, error: Exception, note: dict[str, Any]) -> Reply:
+        """Handles a fault of the server: counts it, logs its kind and place, discloses nothing of it to the caller."""
+        self.app.metrics.errors.inc()
+        trace = error.__traceback__
+        while trace is not None and trace.tb_next is not None:
+            trace = trace.tb_next
+        where = f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}" if trace else "?"
+        note.update(code="internal", exception=type(error).__name__, where=where, **error_event(error))
+        refusal = ApiError(500, "internal", "server", "an unexpected fault; the log has the request id")
+        return Reply(refusal.encode_plain() if self.plain_errors else refusal.encode(), status=500)
+
+    def headers_of(self, asked: Asked, reply: Reply) -> list[Header]:
+        """The headers of an answer."""
+        headers = [
+            (b"content-type", reply.kind),
+            (b"content-length", b"%d" % len(reply.body)),
+            (b"x-request-id", asked.request_id),
+            *reply.headers,
+        ]
+        if self.app.cors is not None:
+            headers += self.app.cors.headers(asked.headers)
+        if self.app.draining and not any(name == b"connection" for name, _ in reply.headers):
+            headers.append((b"connection", b"close"))
+        return headers
+
+    def tell(self, asked: Asked, reply: Reply) -> None:
+        """Counts and logs an answered request; probes are not logged, for not to be ready is no fault."""
+        seconds = time.perf_counter() - asked.start
+        self.app.metrics.request(self.route, reply.status, seconds)
+        status, method, settings = reply.status, asked.method, self.app.settings
+        if not settings.log_requests:
+            return
+        quiet = self.is_open and (status < 500 or status == 503) and self.route != "refused"
+        if not quiet:
+            level = "WARNING" if 400 <= status < 500 or status == 503 else "ERROR" if status >= 500 else "INFO"
+            info = {"request_id": asked.request_id.decode(), "method": method, "route": self.route, "status": status}
+            cloud = request_fields(
+                settings.project, method, self.route, asked.headers, status, len(reply.body), seconds
+            )
+            self.app.log(level, "request", **info, ms=round(seconds * 1e3, 3), **cloud, **asked.note)
