@@ -1,22 +1,20 @@
 """`python -m export.bench`: how fast a bundle answers, in process and over HTTP, and what the server takes."""
 
-import contextlib
-import http.client
 import json
 import os
-import signal
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from export.benchmarks.processes import processor_seconds, resident, weigh
+from export.benchmarks.processes import family, processor_seconds, resident, weigh
+from export.benchmarks.servers import Place, peers, served
 from export.loadgen import ask, generator
 from himari_jax.cli import invocation
 from himari_jax.command import parse, require, run_command
@@ -26,7 +24,6 @@ PROG = invocation("export.bench")
 POLICIES = ("mlp", "lstm")
 TINY = "--source synthetic --synthetic.num-bars 6000 --symbols SYN1 --num-envs 16 --total-steps 4096 --device cpu"
 CANDLES = 500  # of a request, or as many as the model needs
-LARGEST = 2**26  # bytes of a request
 ALONE = 2000  # predictions in process
 IN_PROCESS = {"mlp": "< 30 us", "lstm": "< 60 us"}
 
@@ -66,24 +63,23 @@ def main(args: Sequence[str]) -> int:
         bundles = bench.bundle or [make_bundle(name, folder) for name in POLICIES]
         from train.benchmarks.models.machine import processor  # which imports jax
 
-        print(f"{processor()}, {os.cpu_count()} cores, {interpreter(bench)}; median of {bench.repeats}")
+        place = place_of(bench, folder)
+        version = subprocess.check_output([place.python, "--version"], text=True).strip()
+        print(f"{processor()}, {os.cpu_count()} cores, {version}; median of {bench.repeats}")
         busy = f"; load average before: {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
         print(f"load by {generator()}, on the same cores as the server{busy}")
         for bundle in bundles:
-            measure(bundle, folder, bench)
+            measure(bundle, place, bench)
     if bench.venv is not None:
         say("serving environment, without pip", f"{weigh(bench.venv):.0f} MB", "< 200 MB")
     return 0
 
 
-def interpreter(bench: BenchConfig) -> str:
-    """Version of the Python that serves."""
-    return subprocess.check_output([python_of(bench), "--version"], text=True).strip()
-
-
-def python_of(bench: BenchConfig) -> str:
-    """The Python that serves."""
-    return sys.executable if bench.venv is None else str((bench.venv / "bin" / "python").absolute())
+def place_of(bench: BenchConfig, folder: Path) -> Place:
+    """Where servers are started."""
+    if bench.venv is None:
+        return Place(folder, allow_code=bench.allow_features_code)
+    return Place(folder, str((bench.venv / "bin" / "python").absolute()), False, bench.allow_features_code)
 
 
 def make_bundle(policy: str, folder: Path) -> Path:
@@ -102,91 +98,97 @@ def make_bundle(policy: str, folder: Path) -> Path:
     return out
 
 
-def measure(bundle: Path, folder: Path, bench: BenchConfig) -> None:
+def measure(bundle: Path, place: Place, bench: BenchConfig) -> None:
     """Measures one bundle and prints the results line by line."""
     from export.loading import load
 
     model = load(bundle, bench.allow_features_code)
     policy = str(model.manifest["policy"])
-    observation, candles = folder / "observation.json", folder / "candles.json"
+    observation, candles = place.folder / "observation.json", place.folder / "candles.json"
     write_bodies(model, observation, candles)
     whole = "one of " if model.is_pool else ""
     print(f"\n{model.name} {model.version}: {policy}, {whole}{len(model.symbols)} symbols", flush=True)
-    say("one observation in process, p50", f"{middle(bench, lambda: alone(model)):.0f} us", IN_PROCESS.get(policy, ""))
+    say("one observation in process", f"p50 {middle(bench, lambda: alone(model)):.0f} us", IN_PROCESS.get(policy, ""))
     starts, sizes = [], []
     for _ in range(bench.repeats):
-        with served(bundle, folder, bench, 1) as (port, ready, process):
+        with served(bundle, place, 1) as (port, ready, process):
             starts.append(ready)
             ask(port, candles, 1, 0.3)
             sizes.append(resident(process))
     say("start to ready", f"{statistics.median(starts):.2f} s", "< 1 s")
-    say("resident after some requests with candles", f"{statistics.median(sizes):.0f} MB", "< 120 MB")
-    with served(bundle, folder, bench, 1) as (port, _, _):
-        say_times(f"/predict, {request_rows(model)} candles, 1 connection", bench, port, candles, 1, "p50 < 1.5 ms")
-        say_times("/predict, observation, 1 connection", bench, port, observation, 1, "p50 < 0.3 ms")
-        say_times("/predict, observation, 16 connections", bench, port, observation, 16, "p99 < 3 ms")
-        say("saturated, 1 worker", saturated(bench, port, observation), "")
-    workers = os.cpu_count() or 1
-    with served(bundle, folder, bench, workers) as (port, _, _):
-        say_times(f"16 connections, {workers} workers", bench, port, observation, 16, "p99 < 3 ms")
-        say(f"saturated, {workers} workers", saturated(bench, port, observation), "> 8,000 /s")
+    say("resident after some candles", f"{statistics.median(sizes):.0f} MB", "< 120 MB")
+    rows, workers = request_rows(model), os.cpu_count() or 1
+    with served(bundle, place, 1) as (port, _, process), served(bundle, place, workers) as (many, _, supervisor):
+        say_times(f"{rows} candles, 1 connection", bench, port, candles, 1, "< 1.5 ms")
+        say_times("observation, 1 connection", bench, port, observation, 1, "< 0.3 ms")
+        say_times("observation, 16 connections", bench, port, observation, 16, "p99 x3")
+        say_times(f"the same, {workers} workers", bench, many, observation, 16, "p99 x3")
+        if workers > 1:
+            say_growth(bench, observation, workers, (port, process), (many, supervisor))
     if model.carry_shapes or model.is_pool or model.features.files:  # what the minimal app does not do
         return
     if find_spec("fastapi") is None:
         say("beside a minimal FastAPI app", "not measured: it needs `pip install fastapi`", "")
         return
-    with peers(bundle, folder, bench) as both:
-        for what, body in (("an observation", observation), (f"{request_rows(model)} candles", candles)):
+    with peers(bundle, place) as both:
+        for what, body in (("an observation", observation), (f"{rows} candles", candles)):
             say(f"beside FastAPI, {what}", beside(bench, both, body), "x2")
-
-
-@contextlib.contextmanager
-def peers(bundle: Path, folder: Path, bench: BenchConfig) -> Iterator[tuple[tuple[int, int], tuple[int, int]]]:
-    """Port and process of our server and of a minimal FastAPI app that answers alike, both of this environment."""
-    command = [sys.executable, "-m", "export.benchmarks.fastapi_app", str(bundle.absolute())]
-    with served(bundle, folder, replace(bench, venv=None), 1) as (port, _, process):
-        other = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-        try:
-            assert other.stdout is not None
-            there = json.loads(other.stdout.readline() or "{}").get("port")
-            if there is None:
-                raise InputError(f"{bundle}: the FastAPI app did not start")
-            yield (port, process), (there, other.pid)
-        finally:
-            other.kill()
-            other.wait()
 
 
 def beside(bench: BenchConfig, both: tuple[tuple[int, int], tuple[int, int]], body: Path) -> str:
     """Server time of an answer, ours against the other's in turns, four connections: medians, and of their ratios."""
-    times = [[answer_time(bench, *one, body) for one in both] for _ in range(bench.repeats + 1)][1:]  # the first warms
+    times = [[cost(bench, *one, body, 4)[1] for one in both] for _ in range(bench.repeats + 1)][1:]  # the first warms
     ours, theirs = (statistics.median(column) for column in zip(*times, strict=True))
     ratio = statistics.median(other / own for own, other in times)
     return f"{ours:.0f} us against {theirs:.0f} us: x{ratio:.2f}"
 
 
-def answer_time(bench: BenchConfig, port: int, process: int, body: Path) -> float:
-    """Microseconds of a processor that a server takes for an answer: what else runs on the machine counts little."""
-    before = processor_seconds(process)
-    rate = ask(port, body, 4, bench.seconds).rate
-    return 1e6 * (processor_seconds(process) - before) / (rate * bench.seconds)
+def cost(bench: BenchConfig, port: int, process: int, body: Path, connections: int) -> tuple[float, float]:
+    """Answers a second, and microseconds of a processor for each: what else runs on the machine counts little there.
+
+    Args:
+        bench: how long.
+        port: of the server.
+        process: of the server; its children count, too.
+        body: of the request.
+        connections: that ask.
+    """
+    before = sum(map(processor_seconds, family(process)))
+    rate = ask(port, body, connections, bench.seconds).rate
+    return rate, 1e6 * (sum(map(processor_seconds, family(process))) - before) / (rate * bench.seconds)
 
 
 def say(what: str, found: str, target: str) -> None:
     """One line of the table."""
-    print(f"{what:43} {found:37} {target}".rstrip(), flush=True)
+    print(f"{what:30} {found:41} {target}".rstrip(), flush=True)
 
 
 def say_times(what: str, bench: BenchConfig, port: int, body: Path, connections: int, target: str) -> None:
-    """A line of median, 99th percentile and rate."""
+    """A line of median, 99th percentile, what the one is to the other, and rate."""
     found = [ask(port, body, connections, bench.seconds) for _ in range(bench.repeats)]
     rate, p50, p99 = (statistics.median(column) for column in zip(*found, strict=True))
-    say(what, f"p50 {p50:.2f} ms, p99 {p99:.2f} ms, {rate:,.0f} /s", target)
+    tail = statistics.median(each.p99 / each.p50 for each in found)
+    say(what, f"p50 {p50:.2f} ms, p99 {p99:.2f} (x{tail:.1f}), {rate:,.0f} /s", target)
 
 
-def saturated(bench: BenchConfig, port: int, body: Path) -> str:
-    """Answers a second at many connections."""
-    return f"{middle(bench, lambda: ask(port, body, bench.saturating, bench.seconds).rate):,.0f} /s"
+def say_growth(bench: BenchConfig, body: Path, workers: int, one: tuple[int, int], many: tuple[int, int]) -> None:
+    """Lines of what several workers do beside one, asked in turns over many connections.
+
+    By the rate, in which the load generator has its share of the same cores, and by the processors' time of an answer,
+    which it does not count in.
+    """
+    found = [
+        [cost(bench, port, process, body, bench.saturating) for port, process in (one, many)]
+        for _ in range(bench.repeats)
+    ]
+    rates, times = ([[each[k] for each in pair] for pair in found] for k in (0, 1))
+    alone, together = (statistics.median(column) for column in zip(*rates, strict=True))
+    growth = statistics.median(b / a for a, b in rates)
+    say(f"{bench.saturating} connections, 1 worker", f"{alone:,.0f} /s", "")
+    say(f"the same, {workers} workers", f"{together:,.0f} /s: x{growth:.2f}, generator included", "> 8,000 /s")
+    alone, together = (statistics.median(column) for column in zip(*times, strict=True))
+    growth = statistics.median(workers * a / b for a, b in times)
+    say("processor time of an answer", f"{alone:.0f} us, {together:.0f} us: x{growth:.2f}", f"x{0.9 * workers:.1f}")
 
 
 def middle(bench: BenchConfig, run: Callable[[], float]) -> float:
@@ -229,54 +231,6 @@ def alone(model: Any) -> float:
         model.predict(row, carry)
         times.append(time.perf_counter() - start)
     return 1e6 * statistics.median(times)
-
-
-@contextlib.contextmanager
-def served(bundle: Path, folder: Path, bench: BenchConfig, workers: int) -> Iterator[tuple[int, float, int]]:
-    """A quiet server in its own process: its port, seconds from start to ready, its id.
-
-    Raises:
-        InputError: it does not become ready.
-    """
-    key = folder / "token.key"
-    key.write_bytes(b"of the benchmark alone")
-    flags = ["--port", "0", "--host", "127.0.0.1", "--quiet", "--max-age-bars", "0"]
-    flags += ["--max-body-bytes", str(LARGEST)]
-    flags += ["--workers", str(workers), "--token-key-file", str(key)]
-    flags += ["--allow-features-code"] if bench.allow_features_code else []
-    command = [python_of(bench), "-m", "export.server", str(bundle.absolute()), *flags]
-    start = time.perf_counter()
-    # From a folder without our packages, so that a given environment uses its own.
-    where = None if bench.venv is None else folder
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=where)
-    try:
-        assert process.stdout is not None
-        port = next((json.loads(line)["port"] for line in process.stdout if '"listening"' in line), None)
-        if port is None:
-            raise InputError(f"{bundle}: the server did not start")
-        while not is_ready(port):
-            if process.poll() is not None or time.perf_counter() - start > 60:
-                raise InputError(f"{bundle}: the server is not ready after a minute, or it ended")
-            time.sleep(0.005)
-        yield port, time.perf_counter() - start, process.pid
-    finally:
-        process.send_signal(signal.SIGTERM)
-        try:
-            process.wait(10)
-        except subprocess.TimeoutExpired:
-            process.kill()
-
-
-def is_ready(port: int) -> bool:
-    """Whether the server wants requests."""
-    link = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
-    try:
-        link.request("GET", "/health/ready")
-        return link.getresponse().status == 200
-    except OSError:
-        return False
-    finally:
-        link.close()
 
 
 if __name__ == "__main__":

@@ -153,7 +153,7 @@ class Model:
             raise ValueError(f"observation has the shape {observation.shape}; allowed: (B, {self.width})")
         batch = len(observation)
         given = self.initial_carry(batch) if carry is None else tuple(carry)
-        if tuple(x.shape for x in given) != tuple((batch, *shape) for shape in self.carry_shapes):
+        if [x.shape for x in given] != [(batch, *shape) for shape in self.carry_shapes]:
             raise ValueError(f"carry has the shapes {[x.shape for x in given]}; allowed: (B, ...) {self.carry_shapes}")
         feeds = {"observation": observation} | {f"carry_{i}": x for i, x in enumerate(given)}
         multiplier, value, *after = self.session.run(None, feeds)

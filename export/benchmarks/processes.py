@@ -13,6 +13,15 @@ def resident(process: int) -> float:
     return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
+def family(process: int) -> list[int]:
+    """A process and its children."""
+    try:
+        children = Path(f"/proc/{process}/task/{process}/children").read_text().split()
+    except OSError:
+        children = []
+    return [process, *map(int, children)]
+
+
 def processor_seconds(process: int) -> float:
     """Seconds that a process has computed; NaN where /proc does not say."""
     try:

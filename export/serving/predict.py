@@ -36,8 +36,11 @@ class NonFinite(ApiError):
 
 def count_rows(request: Request) -> int:
     """Rows that a request has the policy look at."""
-    histories = [item.history for item in request.instances if not isinstance(item.history, UnsetType)]
-    return len(request.instances) + sum(map(len, histories))
+    rows = len(request.instances)
+    for item in request.instances:
+        if not isinstance(item.history, UnsetType):
+            rows += len(item.history)
+    return rows
 
 
 def answer(served: ServedModel, request: Request, terms: PredictSettings, now_ms: int) -> Response:
@@ -83,10 +86,11 @@ def restore_carry(
             before = "bar" if model.step == 1 else f"decision {model.step} bars"
             raise conflict(field, f"not the token of the {before} before the newest candle; {REPLAY}", "token_bar")
         return carry
+    if not model.carry_shapes:
+        return ()
     carry = model.initial_carry(1)
-    if model.carry_shapes:
-        for row in question.past:
-            carry = run(served, row[None], carry).carry
+    for row in question.past:
+        carry = run(served, row[None], carry).carry
     return carry
 
 
@@ -98,8 +102,9 @@ def stream_of(served: ServedModel, instance: Instance, question: PolicyInput) ->
 def run(served: ServedModel, observation: np.ndarray, carry: tuple[np.ndarray, ...]) -> Prediction:
     """The policy, once; its output is finite or there is none."""
     found = served.model.predict(observation, carry)
-    if not all(map(all_finite, (found.multiplier, found.value, *found.carry))):
-        raise NonFinite
+    for values in (found.multiplier, found.value, *found.carry):
+        if not all_finite(values):
+            raise NonFinite
     return found
 
 

@@ -46,6 +46,8 @@ def check_symbols(served: ServedModel, symbols: tuple[str, ...], given: Iterable
         whole: whether every symbol of the instance must be there.
     """
     names = set(given)
+    if names == set(symbols):  # the usual request
+        return
     refuse_unknown(served, names, field)
     if others := sorted(names - set(symbols)):
         what = f"another symbol than {symbols[0]}, which this instance is about"
