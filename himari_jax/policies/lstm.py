@@ -1,9 +1,12 @@
 """Recurrent core: layers of LSTM cells, replayed with time in order."""
 
+import os
+
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from himari_jax.errors import InputError
 from himari_jax.policies.core import Carry, Core
 from himari_jax.policies.recurrence import stepwise, wavefront
 from himari_jax.policies.recurrence.gates import GATES, advance, retreat
@@ -11,6 +14,8 @@ from himari_jax.policies.recurrence.gates import GATES, advance, retreat
 DEFAULTS = {"num_envs": 256, "lookahead": 1}  # steps cost more than those of an mlp
 CANDLES = {"learning_rate": 5e-4}
 FORMS = {"xla": stepwise.recur, "unrolled": wavefront.recur}
+AUTO = "auto"
+VARIABLE = "HIMARI_LSTM_FORM"  # of the environment: the form of the recurrence, where another than the usual is wanted
 
 
 def gate_kernels(key: jax.Array, shape: tuple[int, int], dtype=jnp.float32) -> jax.Array:
@@ -33,6 +38,7 @@ def remember(c: jax.Array, z: jax.Array) -> tuple[jax.Array, jax.Array]:
 
 
 remember.defvjp(advance, retreat)
+
 
 class FusedLSTMCell(nn.Module):
     """The LSTM cell with one kernel for all gates: `z = [x, h] K + b`, `c' = f c + i g`, `h' = o tanh(c')`.
@@ -63,7 +69,7 @@ class LSTMCore(Core):
 
     width: int = 64
     num_layers: int = 2
-    form: str = "xla"
+    form: str = AUTO
 
     def setup(self) -> None:
         """A cell for each layer."""
@@ -86,9 +92,21 @@ class LSTMCore(Core):
         """Step by step, with resets where the rollout reset."""
         widths = (x.shape[-1], *(self.width for _ in self.cells))
         weights = tuple(cell.weights(width) for cell, width in zip(self.cells, widths, strict=False))
-        return FORMS[self.form](weights, carry, x, reset)
+        return FORMS[usual_form() if self.form == AUTO else self.form](weights, carry, x, reset)
+
+
+def usual_form() -> str:
+    """The form of the recurrence that is fastest on the kind of device in use."""
+    return "xla" if jax.default_backend() == "cpu" else "unrolled"
 
 
 def make(hidden_dim: int, lstm_hidden_dim: int, lstm_num_layers: int) -> tuple[Core, tuple[int, ...]]:
-    """The core, and the hidden widths of the heads."""
-    return LSTMCore(width=lstm_hidden_dim, num_layers=lstm_num_layers), (hidden_dim,)
+    """The core, and the hidden widths of the heads.
+
+    Raises:
+        InputError: the environment asks for a form of the recurrence that there is not.
+    """
+    form = os.environ.get(VARIABLE, AUTO)
+    if form not in (AUTO, *FORMS):
+        raise InputError(f"{VARIABLE}={form} in the environment: allowed are {', '.join((AUTO, *FORMS))}")
+    return LSTMCore(width=lstm_hidden_dim, num_layers=lstm_num_layers, form=form), (hidden_dim,)

@@ -94,7 +94,8 @@ def add_up(weights: Weights, product: jax.Array, drive: jax.Array, reset: jax.Ar
     inputs = drive.reshape(*batch, GATES, 1, width)
     if layers > 1:
         biases = jnp.stack([bias.reshape(GATES, width) for _, bias in weights[1:]], axis=1)
-        inputs = jnp.concatenate([inputs, below.reshape(*batch, GATES, layers - 1, width) + biases], axis=-2)
+        below = below.reshape(*batch, GATES, layers - 1, width)
+        inputs = jnp.concatenate([inputs, below + jnp.broadcast_to(biases, below.shape)], axis=-2)
     return (own + inputs).reshape(*batch, GATES * layers * width)
 
 
@@ -106,14 +107,14 @@ def replay(weights: Weights, carry: Carry, x: jax.Array, reset: jax.Array):
     """
     layers, width = len(weights), weights[0][1].shape[-1] // GATES
     kernel, bias = weights[0]
-    drive = delay(x @ kernel[:-width] + bias, 0, layers)
+    drive = delay(x @ kernel[:-width] + bias[None], 0, layers)
     product = forward_kernel(weights)
 
     def step(memory: tuple[jax.Array, jax.Array], inputs: tuple[jax.Array, jax.Array, jax.Array]):
         (c, h), (drive, reset, live) = memory, inputs
         z = add_up(weights, h @ product, drive, reset)
         after, _ = advance(jnp.where(widen(reset, width), 0, c), z)
-        c, h = (jnp.where(widen(live, width), new, old) for new, old in zip(after, memory, strict=True))
+        c, h = (jnp.where(widen(live, width)[None], new, old) for new, old in zip(after, memory, strict=True))
         return (c, h), (h, c)
 
     (c, h), (hs, cs) = jax.lax.scan(step, join(carry), (drive, *diagonals(reset, layers)), unroll=UNROLL)
@@ -179,13 +180,13 @@ def walk_back(weights: Weights, by_carry: Carry, by_last: jax.Array, slopes: Slo
     # A reset cuts what goes back from the diagonal after it.
     resets = jnp.concatenate([resets[1:], resets[:1]])
     # The last h of a layer is one of its steps, so its gradient comes in there and not at the last diagonal.
-    final = jnp.arange(len(resets))[:, None] == len(reset) - 1 + jnp.arange(layers)
+    final = jnp.arange(len(resets))[:, None] == len(reset) - 1 + jnp.arange(layers)[None]
 
     def step(memory: tuple[jax.Array, jax.Array], inputs: tuple):
         (by_c, back), (by_above, reset, final, slopes) = memory, inputs
         own, below = jnp.split(back, [units], axis=-1)
-        below = jnp.concatenate([below, by_above], axis=-1)
-        by_now = jnp.where(widen(reset, width), 0, own) + below + jnp.where(widen(final, width), by_h, 0)
+        below = jnp.pad(below, ((0, 0), (0, width))) + jnp.pad(by_above, ((0, 0), (units - width, 0)))
+        by_now = jnp.where(widen(reset, width), 0, own) + below + jnp.where(widen(final, width)[None], by_h, 0)
         by_c, by_z = retreat(slopes, (by_c, by_now))
         return (by_c, by_z @ product), by_z
 

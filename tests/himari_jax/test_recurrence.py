@@ -1,0 +1,90 @@
+"""Every form of the LSTM's recurrence computes the same, with its gradients; `test_policies` holds one to flax."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from himari_jax.errors import InputError
+from himari_jax.policies.lstm import FORMS, VARIABLE, LSTMCore
+from himari_jax.policies.recurrence import stepwise, wavefront
+from himari_jax.policies.registry import make_core
+
+STEPS, BATCH, INPUTS, WIDTH = 9, 5, 3, 16  # 9 steps are no whole number of passes of an unrolled loop
+OTHERS = [name for name in FORMS if name != "xla"]
+
+
+def draw(layers: int, seed: int = 0, batch: int = BATCH):
+    """Weights, carry, inputs and resets, some at the first and the last step."""
+    rng = np.random.default_rng(seed)
+
+    def normal(*shape: int) -> jax.Array:
+        return jnp.asarray(0.4 * rng.normal(size=shape), jnp.float32)
+
+    widths = (INPUTS, *(WIDTH,) * (layers - 1))
+    weights = tuple((normal(width + WIDTH, 4 * WIDTH), normal(1, 4 * WIDTH)) for width in widths)
+    carry = tuple((normal(batch, WIDTH), normal(batch, WIDTH)) for _ in range(layers))
+    reset = (rng.random((STEPS, batch)) < 0.2) | (np.arange(STEPS)[:, None] % (STEPS - 1) == np.arange(batch))
+    return weights, carry, normal(STEPS, batch, INPUTS), jnp.asarray(reset)
+
+
+def score(recur, weights, carry, x, reset):
+    """A number that depends on every h and on the last carry, each with a weight of its own; and both."""
+    found = recur(weights, carry, x, reset)
+    weighed = jax.tree.map(lambda leaf: (leaf * jnp.cos(jnp.arange(leaf.size)).reshape(leaf.shape)).sum(), found)
+    return sum(jax.tree.leaves(weighed)), found
+
+
+def play(recur):
+    """Values of a form, and their gradients by weights, carry and inputs."""
+    return jax.grad(partial(score, recur), argnums=(0, 1, 2), has_aux=True)
+
+
+def assert_close(found, wanted, atol: float) -> None:
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=atol, atol=atol), found, wanted)
+
+
+@pytest.mark.parametrize("layers", [1, 3])
+@pytest.mark.parametrize("form", OTHERS)
+def test_every_form_has_the_values_and_gradients_of_the_plain_one(form, layers):
+    args = draw(layers)
+    gradients, found = jax.jit(play(FORMS[form]))(*args)
+    wanted_gradients, wanted = play(stepwise.recur)(*args)
+    assert_close(found, wanted, 1e-6)
+    assert_close(gradients, wanted_gradients, 1e-5)
+    assert all(np.abs(leaf).max() > 0.01 for leaf in jax.tree.leaves(wanted_gradients))
+
+
+@pytest.mark.parametrize("form", OTHERS)
+def test_a_form_batched_over_seeds_is_the_form_of_each(form):
+    seeds = [draw(2, seed) for seed in range(2)]
+    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *seeds)
+    together = jax.jit(jax.vmap(play(FORMS[form])))(*stacked)
+    for n, args in enumerate(seeds):
+        assert_close(jax.tree.map(lambda leaf, n=n: leaf[n], together), play(stepwise.recur)(*args), 1e-5)
+
+
+def test_the_environment_chooses_the_form(monkeypatch):
+    sizes = {"hidden_dim": 8, "lstm_hidden_dim": 8, "lstm_num_layers": 2}
+    monkeypatch.delenv(VARIABLE, raising=False)
+    assert make_core("lstm", **sizes)[0] == LSTMCore(8, 2)
+    monkeypatch.setenv(VARIABLE, "unrolled")
+    assert make_core("lstm", **sizes)[0] == LSTMCore(8, 2, "unrolled")
+    monkeypatch.setenv(VARIABLE, "cudnn")
+    with pytest.raises(InputError, match="HIMARI_LSTM_FORM=cudnn in the environment: allowed are auto, xla"):
+        make_core("lstm", **sizes)
+
+
+def test_what_the_wide_kernels_multiply_is_what_each_layer_multiplies():
+    weights, carry, _, _ = draw(3)
+    _, h = wavefront.join(carry)
+    own, below = jnp.split(h @ wavefront.forward_kernel(weights), [3 * 4 * WIDTH], axis=-1)
+    own, below = own.reshape(BATCH, 4, 3, WIDTH), below.reshape(BATCH, 4, 2, WIDTH)
+    for n, (kernel, _) in enumerate(weights):
+        mine = own[:, :, n].reshape(BATCH, -1)
+        np.testing.assert_allclose(mine, carry[n][1] @ kernel[-WIDTH:], atol=1e-6)
+        if n:
+            from_below = below[:, :, n - 1].reshape(BATCH, -1)
+            np.testing.assert_allclose(from_below, carry[n - 1][1] @ kernel[:-WIDTH], atol=1e-6)
