@@ -1,0 +1,266 @@
+"""The paper desk: decides at the close of a bar, keeps the policy's paper account and, beside it, the base's."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from export.live.book import Book
+from export.runtime import FINITE_MEMORY, Model, size
+from himari_jax.account import Account, Costs, open_account, step_account
+from himari_jax.alignment import FLAT_RUN, MAX_FILL
+from himari_jax.base_positions import base_positions
+from himari_jax.candles import Candles
+from himari_jax.checking import check_candles
+from himari_jax.errors import InputError, first_line
+from himari_jax.features import newest_features, rows_of, segments
+from himari_jax.observation import assemble
+from himari_jax.sizing import cap_targets
+from himari_jax.whole_candles import whole_candles
+
+SPARE_BARS = FLAT_RUN + MAX_FILL + 1  # before the look-back: runs and gaps that reach into it
+ACCOUNTS = ("policy", "base")  # the two accounts of a lane
+
+BaseOf = Callable[[Candles], np.ndarray]  # candles up to a decision -> (N,) base positions, share of equity
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What the paper accounts trade by; by default as in training."""
+
+    costs: Costs
+    fill: str  # next-open | same-close
+    step: int = 1  # bars from decision to decision
+    phase_ms: int = 0  # of the decisions, see `himari_jax.splits.SplitRules`
+    late_ms: int = 360_000  # after the close, beyond which a decision is late and is not traded
+
+
+@dataclass
+class Lane:
+    """The accounts and the memory of the symbols that one observation is about: all of them, or one of a pool."""
+
+    symbols: tuple[str, ...]
+    accounts: Account  # of policy and base: leaves (2, ...), float64
+    carry: tuple[np.ndarray, ...]
+    mark: np.ndarray | None = None  # (N,) closes at which the accounts stand
+    tradable: np.ndarray | None = None  # (N,) of the bar of `mark`
+    order: np.ndarray | None = None  # (2, N) target weights that the next bar fills
+    remembered: int = -1  # open time of the bar of the last decision, which `carry` follows; -1: none
+
+
+class Seen(NamedTuple):
+    """What a decision is made from."""
+
+    features: np.ndarray  # (N, k) float64
+    corr: np.ndarray  # (P,)
+    base: np.ndarray  # (N,)
+    begins: bool  # whether the policy's memory starts anew
+
+
+class Desk:
+    """Plays bars in their order; the same numbers come out whenever it is given the same candles at the same times."""
+
+    def __init__(self, model: Model, book: Book, terms: Terms, base_of: BaseOf):
+        self.model, self.book, self.terms, self.base_of = model, book, terms, base_of
+        groups = [(symbol,) for symbol in book.symbols] if model.is_pool else [book.symbols]
+        self.lanes = [self.lane(group) for group in groups]
+        lookback = model.min_candles + SPARE_BARS + terms.step
+        self.bars = lookback if model.base_sizing in FINITE_MEMORY else None  # of candles that a decision needs
+        self.counted = 0  # bars since the last decision, where the market closes
+
+    def lane(self, symbols: tuple[str, ...]) -> Lane:
+        """Cash, and no memory."""
+        return Lane(symbols, open_account(np.zeros((2, len(symbols)))), self.model.initial_carry(1))
+
+    def play(self, time: int, now: int) -> dict[str, Any]:
+        """Marks the accounts at the close of a bar, trades on the way what was ordered, and decides.
+
+        Args:
+            time: open of the bar, epoch ms.
+            now: when this is done, epoch ms.
+
+        Returns:
+            what the log keeps of it: `due`, `late`, and `lanes`, one for each.
+        """
+        late = now > time + self.book.bar_ms + self.terms.late_ms
+        due = self.is_due(time)
+        self.counted = 1 if due else self.counted + 1
+        return {"due": due, "late": late, "lanes": [self.play_lane(lane, time, now, due, late) for lane in self.lanes]}
+
+    def is_due(self, time: int) -> bool:
+        """Whether a decision is due at the close of a bar."""
+        step, bar = self.terms.step, self.book.bar_ms
+        if step == 1:
+            return True
+        if self.model.manifest["calendar"] == "continuous":
+            return (time + bar - self.terms.phase_ms) // bar % step == 0
+        return self.counted == 0 or self.counted >= step
+
+    def play_lane(self, lane: Lane, time: int, now: int, due: bool, late: bool) -> dict[str, Any]:
+        """One bar of one lane."""
+        try:
+            candles = self.candles(lane.symbols, time, now)
+        except InputError as error:
+            lane.order = None
+            return {"skipped": first_line(error)}
+        entry: dict[str, Any] = {"settled": self.settle(lane, candles)}
+        if due:
+            entry |= self.decide(lane, candles, late)
+        return entry
+
+    def candles(self, symbols: tuple[str, ...], time: int, now: int) -> Candles:
+        """Checked candles up to a bar, as they are known.
+
+        Raises:
+            InputError: the bar is missing.
+        """
+        since = -1 if self.bars is None else time - self.bars * self.book.bar_ms
+        if self.model.manifest["calendar"] != "continuous" and self.bars is not None:
+            known = [t for t in self.book.times(0) if t <= time]
+            since = known[-self.bars :][0]
+        # A bar without a candle is laid out when a later one is known: those are read, too, and cut off.
+        until = time + (MAX_FILL + 1) * self.book.bar_ms
+        raws = [self.book.raw(symbol, since, until) for symbol in symbols]
+        calendar = str(self.model.manifest["calendar"])
+        candles = whole_candles(raws, self.book.bar_ms, calendar, now) if all(len(raw.time) for raw in raws) else None
+        if candles is None:
+            candles, _ = check_candles(raws, bar_ms=self.book.bar_ms, calendar=calendar, now_ms=now, served=True)
+        rows = np.flatnonzero(candles.time == time)
+        if not len(rows):
+            raise InputError(f"no candle of {' '.join(symbols)}")
+        start = next(low for low, high in segments(candles) if low <= rows[0] < high)
+        return rows_of(candles, start, int(rows[0]) + 1)
+
+    def settle(self, lane: Lane, candles: Candles) -> dict[str, Any] | None:
+        """Moves the accounts from the mark before to this close; trades where an order is out and can be filled.
+
+        Args:
+            lane: whose accounts.
+            candles: of the segment of the bar, up to it.
+
+        Returns:
+            what was held, traded, paid and earned by policy and base; None at the first bar.
+        """
+        close, opened, tradable = candles.close[-1], candles.open[-1], candles.tradable[-1]
+        before, lane_order = lane.mark, lane.order
+        may = lane.tradable if self.terms.fill == "same-close" else tradable
+        lane.mark, lane.tradable, lane.order = close, tradable, None
+        if before is None:
+            return None
+        fill = before if self.terms.fill == "same-close" or lane_order is None else opened
+        target = np.zeros((2, len(close))) if lane_order is None else lane_order
+        can = may & (lane_order is not None) & np.ones((2, 1), bool)
+        lane.accounts, trade = step_account(
+            lane.accounts, target, fill / before - 1, close / fill - 1, can, self.terms.costs
+        )
+        return {
+            "mark": before.tolist(),
+            "fill": fill.tolist(),
+            "close": close.tolist(),
+            **{
+                name: {
+                    "held": trade.held[k].tolist(),
+                    "delta": trade.delta[k].tolist(),
+                    "cost": float(trade.cost[k]),
+                    "log_return": float(trade.log_return[k]),
+                }
+                for k, name in enumerate(ACCOUNTS)
+            },
+        }
+
+    def decide(self, lane: Lane, candles: Candles, late: bool) -> dict[str, Any]:
+        """Asks the policy, and orders what it says unless it is too late for that."""
+        try:
+            seen = self.look(lane, candles)
+        except InputError as error:
+            return {"undecided": first_line(error)}
+        state = Account(*(leaf[0] for leaf in lane.accounts))
+        observation = assemble(seen.features, seen.corr, state.weights, state.entry_ratio).astype(np.float32)
+        carry = self.model.initial_carry(1) if seen.begins else lane.carry
+        found = self.model.predict(observation[None], carry)
+        if not all(np.isfinite(x).all() for x in (found.multiplier, found.value, *found.carry)):
+            return {"undecided": "the policy's output is not finite", "observation": observation.tolist()}
+        lane.carry, lane.remembered = found.carry, int(candles.time[-1])
+        multiplier, rules = found.multiplier[0], self.model.rules
+        sized = size(self.model, multiplier, seen.base)
+        alone = cap_targets(np.ones_like(seen.base), seen.base, rules.max_position_pct, rules.max_gross)
+        if not late:
+            lane.order = np.stack([sized.weight, alone])
+        return {
+            "begins": seen.begins,
+            "multiplier": multiplier.tolist(),
+            "value": float(found.value[0]),
+            "base": seen.base.tolist(),
+            "weight": sized.weight.tolist(),
+            "base_weight": alone.tolist(),
+            "observation": observation.tolist(),
+        }
+
+    def look(self, lane: Lane, candles: Candles) -> Seen:
+        """What the policy sees at the newest bar.
+
+        Raises:
+            InputError: the look-back is not whole, a feature is not defined, or no base position is known.
+        """
+        rows, need = len(candles.time), self.model.min_candles
+        if rows < need:
+            raise InputError(f"{rows} bars in a row; the policy looks back {need}")
+        features, corr = newest_features(candles, self.model.features, 1)
+        base = self.base_of(candles)
+        if not np.isfinite(base).all():
+            raise InputError("no base position is known")
+        begins = lane.remembered < int(candles.time[0])
+        return Seen(features[-1], corr[-1], base, begins)
+
+    def state(self) -> list[dict[str, Any]]:
+        """The lanes as the log keeps them after a bar; memory is left out, the log's observations make it again."""
+        return [
+            {
+                **{
+                    name: {
+                        "weights": lane.accounts.weights[k].tolist(),
+                        "entry_ratio": lane.accounts.entry_ratio[k].tolist(),
+                        "log_equity": float(lane.accounts.log_equity[k]),
+                    }
+                    for k, name in enumerate(ACCOUNTS)
+                },
+                "mark": None if lane.mark is None else lane.mark.tolist(),
+                "tradable": None if lane.tradable is None else lane.tradable.tolist(),
+                "order": None if lane.order is None else lane.order.tolist(),
+                "remembered": lane.remembered,
+            }
+            for lane in self.lanes
+        ]
+
+    def restore(self, states: list[dict[str, Any]], counted: int) -> None:
+        """Goes on from what `state` gave; memory is restored by `remember`."""
+        for lane, state in zip(self.lanes, states, strict=True):
+            columns = [[state[name][leaf] for name in ACCOUNTS] for leaf in Account._fields]
+            lane.accounts = Account(*(np.array(column, np.float64) for column in columns))
+            lane.mark, lane.order = (None if state[x] is None else np.array(state[x]) for x in ("mark", "order"))
+            lane.tradable = None if state["tradable"] is None else np.array(state["tradable"], bool)
+            lane.remembered = state["remembered"]
+        self.counted = counted
+
+    def remember(self, lane: Lane, observation: list[float], begins: bool) -> np.ndarray:
+        """Steps a lane's memory over a decision of the log; the multiplier that it says, (N,)."""
+        carry = self.model.initial_carry(1) if begins else lane.carry
+        found = self.model.predict(np.array([observation], np.float32), carry)
+        lane.carry = found.carry
+        return found.multiplier[0]
+
+
+def base_by(model: Model, given: Any = None) -> BaseOf:
+    """The base position at the newest bar, by the sizing of training or from a desk's own positions.
+
+    Args:
+        model: whose sizing.
+        given: `OwnPositions` of the symbols of the log, or a function that reads them anew.
+    """
+
+    def base_of(candles: Candles) -> np.ndarray:
+        base = model.base_sizing if given is None else given(candles.symbols)
+        return base_positions(base, candles, model.rules)[-1]
+
+    return base_of

@@ -1,0 +1,105 @@
+"""The decision log: a line of JSON for each bar, appended and synced; what a kill tore off is cut away."""
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from himari_jax.errors import InputError, StorageError
+
+FORMAT = 1
+TEXT = {"separators": (",", ":"), "allow_nan": False}
+
+
+class DecisionLog:
+    """A log that one process appends to; a line is whole on the disk before the loop goes on.
+
+    Raises:
+        InputError: another process has it, or a line that is not the last one is damaged.
+        StorageError: it cannot be written.
+    """
+
+    def __init__(self, path: Path, sync: bool = True):
+        self.path, self.sync = path, sync
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self.file = path.open("a+b")
+        except OSError as error:
+            raise StorageError(f"{path}: {error.strerror or error}; name another --log") from error
+        try:
+            fcntl.flock(self.file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            self.file.close()
+            raise InputError(f"{path}: another paper loop writes it; end that one, or name another --log") from None
+        self.torn = self.cut_torn_line()
+
+    def cut_torn_line(self) -> int:
+        """Cuts off a last line without an end, which a kill left; its length in bytes."""
+        size = self.file.seek(0, os.SEEK_END)
+        self.file.seek(0)
+        whole = self.file.read().rfind(b"\n") + 1
+        if whole < size:
+            self.file.truncate(whole)
+        return size - whole
+
+    def append(self, record: dict[str, Any]) -> None:
+        """Writes a record as one line.
+
+        Raises:
+            StorageError: it cannot be written; nothing of it stays.
+        """
+        line = json.dumps(record, **TEXT).encode() + b"\n"
+        begin = self.file.seek(0, os.SEEK_END)
+        try:
+            self.file.write(line)
+            self.file.flush()
+            if self.sync:
+                os.fsync(self.file.fileno())
+        except OSError as error:
+            self.file.truncate(begin)
+            raise StorageError(f"{self.path}: {error.strerror or error}; make room, then start again") from error
+
+    def close(self) -> None:
+        """Lets others write it."""
+        self.file.close()
+
+    def __enter__(self) -> "DecisionLog":
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+
+def read_log(path: Path) -> list[dict[str, Any]]:
+    """The records of a log, the first one `start`; a last line without an end is passed over.
+
+    Raises:
+        InputError: no log, or one that is damaged; names the line.
+    """
+    records = list(lines_of(path))
+    if not records:
+        raise InputError(f"{path}: empty; no bar was decided yet")
+    first = records[0]
+    if first.get("kind") != "start" or first.get("format") != FORMAT:
+        raise InputError(f"{path}: line 1 begins no decision log of format {FORMAT}; name the log of export.paper")
+    return records
+
+
+def lines_of(path: Path) -> Iterator[dict[str, Any]]:
+    """Every whole line of a log."""
+    try:
+        text = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror or error}; name the decision log of export.paper") from error
+    *lines, _ = text.split(b"\n")
+    for number, line in enumerate(lines, 1):
+        try:
+            record = json.loads(line)
+        except ValueError:
+            record = None
+        if not isinstance(record, dict) or "kind" not in record:
+            raise InputError(f"{path}: line {number} is damaged; the log can be used up to the line before")
+        yield record

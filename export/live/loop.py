@@ -1,0 +1,194 @@
+"""The paper loop: waits for a close, asks the feed, plays the bar, writes the log; goes on from the log alone."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from export.live.book import Book, Row
+from export.live.clock import Clock
+from export.live.desk import Desk
+from export.live.feeds import Feed
+from export.live.log import FORMAT, DecisionLog
+from himari_jax.errors import InputError, StorageError
+from himari_jax.times import iso_minute, iso_second
+
+REREAD = 2  # of the newest candles that every poll asks for again: exchanges revise them
+PARITY = 1e-6  # of multipliers, between the log and the bundle at a restart
+
+
+@dataclass(frozen=True)
+class Pace:
+    """When the loop asks, milliseconds."""
+
+    settle_ms: int = 5_000  # from a close to the first question: candles are revised right after it
+    every_ms: int = 15_000  # from question to question while a candle is awaited
+
+
+@dataclass
+class Waiting:
+    """What came since the last record of the log."""
+
+    entered: list[Row] = field(default_factory=list)
+    refused: list[tuple[Row, str]] = field(default_factory=list)
+    revised: int = 0
+    failures: int = 0  # questions that the source did not answer
+    known: int = 0  # when the newest of it came, epoch ms
+
+
+class PaperLoop:
+    """Plays every bar once, in order, from where the log ends.
+
+    Args:
+        desk: with its book, both empty or as `resume` left them.
+        feed: of candles.
+        clock: to wait by.
+        log: to append to.
+        pace: of the questions.
+        say: is told what an operator should see.
+    """
+
+    def __init__(
+        self, desk: Desk, feed: Feed, clock: Clock, log: DecisionLog, pace: Pace, say: Callable[[str], None] = print
+    ):
+        self.desk, self.book, self.feed, self.clock = desk, desk.book, feed, clock
+        self.log, self.pace, self.say = log, pace, say
+        self.next, self.waiting, self.stopped = -1, Waiting(), False
+        self.refused: set[Row] = set()  # so that each is told once
+
+    def start(self, facts: dict[str, Any]) -> None:
+        """Reads the candles before the first bar, and begins the log with them.
+
+        Raises:
+            InputError: the source has too few candles.
+        """
+        now, bar = self.clock.now(), self.book.bar_ms
+        bars = self.desk.bars
+        since = 0 if bars is None else now - (bars + 1) * bar
+        entered = self.book.take(self.feed.fetch(since, now), now).entered
+        if lacking := [symbol for symbol in self.book.symbols if self.book.newest(symbol) < 0]:
+            raise InputError(f"{self.feed.kind}: no candle of {' '.join(lacking)} by {iso_minute(now)}")
+        newest = max(map(self.book.newest, self.book.symbols))
+        self.next = newest + bar * ((now - newest) // bar if self.continuous else 1)
+        begin = {"kind": "start", "format": FORMAT, "began": iso_second(now), "now": now, "first": self.next}
+        candles = [tuple(row) for row in entered]
+        self.log.append(begin | facts | {"candles": candles, "digest": self.book.digest})
+
+    def resume(self, records: list[dict[str, Any]], bundle: str) -> None:
+        """Takes up the log where it ends: candles, accounts, orders, memory.
+
+        Raises:
+            InputError: the log is of other symbols or bars, or the bundle does not say what it said.
+        """
+        for row in (row for record in records for row in record.get("candles", ())):
+            self.book.enter(Row(*row))
+        bars = [record for record in records if record["kind"] == "bar"]
+        written = bars[-1] if bars else records[0]
+        if written["digest"] != self.book.digest:
+            raise InputError(f"{self.log.path}: its candles are not those that were decided on; it was altered")
+        self.next = bars[-1]["time"] + self.book.bar_ms if bars else records[0]["first"]
+        if bars:
+            self.desk.restore(bars[-1]["state"], bars[-1]["counted"])
+            self.recall(bars, bundle)
+        now = self.clock.now()
+        self.log.append({"kind": "restart", "at": iso_second(now), "now": now, "bundle": bundle, "torn": self.log.torn})
+
+    def recall(self, bars: list[dict[str, Any]], bundle: str) -> None:
+        """Steps the memory of each lane over the log's observations."""
+        for k, lane in enumerate(self.desk.lanes):
+            decided = [record for record in bars if "multiplier" in record["lanes"][k]]
+            if not decided:
+                continue
+            if decided[-1]["bundle"] != bundle:
+                lane.remembered = -1  # the memory of another model means nothing to this one
+                continue
+            if self.desk.model.carry_shapes:
+                begin = max(i for i, record in enumerate(decided) if record["lanes"][k]["begins"])
+                decided = decided[begin:]
+            else:
+                decided = decided[-1:]
+            for record in decided:
+                entry = record["lanes"][k]
+                said = self.desk.remember(lane, entry["observation"], entry["begins"])
+            gap = float(np.abs(said - np.array(entry["multiplier"])).max())
+            if gap > PARITY:
+                raise InputError(
+                    f"{self.log.path}: the bundle now says {said.tolist()} where it said {entry['multiplier']}; "
+                    "begin a new --log, or serve with the versions of before"
+                )
+
+    @property
+    def continuous(self) -> bool:
+        """Whether the market never closes."""
+        return bool(self.desk.model.manifest["calendar"] == "continuous")
+
+    def run(self, until: int | None = None) -> Iterator[dict[str, Any]]:
+        """Plays bars until a moment, or until `stopped` is set; gives each record when it is on the disk."""
+        after = self.book.bar_ms + self.pace.settle_ms  # from the open of a bar to the first question for it
+        while not self.stopped and (until is None or self.next + after <= until):
+            self.clock.wait_until(self.next + after)
+            self.poll()
+            while not self.stopped and (time := self.due()) is not None:
+                yield self.play(time)
+            if not self.stopped and self.next + after <= self.clock.now():
+                self.clock.wait_until(self.clock.now() + self.pace.every_ms)
+
+    def due(self) -> int | None:
+        """Open time of the bar that can be played: its candles are there, or it would be late to wait for them."""
+        now, known = self.clock.now(), self.next
+        if not self.continuous:
+            later = [time for time in self.book.times(self.next) if time + self.book.bar_ms <= now]
+            if not later:
+                return None
+            known = later[0]
+        close = known + self.book.bar_ms
+        if now < close + self.pace.settle_ms:
+            return None
+        late = now > close + self.desk.terms.late_ms
+        return known if late or all(self.book.newest(symbol) >= known for symbol in self.book.symbols) else None
+
+    def poll(self) -> None:
+        """Asks the feed; what cannot be had is asked for again."""
+        now, waiting = self.clock.now(), self.waiting
+        newest = min((self.book.newest(symbol) for symbol in self.book.symbols), default=0)
+        since = min(newest, self.next) - (REREAD - 1) * self.book.bar_ms
+        try:
+            rows = self.feed.fetch(max(since, self.next - 24 * self.book.bar_ms), now)
+        except StorageError as error:
+            waiting.failures += 1
+            if waiting.failures in (1, 10, 100):
+                self.say(f"{iso_second(now)} {error}; asked again")
+            return
+        found = self.book.take(rows, now)
+        waiting.entered += found.entered
+        waiting.refused += [each for each in found.refused if each[0] not in self.refused]
+        self.refused |= {row for row, _ in found.refused}
+        waiting.revised += len(found.revised)
+        if found.entered:
+            waiting.known = now
+
+    def play(self, time: int) -> dict[str, Any]:
+        """Plays a bar and writes it down."""
+        now, waiting = self.clock.now(), self.waiting
+        played = self.desk.play(time, now)
+        record = {
+            "kind": "bar",
+            "time": time,
+            "close": iso_second(time + self.book.bar_ms),
+            "known": waiting.known,
+            "decided": now,
+            "bundle": self.desk.model.digest,
+            "candles": [tuple(row) for row in waiting.entered],
+            "revised": waiting.revised,
+            "refused": [[*row, why] for row, why in waiting.refused],
+            "failures": waiting.failures,
+            "digest": self.book.digest,
+            **played,
+            "state": self.desk.state(),
+            "counted": self.desk.counted,
+        }
+        self.log.append(record)
+        self.next = time + self.book.bar_ms
+        self.waiting = Waiting(known=waiting.known)
+        return record

@@ -1,0 +1,179 @@
+"""A decision log played again: the same decisions from the same candles, and where the paper account's result came from."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from export.live.book import Book, Row
+from export.live.desk import ACCOUNTS, BaseOf, Desk, Terms
+from export.runtime import Model
+from himari_jax.account import Costs
+from himari_jax.errors import InputError
+
+ALWAYS = 2**62  # of a decision that is never late
+
+
+class Played(NamedTuple):
+    """Log returns of the accounts, (2, S, K): policy and base, bars, lanes; and the entries of each bar."""
+
+    log_returns: np.ndarray
+    entries: list[dict[str, Any]]
+
+    @property
+    def totals(self) -> np.ndarray:
+        """Log growth of policy and base, (2,), each lane with an equal share at the start."""
+        return np.log(np.exp(self.log_returns.sum(1)).mean(-1))
+
+
+class Parity(NamedTuple):
+    """How a log compares with the replay of it."""
+
+    bars: int
+    decisions: int
+    differences: int  # lanes of bars whose numbers are not the same, bit for bit
+    largest: float  # difference of two multipliers
+    first: str  # close of the first bar that differs; empty: none
+
+
+@dataclass(frozen=True)
+class Source:
+    """A log and what can play it."""
+
+    records: list[dict[str, Any]]
+    models: Mapping[str, Model]  # by digest
+    base_of: BaseOf
+
+    @property
+    def start(self) -> dict[str, Any]:
+        """The record that begins the log."""
+        return self.records[0]
+
+    @property
+    def bars(self) -> list[dict[str, Any]]:
+        """The record of every bar."""
+        return [record for record in self.records if record["kind"] == "bar"]
+
+    def terms(self, costs: str = "costs") -> Terms:
+        """What the accounts traded by; `trained` costs are those of the bundle."""
+        start = self.start
+        return Terms(Costs(*start[costs]), start["fill"], start["step"], start["phase_ms"], start["late_ms"])
+
+    def model(self, digest: str) -> Model:
+        """The bundle that a bar was decided by.
+
+        Raises:
+            InputError: it was not given.
+        """
+        if digest not in self.models:
+            raise InputError(
+                f"the log was written with a bundle {digest[:12]} that was not given; name its folder, too"
+            )
+        return self.models[digest]
+
+    def book(self, records: Sequence[dict[str, Any]] = ()) -> Book:
+        """The candles of the start, and of some bars."""
+        book = Book(self.start["symbols"], self.start["bar_ms"])
+        enter(book, self.start)
+        for record in records:
+            enter(book, record)
+        return book
+
+    def play(self, terms: Terms, final: Book | None = None) -> Played:
+        """Plays every bar of the log.
+
+        Args:
+            terms: of the accounts.
+            final: candles to play on; None: those that were known at each bar, as they were known.
+        """
+        book = self.book() if final is None else final
+        bars = self.bars
+        desk = Desk(self.model(bars[0]["bundle"]), book, terms, self.base_of)
+        entries = []
+        for record in bars:
+            if final is None:
+                enter(book, record)
+            if record["bundle"] != desk.model.digest:
+                desk.model = self.model(record["bundle"])
+                for lane in desk.lanes:
+                    lane.remembered = -1
+            entries.append(desk.play(record["time"], record["decided"]))
+        return Played(log_returns(entries), entries)
+
+    def logged(self) -> Played:
+        """What the log itself says."""
+        return Played(log_returns(self.bars), self.bars)
+
+
+def enter(book: Book, record: dict[str, Any]) -> None:
+    """Enters the candles of a record."""
+    for row in record["candles"]:
+        book.enter(Row(*row))
+
+
+def log_returns(entries: Sequence[dict[str, Any]]) -> np.ndarray:
+    """(2, S, K) of the bars; 0 where nothing was settled."""
+
+    def of(lane: dict[str, Any], name: str) -> float:
+        settled = lane.get("settled")
+        return settled[name]["log_return"] if settled else 0.0
+
+    rows = [[[of(lane, name) for lane in entry["lanes"]] for entry in entries] for name in ACCOUNTS]
+    return np.array(rows, np.float64).reshape(len(ACCOUNTS), len(entries), -1)
+
+
+def compare(source: Source) -> Parity:
+    """Plays the log as it was known and compares every number with what was written."""
+    played = source.play(source.terms()).entries
+    bars, differences, largest, first, decisions = source.bars, 0, 0.0, "", 0
+    for record, again in zip(bars, played, strict=True):
+        for said, found in zip(record["lanes"], again["lanes"], strict=True):
+            decisions += "multiplier" in said
+            if "multiplier" in said and "multiplier" in found:
+                gap = np.abs(np.array(said["multiplier"]) - np.array(found["multiplier"]))
+                largest = max(largest, float(gap.max()))
+            if said != found:
+                differences, first = differences + 1, first or record["close"]
+    return Parity(len(bars), decisions, differences, largest, first)
+
+
+class Waterfall(NamedTuple):
+    """From the backtest's log growth to the paper account's, step by step; (2,) each, policy and base."""
+
+    backtest: np.ndarray  # final candles, every decision in time, costs of training
+    revision: np.ndarray  # candles as they were known: revised, late or missing
+    delay: np.ndarray  # decisions that came too late to be traded
+    cost: np.ndarray  # costs of the paper account in place of those of training
+    model: np.ndarray  # what this machine's replay cannot reproduce; 0 at parity
+    paper: np.ndarray  # as the log has it
+    slippage: np.ndarray | None  # prices quoted at the decisions in place of the fills; None: no quotes
+
+
+def waterfall(source: Source, final: Book) -> Waterfall:
+    """Splits the gap between a backtest on final candles and the paper account; the parts add up."""
+    log, trained = source.terms(), source.terms("trained")
+    punctual = replace(trained, late_ms=ALWAYS)
+    backtest = source.play(punctual, final).totals
+    known = source.play(punctual).totals
+    late = source.play(trained).totals
+    charged = source.play(log).totals
+    logged = source.logged()
+    parts = known - backtest, late - known, charged - late, logged.totals - charged
+    return Waterfall(backtest, *parts, logged.totals, quoted(source, logged))
+
+
+def quoted(source: Source, logged: Played) -> np.ndarray | None:
+    """Log growth that fills at the quotes of the decisions would have taken or given, (2,), to first order."""
+    lost, found = np.zeros(2), False
+    place = {symbol: (k, n) for k, lane in enumerate(source.start["lanes"]) for n, symbol in enumerate(lane)}
+    share = 1 / len(source.start["lanes"])
+    for decided, filled in zip(source.bars, logged.entries[1:], strict=False):
+        for symbol, quote in (decided.get("quotes") or {}).items():
+            k, n = place[symbol]
+            settled = filled["lanes"][k].get("settled")
+            if settled:
+                found = True
+                deltas = np.array([settled[name]["delta"][n] for name in ACCOUNTS])
+                lost -= share * deltas * (quote / settled["fill"][n] - 1)
+    return lost if found else None

@@ -1,0 +1,161 @@
+"""From flags and a bundle to a desk and its feed."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from export.live.book import Book
+from export.live.config import PaperConfig
+from export.live.desk import BaseOf, Desk, Terms, base_by
+from export.live.feeds import FileFeed
+from export.runtime import FINITE_MEMORY, Model
+from himari_jax.account import Costs
+from himari_jax.candles import RawCandles
+from himari_jax.command import require
+from himari_jax.errors import InputError
+from himari_jax.own_positions import read_own_positions
+from himari_jax.times import bar_name, iso_minute, parse_bar, parse_duration
+from train.config.ppo import Config
+from train.data.loading import load_raw
+
+
+def terms_of(config: PaperConfig, model: Model, trained: Config) -> tuple[Terms, Costs]:
+    """What the paper accounts trade by, and the costs of training.
+
+    Raises:
+        InputError: the bundle does not say how decisions are filled.
+    """
+    market = trained.market
+    if model.fill is None:
+        raise InputError(f"{model.folder}: does not say when its decisions are filled; export the run again")
+    own = Costs(market.commission_rate + market.slippage_bps / 1e4, market.min_trade)
+    commission = market.commission_rate if config.commission_rate is None else config.commission_rate
+    slippage = market.slippage_bps if config.slippage_bps is None else config.slippage_bps
+    late = model.bar_ms / 10 if config.late_seconds is None else config.late_seconds * 1000
+    phase = parse_duration(str(model.manifest.get("decide_phase") or "0h"), "decide_phase")
+    terms = Terms(Costs(commission + slippage / 1e4, market.min_trade), model.fill, model.step, phase, int(late))
+    return terms, own
+
+
+def facts_of(desk: Desk, trained: Costs, kind: str, equity: float) -> dict[str, Any]:
+    """What the log says at its beginning, beside the candles."""
+    model, terms = desk.model, desk.terms
+    return {
+        "bundle": model.digest,
+        "name": model.name,
+        "version": model.version,
+        "symbols": list(desk.book.symbols),
+        "lanes": [list(lane.symbols) for lane in desk.lanes],
+        "bar_ms": desk.book.bar_ms,
+        "calendar": model.manifest["calendar"],
+        "source": kind,
+        "fill": terms.fill,
+        "step": terms.step,
+        "phase_ms": terms.phase_ms,
+        "late_ms": terms.late_ms,
+        "costs": list(terms.costs),
+        "trained": list(trained),
+        "equity": equity,
+    }
+
+
+def refuse_other_log(start: dict[str, Any], facts: dict[str, Any], path: Path) -> None:
+    """Refuses to go on with a log that was begun with other settings; the bundle itself may be a newer one.
+
+    Raises:
+        InputError: names the first that differs.
+    """
+    for name, value in facts.items():
+        if name not in ("bundle", "name", "version", "equity") and start[name] != value:
+            raise InputError(
+                f"{path}: begun with {name} {start[name]}, now {value}; go on as it was begun, or name another --log"
+            )
+
+
+def asked_symbols(model: Model, given: Sequence[str]) -> tuple[str, ...]:
+    """The symbols of the log, under the bundle's names.
+
+    Args:
+        model: whose symbols.
+        given: by the source, in the order of the observation.
+
+    Raises:
+        InputError: others, or another number of them.
+    """
+    if model.is_pool:
+        unknown = [symbol for symbol in given if symbol not in model.symbols]
+        require(not unknown, "--symbols", " ".join(unknown), f"some of {' '.join(model.symbols)}")
+        return tuple(given)
+    if len(given) != len(model.symbols):
+        raise InputError(
+            f"{model.folder}: trained on {len(model.symbols)} symbols ({' '.join(model.symbols)}), given {len(given)} "
+            f"({' '.join(given)}); --symbols names as many, in that order"
+        )
+    return model.symbols
+
+
+def file_feed(config: PaperConfig, model: Model, trained: Config) -> tuple[FileFeed, tuple[str, ...]]:
+    """Candles of the past by the flags of the run or other ones, and their symbols under the bundle's names.
+
+    Raises:
+        InputError: they do not fit the policy.
+    """
+    data = config.candles.over(trained.data)
+    raws = load_raw(data, trained.source_options)
+    if model.is_pool and not config.candles.symbols:
+        raws = [raw for raw in raws if raw.symbol in model.symbols]
+    symbols = asked_symbols(model, [raw.symbol for raw in raws])
+    for raw in raws:
+        refuse_bar(raw, model)
+    return FileFeed(raws, symbols, model.bar_ms), symbols
+
+
+def refuse_bar(raw: RawCandles, model: Model) -> None:
+    """Refuses candles of another length than the policy was trained on.
+
+    Raises:
+        InputError: names both.
+    """
+    if raw.faults:
+        raise InputError(raw.faults[0].text)
+    if len(raw.time) > 1:
+        from himari_jax.alignment import common_difference
+
+        found = common_difference(raw.time)
+        if found != model.bar_ms:
+            bars = bar_name(model.bar_ms), bar_name(int(found))
+            raise InputError(f"{raw.origin}: trained on bars of {bars[0]}, the candles are of {bars[1]}")
+
+
+def base_for(config: PaperConfig, model: Model, trained: Config) -> BaseOf:
+    """The base position at a decision: by the sizing of training, or from the desk's own file.
+
+    Raises:
+        InputError: the policy was trained with a file, and none is named.
+    """
+    if model.base_sizing != "file":
+        require(
+            config.base_positions is None,
+            "--base-positions",
+            config.base_positions,
+            f"no file: the policy was trained on the base sizing {model.base_sizing}",
+        )
+        return base_by(model)
+    path = config.base_positions or trained.market.base_positions
+    if path is None:
+        raise InputError("--base-positions: the policy was trained with base positions from a file; name yours")
+    age = parse_bar(trained.market.base_max_age, "--base-max-age")
+    return base_by(model, lambda symbols: read_own_positions(Path(path), symbols, age, trained.data.assume_utc))
+
+
+def sizing_note(model: Model, feed_since: int) -> str:
+    """Says since when a sizing that forgets nothing remembers; empty for one that does."""
+    if model.base_sizing in (*FINITE_MEMORY, "file"):
+        return ""
+    return f"base sizing {model.base_sizing} remembers every candle since {iso_minute(feed_since)}"
+
+
+def make_desk(config: PaperConfig, model: Model, trained: Config, symbols: tuple[str, ...]) -> tuple[Desk, Costs]:
+    """A desk without candles, and the costs of training."""
+    terms, own = terms_of(config, model, trained)
+    return Desk(model, Book(symbols, model.bar_ms), terms, base_for(config, model, trained)), own
