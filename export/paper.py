@@ -25,7 +25,7 @@ def main(args: Sequence[str]) -> int:
     """Runs the loop until it is stopped."""
     config = parse(PaperConfig, args, PROG)
     from export.live.log import DecisionLog, read_log
-    from export.live.loop import PaperLoop, Pace
+    from export.live.loop import Pace, PaperLoop
     from export.live.setup import facts_of, file_feed, make_desk, refuse_other_log
     from export.loading import load
     from himari_jax.times import parse_moment
@@ -36,7 +36,7 @@ def main(args: Sequence[str]) -> int:
         model = load(folder, config.allow_features_code)
         trained = from_json(model.manifest.get("config", {}))
         path = config.log or Path(f"{Path(config.bundle).resolve().name}.jsonl")
-        feed, symbols = file_feed(config, model, trained)
+        feed, symbols = file_feed(config.candles, model, trained)
         desk, own = make_desk(config, model, trained, symbols)
         log = stack.enter_context(DecisionLog(path, sync=not config.simulate))
         begun = path.stat().st_size > 0

@@ -86,7 +86,7 @@ class Desk:
         late = now > time + self.book.bar_ms + self.terms.late_ms
         due = self.is_due(time)
         self.counted = 1 if due else self.counted + 1
-        return {"due": due, "late": late, "lanes": [self.play_lane(lane, time, now, due, late) for lane in self.lanes]}
+        return {"due": due, "late": late, "lanes": [self.play_lane(lane, time, due, late) for lane in self.lanes]}
 
     def is_due(self, time: int) -> bool:
         """Whether a decision is due at the close of a bar."""
@@ -97,10 +97,10 @@ class Desk:
             return (time + bar - self.terms.phase_ms) // bar % step == 0
         return self.counted == 0 or self.counted >= step
 
-    def play_lane(self, lane: Lane, time: int, now: int, due: bool, late: bool) -> dict[str, Any]:
+    def play_lane(self, lane: Lane, time: int, due: bool, late: bool) -> dict[str, Any]:
         """One bar of one lane."""
         try:
-            candles = self.candles(lane.symbols, time, now)
+            candles = self.candles(lane.symbols, time)
         except InputError as error:
             lane.order = None
             return {"skipped": first_line(error)}
@@ -109,7 +109,7 @@ class Desk:
             entry |= self.decide(lane, candles, late)
         return entry
 
-    def candles(self, symbols: tuple[str, ...], time: int, now: int) -> Candles:
+    def candles(self, symbols: tuple[str, ...], time: int) -> Candles:
         """Checked candles up to a bar, as they are known.
 
         Raises:
@@ -122,6 +122,7 @@ class Desk:
         # A bar without a candle is laid out when a later one is known: those are read, too, and cut off.
         until = time + (MAX_FILL + 1) * self.book.bar_ms
         raws = [self.book.raw(symbol, since, until) for symbol in symbols]
+        now = until + self.book.bar_ms  # all that the book has has closed
         calendar = str(self.model.manifest["calendar"])
         candles = whole_candles(raws, self.book.bar_ms, calendar, now) if all(len(raw.time) for raw in raws) else None
         if candles is None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from export.live.book import Book, Row
+from export.live.book import Row
 from export.live.clock import Clock
 from export.live.desk import Desk
 from export.live.feeds import Feed

@@ -10,11 +10,13 @@ from export.live.desk import BaseOf, Desk, Terms, base_by
 from export.live.feeds import FileFeed
 from export.runtime import FINITE_MEMORY, Model
 from himari_jax.account import Costs
+from himari_jax.alignment import common_difference
 from himari_jax.candles import RawCandles
 from himari_jax.command import require
 from himari_jax.errors import InputError
 from himari_jax.own_positions import read_own_positions
 from himari_jax.times import bar_name, iso_minute, parse_bar, parse_duration
+from train.config.backtest import CandlesConfig
 from train.config.ppo import Config
 from train.data.loading import load_raw
 
@@ -94,15 +96,15 @@ def asked_symbols(model: Model, given: Sequence[str]) -> tuple[str, ...]:
     return model.symbols
 
 
-def file_feed(config: PaperConfig, model: Model, trained: Config) -> tuple[FileFeed, tuple[str, ...]]:
+def file_feed(given: CandlesConfig, model: Model, trained: Config) -> tuple[FileFeed, tuple[str, ...]]:
     """Candles of the past by the flags of the run or other ones, and their symbols under the bundle's names.
 
     Raises:
         InputError: they do not fit the policy.
     """
-    data = config.candles.over(trained.data)
+    data = given.over(trained.data)
     raws = load_raw(data, trained.source_options)
-    if model.is_pool and not config.candles.symbols:
+    if model.is_pool and not given.symbols:
         raws = [raw for raw in raws if raw.symbol in model.symbols]
     symbols = asked_symbols(model, [raw.symbol for raw in raws])
     for raw in raws:
@@ -119,29 +121,27 @@ def refuse_bar(raw: RawCandles, model: Model) -> None:
     if raw.faults:
         raise InputError(raw.faults[0].text)
     if len(raw.time) > 1:
-        from himari_jax.alignment import common_difference
-
         found = common_difference(raw.time)
         if found != model.bar_ms:
             bars = bar_name(model.bar_ms), bar_name(int(found))
             raise InputError(f"{raw.origin}: trained on bars of {bars[0]}, the candles are of {bars[1]}")
 
 
-def base_for(config: PaperConfig, model: Model, trained: Config) -> BaseOf:
+def base_for(given: str | None, model: Model, trained: Config) -> BaseOf:
     """The base position at a decision: by the sizing of training, or from the desk's own file.
 
+    Args:
+        given: --base-positions.
+        model: the bundle.
+        trained: settings of training.
+
     Raises:
-        InputError: the policy was trained with a file, and none is named.
+        InputError: the policy was trained with a file, and none is named, or the reverse.
     """
     if model.base_sizing != "file":
-        require(
-            config.base_positions is None,
-            "--base-positions",
-            config.base_positions,
-            f"no file: the policy was trained on the base sizing {model.base_sizing}",
-        )
+        require(given is None, "--base-positions", given, f"none: the policy was trained on {model.base_sizing}")
         return base_by(model)
-    path = config.base_positions or trained.market.base_positions
+    path = given or trained.market.base_positions
     if path is None:
         raise InputError("--base-positions: the policy was trained with base positions from a file; name yours")
     age = parse_bar(trained.market.base_max_age, "--base-max-age")
@@ -158,4 +158,4 @@ def sizing_note(model: Model, feed_since: int) -> str:
 def make_desk(config: PaperConfig, model: Model, trained: Config, symbols: tuple[str, ...]) -> tuple[Desk, Costs]:
     """A desk without candles, and the costs of training."""
     terms, own = terms_of(config, model, trained)
-    return Desk(model, Book(symbols, model.bar_ms), terms, base_for(config, model, trained)), own
+    return Desk(model, Book(symbols, model.bar_ms), terms, base_for(config.base_positions, model, trained)), own

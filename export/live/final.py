@@ -1,0 +1,53 @@
+"""Final candles for a replay: those of a file, or the newest that the log itself knows."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from export.live.book import Book, Row, fault_of
+from export.live.replay import Source
+
+
+class Revisions(NamedTuple):
+    """How the final candles differ from those that decisions were made on."""
+
+    changed: int  # candles with other numbers than when their bar was decided
+    late: int  # candles that were not there when their bar was decided
+    missing: int  # candles that the log has and the final ones do not
+    refused: int  # final candles that no market can have made
+
+
+def final_book(source: Source, rows: Sequence[Row] | None) -> tuple[Book, Revisions]:
+    """All candles as they are true now, and what changed since they were decided on.
+
+    Args:
+        source: of the log.
+        rows: final candles of the log's symbols; None: the newest version of each that the log has.
+    """
+    known, bars = source.book(source.bars), source.bars
+    book = Book(source.start["symbols"], source.start["bar_ms"])
+    first = min(row[1] for row in source.start["candles"])
+    last = bars[-1]["time"]
+    given = [row for held in known.rows.values() for row in held.values()] if rows is None else rows
+    refused = 0
+    for row in sorted(given, key=lambda row: (row.time, row.symbol)):
+        if not first <= row.time <= last:
+            continue
+        if fault_of(row):
+            refused += 1
+            continue
+        book.enter(row)
+    return book, compare_books(source, book, refused)
+
+
+def compare_books(source: Source, final: Book, refused: int) -> Revisions:
+    """Counts, over the bars of the log, what was decided on other candles than the final ones."""
+    known, changed, late, missing = source.book(), 0, 0, 0
+    for record in source.bars:
+        for row in record["candles"]:
+            known.enter(Row(*row))
+        for symbol in final.symbols:
+            then, now = known.rows[symbol].get(record["time"]), final.rows[symbol].get(record["time"])
+            late += then is None and now is not None
+            missing += then is not None and now is None
+            changed += then is not None and now is not None and then != now
+    return Revisions(changed, late, missing, refused)
