@@ -1,4 +1,4 @@
-"""`python -m export.replay LOG BUNDLE`: plays a decision log again, and says where the paper account's result came from."""
+"""`python -m export.replay LOG BUNDLE`: plays a decision log again, and says what made the paper result."""
 
 import sys
 from collections.abc import Sequence
@@ -115,9 +115,8 @@ def tell(source: "Source", parity: Any, revisions: Any, parts: Any, verdict: Any
         f"{source.bars[0]['close']} to {source.bars[-1]['close']}"
     )
     if parity.differences:
-        print(
-            f"parity: {parity.differences:,} entries differ, first at {parity.first}; multipliers by {parity.largest:.1e}"
-        )
+        where = f"first at {parity.first}; multipliers by {parity.largest:.1e}"
+        print(f"parity: {parity.differences:,} entries differ, {where}")
     else:
         print("parity: every decision, position and account comes out again, bit for bit")
     print(f"candles since then: {revisions.changed} changed, {revisions.late} came late, {revisions.missing} gone")

@@ -151,7 +151,7 @@ class Desk:
             return None
         fill = before if self.terms.fill == "same-close" or lane_order is None else opened
         target = np.zeros((2, len(close))) if lane_order is None else lane_order
-        can = may & (lane_order is not None) & np.ones((2, 1), bool)
+        can = np.zeros_like(target, bool) if lane_order is None or may is None else np.stack([may, may])
         lane.accounts, trade = step_account(
             lane.accounts, target, fill / before - 1, close / fill - 1, can, self.terms.costs
         )

@@ -11,7 +11,6 @@ from typing import Any
 from himari_jax.errors import InputError, StorageError
 
 FORMAT = 1
-TEXT = {"separators": (",", ":"), "allow_nan": False}
 
 
 class DecisionLog:
@@ -51,7 +50,7 @@ class DecisionLog:
         Raises:
             StorageError: it cannot be written; nothing of it stays.
         """
-        line = json.dumps(record, **TEXT).encode() + b"\n"
+        line = json.dumps(record, separators=(",", ":"), allow_nan=False).encode() + b"\n"
         begin = self.file.seek(0, os.SEEK_END)
         try:
             self.file.write(line)

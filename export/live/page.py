@@ -63,9 +63,8 @@ def growth(source: Source) -> Figure:
     traces = [line(name, time, values, colors[name], width=2.0) for name, values in curves.items()]
     ends = ", ".join(f"{name} {values[-1]:.3f}" for name, values in curves.items())
     layout = {"yaxis": axis("equity, 1 at the start", tickformat=".4~g")}
-    return Figure(
-        "Equity", f"Equity of the paper accounts; one unit became: {ends}.", traces, layout, thinned(len(time))
-    )
+    label = f"Equity of the paper accounts; one unit became: {ends}."
+    return Figure("Equity", label, traces, layout, thinned(len(time)))
 
 
 def against(source: Source, verdict: LiveVerdict) -> Figure | None:
@@ -77,7 +76,8 @@ def against(source: Source, verdict: LiveVerdict) -> Figure | None:
     shown = np.where(known[:, None], 100 * path, np.nan)
     names = (("mean", "--agent", "solid"), ("low", "--b2", "dash"), ("high", "--b2", "dash"))
     traces = [line(name, time[known], shown[known, k], color, dash=dash) for k, (name, color, dash) in enumerate(names)]
-    layout = {"yaxis": axis("policy minus base, % a year"), "shapes": []}
+    wide = 3 * float(np.abs(shown[known][len(path[known]) // 4]).max())  # what came before would flatten the rest
+    layout = {"yaxis": axis("policy minus base, % a year", range=[-wide, wide])}
     last = shown[known][-1]
     label = f"Policy minus base, {last[0]:.2f} % a year, between {last[1]:.2f} and {last[2]:.2f} at the last bar."
     caption = "The interval holds at every look at once (95 %): it may be watched every hour."
@@ -86,7 +86,7 @@ def against(source: Source, verdict: LiveVerdict) -> Figure | None:
 
 def multipliers(source: Source) -> Figure:
     """Draws the multiplier of each symbol at its decisions."""
-    traces = []
+    traces: list[dict[str, Any]] = []
     for k, symbols in enumerate(source.start["lanes"]):
         rows = [record for record in source.bars if "multiplier" in record["lanes"][k]]
         time = np.array([record["time"] + source.start["bar_ms"] for record in rows], np.float64)
@@ -111,9 +111,7 @@ def gap_table(parts: Waterfall) -> str:
         row(words, f"{100 * value[0]:+.4f}", f"{100 * value[1]:+.4f}", f"{100 * (value[0] - value[1]):+.4f}")
         for words, value in gap_rows(parts)
     ]
-    note = (
-        "Log growth in %. The parts add up from the backtest to the paper account; slippage is beyond it, an estimate."
-    )
+    note = "Log growth in %. The parts add up from backtest to paper account; slippage is beyond it, an estimate."
     return table(["", "policy", "base", "policy minus base"], rows, note)
 
 

@@ -1,4 +1,4 @@
-"""A decision log played again: the same decisions from the same candles, and where the paper account's result came from."""
+"""A decision log played again: the same decisions from the same candles, and what made the paper result."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
