@@ -88,7 +88,7 @@ class Paper:
             records = self.records()
             moment = self.exchange.at(0) + HOUR_MS - 1 if begin is None else begin
             if records:
-                moment = max(record.get("decided", record["now"] if "now" in record else 0) for record in records)
+                moment = max(record.get("decided", record.get("now", 0)) for record in records)
             loop = PaperLoop(desk, self.exchange, SimulatedClock(moment), log, Pace(), self.said.append)
             if records:
                 loop.resume(records, self.model.digest)
@@ -100,6 +100,12 @@ class Paper:
                 if len(found) >= bars:
                     break
         return found
+
+    def sleep(self, ms):
+        """Lets the next run begin so much later than the last record."""
+        now = self.bars()[-1]["decided"] + ms
+        with self.log.open("a") as file:
+            file.write(json.dumps({"kind": "restart", "now": now, "at": "", "bundle": "", "torn": 0}) + "\n")
 
     def records(self):
         return [json.loads(line) for line in self.log.read_bytes().split(b"\n")[:-1]] if self.log.exists() else []

@@ -1,0 +1,64 @@
+"""The confidence sequence: rarely wrong at any of its looks, and as quick as the formula says."""
+
+import numpy as np
+import pytest
+
+from himari_jax.confidence_sequence import bars_to_decide, sequence
+
+YEAR = 8760
+WEEK = 168
+
+
+def returns(kind, count, rng, bars=YEAR):
+    """Differences without a mean: normal, with heavy tails, with volatility in clusters, and skewed to losses."""
+    z = rng.standard_normal((count, bars)) if kind == "normal" else rng.standard_t(4, (count, bars)) / np.sqrt(2)
+    if kind in ("clusters", "skewed"):
+        variance = np.ones(count)
+        for t in range(bars):
+            z[:, t] *= np.sqrt(variance)
+            variance = np.minimum(0.02 + 0.08 * z[:, t] ** 2 + 0.9 * variance, 50)
+    if kind == "skewed":
+        z = np.where(rng.random(z.shape) < 0.02, -3 * np.abs(z), z)
+        z -= z.mean()
+    return 1e-4 * z
+
+
+def false_alarms(kind, count, rng):
+    """Share of years at whose looks, one an hour, the interval ever left the truth, 0."""
+    found = (sequence(year, WEEK, YEAR) for year in returns(kind, count, rng))
+    return float(np.mean([(path[:, 1] > 0).any() or (path[:, 2] < 0).any() for path in found]))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["normal", "tails", "clusters", "skewed"])
+def test_a_thousand_years_without_an_edge_looked_at_every_hour(kind):
+    assert false_alarms(kind, 1000, np.random.default_rng(0)) <= 0.05
+
+
+def test_years_without_an_edge_looked_at_every_hour():
+    assert false_alarms("clusters", 200, np.random.default_rng(1)) <= 0.05
+
+
+def test_a_true_difference_is_found_about_when_the_formula_says():
+    rng, effect = np.random.default_rng(0), 0.05  # of a bar's deviation: an annual Sharpe of 4.7
+    expected = bars_to_decide(effect, YEAR)
+    first = [np.argmax(sequence(rng.normal(effect, 1, 3 * int(expected)), WEEK, YEAR)[:, 1] > 0) for _ in range(40)]
+    assert 0.6 * expected < np.median(first) < 1.4 * expected
+
+
+def test_the_interval_is_about_the_mean_and_knows_no_scale():
+    x = np.random.default_rng(0).normal(0.1, 1, 2000)
+    path, larger = sequence(x, WEEK, YEAR), sequence(1000 * x, WEEK, YEAR)
+    np.testing.assert_allclose(larger[WEEK:], 1000 * path[WEEK:], rtol=1e-9)
+    np.testing.assert_allclose(path[-1, 0], x[WEEK:].mean())
+    np.testing.assert_allclose(path[WEEK:, 1] + path[WEEK:, 2], 2 * path[WEEK:, 0], atol=1e-9)
+
+
+def test_nothing_is_said_in_the_warm_up_or_of_accounts_that_never_differ():
+    assert np.isinf(sequence(np.ones(WEEK), WEEK, YEAR)[:, 1:]).all()
+    assert np.isinf(sequence(np.zeros(500), WEEK, YEAR)[:, 1:]).all()
+
+
+def test_no_effect_is_never_decided():
+    assert bars_to_decide(0.0, YEAR) == np.inf
+    assert bars_to_decide(0.01, YEAR) > bars_to_decide(0.02, YEAR)
