@@ -35,6 +35,7 @@ GROUPS: dict[str, dict[str, Command]] = {
         "backtest": Command("train.backtest", "runs and strategies over windows, costs and delays"),
         "compare": Command("train.compare", "a run against another or a baseline, with gates"),
         "report": Command("train.report", "the page of a run, report.html, anew"),
+        "plan": Command("train.plan", "how long paper trading must run to confirm or refute a run"),
         "trials": Command("train.trials", "what was ever tried, and what it costs a result"),
     },
     "Serve": {
@@ -42,6 +43,8 @@ GROUPS: dict[str, dict[str, Command]] = {
         "check": Command("export.check", "load a bundle as a server would, and verify it"),
         "request": Command("export.request", "candles and an account as a request for the server"),
         "serve": Command("export.server", "answer with a bundle over HTTP"),
+        "paper": Command("export.paper", "decide at every close, on paper, with a log"),
+        "replay": Command("export.replay", "play a decision log again: parity, the gap, the verdict"),
     },
     "Measure": {
         "prove": Command("train.prove", "does it learn? markets with a known optimum"),

@@ -1,0 +1,87 @@
+"""`python -m train.plan RUN`: how long paper trading must run to confirm or refute what a backtest claims; no jax."""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import tyro
+
+from himari_jax.cli import invocation
+from himari_jax.command import parse, require, run_command
+from train.artifacts.downloads import local_run
+from train.artifacts.run_folder import refuse_other_folders
+from train.reporting.console import console, say
+from train.reporting.tables import Grid, print_grid
+from train.studies.paper_plan import Claim, Outlook, look_ahead, read_claim
+
+PROG = invocation("train.plan")
+
+
+@dataclass(frozen=True)
+class PlanConfig:
+    """How long must paper trading run to confirm or refute a backtest? Futures drawn from its test span answer."""
+
+    run: tyro.conf.Positional[Path] = field()
+    """Folder of a finished run, or gs://BUCKET/PREFIX of one."""
+    years: float = 10.0
+    """Years to look ahead."""
+    futures: int = 200
+    """Futures to draw for each true difference."""
+    seed: int = 0
+    """Of the draws."""
+    debug: bool = False
+    """Show the traceback of an error."""
+
+    def __post_init__(self):
+        require(0.1 <= self.years <= 100, "--years", self.years, "0.1 to 100")
+        require(20 <= self.futures <= 100_000, "--futures", self.futures, "20 to 100000")
+
+
+def main(args: Sequence[str]) -> int:
+    """Prints the plan."""
+    config = parse(PlanConfig, args, PROG)
+    folder = local_run(config.run)
+    refuse_other_folders(folder)
+    claim = read_claim(folder)
+    tell(claim, look_ahead(claim, config.years, config.futures, config.seed), config.years)
+    return 0
+
+
+def tell(claim: Claim, found: Sequence[Outlook], years: float) -> None:
+    """Prints what the backtest claims, and when paper trading would know."""
+    out = console()
+    about = f"{100 * claim.yearly:+.2f} % a year, Sharpe of the difference {claim.sharpe:.2f}"
+    say(out, [f"policy minus base over the test span ({claim.years:.1f} years): {about}"])
+    spans = [span for span in (0.5, 1.0, 2.0, 5.0) if span < years] + [years]
+    grid = Grid(
+        "", ["true difference", "% a year", "Sharpe", *(f"{span:g} y" for span in spans), "median", "claim refuted"]
+    )
+    for outlook in found:
+        shares = (f"{outlook.share(outlook.confirmed, span):.0%}" for span in spans)
+        medians = (in_years(outlook.median(times), years) for times in (outlook.confirmed, outlook.refuted))
+        grid.add(outlook.name, f"{100 * outlook.yearly:+.2f}", f"{outlook.sharpe:.2f}", *shares, *medians)
+    print_grid(out, grid)
+    say(out, words(found, years))
+
+
+def words(found: Sequence[Outlook], years: float) -> list[str]:
+    """What to make of the table."""
+    none, _, claimed, *_ = found
+    known, refuted = claimed.median(claimed.confirmed), none.median(none.refuted)
+    return [
+        "shares: futures in which the interval of the live verdict, which may be looked at every bar, lies above 0",
+        f"if the backtest is right, every second paper account confirms it within {in_years(known, years)}",
+        f"if there is no difference, every second one refutes the claim within {in_years(refuted, years)}, and "
+        f"{none.share(none.confirmed, years):.0%} confirm it wrongly in {years:g} years",
+    ]
+
+
+def in_years(span: float, most: float) -> str:
+    """A number of years, or that it is longer."""
+    return f"{span:.1f} y" if np.isfinite(span) else f"> {most:g} y"
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main))
