@@ -30,6 +30,7 @@ GROUPS: dict[str, dict[str, Command]] = {
         "walk-forward": Command("train.walk_forward", "retrain before each test block, judge all as one track"),
         "sweep": Command("train.sweep", "many configurations, one choice, one look at the test span"),
         "evidence": Command("train.evidence", "walk-forward tests on many daily coins, in one table"),
+        "submit": Command("train.submit", "a training as a job of Vertex AI"),
     },
     "Judge": {
         "backtest": Command("train.backtest", "runs and strategies over windows, costs and delays"),

@@ -13,7 +13,7 @@ from himari_jax import __version__, cli, extras
 from himari_jax.command import run_command
 
 ROOT = Path(__file__).parent.parent
-INNER = {"export.loadgen"}  # started by a command, by nobody else
+INNER = {"export.job", "export.loadgen"}  # started by an image or a command, by nobody else
 # What the script of a console command is: its folder comes first on the path, the working directory is not on it.
 SCRIPT = "import sys\nfrom himari_jax.cli import main\nsys.exit(main())\n"
 # The script's folder stays first, and every command prints its help in this one process.

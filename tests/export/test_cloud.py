@@ -18,7 +18,11 @@ from himari_jax.storage import list_files, upload_folder
 
 pytest_plugins = ["buckets", "server_fixtures"]
 
-FILES = {"cloudrun.yaml": ("run.v1", "Service"), "vertex-model.yaml": ("aiplatform.v1", "GoogleCloudAiplatformV1Model")}
+FILES = {
+    "cloudrun.yaml": ("run.v1", "Service"),
+    "vertex-model.yaml": ("aiplatform.v1", "GoogleCloudAiplatformV1Model"),
+    "vertex-train.yaml": ("aiplatform.v1", "GoogleCloudAiplatformV1CustomJob"),
+}
 
 
 def read(name):
@@ -115,9 +119,10 @@ def test_images_are_pinned_egress_is_closed_and_the_mount_sees_changes_soon():
     assert config.keep_alive > 600  # of Google's balancers
 
 
-def test_the_dockerfile_passes_its_linter():
+@pytest.mark.parametrize("name", ["Dockerfile", "Dockerfile.train"])
+def test_a_dockerfile_passes_its_linter(name):
     hadolint = shutil.which("hadolint", path=sysconfig.get_path("scripts"))
-    found = subprocess.run([hadolint, str(ROOT / "export" / "deploy" / "Dockerfile")], capture_output=True, text=True)
+    found = subprocess.run([hadolint, str(ROOT / "export" / "deploy" / name)], capture_output=True, text=True)
     assert found.stdout == ""
     assert found.returncode == 0
 

@@ -33,6 +33,7 @@ WRONG = {
     "trials": "explain nothere", "bundle": "nothere --out b", "check": "nothere", "request": "nothere",
     "serve": "nothere", "prove": "--only nothere", "calibrate": "--repeats 1", "bench": "--num-envs x",
     "bench-models": "--merge nothere", "bench-peers": "--out x --peers nothere", "bench-serve": "nothere",
+    "submit": "--fresh",
 }  # fmt: skip
 
 

@@ -55,7 +55,7 @@ def test_every_flag_that_takes_an_integer_takes_powers_and_underscores_and_says_
     # What is refused is the flag behind them, and so the numbers before it were read.
     words = [word for flag in flags for word in (flag, "1e3")]
     assert "--no-flag-at-all: no such flag" in refused(capsys, name, *GIVEN.get(name, ()), *words, "--no-flag-at-all")
-    own = set(flags) - set(INT.findall(help_of("train"))) if name in ("walk-forward", "sweep") else flags
+    own = set(flags) - set(INT.findall(help_of("train"))) if name in ("walk-forward", "sweep", "submit") else flags
     for flag in own:
         assert refused(capsys, name, *GIVEN.get(name, ()), flag, "2,000").startswith(f"error: {flag} 2,000: must be ")
 

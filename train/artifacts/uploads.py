@@ -23,6 +23,7 @@ from himari_jax.storage import RemoteFolder, split_address
 
 OWNER = "owner"
 STEPS, MARKERS = "checkpoints", "complete"
+EVENTS = "events.out.tfevents."  # how TensorBoard calls its files
 RESULTS = ("equity.parquet", "report.html", "result.json")  # they follow the checkpoint that they are of
 LONGEST = 200  # letters of a mirror's name
 Marker = dict[str, tuple[int, str]]  # size and SHA-256 of each file of a step
@@ -98,11 +99,13 @@ class Uploads:
         address: gs://BUCKET/PREFIX.
         mirror: the run folder on this machine.
         keep: newest checkpoints that stay in the bucket.
+        logs: gs:// address to which the events for TensorBoard go as well; None: to none.
     """
 
-    def __init__(self, address: str, mirror: Path, keep: int):
+    def __init__(self, address: str, mirror: Path, keep: int, logs: str | None = None):
         self.address, self.mirror, self.keep = address, mirror, keep
         self.remote = RemoteFolder(address)
+        self.logs = None if logs is None else RemoteFolder(logs)
         self.pool = ThreadPoolExecutor(1)
         self.job: Future[None] | None = None
 
@@ -214,6 +217,8 @@ class Uploads:
 
     def write(self, name: str, content: bytes) -> None:
         """Uploads one object and remembers it."""
+        if self.logs is not None and name.startswith(EVENTS):
+            self.logs.write(name, content)
         self.remote.write(name, content)
         self.known[name] = md5(content)
 
@@ -249,12 +254,12 @@ class NoUploads:
         """Nothing is under way."""
 
 
-def uploads(address: str | None, folder: Path, keep: int) -> Uploads | NoUploads:
+def uploads(address: str | None, folder: Path, keep: int, logs: str | None = None) -> Uploads | NoUploads:
     """Chooses the uploads of a run: none without an address."""
-    return NoUploads() if address is None else Uploads(address, folder, keep)
+    return NoUploads() if address is None else Uploads(address, folder, keep, logs)
 
 
-def finish_upload(address: str | None, folder: Path, keep: int) -> None:
+def finish_upload(address: str | None, folder: Path, keep: int, logs: str | None = None) -> None:
     """Finishes an upload that broke off; a bucket that has everything is only read, its owner stays."""
     if address is None:
         return
@@ -264,7 +269,7 @@ def finish_upload(address: str | None, folder: Path, keep: int) -> None:
     there = all(name in listed and listed[name].md5 == digest for name, digest in files.items())
     if there and all(f"{MARKERS}/{step}.json" in listed for step in steps):
         return
-    with Uploads(address, folder, keep):
+    with Uploads(address, folder, keep, logs):
         pass
 
 

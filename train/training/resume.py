@@ -1,6 +1,7 @@
 """Which run goes on, and with which flags."""
 
 import dataclasses
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from train.config.defaults import PRESETS
 from train.config.market import two_bases
 from train.config.ppo import Config
 from train.config.serialize import flatten, path_flag, to_json
+from train.distributed.vertex import output_folders
 
 PROG = invocation("train.ppo")
 
@@ -44,11 +46,12 @@ def read_flags(args: Sequence[str]) -> tuple[Config, Path | None]:
 
     args = [hyphened(word) for word in args]
     if "--resume" not in args:
-        config = parse_flags(args, file_defaults(args))
+        config = begin_flags(args, os.environ)
         return config, None if config.run.address is None else mirror_of(config.run.address)
     if (file := named(args, "--config")) is not None:
         raise InputError(f"--config {file} and --resume: a run that goes on keeps its own flags; give one of them")
     wanted = named_address(named(args, "--bucket-name"), named(args, "--model-dir")) or named(args, "--run-dir")
+    wanted = wanted or output_folders(os.environ).run
     folder = local_run(wanted) if wanted else newest_unfinished(Path("runs"))
     if not wanted and (address := stored_config(folder).run.address) is not None:  # it is the mirror of a bucket
         folder = local_run(address)
@@ -57,6 +60,20 @@ def read_flags(args: Sequence[str]) -> tuple[Config, Path | None]:
         raise InputError(f"--resume: {folder} is not the mirror of {config.run.address}; give one of them")
     print(f"resuming {config.run.address or folder}")
     return config, folder
+
+
+def begin_flags(args: Sequence[str], environment: Mapping[str, str]) -> Config:
+    """The flags of a run that is begun; its folder is the one that Vertex AI names where they name none.
+
+    Args:
+        args: flags with hyphens.
+        environment: variables.
+    """
+    config = parse_flags(args, file_defaults(args))
+    folder = output_folders(environment).run
+    if folder is None or config.run.run_dir is not None or config.run.address is not None:
+        return config
+    return dataclasses.replace(config, run=dataclasses.replace(config.run, run_dir=folder))
 
 
 def parse_flags(args: Sequence[str], default: Flags | None) -> Config:

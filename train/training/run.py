@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from train.artifacts.uploads import NoUploads, Uploads, finish_upload, uploads
 from train.config.ppo import Config
 from train.config.run import RunConfig
 from train.distributed.processes import all_gather, broadcast_text, is_first, on_first_process
+from train.distributed.vertex import output_folders
 from train.evaluation.ledger import open_ledger
 from train.learning.sharding import device_count
 from train.oracles.console import print_oracle
@@ -46,7 +48,7 @@ def train(config: Config, resumed: Path | None = None) -> int:
     if all_gather((earlier is not None,))[0][0]:
         if earlier is not None:
             print_end(earlier, config, folder)
-            finish_upload(config.run.address, folder, config.run.keep)
+            finish_upload(config.run.address, folder, config.run.keep, output_folders(os.environ).logs)
         return 0
     with contextlib.ExitStack() as held:
         sending = on_first_process(lambda: hold(held, folder, config.run)) or NoUploads()
@@ -91,7 +93,7 @@ def open_folder(folder: Path, task: Task) -> dict[str, Any] | None:
 def hold(held: contextlib.ExitStack, folder: Path, run: RunConfig) -> Uploads | NoUploads:
     """Locks the run folder and takes over the one in a bucket, until `held` closes."""
     held.enter_context(lock(folder))
-    sending = uploads(run.address, folder, run.keep)
+    sending = uploads(run.address, folder, run.keep, output_folders(os.environ).logs)
     held.enter_context(sending)
     return sending
 
