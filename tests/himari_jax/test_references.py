@@ -27,7 +27,8 @@ from himari_jax.splits import decision_rows, stretches
 from train.config.market import MarketConfig
 from train.evaluation.summary import account_metrics
 from train.simulation.baselines import all_orders, every_bar
-from train.simulation.engine import make_tape, run_weights
+from train.simulation.engine import make_tape
+from train.simulation.given import run_weights
 from train.simulation.history import histories
 from train.simulation.play import play_baselines, play_orders, window_of
 from train.simulation.simulator import build_simulator, liquidated

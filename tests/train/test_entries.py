@@ -15,9 +15,10 @@ from train.backtesting.entries import enter, shared_simulators
 from train.config.backtest import EvaluationDataConfig, GridConfig
 from train.data.evaluation_data import load_candles
 from train.data.market import market_from
-from train.simulation import play
+from train.simulation import placement, play
 from train.simulation.engine import Limits, make_lanes, make_tape, run_policy
 from train.simulation.history import histories
+from train.simulation.placement import CARD, HOST
 from train.simulation.play import Cell, play_policies
 from train.simulation.trained import load_agent
 
@@ -32,16 +33,17 @@ def one_by_one(agent, candles, span, cell, steps):
     """The history of each seed in a cell, played alone on a market that is late itself."""
     tape = make_tape(to_device(market_from(candles, agent.market, cell.delay)), span)
     lanes, limits = make_lanes([cell.start], [0], [cell.rate]), Limits.of(agent.market)
-    path = run_policy(agent.policy, steps, agent.variables, tape, lanes, limits)
+    path = run_policy(agent.policy, steps, agent.variables, tape, lanes, limits, form=HOST)
     for k in range(2):
         one = jax.tree.map(lambda x, k=k: np.asarray(x[k]), path)
         yield next(histories(one, tape, np.array([cell.start]), np.array([cell.rate])))
 
 
 @pytest.mark.parametrize("name", ["mlp", "lstm"])
-@pytest.mark.parametrize("memory", [2**28, 1])
-def test_a_batch_of_cells_is_what_each_is_alone_however_it_is_cut(runs, monkeypatch, name, memory):
-    monkeypatch.setattr(play, "BATCH_BYTES", memory)
+@pytest.mark.parametrize("form", [HOST._replace(batch_bytes=1), CARD._replace(policy_bars=3)], ids=["host", "card"])
+def test_a_batch_of_cells_is_what_each_is_alone_however_it_is_cut_and_compiled(runs, monkeypatch, name, form):
+    chosen = placement.Place(jax.devices()[0], form)  # as where the host is not the default device
+    monkeypatch.setattr(placement, "place", lambda _: chosen)
     (entry,) = enter([str(runs / name)], EvaluationDataConfig(), GridConfig())
     agent, span = entry.source, entry.data.span
     cells = [Cell(start, delay, rate) for start in (0, 60, 99) for delay in (0, 2) for rate in (0.0, 0.002)]
@@ -61,11 +63,11 @@ def played(monkeypatch):
     """Every (seeds, bars, lanes) that the simulator plays policies on, a lane as (start, delay, basis points)."""
     calls = []
 
-    def counted(policy, steps, variables, tape, lanes, limits):
+    def counted(policy, steps, variables, tape, lanes, limits, form):
         columns = np.asarray(lanes.start).tolist(), np.asarray(lanes.delay).tolist(), np.asarray(lanes.rate)
         lanes_of = [(start, delay, round(1e4 * rate)) for start, delay, rate in zip(*columns, strict=True)]
         calls.append((len(jax.tree.leaves(variables)[0]), steps, lanes_of))
-        return run_policy(policy, steps, variables, tape, lanes, limits)
+        return run_policy(policy, steps, variables, tape, lanes, limits, form=form)
 
     monkeypatch.setattr(play, "run_policy", counted)
     return calls

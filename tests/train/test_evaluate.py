@@ -21,7 +21,8 @@ from himari_jax.policies.registry import make_core
 from himari_jax.sizing import SizingRules
 from himari_jax.splits import decision_rows
 from train.simulation.baselines import all_orders, all_rules
-from train.simulation.engine import make_tape, run_weights
+from train.simulation.engine import make_tape
+from train.simulation.given import run_weights
 from train.simulation.history import histories
 from train.simulation.returns import run_returns
 

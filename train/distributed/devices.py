@@ -30,7 +30,7 @@ def choose_device(
     if deterministic:
         os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {DETERMINISTIC}".strip()
     if device != "auto":
-        os.environ["JAX_PLATFORMS"] = device
+        os.environ["JAX_PLATFORMS"] = "cuda,cpu" if device == "cuda" else device  # the host plays few accounts
     set_aside(os.environ)
     try:
         import jax
@@ -43,9 +43,11 @@ def choose_device(
     if place is not None:
         join(place)
     try:
-        jax.devices()
+        found = jax.devices()[0].platform
     except (RuntimeError, AssertionError) as error:  # jax asserts where a platform was named and none came up
         raise InputError(no_device(device, os.environ.get("JAX_PLATFORMS", ""))) from error
+    if device == "cuda" and found == "cpu":  # jax passes over a platform without a card where another is named
+        raise InputError(no_device(device, ""))
     folder = Path(os.environ.get("JAX_COMPILATION_CACHE_DIR", Path.home() / ".cache" / "himari-jax"))
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -25,6 +25,7 @@ from train.evaluation.futures import another_future, between, no_future
 from train.evaluation.result import AuditResult
 from train.simulation.engine import Limits, lay_out, make_lanes, run_policy
 from train.simulation.history import AccountHistory, histories
+from train.simulation.placement import place_policies
 from train.simulation.rules import Strategy
 from train.simulation.trained import Agent
 
@@ -152,7 +153,9 @@ class AgentWay:
         tape = lay_out(Market(*(x[rows] for x in market)), (range(steps),))
         variables = jax.tree.map(lambda x: x[None], self.variables)
         lanes, limits = make_lanes([0], [0], [rate]), Limits.of(self.market)
-        path = jax.tree.map(np.asarray, run_policy(self.policy, steps, variables, tape, lanes, limits))
+        where = place_policies(variables, steps, 1, 1)
+        path = run_policy(self.policy, steps, *where.put((variables, tape)), lanes, limits, form=where.form)
+        path = jax.tree.map(np.asarray, path)
         one = jax.tree.map(lambda x: x[0], path)
         return next(histories(one, tape, np.zeros(1, int), np.asarray([rate]))), begin
 

@@ -10,7 +10,8 @@ from himari_jax.account import Costs
 from himari_jax.baselines import Window, random
 from himari_jax.metrics import zero_if_nan
 from train.simulation.history import AccountHistory
-from train.simulation.returns import lanes_at_once, run_returns
+from train.simulation.placement import Place
+from train.simulation.returns import lanes_at_once, place_returns, run_returns
 from train.simulation.simulator import Simulator
 from train.simulation.windows import portfolio_returns, window_of
 
@@ -29,25 +30,30 @@ def draw_sharpes(simulator: Simulator, delay: int, agent: AccountHistory, rate: 
         rate: share of the traded value that a trade costs.
     """
     windows = [window_of(simulator, 0, delay, agent, a) for a in range(len(simulator.members))]
-    size = lanes_at_once(*windows[0].tradable.shape)
+    steps, assets = windows[0].tradable.shape
+    where = place_returns(steps, assets, DRAWS)
+    size = lanes_at_once(steps, assets, where.form)
     size = -(-DRAWS // -(-DRAWS // size))  # equal parts, so that one shape is compiled
     sharpes = []
     for first in range(0, DRAWS, size):  # part by part: the returns of all draws are as large as all else together
         draws = range(first, first + size)
-        found = [draw_returns(simulator, a, window, rate, draws) for a, window in enumerate(windows)]
+        found = [draw_returns(simulator, a, window, rate, draws, where) for a, window in enumerate(windows)]
         returns = portfolio_returns(simulator, 0, found)
         sharpes += [zero_if_nan(metrics.sharpe(column, simulator.bars_per_year)) for column in returns.T]
     return np.array(sharpes[:DRAWS])
 
 
-def draw_returns(simulator: Simulator, member: int, window: Window, rate: float, draws: Sequence[int]) -> np.ndarray:
+def draw_returns(
+    simulator: Simulator, member: int, window: Window, rate: float, draws: Sequence[int], where: Place
+) -> np.ndarray:
     """Returns (S, len(draws)) of some draws in the account of one member on the whole span."""
     begin: Any = np.int32(simulator.positions(member).start)
     costs = cast(Any, Costs)(np.full(len(draws), rate, np.float32), simulator.limits.min_trade)
     orders = [random(window._replace(draw=draw)) for draw in draws]
     targets: Any = np.stack([order.target.astype(np.float32) for order in orders], -1)
     trade: Any = np.stack([order.trade[:, :1] for order in orders], -1)
-    return np.asarray(run_returns(targets, trade, simulator.tape, begin, costs), np.float64)
+    found = run_returns(targets, trade, simulator.tape_at(where), begin, costs, form=where.form)
+    return np.asarray(found, np.float64)
 
 
 def median_draw(sharpes: np.ndarray) -> int:

@@ -24,8 +24,8 @@ from himari_jax.policies.policy import Policy, act, mean_action
 from himari_jax.sizing import cap_targets
 from himari_jax.splits import Stretches, decision_rows
 from himari_jax.trees import select_tree
+from train.simulation.placement import Form, form_of
 
-BATCH_BYTES = 2**26  # of the paths that are on the device at once
 AXES: Any = cast(Any, Account)(-1, -1, -1)  # lanes are the last axis of every leaf of an account, and of a bar
 
 
@@ -72,6 +72,19 @@ class Bar(NamedTuple):
     to_mark: jax.Array  # (N,)
     may: jax.Array  # (N,) bool, whether an order is given and can be filled
     end: jax.Array  # () bool, the last bar of a stretch or window
+
+
+class Rows(NamedTuple):
+    """What the lanes read of the tape for one decision; a leading axis (S,) where it is read for several."""
+
+    features: jax.Array  # (B, N, k) seen
+    corr: jax.Array  # (B, P) seen
+    base: jax.Array  # (B, N) seen
+    to_fill: jax.Array  # (N, B)
+    to_mark: jax.Array  # (N, B)
+    tradable: jax.Array  # (N, B) bool
+    first: jax.Array  # (B,) bool, first row of a stretch
+    end: jax.Array  # (B,) bool, the last bar of a stretch or window
 
 
 class Path(NamedTuple):
@@ -131,8 +144,10 @@ def fresh_where(first: jax.Array, account: Account) -> Account:
     return select_tree(first, open_account(jnp.zeros_like(account.weights)), account)
 
 
-@partial(jax.jit, static_argnums=(0, 1))
-def run_policy(policy: Policy, steps: int, variables: dict, tape: Tape, lanes: Lanes, limits: Limits) -> Path:
+@partial(jax.jit, static_argnums=(0, 1), static_argnames="form")
+def run_policy(
+    policy: Policy, steps: int, variables: dict, tape: Tape, lanes: Lanes, limits: Limits, form: Form | None = None
+) -> Path:
     """Deterministic policies over windows of a tape, K of them on B lanes each; leaves (K, S, ...).
 
     Args:
@@ -142,34 +157,62 @@ def run_policy(policy: Policy, steps: int, variables: dict, tape: Tape, lanes: L
         tape: the rows.
         lanes: (B,) windows, delays, costs.
         limits: caps and smallest trade.
+        form: of the program; None: that for the default device.
     """
+    form = form or form_of()
     # One seed after the other is faster on a CPU, all at once on everything else.
-    at_once = 1 if jax.default_backend() == "cpu" else jax.tree.leaves(variables)[0].shape[0]
-    return jax.lax.map(lambda one: play_policy(policy, steps, one, tape, lanes, limits), variables, batch_size=at_once)
+    at_once = jax.tree.leaves(variables)[0].shape[0] if form.seeds_at_once else 1
+    play = partial(play_policy, policy, steps, tape=tape, lanes=lanes, limits=limits, bars=form.policy_bars)
+    return jax.lax.map(play, variables, batch_size=at_once)
 
 
-def play_policy(policy: Policy, steps: int, variables: dict, tape: Tape, lanes: Lanes, limits: Limits) -> Path:
-    """One policy as `run_policy` plays K of them, traceable; leaves (S, ...)."""
+def play_policy(
+    policy: Policy, steps: int, variables: dict, tape: Tape, lanes: Lanes, limits: Limits, bars: int = 1
+) -> Path:
+    """One policy as `run_policy` plays K of them, traceable; leaves (S, ...).
+
+    Args:
+        policy, steps, variables, tape, lanes, limits: see there.
+        bars: that a step of the loop plays one after the other, with what they read of the tape read at once.
+    """
     lots, costs = lanes.start.shape[0], Costs(lanes.rate, limits.min_trade)
 
     def decide(carry: Any, first: jax.Array, obs: jax.Array) -> tuple[Any, jax.Array]:
         carry, output = act(policy, variables, reset_carry(carry, first), obs)
         return carry, mean_action(output)
 
-    def step(state: tuple[Account, Any], i: jax.Array) -> tuple[tuple[Account, Any], Path]:
-        return play_decision(decide, state, i, steps, tape, lanes, limits, costs)
+    def step(state: tuple[Account, Any], rows: Rows) -> tuple[tuple[Account, Any], Path]:
+        return play_decision(decide, state, rows, limits, costs)
+
+    def several(state: tuple[Account, Any], first: jax.Array) -> tuple[tuple[Account, Any], Path]:
+        i = jnp.minimum(first + jnp.arange(bars), steps - 1)
+        rows = jax.vmap(read_rows, (None, None, 0, None))(tape, lanes, i, steps)
+        return jax.lax.scan(step, state, rows, unroll=bars)
+
+    def single(state: tuple[Account, Any], i: jax.Array) -> tuple[tuple[Account, Any], Path]:
+        return step(state, read_rows(tape, lanes, i, steps))
 
     start = cash(policy.num_assets, lots, lanes.rate.dtype), policy.initial_carry(lots)
-    return jax.lax.scan(step, start, jnp.arange(steps))[1]
+    if bars == 1:
+        return jax.lax.scan(single, start, jnp.arange(steps))[1]
+    # Where there is a remainder, the last row is played again, and cut off.
+    path = jax.lax.scan(several, start, jnp.arange(0, steps, bars))[1]
+    return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:])[:steps], path)
+
+
+def read_rows(tape: Tape, lanes: Lanes, i: jax.Array, steps: int) -> Rows:
+    """What every lane reads of the tape for bar i of a window of `steps` bars, after whose last one all is sold."""
+    at = lanes.start + i
+    seen, market = tape.seen[lanes.delay, at], tape.market
+    moves = tape.to_fill[at].T, tape.to_mark[at].T, tape.tradable[at].T
+    end = (i == steps - 1) | tape.last[at]
+    return Rows(market.features[seen], market.corr[seen], market.base[seen], *moves, tape.first[at], end)
 
 
 def play_decision(
     decide: Callable[[Any, jax.Array, jax.Array], tuple[Any, jax.Array]],
     state: tuple[Account, Any],
-    i: jax.Array,
-    steps: int,
-    tape: Tape,
-    lanes: Lanes,
+    rows: Rows,
     limits: Limits,
     costs: Costs,
 ) -> tuple[tuple[Account, Any], Path]:
@@ -178,77 +221,18 @@ def play_decision(
     Args:
         decide: from memory, whether a stretch begins (B,) and observations (B, D) to memory and multipliers (B, N).
         state: accounts and memory.
-        i: () int32, bar of the window.
-        steps: S, bars of the window; after the last one all is sold.
-        tape, lanes, limits, costs: as `run_policy` has them.
-    """
-    account, carry = state
-    at = lanes.start + i
-    seen, first = tape.seen[lanes.delay, at], tape.first[at]
-    account = jax.vmap(fresh_where, (0, AXES), AXES)(first, account)
-    market = tape.market
-    obs = jax.vmap(assemble, (0, 0, -1, -1))(market.features[seen], market.corr[seen], *account[:2])
-    carry, multiplier = decide(carry, first, obs)
-    target = cap_targets(multiplier, market.base[seen], limits.max_position_pct, limits.max_gross)
-    moves = tape.to_fill[at].T, tape.to_mark[at].T
-    bar = Bar(target.T, *moves, tape.tradable[at].T, (i == steps - 1) | tape.last[at])
-    account, done = play_lanes(account, bar, costs)
-    return (account, carry), Path(multiplier.T, *done)
-
-
-@jax.jit
-def run_weights(targets: jax.Array, orders: jax.Array, tape: Tape, start: jax.Array, costs: Costs) -> Path:
-    """Given target weights over a window of a tape, without caps.
-
-    Args:
-        targets: (S, N, B) wanted weights, long only, sum <= 1.
-        orders: (S, N, B) bool, whether an order is given; any axis may be 1.
-        tape: the rows.
-        start: () position on the tape at which the window begins.
+        rows: what the lanes read of the tape.
+        limits: as `run_policy` has them.
         costs: rates (B,), smallest trade ().
     """
-    inputs, step = replayed(targets, orders, tape, start, costs)
-    return Path(None, *jax.lax.scan(step, jnp.zeros(targets.shape[1:], targets.dtype), inputs)[1])
-
-
-def side_by_side(x: jax.Array, parts: int, back: bool = False) -> jax.Array:
-    """(S, ..., B) cut in time into lanes: (S / parts, ..., parts B), parts first; the way `back` for (S / parts, B)."""
-    if back:
-        return jnp.moveaxis(x.reshape(len(x), parts, -1), 1, 0).reshape(len(x) * parts, -1)
-    missing = -len(x) % parts
-    x = jnp.concatenate([x, jnp.zeros((missing, *x.shape[1:]), x.dtype)])
-    x = jnp.moveaxis(x.reshape(parts, -1, *x.shape[1:]), 0, -2)
-    return x.reshape(*x.shape[:-2], -1)
-
-
-def replayed(
-    targets: jax.Array, orders: jax.Array, tape: Tape, start: jax.Array, costs: Costs, parts: int = 1
-) -> tuple[Any, Any]:
-    """Inputs of every bar of given weights, and the step that a scan takes over them; lanes cut into parts.
-
-    The step goes from weights (N, B) to weights, and gives held (N, B), traded (N, B) and returns (B,).
-    """
-    steps, assets, lots = targets.shape
-
-    def window(x: jax.Array) -> jax.Array:
-        return jax.lax.dynamic_slice_in_dim(x, start, steps)[..., None]
-
-    end = window(tape.last).at[-1].set(True)
-    may = orders & window(tape.tradable)
-    bars = Bar(targets, window(tape.to_fill), window(tape.to_mark), may, end), window(tape.first)
-    if parts > 1:
-        wide = jax.tree.map(lambda x: jnp.broadcast_to(x, (*x.shape[:-1], lots)), bars)
-        bars = jax.tree.map(lambda x: side_by_side(x, parts), wide)
-    lots *= parts
-    fresh = cash(assets, lots, targets.dtype)  # of entry prices and equity nothing is asked here
-
-    def step(weights: jax.Array, inputs: tuple[Bar, jax.Array]) -> tuple[jax.Array, Any]:
-        bar, first = inputs
-        bar = Bar(*(jnp.broadcast_to(x, (*x.shape[:-1], lots)) for x in bar))
-        after, done = play_lanes(fresh._replace(weights=jnp.where(first, 0, weights)), bar, costs)
-        return after.weights, done
-
-    return bars, step
+    account, carry = state
+    account = jax.vmap(fresh_where, (0, AXES), AXES)(rows.first, account)
+    obs = jax.vmap(assemble, (0, 0, -1, -1))(rows.features, rows.corr, *account[:2])
+    carry, multiplier = decide(carry, rows.first, obs)
+    target = cap_targets(multiplier, rows.base, limits.max_position_pct, limits.max_gross)
+    bar = Bar(target.T, rows.to_fill, rows.to_mark, rows.tradable, rows.end)
+    account, done = play_lanes(account, bar, costs)
+    return (account, carry), Path(multiplier.T, *done)
 
 
 def cash(assets: int, lots: int, dtype: Any) -> Account:

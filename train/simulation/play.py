@@ -12,9 +12,11 @@ from himari_jax.baselines import Orders, constant
 from himari_jax.policies.policy import Policy
 from train.simulation.baselines import all_orders, every_bar
 from train.simulation.draws import draw_sharpes, median_draw
-from train.simulation.engine import BATCH_BYTES, make_lanes, run_policy, run_weights
+from train.simulation.engine import make_lanes, run_policy
+from train.simulation.given import run_weights
 from train.simulation.history import AccountHistory, as_portfolio, histories
-from train.simulation.returns import returns_in_batches
+from train.simulation.placement import Work, place, place_policies
+from train.simulation.returns import place_returns, returns_in_batches
 from train.simulation.simulator import Simulator, liquidated
 from train.simulation.windows import portfolio_returns, window_of
 
@@ -34,7 +36,9 @@ Play = Callable[[Sequence[Cell], int], Iterator[CellHistories]]  # cells and bar
 def play_policies(
     simulator: Simulator, policy: Policy, variables: Any, first: int, cells: Sequence[Cell], steps: int
 ) -> Iterator[CellHistories]:
-    """Plays K policies on every cell, as much at once as the memory allows.
+    """Plays K policies on every cell, as much at once as the memory allows, where it takes less time.
+
+    Windows, delays and costs are lanes of one program, which knows none of their values.
 
     Args:
         simulator: of the span.
@@ -48,17 +52,19 @@ def play_policies(
         part by part of the cells, for every policy: its index, and (index of the cell, history) of the part's cells.
     """
     seeds, accounts = jax.tree.leaves(variables)[0].shape[0], len(simulator.members)
+    where = place_policies(variables, steps, len(cells) * accounts, seeds)
+    variables, tape = where.put(variables), simulator.tape_at(where)
     order = np.array([first, *(k for k in range(seeds) if k != first)])
     per_cell = steps * (3 * policy.num_assets + 1) * 4 * accounts
-    for offset, part in batches(cells, max(1, BATCH_BYTES // per_cell)):
-        at_once = max(1, min(seeds, BATCH_BYTES // (per_cell * len(part))))
+    for offset, part in batches(cells, max(1, where.form.batch_bytes // per_cell)):
+        at_once = max(1, min(seeds, where.form.batch_bytes // (per_cell * len(part))))
         starts = np.array([simulator.positions(a, cell.start).start for cell in part for a in range(accounts)])
         rates = np.repeat([cell.rate for cell in part], accounts)
         late = np.repeat([simulator.delays.index(cell.delay) for cell in part], accounts)
         lanes = make_lanes(starts.tolist(), late.tolist(), rates.tolist())
         for some in (order[a : a + at_once] for a in range(0, seeds, at_once)):
             chosen = jax.tree.map(lambda x, some=some: x[some], variables)
-            paths = run_policy(policy, steps, chosen, simulator.tape, lanes, simulator.limits)
+            paths = run_policy(policy, steps, chosen, tape, lanes, simulator.limits, form=where.form)
             paths = jax.tree.map(np.asarray, paths)
             for i, k in enumerate(some.tolist()):
                 path = jax.tree.map(lambda x, i=i: x[i], paths)
@@ -161,11 +167,13 @@ def play_orders(
     targets: Any = np.nan_to_num(np.stack([order.target for order in orders], -1).astype(np.float32))
     trade: Any = np.stack([order.trade for order in orders], -1)
     costs = Costs(np.asarray(rates, np.float32), simulator.limits.min_trade)
+    where = place(Work(len(targets), simulator.host.to_fill.shape[1] * len(orders)))
+    tape = simulator.tape_at(where)
     columns = [slice(a, a + 1) for a in range(len(simulator.members))] if simulator.is_pool else [slice(None)]
     lots: list[Iterator[AccountHistory]] = []
     for a, column in enumerate(columns):
         begin: Any = np.int32(simulator.positions(a, start).start)
-        path = run_weights(targets[:, column], trade[:, column], simulator.tape, begin, costs)
+        path = run_weights(targets[:, column], trade[:, column], tape, begin, costs, form=where.form)
         path = jax.tree.map(np.asarray, path)
         lots.append(histories(path, simulator.host, np.full(len(orders), begin), np.asarray(rates)))
     by_order = (history for own in zip(*lots, strict=True) for history in own)
@@ -178,11 +186,13 @@ def constant_returns(
 ) -> np.ndarray:
     """Returns (S, B) of the baseline `constant` of each agent, by (cost, history) of one window at one delay."""
     rates, found = np.array([rate for rate, _ in agents]), []
+    where = place_returns(len(agents[0][1].returns), simulator.host.to_fill.shape[1], len(agents))
     for a in range(len(simulator.members)):
         windows = (window_of(simulator, start, delay, history, a) for _, history in agents)
         targets = np.stack([constant(window).target for window in windows], -1).astype(np.float32)
         begin = simulator.positions(a, start).start
-        parts = returns_in_batches(targets, simulator.tape, begin, rates, simulator.limits.min_trade)
+        limit, tape = simulator.limits.min_trade, simulator.tape_at(where)
+        parts = returns_in_batches(targets, tape, begin, rates, limit, where.form)
         found.append(np.concatenate([returns for _, returns in parts], -1).astype(np.float64))
     return portfolio_returns(simulator, start, found)
 

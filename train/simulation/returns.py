@@ -1,6 +1,7 @@
 """Returns of given target weights, many lanes at once."""
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any, cast
 
 import jax
@@ -8,64 +9,87 @@ import jax.numpy as jnp
 import numpy as np
 
 from himari_jax.account import Costs
-from train.simulation.engine import Tape, replayed, side_by_side
-
-LANES = 256  # of which only returns are wanted, that are played at once
-RETURN_BYTES = 2**25
-PARTS = 64  # lanes that a short row of accounts is cut into, so that the vector units are full
-SHORTEST_PART = 256  # bars
-FORGOTTEN = 32  # bars after which an account that trades has forgotten what it began with
+from train.simulation.engine import Tape
+from train.simulation.given import cut_in_time, replay_bar, side_by_side, window_bars
+from train.simulation.placement import CARD, FORGOTTEN, Form, Place, Work, form_of, place
+from train.simulation.walk import walk_lanes
 
 
-@jax.jit
-def run_returns(targets: jax.Array, orders: jax.Array, tape: Tape, start: jax.Array, costs: Costs) -> jax.Array:
+@partial(jax.jit, static_argnames="form")
+def run_returns(
+    targets: jax.Array, orders: jax.Array, tape: Tape, start: jax.Array, costs: Costs, form: Form | None = None
+) -> jax.Array:
     """The returns of `run_weights` alone, (S, B): faster, because memory is what such a loop waits for.
 
     Parallel in time where there are few lanes: split the bars, guess each part's initial weights from the part before,
     iterate to the fixed point (bit-identical). The guess is where the part's last bars lead from cash. An account that
     trades forgets its start within bars: one pass suffices. One that never trades needs as many passes as parts.
     """
+    form = form or form_of()
+    if form.kernel:
+        return walk_lanes(targets, orders, tape, start, costs)
     steps, lots = len(targets), targets.shape[-1]
-    inputs, step = replayed(targets, orders, tape, start, costs)
-    parts = max(1, min(PARTS // lots, steps // SHORTEST_PART))
+    inputs, parts = window_bars(targets, orders, tape, start), time_parts(steps, lots, form)
+    if parts > 1:
+        inputs, costs = cut_in_time(inputs, lots, parts), Costs(jnp.tile(costs.rate, parts), costs.min_trade)
+    scan = partial(jax.lax.scan, partial(replay_bar, costs), unroll=form.account_bars)
+    nothing = jnp.zeros((targets.shape[1], parts * lots), targets.dtype)
     if parts == 1:
-        return jax.lax.scan(step, jnp.zeros(targets.shape[1:], targets.dtype), inputs)[1][2]
-    inputs, step = replayed(targets, orders, tape, start, Costs(jnp.tile(costs.rate, parts), costs.min_trade), parts)
+        return scan(nothing, inputs)[1][2]
 
     def begins_after(ends: jax.Array) -> jax.Array:
         return jnp.concatenate([jnp.zeros_like(ends[:, :lots]), ends[:, :-lots]], -1)
 
     def one_pass(state: tuple) -> tuple:
         begins, _, _ = state
-        ends, (_, _, returns) = jax.lax.scan(step, begins, inputs)
+        ends, (_, _, returns) = scan(begins, inputs)
         after = begins_after(ends)
         return after, returns, (after != begins).any()
 
-    nothing = jnp.zeros((targets.shape[1], parts * lots), targets.dtype)
-    guess = begins_after(jax.lax.scan(step, nothing, jax.tree.map(lambda x: x[-FORGOTTEN:], inputs))[0])
+    guess = begins_after(scan(nothing, jax.tree.map(lambda x: x[-FORGOTTEN:], inputs))[0])
     blank = jnp.zeros((-(-steps // parts), parts * lots), targets.dtype)
     _, returns, _ = jax.lax.while_loop(lambda state: state[2], one_pass, (guess, blank, jnp.bool_(True)))
     return side_by_side(returns, parts, back=True)[:steps]
 
 
-def lanes_at_once(steps: int, assets: int) -> int:
-    """How many lanes of a window are played at once, so that their targets stay within 32 MB."""
-    return max(1, min(LANES, RETURN_BYTES // (4 * steps * assets)))
+def time_parts(steps: int, lots: int, form: Form) -> int:
+    """Lanes that each of `lots` rows of `steps` bars is cut into, so that they fill the device."""
+    return max(1, min(form.parts // lots, steps // form.shortest_part))
+
+
+def place_returns(steps: int, assets: int, lots: int) -> Place:
+    """Where the returns of `lots` lanes of given weights are found."""
+    return place(Work(steps, assets * lots, parts=time_parts(steps, lots, CARD)))
+
+
+def lanes_at_once(steps: int, assets: int, form: Form) -> int:
+    """How many lanes of a window are played at once, so that their targets stay within the form's bytes."""
+    return max(1, min(form.most_lanes, form.return_bytes // (4 * steps * assets)))
 
 
 def returns_in_batches(
-    targets: np.ndarray, tape: Tape, start: int, rates: np.ndarray, min_trade: Any = 0.0
+    targets: np.ndarray, tape: Tape, start: int, rates: np.ndarray, min_trade: Any = 0.0, form: Form | None = None
 ) -> Iterator[tuple[slice, np.ndarray]]:
     """Lanes and returns (S, b) of target weights (S, N, B) that are ordered at every bar, some lanes at a time.
 
-    Arrays of up to 32 MB come back from the allocator warm; larger ones are paged in anew, which takes longer than the
-    account itself.
+    Args:
+        targets: (S, N, B).
+        tape: the rows, where the program runs.
+        start: position on the tape at which the window begins.
+        rates: (B,) costs.
+        min_trade: smallest trade.
+        form: of the program; None: that for the default device.
     """
+    form = form or form_of()
     steps, assets, lots = targets.shape
-    size = lanes_at_once(steps, assets)
-    always = np.ones((1, 1, 1), bool)
+    size = lanes_at_once(steps, assets, form)
+    always: Any = np.ones((1, 1, 1), bool)
+    begin: Any = np.int32(start)
     for first in range(0, lots, size):
         part = slice(first, min(first + size, lots))
         costs = cast(Any, Costs)(np.asarray(rates[part], np.float32), np.float32(min_trade))
         wanted: Any = np.asarray(targets[..., part], np.float32)
-        yield part, np.asarray(run_returns(wanted, cast(Any, always), tape, cast(Any, np.int32(start)), costs))
+        yield (
+            part,
+            np.asarray(run_returns(wanted, always, tape, begin, costs, form=form)),
+        )

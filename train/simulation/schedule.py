@@ -13,8 +13,9 @@ import numpy as np
 
 from himari_jax.account import Account, Costs
 from himari_jax.policies.policy import Policy, act, mean_action
-from train.simulation.engine import Lanes, Limits, Path, Tape, cash, make_lanes, play_decision
+from train.simulation.engine import Lanes, Limits, Path, Tape, cash, make_lanes, play_decision, read_rows
 from train.simulation.history import histories
+from train.simulation.placement import place_policies
 from train.simulation.play import Cell, CellHistories, portfolios
 from train.simulation.simulator import Simulator
 
@@ -49,7 +50,8 @@ def run_schedule(
 
         def step(i: jax.Array, state: tuple[Account, Any, Path]) -> tuple[Account, Any, Path]:
             account, carry, path = state
-            (account, carry), done = play_decision(decide, (account, carry), i, steps, tape, lanes, limits, costs)
+            rows = read_rows(tape, lanes, i, steps)
+            (account, carry), done = play_decision(decide, (account, carry), rows, limits, costs)
             return account, carry, jax.tree.map(lambda x, new: x.at[i].set(new), path, done)
 
         account, path = state
@@ -76,14 +78,16 @@ def play_schedule(
         cells: the whole span at its delays and costs.
         steps: L.
     """
-    accounts, number = len(simulator.members), jax.tree.leaves(variables)[0].shape[0]
+    accounts, (number, together) = len(simulator.members), jax.tree.leaves(variables)[0].shape[:2]
     edges: Any = np.searchsorted(block, np.arange(number + 1)).astype(np.int32)
+    where = place_policies(variables, steps, accounts, together, in_turn=number)
+    variables, tape = where.put(variables), simulator.tape_at(where)
     found = []
     for index, cell in enumerate(cells):
         starts = np.array([simulator.positions(a, cell.start).start for a in range(accounts)])
         late = [simulator.delays.index(cell.delay)] * accounts
         lanes = make_lanes(starts.tolist(), late, [cell.rate] * accounts)
-        path = run_schedule(policy, steps, variables, edges, simulator.tape, lanes, simulator.limits)
+        path = run_schedule(policy, steps, variables, edges, tape, lanes, simulator.limits)
         lots = histories(jax.tree.map(np.asarray, path), simulator.host, starts, np.asarray(lanes.rate))
         found.append((index, next(portfolios(simulator, lots, [cell.start]))))
     yield 0, found

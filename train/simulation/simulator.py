@@ -20,6 +20,7 @@ from train.data.market import market_from, sizing_rules
 from train.data.members import Member, join_candles, union_times
 from train.simulation.baselines import all_rules
 from train.simulation.engine import Limits, Tape
+from train.simulation.placement import Place, hosts
 from train.simulation.tapes import active_rows, lay_out_members
 
 
@@ -57,6 +58,15 @@ class Simulator:
     def tape(self) -> Tape:
         """The tapes on the device."""
         return jax.device_put(self.host._replace(inside=None))
+
+    @cached_property
+    def tape_on_host(self) -> Tape:
+        """The tapes on the host as a device of jax, where the default device is another."""
+        return jax.device_put(self.host._replace(inside=None), hosts()[0])
+
+    def tape_at(self, place: Place) -> Tape:
+        """The tapes where a program runs."""
+        return self.tape if place.device is None else self.tape_on_host
 
     @cached_property
     def rules(self) -> list[dict[str, np.ndarray]]:

@@ -28,6 +28,7 @@ from train.reporting.run_files import Extra
 from train.reporting.stages import Stages, peak_memory_mb
 from train.simulation.engine import Limits, make_lanes, run_policy
 from train.simulation.frames import closing_prices, equity_frame
+from train.simulation.placement import place_policies
 from train.simulation.play import play_policies, play_whole, rule_histories
 from train.simulation.simulator import Simulator
 from train.simulation.windows import pool_mean
@@ -189,7 +190,9 @@ class CandlesTask:
         accounts = len(simulator.members)
         lanes = make_lanes([simulator.positions(a).start for a in range(accounts)], [0] * accounts, [rate] * accounts)
         steps, limits = simulator.num_rows, Limits.of(self.session.params)
-        path = run_policy(self.session.learner.policy, steps, variables, simulator.tape, lanes, limits)
+        where = place_policies(variables, steps, accounts, self.session.config.run.num_seeds)
+        inputs = where.put(variables), simulator.tape_at(where), lanes, limits
+        path = run_policy(self.session.learner.policy, steps, *inputs, form=where.form)
         whole = pool_mean(np.asarray(path.returns), simulator.active.T)
         return np.array([zero_if_nan(metrics.sharpe(r, simulator.bars_per_year)) for r in whole])
 
