@@ -190,8 +190,10 @@ def main(args: Sequence[str]) -> int:
     with ExitStack() as stack:
         config = replace(config, bundle=str(find_bundle(config.bundle, environment, stack)))
         if config.workers > 1:
-            shared = stack.enter_context(tempfile.TemporaryDirectory(prefix="himari-metrics-"))
-            os.environ["PROMETHEUS_MULTIPROC_DIR"] = shared  # read when the library is imported
+            from export.serving.shared_metrics import shared_folder
+
+            # Read when the library is imported.
+            os.environ["PROMETHEUS_MULTIPROC_DIR"] = stack.enter_context(shared_folder())
         return serve_on(config, chosen_host(config, environment), port, environment)
 
 

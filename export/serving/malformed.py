@@ -1,11 +1,13 @@
-"""What is wrong with a body that is no JSON: the place of a NaN, a byte order mark, or what the decoder says."""
+"""What is wrong with a body that is no JSON: a NaN and its place, a byte order mark, a file's name, or no JSON."""
 
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
 from export.serving.errors import ApiError, invalid
 
+FILE_NAME = re.compile(rb"@?[\w./~-]{1,200}\.json\s*")
 MARKS = {b"\xef\xbb\xbf": "UTF-8", b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
 
 
@@ -26,6 +28,9 @@ def no_json(body: bytes, error: Exception) -> ApiError:
         if body.startswith(mark):
             what = f"begins with a byte order mark (BOM) of {coding}; allowed: UTF-8 without one"
             return invalid("body", what, "malformed")
+    if FILE_NAME.fullmatch(body):
+        what = "no JSON but the name of a file; curl sends what is in it with an @ before the name: -d @request.json"
+        return invalid("body", what, "malformed")
     try:
         found = next(constants(json.loads(body, parse_constant=Constant)), None)
     except (ValueError, RecursionError):

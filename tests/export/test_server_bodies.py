@@ -49,6 +49,13 @@ def test_a_byte_order_mark_is_named(desk, coding):
     assert "byte order mark (BOM)" in refusal(desk, body, "/v2/models/mlp/infer")[1]
 
 
+@pytest.mark.parametrize("name", [b"request.json", b"./out/my-request.json\n", b"~/request.json"])
+def test_the_name_of_a_file_is_told_from_what_is_in_it(desk, name):
+    for path in ("/predict", "/v2/models/mlp/infer"):
+        assert "-d @request.json" in refusal(desk, name, path)[1]
+    assert "@" not in refusal(desk, b"{" + name)[1]
+
+
 def test_whole_numbers_written_as_floats_are_times(desk):
     instance = desk.asked()
     found = desk.one(instance)
