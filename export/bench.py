@@ -71,7 +71,7 @@ def main(args: Sequence[str]) -> int:
         for bundle in bundles:
             measure(bundle, place, bench)
     if bench.venv is not None:
-        say("serving environment, without pip", f"{weigh(bench.venv):.0f} MB", "< 200 MB")
+        say("size of the environment", f"{weigh(bench.venv):.0f} MB", "< 200 MB")
     return 0
 
 
