@@ -1,14 +1,17 @@
 """Candles: what every source delivers, checked, aligned and marked where they cannot be traded."""
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from himari_jax.errors import Fault
+from himari_jax.errors import Fault, InputError
 from himari_jax.times import DAY_MS, YEAR_MS
 
 COLUMNS = ("open", "high", "low", "close", "volume")
+FACTS_KEY = "himari"  # of the metadata of a Parquet file: JSON with what is known of its source
+KINDS = {"exchange": "candles of an exchange", "aggregated": "prices aggregated over exchanges"}
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,7 @@ class RawCandles:
     synthetic: bool = False
     faults: tuple[Fault, ...] = ()  # what the reader refuses: `check_candles` does, together with what it finds itself
     pieces: tuple[tuple[int, str], ...] = ()  # of several files: what was added to the rows of each, and its origin
+    kind: str = ""  # one of KINDS: what the volumes mean; empty: nobody said
 
     def place(self, index: int | np.integer) -> str:
         """The file and the row in it that a candle stands in."""
@@ -55,6 +59,7 @@ class Candles:
     tradable: np.ndarray  # (T, N) bool
     segment: np.ndarray  # (T,) int32, index of the contiguous stretch a row belongs to
     synthetic: bool = False
+    kind: str = ""  # one of KINDS: what the volumes mean; empty: nobody said
 
     @property
     def bars_per_year(self) -> float:
@@ -76,6 +81,23 @@ class Candles:
         for name in ("time", "open", "high", "low", "close", "volume", "tradable", "segment"):
             digest.update(np.ascontiguousarray(getattr(self, name)).tobytes())
         return digest.hexdigest()
+
+
+def common_kind(kinds: Mapping[str, str]) -> str:
+    """The kind of candles by symbol or file as one; empty where nobody said.
+
+    Raises:
+        InputError: two differ.
+    """
+    said = {name: kind for name, kind in kinds.items() if kind}
+    first = next(iter(said), "")
+    for name, kind in said.items():
+        if kind != said[first]:
+            raise InputError(
+                f"{first} has {KINDS[said[first]]}, {name} {KINDS[kind]}: their volumes mean different things; "
+                "allowed: one kind of source"
+            )
+    return said.get(first, "")
 
 
 @dataclass

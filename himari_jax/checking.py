@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from himari_jax import alignment
-from himari_jax.candles import COLUMNS, Candles, DataReport, RawCandles
+from himari_jax.candles import COLUMNS, Candles, DataReport, RawCandles, common_kind
 from himari_jax.closing_hours import closing_hours
 from himari_jax.errors import Fault, InputError, refuse_faults
 from himari_jax.row_checks import at, bad_rows, drop_priceless, mend_rounding, more, take, unfinished
@@ -105,6 +105,7 @@ def _run(raws: Sequence[RawCandles], check: _Check) -> Candles | None:
         bar_ms=bar_ms,
         calendar=calendar,
         synthetic=any(each.raw.synthetic for each in series),
+        kind=common_kind({each.raw.symbol: each.raw.kind for each in series}),
         **alignment.align([each.raw for each in series], bar_ms, calendar, check.report),
     )
 

@@ -85,6 +85,12 @@ class StorageError(HimariError):
     exit_code = 5
 
 
+class SourceError(HimariError):
+    """A source of candles on the network does not answer, or answers what cannot be."""
+
+    exit_code = 5
+
+
 class Preempted(HimariError):
     """A signal ended the run; the state is saved and the same command goes on."""
 

@@ -12,6 +12,8 @@ EXTRAS = {
     "starlette": "serve",
     "uvicorn": "serve",
     "uvloop": "serve",
+    "ccxt": "live",
+    "httpx": "live",
     "optuna": "search",
     "numba": "bench",
     "rejax": "bench",

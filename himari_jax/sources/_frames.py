@@ -2,12 +2,15 @@
 
 import ctypes
 import io
+import json
 import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
+from himari_jax.candles import FACTS_KEY, KINDS, RawCandles
 from himari_jax.errors import InputError
 from himari_jax.sources._columns import shown
 from himari_jax.sources._entries import FEATHER, PARQUET
@@ -46,6 +49,34 @@ def load_frame(data: bytes, origin: str) -> "pl.DataFrame":
         raise InputError(f"{origin}: not a whole {kind} file; allowed: one that was written to its end")
     with _silence() as stderr, _last_words(f"error: {origin}: the {kind} file is damaged", stderr):
         return pl.read_parquet(io.BytesIO(data)) if kind == "Parquet" else pl.read_ipc(io.BytesIO(data))
+
+
+def read_facts(data: bytes) -> dict[str, Any] | None:
+    """What a download wrote into a Parquet file about its source; None where nothing is there."""
+    import polars as pl
+
+    if FACTS_KEY.encode() not in data[-(1 << 20) :]:  # the footer is at the end
+        return None
+    try:
+        found = json.loads(pl.read_parquet_metadata(io.BytesIO(data))[FACTS_KEY])
+    except (pl.exceptions.PolarsError, OSError, ValueError, KeyError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def with_facts(raw: RawCandles, data: bytes) -> RawCandles:
+    """Candles with what their file says of its source."""
+    facts = read_facts(data) if data.startswith(PARQUET) else None
+    if facts is None or facts.get("source_kind") not in KINDS:
+        return raw
+    return replace(raw, kind=facts["source_kind"], notes=(*raw.notes, *fact_notes(facts)))
+
+
+def fact_notes(facts: dict[str, Any]) -> tuple[str, ...]:
+    """What the facts of a source say in a data report."""
+    names = ("source", "source_kind", "symbol", "id", "fetched_at")
+    said = [f"{name.replace('_', ' ')} {facts[name]}" for name in names if facts.get(name)]
+    return (f"downloaded: {', '.join(said)}",)
 
 
 @contextmanager

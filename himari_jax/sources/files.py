@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from himari_jax.candles import COLUMNS, RawCandles
+from himari_jax.candles import COLUMNS, RawCandles, common_kind
 from himari_jax.errors import Fault, InputError, refuse_faults
 from himari_jax.sources._content import read_table
 from himari_jax.sources._entries import SUFFIXES, Entry, entries_of, may_hold_candles, unpack
-from himari_jax.sources._frames import damage_told
+from himari_jax.sources._frames import damage_told, with_facts
 from himari_jax.sources._names import bar_of_name, listed, names_symbol, plain, same_name, symbol_of, undated
 from himari_jax.sources._reader import CandleTable
 from himari_jax.sources.request import SourceRequest
@@ -173,7 +173,8 @@ class _Chosen:
         found = []
         for entry, own in sources:
             with damage_told(entry.origin):
-                found.append(self.table(entry).read(symbol, own, request.assume_utc, request.no_volume))
+                raw = self.table(entry).read(symbol, own, request.assume_utc, request.no_volume)
+                found.append(with_facts(raw, entry.content.data))
         return found[0] if len(found) == 1 else join(found)
 
 
@@ -218,6 +219,7 @@ def join(pieces: Sequence[RawCandles]) -> RawCandles:
         **columns,
         notes=tuple(notes),
         faults=tuple(fault for piece in pieces for fault in piece.faults),
+        kind=common_kind({piece.origin: piece.kind for piece in pieces}),
         pieces=tuple((int(offset), piece.origin) for offset, piece in zip(offsets, pieces, strict=False)),
     )
 

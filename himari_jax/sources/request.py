@@ -15,3 +15,7 @@ class SourceRequest:
     options: Any = None  # the `Options` of this source; None: its defaults
     every: bool = False  # without symbols: all that the files hold, as a pool wants them
     no_volume: bool = False  # takes a file without a column of volumes, which are 0 then
+    since: int | None = (
+        None  # of a live source: the first candle opens then or later, epoch milliseconds; None: it knows
+    )
+    until: int | None = None  # of a live source: no candle closes later; None: the last midnight, UTC

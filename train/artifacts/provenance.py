@@ -47,5 +47,6 @@ def findings_of(candles: Candles, report: DataReport) -> dict[str, Any]:
         "last": iso_second(candles.time[-1]),
         "fingerprint": candles.fingerprint,
         "synthetic": candles.synthetic,
+        "source_kind": candles.kind or None,
         "findings": report.entries,
     }

@@ -59,6 +59,8 @@ class CandlesConfig:
             given |= {name: getattr(self, name) for name in ("assume_utc", "no_volume", "repair", "bar")}
         elif self.source and self.source != own.chosen_source:
             given |= {"data": ()}
+        if given.get("source", own.chosen_source) != own.chosen_source:  # the times of a live source are its own
+            given |= {"since": None, "until": None}
         return replace(own, **given)
 
 

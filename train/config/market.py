@@ -1,5 +1,6 @@
 """Flags of the candles, of markets with a known optimum, of the account."""
 
+import time
 from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Annotated, Any, Literal
@@ -7,11 +8,11 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from envs.plugins import MARKETS, REWARD_TERMS
-from himari_jax.command import auto, choice, flag, parse_number, require
+from himari_jax.command import auto, choice, flag, parse_number, require, timeframe
 from himari_jax.errors import InputError
 from himari_jax.plugins import BASE_SIZINGS, FEATURE_FILE, FEATURE_SETS, SOURCES
 from himari_jax.ranges import check_ranges
-from himari_jax.times import bar_name, parse_bar, parse_duration
+from himari_jax.times import DAY_MS, bar_name, iso_second, parse_bar, parse_duration, parse_moment
 from train.config.cuts import read_cuts
 
 
@@ -29,8 +30,12 @@ class DataConfig:
     ] = None
     data: tuple[str, ...] = ()
     """A folder or files of candles: CSV, Parquet, Feather, JSON, packed or not; the name of a file is its symbol."""
-    bar: Annotated[str | None, auto("as the data show; 1h for synthetic")] = None
+    bar: Annotated[str | None, timeframe("as the data show; 1h for synthetic, ccxt and coingecko")] = None
     """Length of a bar: 15m, 1h, 1d."""
+    since: Annotated[str | None, auto("2020, or what the source still has")] = None
+    """With ccxt and coingecko: when the candles begin, such as 2020-01-01 (UTC)."""
+    until: Annotated[str | None, auto("the last midnight, UTC")] = None
+    """With ccxt and coingecko: when they end; a run keeps what it began with."""
     split: Annotated[tuple[float | str, ...], tyro.conf.arg(metavar="CUT CUT")] = (0.6, 0.8)
     """Where validation and test begin: shares of the rows, or dates such as 2017-01-01 2018-01-01 (UTC)."""
     embargo: Annotated[str | None, auto("the decision interval, the delay and a bar, at least a day")] = None
@@ -62,6 +67,28 @@ class DataConfig:
         require(len(set(self.symbols)) == len(self.symbols), "--symbols", " ".join(self.symbols), "each symbol once")
         if self.bar is not None:
             parse_bar(self.bar)
+        self.check_times()
+
+    def check_times(self) -> None:
+        """Raises where --since and --until are no times, or belong to no live source; says when a live one ends."""
+        live = SOURCES.defines(self.chosen_source, "LIVE")
+        given = {"--since": self.since, "--until": self.until}
+        for name, text in given.items():
+            require(text is None or live, name, text, "beside --source ccxt or coingecko")
+        if live and self.until is None:  # here, so that config.json has it and a resumed run has the same candles
+            object.__setattr__(self, "until", iso_second(int(time.time() * 1000) // DAY_MS * DAY_MS))
+        if live and self.since is not None:
+            require(self.since_ms < self.until_ms, "--since", self.since, f"a time before --until {self.until}")
+
+    @property
+    def since_ms(self) -> int | None:
+        """Where the candles of a live source begin, epoch milliseconds; None where the source decides."""
+        return None if self.since is None else parse_moment(self.since, "--since")
+
+    @property
+    def until_ms(self) -> int | None:
+        """Where they end; None without a live source."""
+        return None if self.until is None else parse_moment(self.until, "--until")
 
     @property
     def cuts(self) -> tuple[float, float]:

@@ -35,6 +35,7 @@ MAY_CHANGE = {
     "run.permutations",
     "run.permute",
     "run.debug",
+    "data.until",
     "data.data",  # the fingerprint says whether the candles are the same
     "market.base_positions",  # and the file's SHA-256 whether these are
 }
@@ -46,6 +47,8 @@ LATER: dict[str, Any] = {
     "data.pool": False,
     "data.skip_short": False,
     "data.no_volume": False,
+    "data.since": None,
+    "data.until": None,
     "market.base_positions": None,
     "market.base_max_age": "7d",
     "market.decide_every": None,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from himari_jax.base_positions import Base
-from himari_jax.candles import Candles
+from himari_jax.candles import Candles, common_kind
 from himari_jax.splits import Stretches, decision_rows
 
 
@@ -52,4 +52,5 @@ def join_candles(parts: Sequence[Candles]) -> Candles:
         tradable=laid("tradable", False),
         segment=np.concatenate([[0], np.cumsum(gaps)]).astype(np.int32),
         synthetic=any(each.synthetic for each in parts),
+        kind=common_kind({each.symbols[0]: each.kind for each in parts}),
     )

@@ -126,6 +126,7 @@ def made_by(session: Session) -> dict[str, Any]:
             "bar": bar_name(session.candles.bar_ms),
             "fingerprint": session.candles.fingerprint,
             "synthetic": session.candles.synthetic,
+            "source_kind": session.candles.kind or None,
             "cuts": [iso_second(cut) for cut in session.cuts],
             **({} if sha256 is None else {"base_sha256": sha256}),
             **({} if risk is None else {"risk_aversion": risk}),

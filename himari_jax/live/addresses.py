@@ -1,0 +1,34 @@
+"""Where requests go: straight to the source, through one proxy, or to another address, such as that of a fake."""
+
+import os
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+from himari_jax.errors import InputError
+
+PROXY, INSTEAD = "HIMARI_PROXY", "HIMARI_SOURCES_URL"  # environment: config.json and command lines keep no passwords
+SCHEMES = ("http", "https", "socks5", "socks5h")
+
+
+class Route(NamedTuple):
+    """The way of a request."""
+
+    proxy: str | None = None  # http://HOST:PORT or socks5h://HOST:PORT
+    instead: str | None = None  # https://HOST/PATH is asked for as INSTEAD/HOST/PATH
+
+    def lead(self, url: str) -> str:
+        """The address that is asked in place of another one."""
+        return url if self.instead is None else f"{self.instead.rstrip('/')}/{url.partition('://')[2]}"
+
+
+def route() -> Route:
+    """The way that the environment names.
+
+    Raises:
+        InputError: an address that is none.
+    """
+    proxy, instead = (os.environ.get(name) or None for name in (PROXY, INSTEAD))
+    for name, url, schemes in ((PROXY, proxy, SCHEMES), (INSTEAD, instead, SCHEMES[:2])):
+        if url is not None and (urlsplit(url).scheme not in schemes or not urlsplit(url).hostname):
+            raise InputError(f"{name}: allowed is {' or '.join(f'{scheme}://HOST:PORT' for scheme in schemes)}")
+    return Route(proxy, instead)

@@ -1,0 +1,47 @@
+"""Clocks: the machine's own, and one that a test or a demo sets."""
+
+import time
+from typing import Protocol
+
+
+class Clock(Protocol):
+    """What tells the time and waits."""
+
+    def now_ms(self) -> int:
+        """Epoch milliseconds."""
+
+    def sleep(self, seconds: float) -> None:
+        """Waits."""
+
+
+class SystemClock:
+    """The machine's clock."""
+
+    def now_ms(self) -> int:
+        """Epoch milliseconds."""
+        return time.time_ns() // 1_000_000
+
+    def sleep(self, seconds: float) -> None:
+        """Waits."""
+        time.sleep(seconds)
+
+
+class SimulatedClock:
+    """A clock that stands still until somebody waits or sets it.
+
+    Args:
+        now_ms: epoch milliseconds.
+    """
+
+    def __init__(self, now_ms: int):
+        self.time_ms = now_ms
+        self.slept: list[float] = []  # seconds of each wait
+
+    def now_ms(self) -> int:
+        """Epoch milliseconds."""
+        return self.time_ms
+
+    def sleep(self, seconds: float) -> None:
+        """Lets the time pass at once."""
+        self.slept.append(seconds)
+        self.time_ms += round(1000 * seconds)

@@ -1,0 +1,38 @@
+"""Candles of an exchange, downloaded by ccxt (extra live) into a cache and read from there: --exchange, --since."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+import tyro
+
+from himari_jax.candles import RawCandles
+from himari_jax.errors import InputError
+from himari_jax.sources.request import SourceRequest
+
+LIVE = True  # --since and --until belong to it
+
+
+@dataclass(frozen=True)
+class Options:
+    """Which exchange."""
+
+    exchange: Annotated[str, tyro.conf.arg(aliases=["--exchange"])] = "binance"
+    """The exchange, as ccxt calls it: binance, kraken, coinbase, bybit, okx, ..."""
+
+
+def load(request: SourceRequest) -> list[RawCandles]:
+    """Candles of each symbol, such as BTC/USDT, from `request.since` to `request.until`.
+
+    What the cache has is not asked for again: the same request has the same candles.
+
+    Raises:
+        InputError: no such exchange, market or bar, or a history that the exchange no longer has.
+        SourceError: the exchange does not answer.
+    """
+    if not request.symbols:
+        raise InputError("--symbols: name markets of the exchange, such as BTC/USDT")
+    from himari_jax.live.cached import load_cached
+    from himari_jax.live.exchange import ExchangeFeed
+
+    options = request.options or Options()
+    return load_cached(ExchangeFeed(options.exchange), request)
