@@ -45,3 +45,24 @@ class SimulatedClock:
         """Lets the time pass at once."""
         self.slept.append(seconds)
         self.time_ms += round(1000 * seconds)
+
+
+class ScaledClock:
+    """A clock that begins at a moment and runs faster than the machine's: an hour a second, for demos.
+
+    Args:
+        start_ms: epoch milliseconds.
+        speed: seconds of it that pass in one of ours.
+    """
+
+    def __init__(self, start_ms: int, speed: float):
+        self.start_ms, self.speed = start_ms, speed
+        self.began = time.monotonic()
+
+    def now_ms(self) -> int:
+        """Epoch milliseconds."""
+        return self.start_ms + round(1000 * self.speed * (time.monotonic() - self.began))
+
+    def sleep(self, seconds: float) -> None:
+        """Waits until so many of its seconds have passed."""
+        time.sleep(seconds / self.speed)
