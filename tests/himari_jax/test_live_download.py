@@ -165,7 +165,7 @@ def test_killed_at_any_moment_a_download_loses_and_doubles_nothing(tmp_path):
     pytest.importorskip("uvicorn")
     rows = np.delete(market_rows(6_000), np.s_[700:760], axis=0)
     fake, _ = world(6_000, rows=rows)
-    args = ["--symbols", SYMBOL, "--since", "2024-01-01", "--to", str(tmp_path)]
+    args = ["--symbols", SYMBOL, "--since", "2024-01-01", "--until", "2024-09-07", "--to", str(tmp_path)]
     with serve_fake(fake) as url:
         env = os.environ | {"HIMARI_SOURCES_URL": url}
         for kills in range(20):
