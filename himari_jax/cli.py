@@ -25,6 +25,9 @@ class Command(NamedTuple):
 
 
 GROUPS: dict[str, dict[str, Command]] = {
+    "Get candles": {
+        "download": Command("train.download", "candles of an exchange or of CoinGecko, into a folder for --data"),
+    },
     "Train": {
         "train": Command("train.ppo", "train a policy and judge it on candles it never saw"),
         "walk-forward": Command("train.walk_forward", "retrain before each test block, judge all as one track"),
@@ -60,6 +63,7 @@ COMMANDS = {name: command for group in GROUPS.values() for name, command in grou
 # What other programs call our commands.
 ALIASES = {
     **dict.fromkeys(("ppo", "fit", "learn", "run", "start"), "train"),
+    **dict.fromkeys(("fetch", "candles", "data", "ohlcv"), "download"),
     **dict.fromkeys(("eval", "evaluate", "test", "simulate"), "backtest"),
     **dict.fromkeys(("diff", "gate", "gates"), "compare"),
     **dict.fromkeys(("plot", "show", "html"), "report"),

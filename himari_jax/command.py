@@ -153,11 +153,6 @@ def auto(hint: str) -> Any:
     return tyro.conf.arg(help_behavior_hint=f"(default: {hint})")
 
 
-def timeframe(hint: str) -> Any:
-    """Marks the flag of the length of a bar, which exchanges and ccxt call the timeframe."""
-    return tyro.conf.arg(help_behavior_hint=f"(default: {hint})", aliases=["--timeframe"])
-
-
 def choice(intro: str, summaries: Mapping[str, str], hint: str | None = None) -> Any:
     """Marks a flag that takes names of a table: the help lists each with its summary.
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from himari_jax.cli import invocation
-from himari_jax.command import auto, parse, require, run_command, timeframe
+from himari_jax.command import auto, parse, require, run_command
 from himari_jax.sources.ccxt import Options as ExchangeOptions
 from himari_jax.sources.coingecko import Options as CoinOptions
 from himari_jax.stopping import exit_at_signals
@@ -24,9 +24,9 @@ PROG = invocation("train.download")
 class DownloadConfig:
     """Download candles into a folder, from where it stopped: the same command again brings it up to date."""
 
-    symbols: tuple[str, ...]
+    symbols: tuple[str, ...] = ()
     """Markets of the exchange, such as BTC/USDT; coins, such as BTC or bitcoin."""
-    to: Path
+    to: Path = Path("candles")
     """Folder of the files, one Parquet file a symbol."""
     source: Literal["ccxt", "coingecko"] = "ccxt"
     """ccxt: candles of an exchange. coingecko: prices aggregated over exchanges."""
@@ -34,7 +34,7 @@ class DownloadConfig:
     """When the candles begin, such as 2020-01-01 (UTC)."""
     until: Annotated[str | None, auto("now")] = None
     """When they end: no candle closes later."""
-    bar: Annotated[str, timeframe("1h")] = "1h"
+    bar: str = "1h"
     """Length of a bar: 15m, 1h, 1d."""
     ccxt: ExchangeOptions = field(default_factory=ExchangeOptions)
     coingecko: CoinOptions = field(default_factory=CoinOptions)

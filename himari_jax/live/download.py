@@ -79,6 +79,7 @@ class _Growing:
         self.feed, self.symbol, self.bar_ms, self.clock = feed, symbol, bar_ms, clock
         self.until, self.path, self.say = until, path, say
         self.stored = read_store(path)
+        refuse_other(path, self.stored, self._told())
         self.pending, self.notes = empty_rows(), list[str]()
         self.added = self.revised = 0
 
@@ -117,13 +118,15 @@ class _Growing:
         self.feed.check(self.symbol, self.bar_ms)
         refuse_other(self.path, self.stored, self._facts(0, 0))
 
+    def _told(self) -> dict[str, Any]:
+        """The facts of the file that are known without asking the source."""
+        kind = {"source": self.feed.name, "source_kind": self.feed.kind}
+        return kind | {"symbol": self.symbol, "bar": bar_name(self.bar_ms)}
+
     def _facts(self, since: int, read_to: int) -> dict[str, Any]:
         """The facts of the file."""
         return {
-            "source": self.feed.name,
-            "source_kind": self.feed.kind,
-            "symbol": self.symbol,
-            "bar": bar_name(self.bar_ms),
+            **self._told(),
             **self.feed.about(self.symbol),
             "since": since,
             "read_to": read_to,

@@ -79,8 +79,8 @@ def write_store(path: Path, stored: Stored) -> None:
 
 
 def refuse_other(path: Path, stored: Stored, facts: dict[str, Any]) -> None:
-    """Raises InputError where a file holds candles of another source, symbol or bar."""
-    for name in SAME if stored.facts else ():
+    """Raises InputError where a file holds candles of another source, symbol or bar than the facts that are given."""
+    for name in [name for name in SAME if name in facts and stored.facts]:
         if stored.facts.get(name) != facts.get(name):
             raise InputError(
                 f"{path}: holds candles of {name} {stored.facts.get(name)}, not {facts.get(name)}; name another folder"

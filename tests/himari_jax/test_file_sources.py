@@ -110,8 +110,8 @@ def test_damaged_parquet_is_refused_in_one_line_and_in_silence(capfd):
 
 
 def test_an_unknown_source_names_the_available_ones():
-    assert SOURCES.names == ("files", "sample", "synthetic")
-    with pytest.raises(InputError, match=r"--source \.\./x: allowed are files, sample, synthetic"):
+    assert SOURCES.names == ("ccxt", "coingecko", "files", "sample", "synthetic")
+    with pytest.raises(InputError, match=r"--source \.\./x: allowed are ccxt, coingecko, files, sample, synthetic"):
         load_candles("../x", SourceRequest())
 
 

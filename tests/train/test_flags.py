@@ -27,7 +27,7 @@ WRONG = {
     "--reward profit": "--reward profit",
     "--bar 1x": "--bar 1x",
     "--max-gross 2": "no leverage",
-    "--source nowhere": "allowed are files, sample, synthetic",
+    "--source nowhere": "allowed are ccxt, coingecko, files, sample, synthetic",
     "--source sample --symbols ETH-USD": "--source synthetic",
     "--source files": "--data",
     "--source files --data nowhere_at_all": "nowhere_at_all",

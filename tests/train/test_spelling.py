@@ -20,7 +20,13 @@ from train.config.ppo import Config
 from train.training.resume import read_flags
 
 # What must be given, before flags are looked at.
-GIVEN = {"bundle": ["run", "--out", "x"], "request": ["bundle"], "report": ["run"], "check": ["bundle"]}
+GIVEN = {
+    "download": ["--symbols", "BTC/USDT"],
+    "bundle": ["run", "--out", "x"],
+    "request": ["bundle"],
+    "report": ["run"],
+    "check": ["bundle"],
+}
 INT = re.compile(r"^ +(--[a-z][\w.-]*)(?: \[INT \[INT \.\.\.\]\]| INT| \{all\}\|INT)", re.MULTILINE)
 
 

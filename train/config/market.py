@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from envs.plugins import MARKETS, REWARD_TERMS
-from himari_jax.command import auto, choice, flag, parse_number, require, timeframe
+from himari_jax.command import auto, choice, flag, parse_number, require
 from himari_jax.errors import InputError
 from himari_jax.plugins import BASE_SIZINGS, FEATURE_FILE, FEATURE_SETS, SOURCES
 from himari_jax.ranges import check_ranges
@@ -30,7 +30,7 @@ class DataConfig:
     ] = None
     data: tuple[str, ...] = ()
     """A folder or files of candles: CSV, Parquet, Feather, JSON, packed or not; the name of a file is its symbol."""
-    bar: Annotated[str | None, timeframe("as the data show; 1h for synthetic, ccxt and coingecko")] = None
+    bar: Annotated[str | None, auto("as the data show; 1h for synthetic, ccxt and coingecko")] = None
     """Length of a bar: 15m, 1h, 1d."""
     since: Annotated[str | None, auto("2020, or what the source still has")] = None
     """With ccxt and coingecko: when the candles begin, such as 2020-01-01 (UTC)."""
