@@ -10,62 +10,77 @@ import jax.numpy as jnp
 import numpy as np
 
 from envs.market import Market
+from himari_jax.account import Costs
 from himari_jax.extras import how_to_install
 from himari_jax.features import observation_width
 from himari_jax.policies.policy import Policy, act
 from himari_jax.policies.registry import make_core
 from train.simulation.engine import Limits, Tape, make_lanes, make_tape, run_policy
-from train.simulation.returns import returns_in_batches
+from train.simulation.placement import CARD, HOST, Form
+from train.simulation.returns import place_returns, returns_in_batches, run_returns
 
 BARS = 17_520  # two years of hours
 FEE = 0.001
 LANES = 1000
+COLUMNS = (1, LANES, 10 * LANES)  # of given weights
+WIDTH = 14  # of a column of the table
+POLICY_LANES = {"cpu": (96, LANES), "card": (96, LANES, 10 * LANES)}
 STEPS = {"mlp": 500, "lstm": 100}  # bars of a window with a policy in the loop
 
 
 def bench_backtest(repeats: int) -> None:
     """Prints a table of the account alone and one of policies in the loop."""
     print(f"\naccount alone: weights given, one asset, {BARS:,} bars, fill at the same close; million bars a second")
-    engines: dict[str, Callable[..., Callable[[], Any]]] = {
-        "himari_jax": ours,
-        "bare lax.scan": bare_scan,
-        "numba loop": numba_loop,
-        "vectorbt": vectorbt_orders,
-    }
-    print(f"{'engine':14} {'1 column':>9} {f'{LANES} columns':>13}   largest deviation of equity from ours")
-    for name, make in engines.items():
+    heads = [f"{columns:,} column{'s' if columns > 1 else ''}" for columns in COLUMNS]
+    print(f"{'engine':16} {' '.join(f'{head:>{WIDTH}}' for head in heads)}   deviation of equity from ours")
+    for name, make in account_engines().items():
         print(engine_line(name, make, repeats), flush=True)
     print("\npolicy in the loop: million bars a second, and as a share of the bare forward pass of the same batch")
-    print(f"{'model':22} {'lanes':>5} {'in the loop':>12} {'forward pass':>13} {'share':>6}")
+    print(f"{'model':22} {'lanes':>6} {'in the loop':>12} {'forward pass':>13} {'share':>6}")
     for core, assets, width in (("mlp", 1, 128), ("mlp", 3, 256), ("lstm", 1, 128)):
-        for lanes in (96, LANES):
+        for lanes in POLICY_LANES["cpu" if jax.default_backend() == "cpu" else "card"]:
             print(policy_line(core, assets, width, lanes, repeats), flush=True)
+
+
+def account_engines() -> dict[str, Callable[..., Callable[[], Any]]]:
+    """Engines of the account alone that the default device can be measured on, by name; ours is the first.
+
+    Each makes a call without arguments from closes (T + 1,) and target weights (T, columns); see `series`.
+    """
+    others = {"bare lax.scan": bare_scan, "numba loop": numba_loop, "vectorbt": vectorbt_orders}
+    if jax.default_backend() == "cpu":
+        return {"himari_jax": ours, **others}
+    return {"himari_jax": ours, "ours, on card": on_card, "ours, one kernel": one_kernel, **others}
 
 
 def engine_line(name: str, make: Callable[..., Callable[[], Any]], repeats: int) -> str:
     """One line of the first table; equity is compared on the single column."""
     cells, worst = [], float("nan")
-    for columns in (1, LANES):
+    for columns in COLUMNS:
+        if name == "vectorbt" and columns > LANES:  # it takes minutes
+            cells.append("-")
+            continue
         closes, targets = series(columns)
         calls = 100 if columns == 1 and name != "vectorbt" else 1
         few = 1 if name == "vectorbt" and columns > 1 else repeats  # it takes seconds
         try:
             run = make(closes, targets)
+            cells.append(f"{BARS * columns / median_seconds(run, few, calls) / 1e6:,.1f}")
         except ImportError as error:
-            return f"{name:14} {'-':>9} {'-':>13}   {error.name} is not installed: {how_to_install('bench')}"
-        cells.append(f"{BARS * columns / median_seconds(run, few, calls) / 1e6:.1f}")
+            blank = " ".join(f"{'-':>{WIDTH}}" for _ in COLUMNS)
+            return f"{name:16} {blank}   {error.name} is not installed: {how_to_install('bench')}"
         if columns == 1:
             ends = [np.asarray(play(), np.float64).reshape(BARS, -1)[:, 0] for play in (ours(closes, targets), run)]
             curves = [np.cumprod(1 + returns[:-1]) for returns in ends]  # ours sells everything at the last mark
             worst = float(np.abs(curves[1] / curves[0] - 1).max())
-    return f"{name:14} {cells[0]:>9} {cells[1]:>13}   {worst:.0e}"
+    return f"{name:16} {' '.join(f'{cell:>{WIDTH}}' for cell in cells)}   {worst:.0e}"
 
 
 def series(columns: int) -> tuple[np.ndarray, np.ndarray]:
     """Closes (T + 1,) and target weights (T, columns) that change every bar and leave cash for the fees."""
     rng = np.random.default_rng(0)
     closes = 100 * np.exp(np.cumsum(rng.normal(0, 0.005, BARS + 1)))
-    return closes, rng.uniform(0, 0.9, (BARS, columns)).astype(np.float32)
+    return closes, rng.random((BARS, columns), np.float32) * np.float32(0.9)
 
 
 def market_of(closes: np.ndarray) -> Tape:
@@ -77,20 +92,33 @@ def market_of(closes: np.ndarray) -> Tape:
 
 
 def ours(closes: np.ndarray, targets: np.ndarray) -> Callable[[], Any]:
-    """The account of this project: returns of every bar, in batches of columns."""
-    tape, columns = market_of(closes), targets.shape[1]
-    wanted, rates = targets[:, None, :], np.full(columns, FEE)
-    size = 250
+    """The account of this project, where it places such work: returns of every bar, from the host and back."""
+    columns = targets.shape[1]
+    where = place_returns(BARS, 1, columns)
+    tape, wanted, rates = where.put(market_of(closes)), targets[:, None, :], np.full(columns, FEE)
+    size = 250 if where.form == HOST else columns
     # Strategies arrive as whole columns; each batch is its own array, as a caller would hold it.
     parts = [np.ascontiguousarray(wanted[..., a : a + size]) for a in range(0, columns, size)]
 
     def run() -> Any:
         for part in parts:
-            for _, returns in returns_in_batches(part, tape, 0, rates[: part.shape[-1]]):
+            for _, returns in returns_in_batches(part, tape, 0, rates[: part.shape[-1]], form=where.form):
                 last = returns
         return last
 
     return run
+
+
+def on_card(closes: np.ndarray, targets: np.ndarray, form: Form = CARD) -> Callable[[], Any]:
+    """The account of this project on the default device, whose memory holds weights and returns."""
+    costs = Costs(jnp.full(targets.shape[1], FEE, jnp.float32), jnp.float32(0))
+    inputs = jnp.asarray(targets[:, None, :]), jnp.ones((1, 1, 1), bool), market_of(closes), jnp.int32(0), costs
+    return lambda: run_returns(*inputs, form=form)
+
+
+def one_kernel(closes: np.ndarray, targets: np.ndarray) -> Callable[[], Any]:
+    """`on_card`, as one kernel that walks each column through time."""
+    return on_card(closes, targets, CARD._replace(kernel=True))
 
 
 def bare_scan(closes: np.ndarray, targets: np.ndarray) -> Callable[[], Any]:
@@ -160,6 +188,14 @@ def vectorbt_orders(closes: np.ndarray, targets: np.ndarray) -> Callable[[], Any
 
 def policy_line(core: str, assets: int, width: int, lanes: int, repeats: int) -> str:
     """One line of the second table."""
+    inside, alone = interleaved_seconds(policy_runs(core, assets, width, lanes), repeats)
+    name = f"{core} {'2 x 64' if core == 'lstm' else f'{width}-{width}'}, {assets} asset{'s' if assets > 1 else ''}"
+    played = STEPS[core] * lanes / 1e6
+    return f"{name:22} {lanes:6,d} {played / inside:10.2f} M {played / alone:11.2f} M {alone / inside:6.0%}"
+
+
+def policy_runs(core: str, assets: int, width: int, lanes: int) -> tuple[Callable[[], Any], Callable[[], Any]]:
+    """A first policy in the loop over windows of chance, and its bare forward pass over as many observations."""
     rng, steps = np.random.default_rng(0), STEPS[core]
     module, heads = make_core(core, hidden_dim=width, num_layers=2, lstm_hidden_dim=64, lstm_num_layers=2)
     policy = Policy(module, assets, heads)
@@ -189,11 +225,7 @@ def policy_line(core: str, assets: int, width: int, lanes: int, repeats: int) ->
         return jax.lax.scan(step, policy.initial_carry(lanes), obs)[1]
 
     loop = run_policy.lower(policy, steps, stacked, tape, where, limits).compile()
-    pair = (lambda: loop(stacked, tape, where, limits), lambda: forward(variables, obs))
-    inside, alone = interleaved_seconds(pair, repeats)
-    name = f"{core} {'2 x 64' if core == 'lstm' else f'{width}-{width}'}, {assets} asset{'s' if assets > 1 else ''}"
-    played = steps * lanes / 1e6
-    return f"{name:22} {lanes:5d} {played / inside:10.2f} M {played / alone:11.2f} M {alone / inside:6.0%}"
+    return lambda: loop(stacked, tape, where, limits), lambda: forward(variables, obs)
 
 
 def median_seconds(run: Callable[[], Any], repeats: int, calls: int) -> float:

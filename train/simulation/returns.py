@@ -83,6 +83,7 @@ def returns_in_batches(
     form = form or form_of()
     steps, assets, lots = targets.shape
     size = lanes_at_once(steps, assets, form)
+    size = -(-lots // -(-lots // size))  # equal parts, so that one shape is compiled
     always: Any = np.ones((1, 1, 1), bool)
     begin: Any = np.int32(start)
     for first in range(0, lots, size):
