@@ -85,10 +85,8 @@ class StorageError(HimariError):
     exit_code = 5
 
 
-class SourceError(HimariError):
+class SourceError(StorageError):
     """A source of candles on the network does not answer, or answers what cannot be."""
-
-    exit_code = 5
 
 
 class Preempted(HimariError):

@@ -22,6 +22,9 @@ from train.training.resume import read_flags
 # What must be given, before flags are looked at.
 GIVEN = {
     "download": ["--symbols", "BTC/USDT"],
+    "plan": ["run"],
+    "paper": ["bundle"],
+    "replay": ["log"],
     "bundle": ["run", "--out", "x"],
     "request": ["bundle"],
     "report": ["run"],

@@ -77,8 +77,9 @@ class DataConfig:
             require(text is None or live, name, text, "beside --source ccxt or coingecko")
         if live and self.until is None:  # here, so that config.json has it and a resumed run has the same candles
             object.__setattr__(self, "until", iso_second(int(time.time() * 1000) // DAY_MS * DAY_MS))
-        if live and self.since is not None:
-            require(self.since_ms < self.until_ms, "--since", self.since, f"a time before --until {self.until}")
+        begin, end = self.since_ms, self.until_ms
+        if begin is not None and end is not None:
+            require(begin < end, "--since", self.since, f"a time before --until {self.until}")
 
     @property
     def since_ms(self) -> int | None:
