@@ -8,12 +8,12 @@ from flax import linen as nn
 
 from himari_jax.errors import InputError
 from himari_jax.policies.core import Carry, Core
-from himari_jax.policies.recurrence import stepwise, wavefront
+from himari_jax.policies.recurrence import kernel, stepwise, wavefront
 from himari_jax.policies.recurrence.gates import GATES, advance, retreat
 
 DEFAULTS = {"num_envs": 256, "lookahead": 1}  # steps cost more than those of an mlp
 CANDLES = {"learning_rate": 5e-4}
-FORMS = {"xla": stepwise.recur, "unrolled": wavefront.recur}
+FORMS = {"xla": stepwise.recur, "unrolled": wavefront.recur, "kernel": kernel.recur}
 AUTO = "auto"
 VARIABLE = "HIMARI_LSTM_FORM"  # of the environment: the form of the recurrence, where another than the usual is wanted
 
@@ -104,9 +104,11 @@ def make(hidden_dim: int, lstm_hidden_dim: int, lstm_num_layers: int) -> tuple[C
     """The core, and the hidden widths of the heads.
 
     Raises:
-        InputError: the environment asks for a form of the recurrence that there is not.
+        InputError: the environment asks for a form of the recurrence that there is not, or that cannot run here.
     """
     form = os.environ.get(VARIABLE, AUTO)
     if form not in (AUTO, *FORMS):
         raise InputError(f"{VARIABLE}={form} in the environment: allowed are {', '.join((AUTO, *FORMS))}")
+    if form == "kernel" and (reason := kernel.why_not(lstm_hidden_dim, lstm_num_layers)):
+        raise InputError(f"{VARIABLE}={form} in the environment: {reason}; unset it")
     return LSTMCore(width=lstm_hidden_dim, num_layers=lstm_num_layers, form=form), (hidden_dim,)

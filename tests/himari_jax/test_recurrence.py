@@ -1,6 +1,7 @@
 """Every form of the LSTM's recurrence computes the same, with its gradients; `test_policies` holds one to flax."""
 
 from functools import partial
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -9,11 +10,16 @@ import pytest
 
 from himari_jax.errors import InputError
 from himari_jax.policies.lstm import FORMS, VARIABLE, LSTMCore
-from himari_jax.policies.recurrence import stepwise, wavefront
+from himari_jax.policies.recurrence import kernel, stepwise, wavefront
 from himari_jax.policies.registry import make_core
 
 STEPS, BATCH, INPUTS, WIDTH = 9, 5, 3, 16  # 9 steps are no whole number of passes of an unrolled loop
-OTHERS = [name for name in FORMS if name != "xla"]
+# The kernel runs interpreted, its batch is filled up to a multiple of 16.
+OTHERS = {"unrolled": wavefront.recur, "kernel": lambda *args: kernel.recur(*args, True)}
+
+
+def test_every_form_is_tested():
+    assert set(FORMS) == {"xla", *OTHERS}
 
 
 def draw(layers: int, seed: int = 0, batch: int = BATCH):
@@ -46,22 +52,29 @@ def assert_close(found, wanted, atol: float) -> None:
     jax.tree.map(partial(np.testing.assert_allclose, rtol=atol, atol=atol), found, wanted)
 
 
-@pytest.mark.parametrize("layers", [1, 3])
-@pytest.mark.parametrize("form", OTHERS)
+@pytest.mark.parametrize(
+    ("form", "layers"),
+    [
+        ("unrolled", 1),
+        ("unrolled", 3),
+        ("kernel", 2),
+        *(pytest.param("kernel", n, marks=pytest.mark.slow) for n in (1, 3)),
+    ],
+)
 def test_every_form_has_the_values_and_gradients_of_the_plain_one(form, layers):
     args = draw(layers)
-    gradients, found = jax.jit(play(FORMS[form]))(*args)
+    gradients, found = jax.jit(play(OTHERS[form]))(*args)
     wanted_gradients, wanted = play(stepwise.recur)(*args)
     assert_close(found, wanted, 1e-6)
     assert_close(gradients, wanted_gradients, 1e-5)
     assert all(np.abs(leaf).max() > 0.01 for leaf in jax.tree.leaves(wanted_gradients))
 
 
-@pytest.mark.parametrize("form", OTHERS)
+@pytest.mark.parametrize("form", ["unrolled", pytest.param("kernel", marks=pytest.mark.slow)])
 def test_a_form_batched_over_seeds_is_the_form_of_each(form):
     seeds = [draw(2, seed) for seed in range(2)]
     stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *seeds)
-    together = jax.jit(jax.vmap(play(FORMS[form])))(*stacked)
+    together = jax.jit(jax.vmap(play(OTHERS[form])))(*stacked)
     for n, args in enumerate(seeds):
         assert_close(jax.tree.map(lambda leaf, n=n: leaf[n], together), play(stepwise.recur)(*args), 1e-5)
 
@@ -75,6 +88,26 @@ def test_the_environment_chooses_the_form(monkeypatch):
     monkeypatch.setenv(VARIABLE, "cudnn")
     with pytest.raises(InputError, match="HIMARI_LSTM_FORM=cudnn in the environment: allowed are auto, xla"):
         make_core("lstm", **sizes)
+    monkeypatch.setenv(VARIABLE, "kernel")
+    with pytest.raises(InputError, match="it needs an NVIDIA GPU, not cpu; unset it"):
+        make_core("lstm", **sizes)
+
+
+@pytest.mark.parametrize(
+    ("capability", "width", "layers", "reason"),
+    [
+        ("9.0", 64, 2, None),
+        ("8.0", 128, 4, None),
+        ("7.5", 64, 2, "compute capability 8.0, T4 has 7.5"),
+        ("9.0", 96, 2, "--lstm-hidden-dim 16, 32, 64, 128"),
+        ("9.0", 64, 5, "up to 4 layers"),
+    ],
+)
+def test_the_kernel_is_for_cards_and_sizes_that_it_fits(monkeypatch, capability, width, layers, reason):
+    card = SimpleNamespace(platform="gpu", device_kind="T4", compute_capability=capability)
+    monkeypatch.setattr(kernel.jax, "devices", lambda: [card])
+    found = kernel.why_not(width, layers)
+    assert found is None if reason is None else reason in str(found)
 
 
 def test_what_the_wide_kernels_multiply_is_what_each_layer_multiplies():
@@ -82,9 +115,9 @@ def test_what_the_wide_kernels_multiply_is_what_each_layer_multiplies():
     _, h = wavefront.join(carry)
     own, below = jnp.split(h @ wavefront.forward_kernel(weights), [3 * 4 * WIDTH], axis=-1)
     own, below = own.reshape(BATCH, 4, 3, WIDTH), below.reshape(BATCH, 4, 2, WIDTH)
-    for n, (kernel, _) in enumerate(weights):
+    for n, (weight, _) in enumerate(weights):
         mine = own[:, :, n].reshape(BATCH, -1)
-        np.testing.assert_allclose(mine, carry[n][1] @ kernel[-WIDTH:], atol=1e-6)
+        np.testing.assert_allclose(mine, carry[n][1] @ weight[-WIDTH:], atol=1e-6)
         if n:
             from_below = below[:, :, n - 1].reshape(BATCH, -1)
-            np.testing.assert_allclose(from_below, carry[n - 1][1] @ kernel[:-WIDTH], atol=1e-6)
+            np.testing.assert_allclose(from_below, carry[n - 1][1] @ weight[:-WIDTH], atol=1e-6)
