@@ -2,9 +2,9 @@
 
 import signal
 import sys
-import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
+from math import exp
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,10 +12,13 @@ from export.live.config import PaperConfig
 from export.server import find_bundle
 from himari_jax.cli import invocation
 from himari_jax.command import parse, run_command
+from himari_jax.errors import StorageError
 from himari_jax.pasting import command_line
 
 if TYPE_CHECKING:
+    from export.live.desk import Desk
     from export.live.loop import PaperLoop
+    from export.live.metrics import PaperMetrics
 
 PROG = invocation("export.paper")
 LINES = 20  # of a simulation
@@ -52,8 +55,9 @@ def main(args: Sequence[str]) -> int:
             loop.start(facts)
         last = feed.times[-1] + model.bar_ms + pace.settle_ms
         until = last if config.until is None else parse_moment(config.until, "--until")
+        metrics = metrics_for(config, loop, read_log(path))
         stop_by_signal(loop)
-        run(config, loop, until, path, facts)
+        run(config, loop, until, path, metrics)
     return 0
 
 
@@ -81,41 +85,66 @@ def simulated_clock(config: PaperConfig, desk: Any, feed: Any, records: list[dic
     return SimulatedClock(max(firsts.values()) + bars * desk.book.bar_ms - 1)
 
 
-def run(config: PaperConfig, loop: "PaperLoop", until: int, path: Path, facts: dict[str, Any]) -> None:
+def metrics_for(config: PaperConfig, loop: "PaperLoop", records: list[dict[str, Any]]) -> "PaperMetrics | None":
+    """Metrics, served, with what the log says already; None where none are asked for.
+
+    Raises:
+        StorageError: the port cannot be had.
+    """
+    if config.metrics_port is None:
+        return None
+    from export.live.metrics import PaperMetrics
+
+    metrics = PaperMetrics(loop.desk, bars_per_year(records, loop.desk))
+    metrics.catch_up(records)
+    try:
+        port = metrics.serve(config.metrics_port, config.metrics_host)
+    except OSError as error:
+        where = f"--metrics-port {config.metrics_port}"
+        raise StorageError(f"{where}: {error.strerror}; end what uses it, or take another") from error
+    print(f"metrics: http://{config.metrics_host}:{port}/metrics", flush=True)
+    return metrics
+
+
+def bars_per_year(records: list[dict[str, Any]], desk: "Desk") -> float:
+    """Bars of a year: always open, or as many as the candles before the first bar show."""
+    from himari_jax.times import YEAR_MS
+
+    if desk.model.manifest["calendar"] == "continuous":
+        return YEAR_MS / desk.book.bar_ms
+    times = sorted({row[1] for row in records[0]["candles"]})
+    return len(times) * YEAR_MS / (times[-1] - times[0] + desk.book.bar_ms)
+
+
+def run(config: PaperConfig, loop: "PaperLoop", until: int, path: Path, metrics: "PaperMetrics | None") -> None:
     """Plays and prints."""
-    began, counts = time.monotonic(), {"bars": 0, "decisions": 0, "late": 0, "skipped": 0, "revised": 0}
+    counts = dict.fromkeys(("bars", "decisions", "late", "skipped", "revised"), 0)
     bars = max(1, (until - loop.next) // loop.book.bar_ms)
-    every = 1 if loop.clock.real else max(1, bars // LINES)
+    every = max(1, bars // LINES) if config.simulate else 1
     for record in loop.run(until):
         counts["bars"] += 1
         counts["decisions"] += sum("multiplier" in lane for lane in record["lanes"])
         counts["late"] += record["late"]
         counts["skipped"] += any("skipped" in lane for lane in record["lanes"])
         counts["revised"] += record["revised"]
+        if metrics is not None:
+            metrics.update(record)
         if not config.quiet and counts["bars"] % every == 0:
-            print(line_of(record, facts), flush=True)
+            for line in lines_of(record, loop.desk):
+                print(line, flush=True)
     print(f"{path}: " + ", ".join(f"{count:,} {name}" for name, count in counts.items()))
-    print(f"{time.monotonic() - began:.1f} s")
     print(f"next: {command_line('export.replay', path, config.bundle)}")
 
 
-def line_of(record: dict[str, Any], facts: dict[str, Any]) -> str:
-    """A bar as one line: close, multipliers, weights, equity of policy and base."""
-    parts = [record["close"]]
-    for lane, state in zip(record["lanes"], record["state"], strict=True):
-        said = lane.get("skipped") or lane.get("undecided")
-        if said:
-            parts.append(said)
-        elif "multiplier" in lane:
-            parts.append(" ".join(f"{m:.2f}x" for m in lane["multiplier"]))
-            parts.append("-> " + " ".join(f"{w:.1%}" for w in lane["weight"]))
-        parts.append(
-            " ".join(
-                f"{name} {facts['equity'] * 2.718281828459045 ** state[name]['log_equity']:,.0f}"
-                for name in ("policy", "base")
-            )
-        )
-    return "  ".join(parts)
+def lines_of(record: dict[str, Any], desk: "Desk") -> Iterator[str]:
+    """A bar in words, a line for each lane: its close, symbol, multiplier, weight, and what one unit became."""
+    for lane, entry, state in zip(desk.lanes, record["lanes"], record["state"], strict=True):
+        grown = "  ".join(f"{name} {exp(state[name]['log_equity']):.4f}" for name in ("policy", "base"))
+        said = entry.get("skipped") or entry.get("undecided")
+        found = zip(lane.symbols, entry.get("multiplier", ()), entry.get("weight", ()), strict=False)
+        words = said or "  ".join(f"{symbol} {m:.2f}x {w:.1%}" for symbol, m, w in found) or "holds"
+        drifting = "  inputs drift" if entry.get("drift") else ""
+        yield f"{record['close'][:16]}  {words}{'  late' if record['late'] else ''}  {grown}{drifting}"
 
 
 if __name__ == "__main__":

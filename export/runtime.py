@@ -14,6 +14,7 @@ import numpy as np
 from himari_jax.base_positions import base_positions
 from himari_jax.candles import COLUMNS, Candles, RawCandles
 from himari_jax.checking import check_candles
+from himari_jax.drift import DriftTable
 from himari_jax.errors import InputError
 from himari_jax.features import ANY_SYMBOL, BASE, Features, observation_names
 from himari_jax.sizing import CONSTANT, SizingRules, cap_targets
@@ -112,6 +113,12 @@ class Model:
     def fill(self) -> str | None:
         """Price of the trade after a decision, one of `FILLS`; None in a bundle of before it was said."""
         return self.manifest.get("fill")
+
+    @cached_property
+    def drift(self) -> DriftTable | None:
+        """What the market inputs of training looked like; None in a bundle of before that was kept."""
+        stored = self.manifest.get("drift")
+        return None if stored is None else DriftTable.from_json(stored)
 
     @cached_property
     def features_hash(self) -> str:

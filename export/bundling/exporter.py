@@ -19,6 +19,7 @@ from envs.market import stack_decisions, to_device
 from envs.trading import TradingEnv, make_params
 from export.bundling.broadcasts import drop_broadcasts
 from export.bundling.config import BundleConfig
+from export.bundling.drift import drift_of
 from export.contents.graph import OPSET
 from export.runtime import FILES, SCHEMA
 from himari_jax.candles import COLUMNS, Candles
@@ -222,7 +223,7 @@ def make_manifest(
     """The manifest of a bundle: the settings that the server needs, and the provenance of the model."""
     candles, market = ground.candles, agent.config.market
     result = read_result(config.run) or {}
-    rules = sizing_rules(market)
+    rules, drift = sizing_rules(market), drift_of(agent, ground)
     return {
         "schema": SCHEMA,
         "name": config.name or config.run.resolve().name,
@@ -254,6 +255,7 @@ def make_manifest(
             "base": CONSTANT[market.sizing](rules, len(agent.places)) if market.sizing in CONSTANT else None,
             "rules": {k: getattr(rules, k) for k in rules.__dataclass_fields__},
         },
+        "drift": None if drift is None else drift.to_json(),
         "files": files,
         "checkpoint": {"step": agent.step, "which": agent.checkpoint, "seed": agent.seeds[index]},
         "data": agent.stored["data"] | {"spans": result.get("spans")},

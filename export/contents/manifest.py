@@ -6,6 +6,7 @@ from math import isfinite
 from typing import Any
 
 from export.runtime import FILLS, SCHEMA, decision_bars
+from himari_jax.drift import DriftTable
 from himari_jax.errors import InputError
 from himari_jax.own_features import SUFFIX
 from himari_jax.plugins import FEATURE_FILE
@@ -89,6 +90,8 @@ def check_kinds(manifest: Mapping[str, Any]) -> None:
     if not isinstance(manifest["files"], dict):
         raise TypeError("files is no table")
     check_sizing(manifest["sizing"])
+    if manifest.get("drift") is not None:
+        DriftTable.from_json(manifest["drift"])
 
 
 def depth(value: Any) -> int:

@@ -38,6 +38,10 @@ class PaperConfig:
     """Slippage of the paper account, basis points of the traded value."""
     base_positions: Annotated[str | None, auto("the file of the run")] = None
     """File of your own base positions, where the policy was trained with one; it is read anew for every decision."""
+    metrics_port: int | None = None
+    """Serve metrics for Prometheus on this port of this machine; 0 takes a free one and says which."""
+    metrics_host: str = "127.0.0.1"
+    """Address of the metrics; 0.0.0.0 is every network of this machine."""
     allow_features_code: bool = False
     """Run the code for features that a bundle carries: for bundles of your own."""
     quiet: bool = False
@@ -53,6 +57,8 @@ class PaperConfig:
             self.begin is None or self.simulate, "--begin", self.begin, "beside --simulate: time cannot be set back"
         )
         require(0 <= self.settle_seconds <= 3600, "--settle-seconds", self.settle_seconds, "0 to 3600")
+        port = self.metrics_port
+        require(port is None or 0 <= port <= 65535, "--metrics-port", port, "0 to 65535")
         require(0.1 <= self.every <= 86400, "--every", self.every, "0.1 to 86400 seconds")
         late = self.late_seconds
         require(late is None or late > self.settle_seconds, "--late-seconds", late, "more than --settle-seconds")

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from export.live.book import Book
+from export.live.drift_watch import DriftWatch
 from export.runtime import FINITE_MEMORY, Model, size
 from himari_jax.account import Account, Costs, open_account, step_account
 from himari_jax.alignment import FLAT_RUN, MAX_FILL
@@ -47,6 +48,7 @@ class Lane:
     tradable: np.ndarray | None = None  # (N,) of the bar of `mark`
     order: np.ndarray | None = None  # (2, N) target weights that the next bar fills
     remembered: int = -1  # open time of the bar of the last decision, which `carry` follows; -1: none
+    drift: DriftWatch | None = None  # of the market inputs; None where the bundle has no table
 
 
 class Seen(NamedTuple):
@@ -71,7 +73,9 @@ class Desk:
 
     def lane(self, symbols: tuple[str, ...]) -> Lane:
         """Cash, and no memory."""
-        return Lane(symbols, open_account(np.zeros((2, len(symbols)))), self.model.initial_carry(1))
+        table = self.model.drift
+        watch = None if table is None else DriftWatch(self.model, table)
+        return Lane(symbols, open_account(np.zeros((2, len(symbols)))), self.model.initial_carry(1), drift=watch)
 
     def play(self, time: int, now: int) -> dict[str, Any]:
         """Marks the accounts at the close of a bar, trades on the way what was ordered, and decides.
@@ -188,6 +192,8 @@ class Desk:
         alone = cap_targets(np.ones_like(seen.base), seen.base, rules.max_position_pct, rules.max_gross)
         if not late:
             lane.order = np.stack([sized.weight, alone])
+        if lane.drift is not None:
+            lane.drift.add(observation)
         return {
             "begins": seen.begins,
             "multiplier": multiplier.tolist(),
@@ -196,6 +202,7 @@ class Desk:
             "weight": sized.weight.tolist(),
             "base_weight": alone.tolist(),
             "observation": observation.tolist(),
+            "drift": [] if lane.drift is None else lane.drift.alarms(),
         }
 
     def look(self, lane: Lane, candles: Candles) -> Seen:

@@ -100,6 +100,8 @@ class PaperLoop:
             decided = [record for record in bars if "multiplier" in record["lanes"][k]]
             if not decided:
                 continue
+            if lane.drift is not None:
+                lane.drift.add([record["lanes"][k]["observation"] for record in decided])
             if decided[-1]["bundle"] != bundle:
                 lane.remembered = -1  # the memory of another model means nothing to this one
                 continue

@@ -1,0 +1,145 @@
+"""Metrics of the paper loop for Prometheus: accounts, candles, drift and the live verdict of one model."""
+
+from typing import Any
+
+import numpy as np
+from prometheus_client import CollectorRegistry, Counter, Gauge, start_http_server
+
+from export.live.desk import ACCOUNTS, Desk
+from export.live.verdict import judge
+from himari_jax.metrics import max_drawdown, sharpe, turnover, win_rate_bar
+
+COUNTS = {
+    "bars": "bars played",
+    "decisions": "decisions of the policy",
+    "late": "bars whose decision came too late to be traded",
+    "skipped": "bars without a candle",
+    "undecided": "bars at which the policy could not decide",
+    "revised": "candles that the source changed after it had told them",
+    "refused": "candles that no market can have made",
+    "failures": "questions that the source did not answer",
+}
+
+
+class PaperMetrics:
+    """Numbers of a loop, brought up to date by each record of its log.
+
+    Args:
+        desk: of the loop.
+        bars_per_year: bars of a year.
+    """
+
+    def __init__(self, desk: Desk, bars_per_year: float):
+        self.desk, self.bars_per_year = desk, bars_per_year
+        self.returns: dict[str, list[float]] = {name: [] for name in ACCOUNTS}  # log return of a bar
+        self.held: dict[str, list[float]] = {name: [] for name in ACCOUNTS}  # gross after the fill
+        self.traded: dict[str, list[float]] = {name: [] for name in ACCOUNTS}  # share of equity
+        self.registry = CollectorRegistry()
+        self.counts = {name: self.counter(name, words) for name, words in COUNTS.items()}
+        self.gauges = {
+            "equity": self.gauge("equity", "equity, 1 at the start", "account"),
+            "drawdown": self.gauge("max_drawdown", "largest fall from a peak, share of equity, 0 or less", "account"),
+            "sharpe": self.gauge("sharpe", "annual Sharpe ratio since the start", "account"),
+            "win_rate": self.gauge("win_rate", "share of bars with a gain, of those with a position", "account"),
+            "turnover": self.gauge("turnover_yearly", "traded share of equity in a year", "account"),
+            "difference": self.gauge("difference_yearly", "log growth of policy minus base in a year", "bound"),
+            "multiplier": self.gauge("multiplier", "multiplier of the newest decision", "symbol"),
+            "drift": self.gauge(
+                "drift_score", "PSI over its threshold; above 1 it drifts", "lane", "window", "feature"
+            ),
+            "outside": self.gauge(
+                "outside_share", "share of inputs outside of training's range", "lane", "window", "feature"
+            ),
+            "alarm": self.gauge("drift_alarm", "1 where a window of inputs is not like training", "lane", "window"),
+            "candle": self.gauge("newest_candle_close_seconds", "close of the newest candle, seconds since 1970"),
+            "decided": self.gauge("decided_seconds", "when the newest bar was played, seconds since 1970"),
+            "bar": self.gauge("bar_seconds", "length of a bar"),
+        }
+        self.gauges["bar"].labels(self.model).set(desk.book.bar_ms / 1000)
+
+    @property
+    def model(self) -> str:
+        """The label of every metric."""
+        return self.desk.model.name
+
+    def counter(self, name: str, words: str) -> Any:
+        """A counter that begins at 0."""
+        made = Counter(f"himari_paper_{name}", words, ("model",), registry=self.registry)
+        made.labels(self.model)
+        return made
+
+    def gauge(self, name: str, words: str, *labels: str) -> Any:
+        """A gauge."""
+        return Gauge(f"himari_paper_{name}", words, ("model", *labels), registry=self.registry)
+
+    def serve(self, port: int, host: str = "127.0.0.1") -> int:
+        """Serves /metrics in a thread; the port."""
+        server, _ = start_http_server(port, host, self.registry)
+        return int(server.server_port)
+
+    def catch_up(self, records: list[dict[str, Any]]) -> None:
+        """Takes the records of a log that is gone on with."""
+        for record in records:
+            if record["kind"] == "bar":
+                self.count(record)
+        if self.returns["policy"]:
+            self.judge()
+
+    def update(self, record: dict[str, Any]) -> None:
+        """Takes a record."""
+        self.count(record)
+        self.judge()
+        for lane, entry in zip(self.desk.lanes, record["lanes"], strict=True):
+            for symbol, multiplier in zip(lane.symbols, entry.get("multiplier", ()), strict=False):
+                self.gauges["multiplier"].labels(self.model, symbol).set(multiplier)
+            if lane.drift is not None and "multiplier" in entry:
+                name = lane.symbols[0] if len(self.desk.lanes) > 1 else "all"
+                for length, (scores, outside) in lane.drift.look().items():
+                    self.gauges["alarm"].labels(self.model, name, length).set(length in entry["drift"])
+                    for feature, score in scores.items():
+                        self.gauges["drift"].labels(self.model, name, length, feature).set(score)
+                        self.gauges["outside"].labels(self.model, name, length, feature).set(outside[feature])
+        self.gauges["decided"].labels(self.model).set(record["decided"] / 1000)
+        newest = max(map(self.desk.book.newest, self.desk.book.symbols)) + self.desk.book.bar_ms
+        self.gauges["candle"].labels(self.model).set(newest / 1000)
+
+    def count(self, record: dict[str, Any]) -> None:
+        """Adds a record to counters and returns."""
+        lanes = record["lanes"]
+        amounts = {
+            "bars": 1,
+            "decisions": sum("multiplier" in lane for lane in lanes),
+            "late": int(record["late"]),
+            "skipped": sum("skipped" in lane for lane in lanes),
+            "undecided": sum("undecided" in lane for lane in lanes),
+            "revised": record["revised"],
+            "refused": len(record["refused"]),
+            "failures": record["failures"],
+        }
+        for name, amount in amounts.items():
+            self.counts[name].labels(self.model).inc(amount)
+        for name in ACCOUNTS:
+            settled = [lane["settled"][name] for lane in lanes if lane.get("settled")]
+            share = 1 / len(lanes)
+            self.returns[name].append(share * sum(one["log_return"] for one in settled))
+            self.held[name].append(share * sum(sum(one["held"]) for one in settled))
+            self.traded[name].append(share * sum(sum(map(abs, one["delta"])) for one in settled))
+
+    def judge(self) -> None:
+        """Sets what follows from the returns so far."""
+        for name in ACCOUNTS:
+            simple = np.expm1(self.returns[name])
+            labels = self.model, name
+            self.gauges["equity"].labels(*labels).set(float(np.exp(np.sum(self.returns[name]))))
+            self.gauges["drawdown"].labels(*labels).set(max_drawdown(simple))
+            if len(simple) > 2 and simple.std() > 0:
+                self.gauges["sharpe"].labels(*labels).set(sharpe(simple, self.bars_per_year))
+            self.gauges["turnover"].labels(*labels).set(turnover(np.array(self.traded[name]), self.bars_per_year))
+            held = np.array(self.held[name])[:, None]
+            if held.any():
+                self.gauges["win_rate"].labels(*labels).set(win_rate_bar(simple, held))
+        differences = np.subtract(self.returns["policy"], self.returns["base"])
+        verdict = judge(differences, self.bars_per_year, self.desk.book.bar_ms)
+        for bound, value in zip(("mean", "low", "high"), verdict.yearly, strict=True):
+            if np.isfinite(value):
+                self.gauges["difference"].labels(self.model, bound).set(value)
