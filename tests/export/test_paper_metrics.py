@@ -21,7 +21,7 @@ def samples(metrics):
     """Values by name and labels besides the model's."""
     found = {}
     for family in parse(generate_latest(metrics.registry).decode()):
-        for sample in family.samples:
+        for sample in (x for x in family.samples if not x.name.endswith("_created")):
             labels = tuple(value for name, value in sorted(sample.labels.items()) if name != "model")
             found[sample.name, *labels] = sample.value
     return found
