@@ -21,8 +21,10 @@ from himari_jax.policies.policy import Policy, fit_scaling, with_scaling
 from himari_jax.policies.registry import make_core
 from himari_jax.sizing import SizingRules
 from himari_jax.splits import decision_rows, split_rows
+from train.backtesting import audits
+from train.backtesting.audits import bars_around
 from train.config.market import DataConfig, MarketConfig
-from train.evaluation.causality import AgentWay, audit_causality, fitted_elsewhere, strategy_way
+from train.evaluation.causality import AgentWay, audit_causality, causality_result, fitted_elsewhere, strategy_way
 from train.evaluation.futures import another_future
 from train.simulation.rules import load_strategy
 
@@ -73,9 +75,9 @@ def way_of(raws, core="mlp", sizing="vol-target", **faults):
 DARING = {sizing: MarketConfig(base_sizing=sizing, kelly_prior_bars=20, kelly_half_life_days=5) for sizing in SIZINGS}
 
 
-def audit(raws, way, rows=None):
+def audit(raws, way, rows=None, around=None):
     """Names of what knows later candles."""
-    return audit_causality(raws, DataConfig(), way, rows or [END_OF_TRAINING, 1700, ROWS - 4]).leaks
+    return audit_causality(raws, DataConfig(), way, rows or [END_OF_TRAINING, 1700, ROWS - 4], around=around).leaks
 
 
 END_OF_TRAINING = int(0.6 * ROWS) - 2  # the last decision of the training span
@@ -159,6 +161,23 @@ def test_the_audit_catches_planted_faults(candles, fault, found, assets):
     differs = audit(raws, way_of(raws, **fault))
     assert found & differs
     assert not differs & {"candles"}
+
+
+@pytest.mark.parametrize("fault", [features_one_row_early, base_of_the_next_close])
+def test_the_audit_of_candles_cut_around_a_row_catches_planted_faults(candles, fault):
+    raws = raw_candles(candles, 1)
+    way = replace(way_of(raws, build=fault), train=None)
+    assert audit(raws, way, [1700], around=(1200, 300)) & {"features", "base positions"}
+    assert audit(raws, replace(way_of(raws), train=None), [1700], around=(1200, 300)) == set()
+
+
+def test_only_long_candles_are_cut_and_never_within_the_look_back(candles, monkeypatch):
+    market = candles(1, 500, 0)
+    assert bars_around(market, 400) is None
+    monkeypatch.setattr(audits, "MOST_BARS", 499)
+    assert bars_around(market, 100) == (374, 124)
+    assert bars_around(market, 400) == (401, 124)
+    assert "525 bars around each" in causality_result(set(), 4, 525).detail
 
 
 def test_constants_that_were_fitted_on_other_rows_are_noticed(candles):

@@ -36,7 +36,10 @@ from train.simulation.trained import Agent
 AUDITED_ROWS = {"run": 2, "strategy": 3}  # inside the span, at which the future changes for the whole way
 CLOSE_ROWS = 24  # spread over the span, and as many where a rule's weights change, with the bars around them
 AROUND = (2500, 60)  # bars before and after such a row; the look-back where that is longer
+MOST_BARS = 2**18  # that the whole way is gone over for each row; longer candles are cut around it
 ROUNDING = 1e-9  # relative; a rule's sums may round otherwise where later numbers changed
+
+Around = tuple[int, int] | None  # bars before and after a row that are looked at; None: all
 
 
 def audit_agent(agent: Agent, data: EvaluationData) -> tuple[AuditResult, AuditResult]:
@@ -50,15 +53,15 @@ def audit_agent(agent: Agent, data: EvaluationData) -> tuple[AuditResult, AuditR
     own = data.candles.fingerprint == agent.stored["data"]["fingerprint"]
     train = train_spans(data) if own else None
     leaks: set[str] = set()
-    count = 0
+    count = seen = 0
     for each in data.alone:
-        found, rows = audit_way(agent, each, train[0] if train and not data.config.pool else None)
-        leaks, count = leaks | found, count + rows
+        found, rows, around = audit_way(agent, each, train[0] if train and not data.config.pool else None)
+        leaks, count, seen = leaks | found, count + rows, max(seen, sum(around or ()))
     if train:
         stored = jax.tree.map(lambda x: x[agent.chosen], agent.variables["constants"]["normaliser"])
         if fitted_elsewhere(stored, *training_inputs(agent, data, train)):
             leaks |= {"the constants of its normalizer"}
-    causality = refuse_leaks(leaks, count, str(agent.folder))
+    causality = refuse_leaks(leaks, count, str(agent.folder), seen)
     return causality, audit_null_market(null_history(agent, data.members[0].candles))
 
 
@@ -79,15 +82,32 @@ def training_inputs(agent: Agent, data: EvaluationData, train: Sequence[Stretche
     return np.concatenate(seen), np.concatenate(corr)
 
 
-def audit_way(agent: Agent, data: EvaluationData, train: Stretches | None) -> tuple[set[str], int]:
-    """What on the way of a run from the candles of one account to its equity knows the future, and rows looked at."""
+def audit_way(agent: Agent, data: EvaluationData, train: Stretches | None) -> tuple[set[str], int, Around]:
+    """What on the way of a run from the candles of one account to its equity knows the future, and what was looked at.
+
+    Returns:
+        names; rows after which the future changed; bars before and after each that were looked at.
+    """
     candles, base = data.candles, data.members[0].base
     known = None
     if train is not None:
         known = from_row(train, first_decision(base, candles, agent.market, agent.market.delay))
     rows = audit_rows(data, known, AUDITED_ROWS["run"])
-    way = agent_way(agent, train, base)
-    return audit_causality(data.raws, data.config, way, rows, candles=candles).leaks, len(rows)
+    around = bars_around(candles, agent.features.lookback(candles.bar_ms))
+    # Cut candles do not hold the training span: there `fitted_elsewhere` alone looks at the normalizer.
+    way = agent_way(agent, train if around is None else None, base)
+    found = audit_causality(data.raws, data.config, way, rows, around=around, candles=candles)
+    return found.leaks, len(rows), around
+
+
+def bars_around(candles: Candles, look_back: int) -> Around:
+    """Bars before and after a row that the whole way is gone over: all of them, or of long candles a bounded number.
+
+    Of many millions each of a dozen futures would be checked and made features of anew, from the first bar on.
+    """
+    if len(candles.time) <= MOST_BARS:
+        return None
+    return max(3 * MOST_BARS // 4, look_back + 1), MOST_BARS // 4
 
 
 def null_history(agent: Agent, candles: Candles) -> AccountHistory:
@@ -138,28 +158,36 @@ def audit_strategy(
         names = "causality", "null market"
         return tuple(AuditResult(name, None, "not run: weights from a file") for name in names), False
     leaks: set[str] = set()
-    rows, moving, reacted = 0, False, False
+    rows, seen, moving, reacted = 0, 0, False, False
     around = max(AROUND[0], BASE.lookback(data.candles.bar_ms) + 1), AROUND[1]
     for each, own in zip(data.alone, weights, strict=True):
         way = strategy_way(strategy, market, delay, each.members[0].base)
         far = audit_rows(each, None, AUDITED_ROWS["strategy"])
         closer = close_rows(each, own, CLOSE_ROWS)
-        wide = audit_causality(each.raws, each.config, way, far, ROUNDING, candles=each.candles)
+        whole = bars_around(each.candles, BASE.lookback(each.candles.bar_ms))
+        wide = audit_causality(each.raws, each.config, way, far, ROUNDING, whole, each.candles)
         close = audit_causality(each.raws, each.config, way, closer, ROUNDING, around, each.candles)
         leaks, rows = leaks | wide.leaks | close.leaks, rows + len({*far, *closer})
+        seen = max(seen, sum(whole or ()))
         moving |= bool(np.ptp(own[decision_rows(each.span)], axis=0).any())
         reacted |= wide.reacted or close.reacted
-    causality = refuse_leaks(leaks, rows, str(strategy.path))
+    causality = refuse_leaks(leaks, rows, str(strategy.path), seen)
     return (causality, null_of(strategy, weights[0], data.alone[0].candles, market, delay)), moving and not reacted
 
 
-def refuse_leaks(leaks: set[str], rows: int, where: str) -> AuditResult:
+def refuse_leaks(leaks: set[str], rows: int, where: str, seen: int = 0) -> AuditResult:
     """The result of an audit of causality that passed.
+
+    Args:
+        leaks: names of what knows the future.
+        rows: after which the future changed.
+        where: who was audited.
+        seen: bars around each of them that were looked at, where candles are long; 0: all.
 
     Raises:
         InputError: it failed: nothing that follows would mean anything.
     """
-    result = causality_result(leaks, rows)
+    result = causality_result(leaks, rows, seen)
     if not result.passed:
         raise InputError(f"{where}: the audit of causality failed: it {result.detail}; nothing was judged")
     return result

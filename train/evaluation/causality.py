@@ -192,11 +192,12 @@ def fitted_elsewhere(stored: Mapping[str, np.ndarray], features: np.ndarray, cor
     return bool((drift > FITTED_NEAR * CLIP).any() or not np.allclose(stored["std"], wanted.std, rtol=10 * FITTED_NEAR))
 
 
-def causality_result(found: set[str], rows: int) -> AuditResult:
-    """The finding of `audit_causality`."""
+def causality_result(found: set[str], rows: int, seen: int = 0) -> AuditResult:
+    """The finding of `audit_causality`, at so many rows; `seen`: bars around each that were looked at, 0: all."""
     if found:
         return AuditResult("causality", False, f"knows later candles: {', '.join(sorted(found))}")
-    detail = f"another future after {rows} bars (up, down, none) changed nothing that was known or done before"
+    which = f", looked at with {seen:,} bars around each," if seen else ""
+    detail = f"another future after {rows} bars (up, down, none){which} changed nothing that was known or done before"
     return AuditResult("causality", True, detail)
 
 
