@@ -158,7 +158,9 @@ def make_instance(
         for n, symbol in enumerate(names)
     }
     held = {symbol: x for symbol, x in holdings(config.holding, model).items() if symbol in names}
-    instance = {"candles": columns, "account": {"equity": equity, "positions": held}}
+    instance: dict[str, Any] = {"candles": columns, "account": {"equity": equity, "positions": held}}
+    if candles.kind:  # the server refuses a kind that the policy was not trained on
+        instance["source_kind"] = candles.kind
     base = base_money(config, model, trained, candles, names, equity)
     return instance if base is None else instance | {"base_position": base}
 

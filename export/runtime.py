@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from himari_jax.base_positions import base_positions
-from himari_jax.candles import COLUMNS, Candles, RawCandles
+from himari_jax.candles import COLUMNS, KINDS, Candles, RawCandles
 from himari_jax.checking import check_candles
 from himari_jax.drift import DriftTable
 from himari_jax.errors import InputError
@@ -140,6 +140,18 @@ class Model:
         return (
             "constant-on-cap" if sizing["base_sizing"] == "constant" and "base" not in sizing else sizing["base_sizing"]
         )
+
+    @cached_property
+    def source_kind(self) -> str | None:
+        """What the volumes of training meant, one of `himari_jax.candles.KINDS`; None where nobody said."""
+        return self.manifest.get("source_kind")
+
+    def refuse_source(self, kind: str) -> None:
+        """Raises InputError where candles are of another kind of source than those of training."""
+        if self.source_kind is not None and kind in KINDS and kind != self.source_kind:
+            raise InputError(
+                f"{KINDS[kind]}; the policy was trained on {KINDS[self.source_kind]}, whose volumes mean another thing"
+            )
 
     def initial_carry(self, batch: int) -> tuple[np.ndarray, ...]:
         """The recurrent state at the start of an episode: zeros."""

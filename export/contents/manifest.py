@@ -6,6 +6,7 @@ from math import isfinite
 from typing import Any
 
 from export.runtime import FILLS, SCHEMA, decision_bars
+from himari_jax.candles import KINDS
 from himari_jax.drift import DriftTable
 from himari_jax.errors import InputError
 from himari_jax.own_features import SUFFIX
@@ -83,6 +84,8 @@ def check_kinds(manifest: Mapping[str, Any]) -> None:
     check_sets(manifest["features"])
     if not isinstance(manifest.get("pool", False), bool):
         raise TypeError("pool is neither true nor false")
+    if manifest.get("source_kind") not in (None, *KINDS):
+        raise ValueError(f"source_kind is none of {', '.join(KINDS)}")
     if manifest.get("fill", FILLS[0]) not in FILLS:
         raise ValueError(f"fill is none of {', '.join(FILLS)}")
     if decision_bars(manifest) >= manifest["min_candles"] and shapes:

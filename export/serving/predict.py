@@ -12,6 +12,7 @@ from export.serving.inputs import PolicyInput, read_instance
 from export.serving.keys import Keys
 from export.serving.model_store import ServedModel
 from export.serving.schemas import Answer, AssetOut, CandleOut, FillOut, Instance, Request, Response
+from export.serving.symbols import refuse_source
 from export.serving.tokens import REPLAY, Stream, open_token, seal
 from himari_jax.times import iso_second
 
@@ -55,6 +56,7 @@ def answer(served: ServedModel, request: Request, terms: PredictSettings, now_ms
         raise too_large("instances", f"{rows} rows with their history; allowed: {terms.max_rows}")
     questions, carries = [], []
     for i, instance in enumerate(request.instances):
+        refuse_source(served, instance, f"instances[{i}]")
         question = read_instance(served, instance, f"instances[{i}]", now_ms, terms.max_age_bars)
         questions.append(question)
         carries.append(restore_carry(served, instance, question, f"instances[{i}].carry", terms.token_keys))

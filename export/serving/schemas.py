@@ -1,7 +1,7 @@
 """JSON schemas of `/predict`: the request, strictly checked, and the response."""
 
 import re
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
@@ -65,6 +65,13 @@ class Instance(Struct, forbid_unknown_fields=True):
 
     candles: Annotated[
         dict[str, Columns] | UnsetType, Meta(description="Candles by symbol, each symbol of the model.")
+    ] = UNSET
+    source_kind: Annotated[
+        Literal["exchange", "aggregated", "any"] | UnsetType,
+        Meta(
+            description="What the volumes of the candles mean: of an exchange, or aggregated over exchanges. Another "
+            "kind than source_kind of /manifest is refused; any takes candles of every kind."
+        ),
     ] = UNSET
     account: Annotated[
         AccountIn | UnsetType,

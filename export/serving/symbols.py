@@ -1,4 +1,4 @@
-"""Which symbols an instance is about: all of the model's, or of a pool the one that it names."""
+"""Which symbols an instance is about: all of the model's, or of a pool the one that it names; and their source."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -8,6 +8,7 @@ from msgspec import UNSET, UnsetType
 from export.serving.errors import invalid
 from export.serving.model_store import ServedModel
 from export.serving.schemas import Instance
+from himari_jax.errors import InputError
 
 
 def asked_symbols(served: ServedModel, instance: Instance, field: str) -> tuple[str, ...]:
@@ -33,6 +34,20 @@ def asked_symbols(served: ServedModel, instance: Instance, field: str) -> tuple[
         what = f"{len(given)} symbols; this policy answers for one in an instance; {known(served)}"
         raise invalid(place, what, "one_symbol" if given else "missing_symbol")
     return tuple(given)
+
+
+def refuse_source(served: ServedModel, instance: Instance, field: str) -> None:
+    """Refuses an instance that says that its candles are of another kind of source than those of training.
+
+    Raises:
+        ApiError: 400.
+    """
+    if isinstance(instance.source_kind, UnsetType):
+        return
+    try:
+        served.model.refuse_source(instance.source_kind)
+    except InputError as error:
+        raise invalid(f"{field}.source_kind", f'{error}; allowed: the same kind, or "any"') from None
 
 
 def check_symbols(served: ServedModel, symbols: tuple[str, ...], given: Iterable[str], field: str, whole: bool) -> None:
