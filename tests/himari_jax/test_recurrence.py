@@ -1,6 +1,10 @@
 """Every form of the LSTM's recurrence computes the same, with its gradients; `test_policies` holds one to flax."""
 
+import os
+import subprocess
+import sys
 from functools import partial
+from pathlib import Path
 from types import SimpleNamespace
 
 import jax
@@ -77,6 +81,52 @@ def test_a_form_batched_over_seeds_is_the_form_of_each(form):
     together = jax.jit(jax.vmap(play(OTHERS[form])))(*stacked)
     for n, args in enumerate(seeds):
         assert_close(jax.tree.map(lambda leaf, n=n: leaf[n], together), play(stepwise.recur)(*args), 1e-5)
+
+
+SHARDED = """
+from functools import partial
+import jax, numpy as np
+from test_recurrence import OTHERS, draw, play, stepwise
+from jax.sharding import NamedSharding, PartitionSpec
+mesh = jax.make_mesh((4,), ("environments",))
+weights, carry, x, reset = draw(2, batch=8)
+specs = (), ("environments",), (None, "environments")
+whole, rows, columns = (NamedSharding(mesh, PartitionSpec(*spec)) for spec in specs)
+wanted = play(stepwise.recur)(weights, carry, x, reset)
+for form, recur in OTHERS.items():
+    found = jax.jit(play(recur), in_shardings=(whole, rows, columns, columns))(weights, carry, x, reset)
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-5), found, wanted)
+    print(form)
+"""
+
+
+@pytest.mark.slow
+def test_every_form_computes_the_same_where_devices_share_the_environments():
+    run = subprocess.run(
+        [sys.executable, "-c", SHARDED],
+        env={**os.environ, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": "--xla_force_host_platform_device_count=4"}
+        | {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), str(Path(__file__).parents[2])])},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.stdout.split() == list(OTHERS), run.stderr[-2000:]
+
+
+def loops(jaxpr) -> list:
+    """Bodies of the scans in a traced function, in order."""
+    found = []
+    for equation in jaxpr.eqns:
+        inner = [value.jaxpr for value in equation.params.values() if hasattr(value, "jaxpr")]
+        found += inner if equation.primitive.name == "scan" else [body for each in inner for body in loops(each)]
+    return found
+
+
+@pytest.mark.parametrize("layers", [1, 4])
+def test_all_layers_advance_and_go_back_by_one_product_a_step(layers):
+    bodies = loops(jax.make_jaxpr(play(wavefront.recur))(*draw(layers)).jaxpr)
+    products = [sum(equation.primitive.name == "dot_general" for equation in body.eqns) for body in bodies]
+    assert products == [1, 1]
 
 
 def test_the_environment_chooses_the_form(monkeypatch):

@@ -53,7 +53,17 @@ def start(args, cwd=ROOT, **environment):
     ],
 )
 def test_four_and_eight_devices_equal_one_and_gather_nothing(flags, devices):
-    process = start([str(ROOT / "tests" / "support" / "virtual.py"), *flags.split()], DEVICES=devices)
+    assert_devices_agree(flags, DEVICES=devices)
+
+
+@pytest.mark.slow
+def test_the_recurrence_for_gpus_gathers_nothing_either():
+    assert_devices_agree("--source synthetic --num-envs 64 --policy lstm", DEVICES="4", HIMARI_LSTM_FORM="unrolled")
+
+
+def assert_devices_agree(flags, **environment):
+    """A run on several devices ends where it ends on one, and sums alone are exchanged."""
+    process = start([str(ROOT / "tests" / "support" / "virtual.py"), *flags.split()], **environment)
     out, err = process.communicate(timeout=600)
     assert process.returncode == 0, err[-2000:]
     for count, info in json.loads(out.splitlines()[-1]).items():
