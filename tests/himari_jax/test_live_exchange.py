@@ -1,12 +1,14 @@
 """Candles of exchanges by ccxt: every trap of a live source, on a fake one."""
 
+import json
+
 import numpy as np
 import pytest
 from fakes import START, SYMBOL, exchange_on, market_rows, read_all, world
 
 from himari_jax.errors import InputError, SourceError
 from himari_jax.live.clock import SimulatedClock
-from himari_jax.live.fake import FakeExchange
+from himari_jax.live.fake import FakeExchange, Reply
 from himari_jax.live.paging import first_moment, read_pages
 from himari_jax.live.retries import TRIES, retry_after
 from himari_jax.times import DAY_MS, HOUR_MS
@@ -183,3 +185,48 @@ def test_one_proxy_and_another_address_come_from_the_environment(monkeypatch):
     with pytest.raises(InputError, match="HIMARI_PROXY: allowed is http://HOST:PORT or"):
         route()
     assert Route(instead="http://127.0.0.1:9/").lead("https://api.x.y/z?a=1") == "http://127.0.0.1:9/api.x.y/z?a=1"
+
+
+class Told:
+    """An exchange that tells what a function of its own shape makes of candles."""
+
+    def __init__(self, shape, factor=1.0):
+        self.shape, self.factor = shape, factor
+
+    def answer(self, url):
+        rows = market_rows(50)
+        return Reply(200, {"Content-Type": "application/json"}, json.dumps(self.shape(rows, self.factor)).encode())
+
+
+def bybit_shape(rows, factor):
+    told = [[str(int(t)), o, h, low, c, v * factor, v * c] for t, o, h, low, c, v in rows.tolist()]
+    listed = [[str(x) for x in row] for row in told[::-1]]
+    return {"retCode": 0, "result": {"category": "spot", "symbol": "BTCUSDT", "list": listed}}
+
+
+def okx_shape(rows, factor):
+    told = [[int(t), o, h, low, c, v * factor, v * c, v * c, 1] for t, o, h, low, c, v in rows.tolist()]
+    return {"code": "0", "msg": "", "data": [[str(x) for x in row] for row in told[::-1]]}
+
+
+def coinbase_shape(rows, factor):
+    names = ("start", "open", "high", "low", "close", "volume")
+    told = [dict(zip(names, (str(int(t) // 1000), *map(str, values)), strict=True)) for t, *values in rows.tolist()]
+    return {"candles": told[::-1]}
+
+
+@pytest.mark.parametrize(("name", "shape"), [("bybit", bybit_shape), ("okx", okx_shape), ("coinbase", coinbase_shape)])
+def test_other_exchanges_tell_the_same_candles_the_newest_first_and_their_units_are_checked(name, shape):
+    def asked(factor):
+        feed = exchange_on(Told(shape, factor), SimulatedClock(START + 50 * HOUR_MS), name)
+        market = feed.api.safe_market_structure(
+            {"id": "BTC-USDT", "symbol": SYMBOL, "base": "BTC", "quote": "USDT", "type": "spot", "spot": True}
+        )
+        feed.api.set_markets([market | {"linear": False, "inverse": False, "option": False, "contract": False}])
+        feed.markets = feed.api.markets
+        return feed.fetch(SYMBOL, HOUR_MS, START).rows
+
+    np.testing.assert_allclose(asked(1.0), market_rows(50))
+    if name != "coinbase":  # which tells no volume in money
+        with pytest.raises(SourceError, match="the volume does not count the base asset"):
+            asked(1000.0)
