@@ -100,7 +100,7 @@ def tell(done: "Downloaded") -> None:
     if done.missing:
         print(f"  {done.missing:,} bars in between have no candle")
     if done.revised:
-        print(f"  {done.revised:,} candles revised: {done.path.parent / 'revisions.log'}")
+        print(f"  revised since: {done.revised:,}; see {done.path.parent / 'revisions.log'}")
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ DEMO_KEY, PRO_KEY = "COINGECKO_DEMO_API_KEY", "COINGECKO_PRO_API_KEY"  # environ
 DEMO_DAYS = 365  # of history
 WINDOW_MS = 90 * DAY_MS  # longer ones are answered with prices of days
 TIMEOUT = 20.0  # seconds
-SHOWN = 6  # candidates
+SHOWN = 20  # candidates
 
 
 class Access(NamedTuple):
@@ -125,7 +125,7 @@ class CoinGeckoFeed:
         more = f" and {len(called) - SHOWN} more" if len(called) > SHOWN else ""
         raise InputError(
             f"--symbols {symbol}: {len(called)} coins have this symbol: {some}{more}; say which by its id: "
-            f"--coingecko.ids {name}={called[0]['id']}"
+            f"--coingecko.ids {name}=ID"
         )
 
     def fetch(self, symbol: str, bar_ms: int, since_ms: int, bars: int | None = None) -> Page:

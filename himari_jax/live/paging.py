@@ -92,7 +92,7 @@ def skew_line(feed: Feed, page: Page, clock: Clock) -> str:
 
 def about(milliseconds: int) -> str:
     """A duration in words, to the second, minute, hour or day."""
-    units = (("day", DAY_MS), ("h", HOUR_MS), ("min", 60_000), ("s", 1000))
+    units = (("days", DAY_MS), ("h", HOUR_MS), ("min", 60_000), ("s", 1000))
     unit, length = next(each for each in units if milliseconds >= 2 * each[1] or each[0] == "s")
     return f"{round(milliseconds / length):,} {unit}"
 

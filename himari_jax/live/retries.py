@@ -1,5 +1,6 @@
 """Retries: a request that failed for a while is made again, later and later, and not for ever."""
 
+import sys
 from collections.abc import Callable, Mapping
 from datetime import UTC
 from email.utils import parsedate_to_datetime
@@ -11,6 +12,7 @@ from himari_jax.live.clock import Clock
 T = TypeVar("T")
 TRIES = 7  # of one request
 FIRST_WAIT = 1.0  # seconds; each further one is twice as long
+TOLD_WAIT = 4.0  # seconds from which on it is told why nothing happens
 LONGEST_WAIT = 300.0  # seconds; who is told to wait longer gives up and says so
 
 
@@ -48,6 +50,8 @@ def patiently(request: Callable[[], T], clock: Clock, where: str) -> T:
         if wait > LONGEST_WAIT:
             raise SourceError(f"{where}: {last}; it asks to wait {wait:,.0f} s: try again then") from last
         if count < TRIES - 1:
+            if wait >= TOLD_WAIT:
+                print(f"{where}: {last}; again in {wait:,.0f} s", file=sys.stderr)
             clock.sleep(wait)
             waited += wait
     raise SourceError(f"{where}: {last}; tried {TRIES} times in {waited:,.0f} s: try again later") from last
