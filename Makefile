@@ -6,7 +6,7 @@ INSTALLED := $(VENV)/.installed
 TESTABLE := $(VENV)/.testable
 
 .DEFAULT_GOAL := help
-.PHONY: help train trend test test-slow test-newest lint format prove evidence bench bench-models bench-peers bench-serve docs docs-output clean
+.PHONY: help train trend test test-slow test-newest lint format doctor prove evidence bench bench-models bench-peers bench-serve docs docs-output clean
 
 help: ## lists the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,6 +43,9 @@ lint: $(TESTABLE) ## style and types
 format: $(TESTABLE) ## mends the style
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
+
+doctor: $(INSTALLED) ## is it well here? versions, the laws that hold on any device, speed, what to do
+	$(BIN)/python -m train.doctor $(ARGS)
 
 trend: $(INSTALLED) ## --preset trend on the daily candles of many coins, $$HIMARI_DATA/daily
 	@test -n "$(HIMARI_DATA)" -a -d "$(HIMARI_DATA)/daily" || { echo "make trend: HIMARI_DATA must name a folder with daily/, candles of many coins"; exit 2; }

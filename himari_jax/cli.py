@@ -51,6 +51,7 @@ GROUPS: dict[str, dict[str, Command]] = {
         "replay": Command("export.replay", "play a decision log again: parity, the gap, the verdict"),
     },
     "Measure": {
+        "doctor": Command("train.doctor", "is it well here? versions, laws, speed, what to do"),
         "prove": Command("train.prove", "does it learn? markets with a known optimum"),
         "calibrate": Command("train.calibrate", "do the statistics of the verdict hold what they promise?"),
         "bench": Command("train.bench", "steps per second, bars per second"),
@@ -75,6 +76,7 @@ ALIASES = {
     **dict.fromkeys(("server", "deploy"), "serve"),
     **dict.fromkeys(("predict", "ask", "payload"), "request"),
     **dict.fromkeys(("benchmark", "speed"), "bench"),
+    **dict.fromkeys(("diagnose", "selftest", "info"), "doctor"),
 }
 
 

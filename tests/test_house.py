@@ -22,6 +22,7 @@ FLOORS = (
     ("train.backtesting", "train.oracles"),
     ("train.training",),
     ("train.studies",),
+    ("train.diagnosis",),
     ("train.benchmarks",),
     ("train",),  # the commands
     ("export.runtime",),

@@ -1,13 +1,10 @@
 """From a run to a bundle: graph, golden numbers of Flax and environment, manifest; verified by another process."""
 
-import contextlib
 import hashlib
-import io
 import json
 import subprocess
 import sys
 import tempfile
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +14,14 @@ import numpy as np
 
 from envs.market import stack_decisions, to_device
 from envs.trading import TradingEnv, make_params
-from export.bundling.broadcasts import drop_broadcasts
 from export.bundling.config import BundleConfig
 from export.bundling.drift import drift_of
-from export.contents.graph import OPSET
 from export.runtime import FILES, SCHEMA
 from himari_jax.candles import COLUMNS, Candles
 from himari_jax.errors import InputError, last_line
 from himari_jax.features import ACCOUNT_FEATURES, observation_names
 from himari_jax.observation import assemble, features_hash
+from himari_jax.onnx_graph import policy_graph
 from himari_jax.pasting import command_line
 from himari_jax.policies.policy import act, mean_action
 from himari_jax.sizing import CONSTANT, sizing_lookback
@@ -102,36 +98,8 @@ def digest(data: bytes) -> str:
 
 
 def export_graph(agent: Agent, variables: Any) -> bytes:
-    """The policy as an ONNX graph: normalizer and squashing inside, the carry as inputs and outputs, any batch."""
-    from jax2onnx import to_onnx  # of an extra: where it lacks, the shell around commands says how to install it
-
-    policy, width = agent.policy, len(observation_names(agent.places, agent.features))
-    leaves, tree = jax.tree.flatten(policy.initial_carry(1))
-
-    def forward(observation: jax.Array, *carry: jax.Array) -> tuple[jax.Array, ...]:
-        after, output = act(policy, variables, jax.tree.unflatten(tree, carry), observation)
-        return mean_action(output), output.value, *jax.tree.leaves(after)
-
-    shapes = [("B", width), *(("B", *leaf.shape[1:]) for leaf in leaves)]
-    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-        warnings.simplefilter("ignore")
-        model = to_onnx(forward, shapes, opset=OPSET, model_name="himari_jax")
-    inputs = ["observation", *(f"carry_{i}" for i in range(len(leaves)))]
-    outputs = ["multiplier", "value", *(f"next_carry_{i}" for i in range(len(leaves)))]
-    rename(model.graph, inputs, outputs)
-    drop_broadcasts(model.graph)
-    return bytes(model.SerializeToString())
-
-
-def rename(graph: Any, inputs: list[str], outputs: list[str]) -> None:
-    """Gives the tensors at the edge of a graph their names."""
-    names = {node.name: name for node, name in zip(graph.input, inputs, strict=True)}
-    names |= {node.name: name for node, name in zip(graph.output, outputs, strict=True)}
-    for value in (*graph.input, *graph.output, *graph.value_info):
-        value.name = names.get(value.name, value.name)
-    for node in graph.node:
-        node.input[:] = [names.get(name, name) for name in node.input]
-        node.output[:] = [names.get(name, name) for name in node.output]
+    """The policy of a run as an ONNX graph."""
+    return policy_graph(agent.policy, variables, len(observation_names(agent.places, agent.features)))
 
 
 def golden_rows(ground: EvaluationData) -> tuple[Member, range]:

@@ -12,8 +12,8 @@ import numpy as np
 
 from export.contents.wire import Field, WireError, read_message
 from himari_jax.errors import InputError
+from himari_jax.onnx_graph import OPSET
 
-OPSET = 18
 # Everything that jax2onnx makes of policies; none of them has a graph inside, reads a file or draws by chance.
 OPERATORS = frozenset(
     "Add Concat Div Exp Expand Gather Gemm Max Min Mul Neg Reshape Shape Sigmoid Split Sqrt Squeeze Sub Tanh".split()
