@@ -6,7 +6,7 @@ INSTALLED := $(VENV)/.installed
 TESTABLE := $(VENV)/.testable
 
 .DEFAULT_GOAL := help
-.PHONY: help train trend test test-slow test-newest lint format doctor prove evidence bench bench-models bench-peers bench-serve docs docs-output clean
+.PHONY: help train trend test test-slow test-newest lint format doctor prove evidence bench bench-gpu bench-models bench-peers bench-serve docs docs-output clean
 
 help: ## lists the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -66,6 +66,9 @@ bench-models: $(INSTALLED) ## time, memory and latency of the three models on th
 bench: $(INSTALLED) ## steps per second of environment and training, bars per second of backtests
 	@$(PIP) -e '.[bench]'
 	$(BIN)/python -m train.bench
+
+bench-gpu: $(INSTALLED) ## training, backtests, peers, retrainings on this device, in five minutes; ARGS="--minutes 10"
+	$(BIN)/python -m train.bench_gpu $(ARGS)
 
 bench-peers: $(INSTALLED) ## seconds to a good policy, steps per second and memory, beside rejax and stable-baselines3
 	@$(PIP) -e '.[bench]'

@@ -55,6 +55,7 @@ GROUPS: dict[str, dict[str, Command]] = {
         "prove": Command("train.prove", "does it learn? markets with a known optimum"),
         "calibrate": Command("train.calibrate", "do the statistics of the verdict hold what they promise?"),
         "bench": Command("train.bench", "steps per second, bars per second"),
+        "bench-gpu": Command("train.bench_gpu", "all that a GPU does, in five minutes"),
         "bench-models": Command("train.bench_models", "time, memory and latency of the three models"),
         "bench-peers": Command("train.bench_peers", "beside rejax and stable-baselines3"),
         "bench-serve": Command("export.bench", "latency and rate of the server"),

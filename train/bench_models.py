@@ -21,6 +21,9 @@ def main(args: Sequence[str]) -> int:
     """Measures each model in processes of its own, one after the other, and prints the tables."""
     bench = parse(ModelsConfig, args, PROG)
     rows = read_all(bench)
+    if bench.estimate:
+        print(estimated(bench, rows))
+        return 0
     if bench.merge:
         rows = priced(rows, bench.price_per_hour)
         keep(bench, rows)
@@ -46,6 +49,24 @@ def read_all(bench: ModelsConfig) -> list[Row]:
     for path in bench.merge:
         rows = merged(rows, read_rows(path), f"--merge {path}")
     return rows
+
+
+def estimated(bench: ModelsConfig, rows: list[Row]) -> str:
+    """The table of --estimate.
+
+    Raises:
+        InputError: the rows hold no card to calibrate with.
+    """
+    from train.distributed.devices import choose_device
+
+    choose_device("cpu")
+    from train.benchmarks.models.estimate import CARDS, count, estimate, measured_on
+    from train.benchmarks.models.estimate import render as render_estimate
+
+    known, seconds = measured_on(rows)
+    card = CARDS[str(bench.estimate)]
+    works = [count(model) for model in bench.models]
+    return render_estimate(estimate(works, card, known, seconds), card, known, rows[0].steps)
 
 
 def measure_all(bench: ModelsConfig, rows: list[Row]) -> list[Row]:

@@ -89,8 +89,8 @@ def seconds(update: Callable[[int], Any], count: int) -> float:
     return time.perf_counter() - began
 
 
-def bench_retrainings(number: int, steps: int) -> str:
-    """A line: how long `number` trainings on 64 markets take from the loaded candles to the last policy.
+def retraining_members(number: int, steps: int) -> list[Member]:
+    """Trainings on up to 64 markets.
 
     Args:
         number: trainings.
@@ -100,13 +100,23 @@ def bench_retrainings(number: int, steps: int) -> str:
     config = replace(config, run=replace(config.run, eval_interval=config.wanted_steps // config.ppo.episode_steps))
     markets = [bench_config("mlp", 512, market, steps) for market in range(min(number, 64))]
     sessions = [session_of(replace(each, run=config.run), prepare(each)) for each in markets]
-    members = [Member(sessions[k % len(sessions)], k // len(sessions)) for k in range(number)]
+    return [Member(sessions[k % len(sessions)], k // len(sessions)) for k in range(number)]
+
+
+def bench_retrainings(number: int, steps: int) -> str:
+    """A line: how long `number` trainings on 64 markets take from the loaded candles to the last policy.
+
+    Args:
+        number: trainings.
+        steps: of each.
+    """
+    members = retraining_members(number, steps)
     totals, began = Totals(), time.perf_counter()
     train_population(members, totals=totals)
     whole = time.perf_counter() - began
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     return (
-        f"{number:,} trainings of {config.wanted_steps:,} steps: {whole:.1f} s, of which compiling "
+        f"{number:,} trainings of {members[0].setup.config.wanted_steps:,} steps: {whole:.1f} s, of which compiling "
         f"{totals.compile_seconds:.1f} s, validation {totals.evaluate_seconds:.1f} s; {totals.speed():,.0f} steps/s; "
         f"peak memory {memory:,.0f} MB"
     )

@@ -47,6 +47,8 @@ class ModelsConfig:
     """FILE.json that keeps what was measured; rows of other devices that are in it stay."""
     merge: tuple[Path, ...] = ()
     """Measure nothing: one table of these files, which --out wrote, and of --out where it exists."""
+    estimate: Literal["t4"] | None = None
+    """Measure nothing: what the models would take on that card, by counted work, calibrated on the rows of --merge."""
     markdown: bool = False
     """Print the tables as Markdown."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -65,6 +67,10 @@ class ModelsConfig:
         given = self.given()
         if self.data is None and "symbols" in given:
             raise InputError("--symbols: belongs to --data, which is not given")
+        if self.estimate and not self.merge:
+            raise InputError(f"--estimate {self.estimate}: needs --merge FILE.json with rows of a GPU")
+        if self.estimate:
+            given = [name for name in given if name != "models"]
         if self.merge and given:
             raise InputError(f"{flag(given[0])} and --merge: --merge measures nothing; give one of them")
         for word in self.words:

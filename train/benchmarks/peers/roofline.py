@@ -12,7 +12,7 @@ from train.learning.rollout import draw, no_final_observations, step_environment
 
 
 def count_work(racer: Any) -> dict[str, Any]:
-    """FLOPs and bytes of a bar of PPO: one step of the rollout, and one bar of a minibatch's gradient for each epoch.
+    """FLOPs and bytes of a bar of PPO: a step of the rollout and of each branch, a bar's gradient for each epoch.
 
     A minibatch of one bar has no loop; weights that a larger one reads once are counted at every bar, so the bytes
     are an upper bound.
@@ -26,7 +26,7 @@ def count_work(racer: Any) -> dict[str, Any]:
     gradient = cost(lambda r: one_gradient(learner, r), runner)
     part = sizes.num_envs // sizes.num_minibatches
     work = {
-        name: rollout[name] / sizes.num_envs + sizes.update_epochs * gradient[name] / part
+        name: rollout[name] * (1 + sizes.lookahead) / sizes.num_envs + sizes.update_epochs * gradient[name] / part
         for name in ("flops", "bytes")
     }
     return {"work_per_step": work}
