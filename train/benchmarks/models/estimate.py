@@ -133,9 +133,9 @@ def render(found: Sequence[Estimate], card: Card, known: Card, steps: int) -> st
     """
     lines = [
         f"{card.name}: an estimate and no measurement; training of {steps:,} bars",
-        f"{'model':6}{'operations':>12}{'GFLOP':>8}{'GB':>7}{'us for':>8}{'program':>9}{'seconds on':>12}"
+        f"{'model':6}{'operations':>12}{'GFLOP':>8}{'GB':>7}{'us for':>8}{'program':>9}{'seconds on':>11}"
         f"{f'seconds on {card.name},':>19}",
-        f"{'':6}{'an update':>12}{'':>8}{'':>7}{'one':>8}{'MB':>9}{f'{known.name}':>12}{'estimated':>19}",
+        f"{'':6}{'an update':>12}{'':>8}{'':>7}{'one':>8}{'MB':>9}{f'{known.name}':>11}{'estimated':>19}",
     ]
     for each in found:
         work, updates = each.work, -(-steps // each.work.steps)
@@ -143,14 +143,14 @@ def render(found: Sequence[Estimate], card: Card, known: Card, steps: int) -> st
         memory = "-" if work.program_mb is None else f"{work.program_mb:,.0f}"
         lines.append(
             f"{work.model:6}{work.operations:12,}{work.flops / 1e9:8.1f}{work.bytes / 1e9:7.2f}{each.tau * 1e6:8.2f}"
-            f"{memory:>9}{measured:>12}{f'{each.low * updates:.2f} to {each.high * updates:.2f}':>19}"
+            f"{memory:>9}{measured:>11}{f'{each.low * updates:.2f} to {each.high * updates:.2f}':>19}"
         )
     notes = (
         f"an update takes operations x the time for one, and its work: at least GFLOP at {card.tflops:g} TFLOP/s, "
         f"at most {SLOWER:g} times that or GB at {card.gbs:g} GB/s, with operations {SLOWER:g} times as slow, for an "
         "older host",
-        f"the time for one is fitted to the {known.name}'s measured seconds; for a model that was not measured there it "
-        "is the mean of the others",
+        f"the time for one is fitted to the {known.name}'s measured seconds; for a model that was not measured "
+        "there it is the mean of the others",
         "operations, GFLOP and GB are those of the program compiled for a CPU, of which a GPU fuses several into one; "
         "GB counts weights at every bar",
         f"program MB: what the training must hold of the card's {card.memory_mb:,}",
