@@ -17,8 +17,10 @@ from himari_jax.pasting import command_line
 
 if TYPE_CHECKING:
     from export.live.desk import Desk
+    from export.live.feeds import FileFeed
     from export.live.loop import PaperLoop
     from export.live.metrics import PaperMetrics
+    from export.runtime import Model
 
 PROG = invocation("export.paper")
 LINES = 20  # of a simulation
@@ -27,10 +29,12 @@ LINES = 20  # of a simulation
 def main(args: Sequence[str]) -> int:
     """Runs the loop until it is stopped."""
     config = parse(PaperConfig, args, PROG)
+    from export.live.feeds import Feed
     from export.live.log import DecisionLog, read_log
     from export.live.loop import Pace, PaperLoop
-    from export.live.setup import facts_of, file_feed, make_desk, refuse_other_log
+    from export.live.setup import facts_of, file_feed, live_feed, make_desk, refuse_other_kind, refuse_other_log
     from export.loading import load
+    from himari_jax.live.clock import Clock, SimulatedClock, SystemClock
     from himari_jax.times import parse_moment
     from train.config.serialize import from_json
 
@@ -38,23 +42,29 @@ def main(args: Sequence[str]) -> int:
         folder = find_bundle(config.bundle, {}, stack)
         model = load(folder, config.allow_features_code)
         trained = from_json(model.manifest.get("config", {}))
-        path = config.log or Path(f"{Path(config.bundle).resolve().name}.jsonl")
-        feed, symbols = file_feed(config.candles, model, trained)
-        desk, own = make_desk(config, model, trained, symbols)
-        log = stack.enter_context(DecisionLog(path, sync=not config.simulate))
-        begun = path.stat().st_size > 0
-        records = read_log(path) if begun else []
-        clock = simulated_clock(config, desk, feed, records)
         pace = Pace(int(config.settle_seconds * 1000), int(config.every * 1000))
+        path = config.log or Path(f"{Path(config.bundle).resolve().name}.jsonl")
+        log = stack.enter_context(DecisionLog(path, sync=not config.simulate))
+        records = read_log(path) if path.stat().st_size else []
+        until = None if config.until is None else parse_moment(config.until, "--until")
+        clock: Clock = SystemClock()
+        feed: Feed
+        if config.simulate:
+            past, symbols = file_feed(config.candles, model, trained)
+            clock = SimulatedClock(simulated_start(config, model, past, records))
+            until = past.times[-1] + model.bar_ms + pace.settle_ms if until is None else until
+            feed = past
+        else:
+            feed, symbols = live_feed(config, model, trained, clock)
+        refuse_other_kind(model, feed, config.any_source)
+        desk, own = make_desk(config, model, trained, symbols)
         loop = PaperLoop(desk, feed, clock, log, pace)
-        facts = facts_of(desk, own, feed.kind, trained.market.initial_capital)
-        if begun:
+        facts = facts_of(desk, own, feed, trained.market.initial_capital)
+        if records:
             refuse_other_log(records[0], facts, path)
             loop.resume(records, model.digest)
         else:
             loop.start(facts)
-        last = feed.times[-1] + model.bar_ms + pace.settle_ms
-        until = last if config.until is None else parse_moment(config.until, "--until")
         metrics = metrics_for(config, loop, read_log(path))
         stop_by_signal(loop)
         run(config, loop, until, path, metrics)
@@ -71,18 +81,16 @@ def stop_by_signal(loop: "PaperLoop") -> None:
     signal.signal(signal.SIGINT, stop)
 
 
-def simulated_clock(config: PaperConfig, desk: Any, feed: Any, records: list[dict[str, Any]]) -> Any:
-    """A clock that starts where the log ends, or where the simulation begins."""
-    from export.live.clock import SimulatedClock
+def simulated_start(config: PaperConfig, model: "Model", feed: "FileFeed", records: list[dict[str, Any]]) -> int:
+    """When a simulation begins, epoch ms: where the log ends, where --begin says, or when the look-back is whole."""
     from himari_jax.times import parse_moment
 
     if records:
-        return SimulatedClock(max(record.get("decided", record.get("now", 0)) for record in records))
+        return max(record.get("decided", record.get("now", 0)) for record in records)
     if config.begin is not None:
-        return SimulatedClock(parse_moment(config.begin, "--begin"))
+        return parse_moment(config.begin, "--begin")
     firsts = {row.symbol: row.time for row in reversed(feed.rows)}
-    bars = desk.model.min_candles
-    return SimulatedClock(max(firsts.values()) + bars * desk.book.bar_ms - 1)
+    return max(firsts.values()) + model.min_candles * model.bar_ms - 1
 
 
 def metrics_for(config: PaperConfig, loop: "PaperLoop", records: list[dict[str, Any]]) -> "PaperMetrics | None":
@@ -116,11 +124,11 @@ def bars_per_year(records: list[dict[str, Any]], desk: "Desk") -> float:
     return len(times) * YEAR_MS / (times[-1] - times[0] + desk.book.bar_ms)
 
 
-def run(config: PaperConfig, loop: "PaperLoop", until: int, path: Path, metrics: "PaperMetrics | None") -> None:
+def run(config: PaperConfig, loop: "PaperLoop", until: int | None, path: Path, metrics: "PaperMetrics | None") -> None:
     """Plays and prints."""
     counts = dict.fromkeys(("bars", "decisions", "late", "skipped", "revised"), 0)
-    bars = max(1, (until - loop.next) // loop.book.bar_ms)
-    every = max(1, bars // LINES) if config.simulate else 1
+    left = 0 if until is None else (until - loop.next) // loop.book.bar_ms
+    every = max(1, left // LINES) if config.simulate else 1
     for record in loop.run(until):
         counts["bars"] += 1
         counts["decisions"] += sum("multiplier" in lane for lane in record["lanes"])

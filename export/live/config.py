@@ -24,6 +24,12 @@ class PaperConfig:
     """The moment at which a simulation begins, UTC, such as 2024-01-01."""
     until: Annotated[str | None, auto("until Ctrl-C or SIGTERM; with --simulate the last candle")] = None
     """The moment at which to end, UTC."""
+    exchange: Annotated[str | None, auto("that of the run, else binance")] = None
+    """The exchange of --source ccxt."""
+    ids: tuple[str, ...] = ()
+    """Coins of --source coingecko, such as BTC=bitcoin, where a symbol is not unique."""
+    any_source: bool = False
+    """Take candles whose volumes mean another thing than those of training."""
     simulate: bool = False
     """Play candles of the past, as fast as the machine can: each is let out at its close."""
     settle_seconds: float = 5.0
@@ -57,6 +63,8 @@ class PaperConfig:
             self.begin is None or self.simulate, "--begin", self.begin, "beside --simulate: time cannot be set back"
         )
         require(0 <= self.settle_seconds <= 3600, "--settle-seconds", self.settle_seconds, "0 to 3600")
+        for pair in self.ids:
+            require(pair.count("=") == 1, "--ids", pair, "SYMBOL=ID, such as BTC=bitcoin")
         port = self.metrics_port
         require(port is None or 0 <= port <= 65535, "--metrics-port", port, "0 to 65535")
         require(0.1 <= self.every <= 86400, "--every", self.every, "0.1 to 86400 seconds")

@@ -1,19 +1,25 @@
 """Where the loop's candles come from: a source asked again and again, or files that are let out as time goes."""
 
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Protocol
 
 import numpy as np
 
 from export.live.book import Row
-from himari_jax.candles import COLUMNS, RawCandles
+from himari_jax.candles import COLUMNS, RawCandles, common_kind
+from himari_jax.errors import StorageError
+from himari_jax.live.clock import Clock
+from himari_jax.live.feed import Feed as Source
+from himari_jax.live.paging import read_pages
 
 
 class Feed(Protocol):
     """A source of candles that can be asked at any time."""
 
-    kind: str  # of source, as bundle and log name it
+    name: str  # of the source
+    kind: str  # what its volumes mean, as in `himari_jax.candles.KINDS`; empty: nobody said
 
     def fetch(self, since: int, now: int) -> list[Row]:
         """The candles that open at `since` or later, as the source has them now; a running one may be among them.
@@ -27,14 +33,18 @@ class Feed(Protocol):
         """
         ...
 
+    def quotes(self, time: int) -> dict[str, float]:
+        """The last price of each symbol in the candle that opens at `time` and still runs; empty where not known."""
+        ...
+
 
 class FileFeed:
     """Candles of the past, each let out at its close: for simulated clocks."""
 
-    kind = "files"
+    name = "files"
 
     def __init__(self, raws: Sequence[RawCandles], symbols: Sequence[str], bar_ms: int):
-        self.bar_ms = bar_ms
+        self.bar_ms, self.kind = bar_ms, common_kind({raw.symbol: raw.kind for raw in raws})
         found = [row for raw, symbol in zip(raws, symbols, strict=True) for row in rows_from(raw, symbol)]
         self.rows = sorted(found, key=lambda row: row.time)
         self.times = [row.time for row in self.rows]
@@ -42,6 +52,59 @@ class FileFeed:
     def fetch(self, since: int, now: int) -> list[Row]:
         """The candles that open at `since` or later and have closed."""
         return self.rows[bisect_left(self.times, since) : bisect_left(self.times, now - self.bar_ms + 1)]
+
+    def quotes(self, time: int) -> dict[str, float]:
+        """None: files hold no running candle."""
+        return {}
+
+
+class SourceFeed:
+    """Candles of a live source, under the names that the bundle has for its symbols.
+
+    Args:
+        source: of candles.
+        symbols: of the source, by the bundle's names.
+        bar_ms: length of a bar.
+        clock: of the loop.
+        note: is told what an operator should see, each line once.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        symbols: Mapping[str, str],
+        bar_ms: int,
+        clock: Clock,
+        note: Callable[[str], None] = print,
+    ):
+        self.source, self.symbols, self.bar_ms, self.clock, self.note = source, symbols, bar_ms, clock, note
+        self.name, self.kind, self.told = source.name, source.kind, set[str]()
+        for theirs in symbols.values():
+            source.check(theirs, bar_ms)
+
+    def say_once(self, line: str) -> None:
+        """Tells a line that was not told yet."""
+        if line not in self.told:
+            self.told.add(line)
+            self.note(line)
+
+    def fetch(self, since: int, now: int) -> list[Row]:
+        """The candles that open at `since` or later and have closed, by the source's clock, too."""
+        found = []
+        for ours, theirs in self.symbols.items():
+            for page in read_pages(self.source, theirs, self.bar_ms, since, now, self.clock, self.say_once):
+                found += [Row(ours, int(time), *map(float, values)) for time, *values in page.tolist()]
+        return found
+
+    def quotes(self, time: int) -> dict[str, float]:
+        """The last price of each symbol in the candle that runs; a source that does not answer quotes nothing."""
+        found: dict[str, float] = {}
+        for ours, theirs in self.symbols.items():
+            with suppress(StorageError):
+                rows = self.source.fetch(theirs, self.bar_ms, time, 1).rows
+                for close in rows[rows[:, 0] == time, 4].tolist():
+                    found[ours] = close
+        return found
 
 
 def rows_from(raw: RawCandles, symbol: str) -> list[Row]:

@@ -7,15 +7,24 @@ from typing import Any
 import numpy as np
 
 from export.live.book import Row
-from export.live.clock import Clock
 from export.live.desk import Desk
 from export.live.feeds import Feed
 from export.live.log import FORMAT, DecisionLog
 from himari_jax.errors import InputError, StorageError
+from himari_jax.live.clock import Clock
 from himari_jax.times import iso_minute, iso_second
 
 REREAD = 2  # of the newest candles that every poll asks for again: exchanges revise them
 PARITY = 1e-6  # of multipliers, between the log and the bundle at a restart
+
+
+NAP = 60.0  # seconds at a time: a clock that was set, or a machine that slept, is noticed
+
+
+def wait_until(clock: Clock, moment: int) -> None:
+    """Returns when a clock says `moment`, epoch milliseconds, or more."""
+    while (left := moment - clock.now_ms()) > 0:
+        clock.sleep(min(left / 1000, NAP))
 
 
 @dataclass(frozen=True)
@@ -63,7 +72,7 @@ class PaperLoop:
         Raises:
             InputError: the source has too few candles.
         """
-        now, bar = self.clock.now(), self.book.bar_ms
+        now, bar = self.clock.now_ms(), self.book.bar_ms
         bars = self.desk.bars
         since = 0 if bars is None else now - (bars + 1) * bar
         entered = self.book.take(self.feed.fetch(since, now), now).entered
@@ -91,7 +100,7 @@ class PaperLoop:
         if bars:
             self.desk.restore(bars[-1]["state"], bars[-1]["counted"])
             self.recall(bars, bundle)
-        now = self.clock.now()
+        now = self.clock.now_ms()
         self.log.append({"kind": "restart", "at": iso_second(now), "now": now, "bundle": bundle, "torn": self.log.torn})
 
     def recall(self, bars: list[dict[str, Any]], bundle: str) -> None:
@@ -129,16 +138,16 @@ class PaperLoop:
         """Plays bars until a moment, or until `stopped` is set; gives each record when it is on the disk."""
         after = self.book.bar_ms + self.pace.settle_ms  # from the open of a bar to the first question for it
         while not self.stopped and (until is None or self.next + after <= until):
-            self.clock.wait_until(self.next + after)
+            wait_until(self.clock, self.next + after)
             self.poll()
             while not self.stopped and (time := self.due()) is not None:
                 yield self.play(time)
-            if not self.stopped and self.next + after <= self.clock.now():
-                self.clock.wait_until(self.clock.now() + self.pace.every_ms)
+            if not self.stopped and self.next + after <= self.clock.now_ms():
+                wait_until(self.clock, self.clock.now_ms() + self.pace.every_ms)
 
     def due(self) -> int | None:
         """Open time of the bar that can be played: its candles are there, or it would be late to wait for them."""
-        now, known = self.clock.now(), self.next
+        now, known = self.clock.now_ms(), self.next
         if not self.continuous:
             later = [time for time in self.book.times(self.next) if time + self.book.bar_ms <= now]
             if not later:
@@ -152,7 +161,7 @@ class PaperLoop:
 
     def poll(self) -> None:
         """Asks the feed; what cannot be had is asked for again."""
-        now, waiting = self.clock.now(), self.waiting
+        now, waiting = self.clock.now_ms(), self.waiting
         newest = min((self.book.newest(symbol) for symbol in self.book.symbols), default=0)
         since = min(newest, self.next) - (REREAD - 1) * self.book.bar_ms
         try:
@@ -172,7 +181,7 @@ class PaperLoop:
 
     def play(self, time: int) -> dict[str, Any]:
         """Plays a bar and writes it down."""
-        now, waiting = self.clock.now(), self.waiting
+        now, waiting = self.clock.now_ms(), self.waiting
         played = self.desk.play(time, now)
         record = {
             "kind": "bar",
@@ -185,6 +194,7 @@ class PaperLoop:
             "revised": waiting.revised,
             "refused": [[*row, why] for row, why in waiting.refused],
             "failures": waiting.failures,
+            "quotes": self.feed.quotes(time + self.book.bar_ms),
             "digest": self.book.digest,
             **played,
             "state": self.desk.state(),

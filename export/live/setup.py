@@ -7,18 +7,21 @@ from typing import Any
 from export.live.book import Book
 from export.live.config import PaperConfig
 from export.live.desk import BaseOf, Desk, Terms, base_by
-from export.live.feeds import FileFeed
+from export.live.feeds import Feed, FileFeed, SourceFeed
 from export.runtime import FINITE_MEMORY, Model
 from himari_jax.account import Costs
 from himari_jax.alignment import common_difference
-from himari_jax.candles import RawCandles
+from himari_jax.candles import KINDS, RawCandles
 from himari_jax.command import require
 from himari_jax.errors import InputError
+from himari_jax.live.clock import Clock
 from himari_jax.own_positions import read_own_positions
 from himari_jax.times import bar_name, iso_minute, parse_bar, parse_duration
 from train.config.backtest import CandlesConfig
 from train.config.ppo import Config
 from train.data.loading import load_raw
+
+LIVE = ("ccxt", "coingecko")  # sources that go on
 
 
 def terms_of(config: PaperConfig, model: Model, trained: Config) -> tuple[Terms, Costs]:
@@ -39,7 +42,7 @@ def terms_of(config: PaperConfig, model: Model, trained: Config) -> tuple[Terms,
     return terms, own
 
 
-def facts_of(desk: Desk, trained: Costs, kind: str, equity: float) -> dict[str, Any]:
+def facts_of(desk: Desk, trained: Costs, feed: Feed, equity: float) -> dict[str, Any]:
     """What the log says at its beginning, beside the candles."""
     model, terms = desk.model, desk.terms
     return {
@@ -50,7 +53,8 @@ def facts_of(desk: Desk, trained: Costs, kind: str, equity: float) -> dict[str, 
         "lanes": [list(lane.symbols) for lane in desk.lanes],
         "bar_ms": desk.book.bar_ms,
         "calendar": model.manifest["calendar"],
-        "source": kind,
+        "source": feed.name,
+        "kind": feed.kind,
         "fill": terms.fill,
         "step": terms.step,
         "phase_ms": terms.phase_ms,
@@ -110,6 +114,47 @@ def file_feed(given: CandlesConfig, model: Model, trained: Config) -> tuple[File
     for raw in raws:
         refuse_bar(raw, model)
     return FileFeed(raws, symbols, model.bar_ms), symbols
+
+
+def live_feed(config: PaperConfig, model: Model, trained: Config, clock: Clock) -> tuple[SourceFeed, tuple[str, ...]]:
+    """A live source by the flags of the run or other ones, and its symbols under the bundle's names.
+
+    Raises:
+        InputError: the source is none that goes on, or does not fit the policy.
+    """
+    data = config.candles.over(trained.data)
+    if data.chosen_source not in LIVE:
+        raise InputError(
+            f"--source {data.chosen_source}: has no future; --simulate plays its past, "
+            f"--source {' or --source '.join(LIVE)} goes on"
+        )
+    symbols = asked_symbols(model, data.symbols)
+    source: Any
+    if data.chosen_source == "ccxt":
+        from himari_jax.live.exchange import ExchangeFeed
+
+        options = trained.source_options.get("ccxt")
+        source = ExchangeFeed(config.exchange or getattr(options, "exchange", None) or "binance", clock)
+    else:
+        from himari_jax.live.coingecko import CoinGeckoFeed
+
+        pinned = getattr(trained.source_options.get("coingecko"), "pinned", {})
+        source = CoinGeckoFeed(pinned | dict(pair.split("=", 1) for pair in config.ids), clock)
+    return SourceFeed(source, dict(zip(symbols, data.symbols, strict=True)), model.bar_ms, clock), symbols
+
+
+def refuse_other_kind(model: Model, feed: Feed, allowed: bool) -> None:
+    """Refuses candles whose volumes mean another thing than those of training.
+
+    Raises:
+        InputError: names both kinds.
+    """
+    known = model.manifest.get("source_kind") or ""
+    if known and feed.kind and known != feed.kind and not allowed:
+        raise InputError(
+            f"{feed.name}: {KINDS[feed.kind]}, the policy was trained on {KINDS[known]}: volumes mean another thing; "
+            "--any-source takes them all the same"
+        )
 
 
 def refuse_bar(raw: RawCandles, model: Model) -> None:

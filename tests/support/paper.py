@@ -5,7 +5,6 @@ import json
 from serving import golden_of
 
 from export.live.book import Book, Row
-from export.live.clock import SimulatedClock
 from export.live.desk import Desk, base_by
 from export.live.log import DecisionLog
 from export.live.loop import Pace, PaperLoop
@@ -13,6 +12,7 @@ from export.live.setup import facts_of, terms_of
 from export.loading import load
 from himari_jax.candles import COLUMNS
 from himari_jax.errors import StorageError
+from himari_jax.live.clock import SimulatedClock
 from himari_jax.times import HOUR_MS
 from train.config.serialize import from_json
 
@@ -20,7 +20,7 @@ from train.config.serialize import from_json
 class Exchange:
     """Candles that come out at their close, or later, are revised, or never come; and a source that may fail."""
 
-    kind = "test"
+    name, kind = "test", "exchange"
 
     def __init__(self, path):
         golden = golden_of(path)
@@ -30,7 +30,7 @@ class Exchange:
             for n, symbol in enumerate(symbols)
             for t, time in enumerate(self.time)
         }
-        self.down, self.asked = set(), 0
+        self.down, self.asked, self.worse = set(), 0, 1.0
         self.first = int(golden["row"][0])  # of the golden decisions
 
     def at(self, k):
@@ -69,6 +69,11 @@ class Exchange:
                 told.append(out[-1])
         return told
 
+    def quotes(self, time):
+        """Prices a little above the open of the running candle, where there is one."""
+        found = {symbol: versions for (symbol, at), versions in self.versions.items() if at == time}
+        return {symbol: versions[0][1].open * self.worse for symbol, versions in found.items()}
+
 
 class Paper:
     """A loop in a folder that can be stopped and begun again."""
@@ -93,7 +98,7 @@ class Paper:
             if records:
                 loop.resume(records, self.model.digest)
             else:
-                loop.start(facts_of(desk, self.own, self.exchange.kind, 1e5))
+                loop.start(facts_of(desk, self.own, self.exchange, 1e5))
             found = []
             for record in loop.run():
                 found.append(record)
