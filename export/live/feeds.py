@@ -13,6 +13,7 @@ from himari_jax.errors import StorageError
 from himari_jax.live.clock import Clock
 from himari_jax.live.feed import Feed as Source
 from himari_jax.live.paging import read_pages
+from himari_jax.live.retries import TryAgainError
 
 
 class Feed(Protocol):
@@ -100,7 +101,7 @@ class SourceFeed:
         """The last price of each symbol in the candle that runs; a source that does not answer quotes nothing."""
         found: dict[str, float] = {}
         for ours, theirs in self.symbols.items():
-            with suppress(StorageError):
+            with suppress(StorageError, TryAgainError):
                 rows = self.source.fetch(theirs, self.bar_ms, time, 1).rows
                 for close in rows[rows[:, 0] == time, 4].tolist():
                     found[ours] = close
