@@ -134,7 +134,8 @@ def _read_alike(letters: np.ndarray, match: re.Match) -> tuple[np.ndarray, np.nd
     if match.re.pattern.startswith(DATES[1]):  # digits that another row need not begin with 19 or 20
         sure &= (year >= 1900) & (year < 2100)
     months = ((year - 1970) * 12 + month - 1).astype("M8[M]")
-    first, after = (x.astype("M8[D]").astype(np.int64) for x in (months, months + 1))
+    following = months + np.timedelta64(1, "M")
+    first, after = (x.astype("M8[D]").astype(np.int64) for x in (months, following))
     sure &= day <= after - first
     if match["half"]:
         sure &= (hour >= 1) & (hour <= 12)

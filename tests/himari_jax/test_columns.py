@@ -113,11 +113,16 @@ def test_a_column_of_numbers_is_read_as_cell_by_cell_whatever_the_parts(texts, c
     same(found, numbers_one_by_one(texts, thousands))
 
 
+def drawable(form):
+    """A pattern whose parts that never match are written so that Hypothesis can read them on Python 3.13."""
+    return re.compile(form.pattern.replace("(?!)", r"(?!\Z|[\s\S])"), form.flags)
+
+
 @st.composite
 def wall_texts(draw):
     """Times of a few shapes with digits of their own, most of them real ones, and an order of day, month and year."""
     order = draw(st.sampled_from(list(FORMS)))
-    forms = st.one_of([st.from_regex(form, fullmatch=True) for form in FORMS[order]])
+    forms = st.one_of([st.from_regex(drawable(form), fullmatch=True) for form in FORMS[order]])
     shapes = draw(st.lists(forms | st.sampled_from(ODD_TIMES), min_size=1, max_size=3))
     plain = st.builds(
         "{}-{:02}-{:02}{}{:02}:{:02}{}".format, st.integers(1000, 9999), st.integers(1, 12), st.integers(1, 31),

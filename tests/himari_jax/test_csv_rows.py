@@ -67,7 +67,8 @@ def check_blocks(delimiter, text, size, rows):
     """Holds the blocks of a table against the csv module, with pieces of some bytes and rows."""
     table = read_text(text.encode(), "x.csv")
     assert table.delimiter == delimiter
-    assume(not table.labels and len(table.names) == 6)  # a second header; a delimiter at the end of rows
+    if table.labels or len(table.names) != 6:
+        assume(False)  # a second header; a delimiter at the end of rows
     with patch.multiple(_rows, BLOCK_BYTES=size, ODD_ROWS=rows):
         blocks = outcome(lambda: list(table.blocks(range(6))))
     wanted = rows_of_csv(text, delimiter)

@@ -42,7 +42,11 @@ def test_on_its_own_test_span_a_backtest_says_what_the_run_said(runs, done):
         (pl.col("seed") == ours["chosen_seed"]) & (pl.col("cost") == 10) & (pl.col("delay") == 0)
     )
     before = pl.read_parquet(runs / "lstm" / "equity.parquet")
-    assert own.select(before.columns).equals(before)
+    for name, values in before.to_dict().items():  # two programs, whose last bits may differ
+        if values.dtype.is_float():
+            np.testing.assert_allclose(own[name], values, rtol=0, atol=1e-6, err_msg=name)
+        else:
+            assert own[name].equals(values), name
 
 
 def test_there_is_a_row_for_every_policy_window_cost_and_delay(done):
