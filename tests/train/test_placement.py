@@ -20,7 +20,7 @@ from train.simulation.engine import Limits, make_lanes, make_tape, run_policy
 from train.simulation.given import run_weights
 from train.simulation.placement import CARD, HOST, Work, place
 from train.simulation.returns import run_returns, time_parts
-from train.simulation.walk import walk_lanes
+from train.simulation.walk import kernel_fault, walk_lanes
 
 GPU, CPU = SimpleNamespace(platform="gpu"), SimpleNamespace(platform="cpu")
 BASE = 18_000  # parameters of the base model
@@ -56,6 +56,17 @@ def test_more_accounts_or_policies_never_bring_work_back_to_the_host(bars, accou
     if place(work, [GPU, CPU]).device is None:
         assert place(work._replace(accounts=accounts + more), [GPU, CPU]).device is None
         assert not policies or place(work._replace(policies=policies + more), [GPU, CPU]).device is None
+
+
+@pytest.mark.parametrize(
+    ("platform", "capability", "runs"),
+    [("cpu", "9.0", 0), ("gpu", "7.5", 0), ("gpu", "gfx90a", 0), ("gpu", "8.0", 1), ("gpu", "10.0", 1)],
+)
+def test_the_kernel_is_for_cards_that_its_compiler_knows(platform, capability, runs):
+    device = SimpleNamespace(platform=platform, compute_capability=capability, device_kind="this one")
+    fault = kernel_fault(device)
+    assert (fault == "") == runs
+    assert runs or fault.startswith("this one ")
 
 
 def market_of(assets):

@@ -18,6 +18,7 @@ from himari_jax.policies.registry import make_core
 from train.simulation.engine import Limits, Tape, make_lanes, make_tape, run_policy
 from train.simulation.placement import CARD, HOST, Form
 from train.simulation.returns import place_returns, returns_in_batches, run_returns
+from train.simulation.walk import kernel_fault
 
 BARS = 17_520  # two years of hours
 FEE = 0.001
@@ -35,6 +36,9 @@ def bench_backtest(repeats: int) -> None:
     print(f"{'engine':16} {' '.join(f'{head:>{WIDTH}}' for head in heads)}   deviation of equity from ours")
     for name, make in account_engines().items():
         print(engine_line(name, make, repeats), flush=True)
+    device = jax.local_devices()[0]
+    if device.platform != "cpu" and (fault := kernel_fault(device)):
+        print(f"ours, one kernel: not measured: {fault}")
     print("\npolicy in the loop: million bars a second, and as a share of the bare forward pass of the same batch")
     print(f"{'model':22} {'lanes':>6} {'in the loop':>12} {'forward pass':>13} {'share':>6}")
     for core, assets, width in (("mlp", 1, 128), ("mlp", 3, 256), ("lstm", 1, 128)):
@@ -50,7 +54,8 @@ def account_engines() -> dict[str, Callable[..., Callable[[], Any]]]:
     others = {"bare lax.scan": bare_scan, "numba loop": numba_loop, "vectorbt": vectorbt_orders}
     if jax.default_backend() == "cpu":
         return {"himari_jax": ours, **others}
-    return {"himari_jax": ours, "ours, on card": on_card, "ours, one kernel": one_kernel, **others}
+    kernel = {} if kernel_fault(jax.local_devices()[0]) else {"ours, one kernel": one_kernel}
+    return {"himari_jax": ours, "ours, on card": on_card, **kernel, **others}
 
 
 def engine_line(name: str, make: Callable[..., Callable[[], Any]], repeats: int) -> str:

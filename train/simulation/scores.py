@@ -13,6 +13,7 @@ from himari_jax.metrics import zero_if_nan
 from himari_jax.policies.policy import Policy
 from train.learning.population import Spread, pad, pick, stack
 from train.simulation.engine import Lanes, Limits, Tape, play_policy
+from train.simulation.placement import form_of
 from train.simulation.simulator import Simulator
 from train.simulation.windows import pool_mean
 
@@ -55,7 +56,7 @@ def compile_scores(policy: Policy, steps: int, spread: Spread) -> Any:
     def one(variables: dict, limits: Limits, rate: jax.Array, spans: Spans, span: jax.Array) -> jax.Array:
         tape, start = pick(spans, span)
         lanes = Lanes(start, jnp.zeros_like(start), jnp.full(start.shape, rate))
-        return play_policy(policy, steps, variables, tape, lanes, limits).returns
+        return play_policy(policy, steps, variables, tape, lanes, limits, form_of().policy_bars).returns
 
     return jax.jit(spread.map_members(one, (True, True, True, False, True)))
 

@@ -14,6 +14,7 @@ from himari_jax.account import Costs
 from train.simulation.engine import Bar, Tape
 from train.simulation.given import Inputs, replay_bar, window_bars
 
+LEAST = 8.0  # compute capability of a card that Triton compiles for
 THREADS = 64  # accounts that a block of the kernel walks side by side
 AHEAD = 8  # bars that are read before they are played, so that the memory answers while the account computes
 
@@ -52,6 +53,15 @@ def walk_lanes(
         interpret=interpret,
     )
     return walk(*inputs, rate, least)[:steps, :lots]
+
+
+def kernel_fault(device: Any) -> str:
+    """Why a device does not run the kernel; empty where it does."""
+    if device.platform != "gpu":
+        return f"{device.device_kind} is no GPU"
+    said = str(getattr(device, "compute_capability", "none"))  # of other makers' cards a name
+    capability = float(said) if said.replace(".", "").isdigit() else 0.0
+    return "" if capability >= LEAST else f"{device.device_kind} has compute capability {said}; needed: {LEAST} or more"
 
 
 def walk_block(steps: int, assets: int, *refs: Any) -> None:
