@@ -92,12 +92,32 @@ class LSTMCore(Core):
         """Step by step, with resets where the rollout reset."""
         widths = (x.shape[-1], *(self.width for _ in self.cells))
         weights = tuple(cell.weights(width) for cell, width in zip(self.cells, widths, strict=False))
-        return FORMS[usual_form() if self.form == AUTO else self.form](weights, carry, x, reset)
+        return FORMS[choose_form(self.form, self.width, self.num_layers)](weights, carry, x, reset)
 
 
 def usual_form() -> str:
-    """The form of the recurrence that is fastest on the kind of device in use."""
+    """The form of the recurrence for the kind of device in use: the fastest of those that were timed there."""
     return "xla" if jax.default_backend() == "cpu" else "unrolled"
+
+
+def available_forms(width: int, layers: int) -> tuple[str, ...]:
+    """Forms of the recurrence that the device in use can run for layers of that width."""
+    return tuple(form for form in FORMS if form != "kernel" or kernel.why_not(width, layers) is None)
+
+
+def choose_form(form: str, width: int, layers: int) -> str:
+    """A form of the recurrence that the device in use can run.
+
+    Raises:
+        InputError: there is no such form, or it cannot run here.
+    """
+    if form == AUTO:
+        return usual_form()
+    if form not in FORMS:
+        raise InputError(f"{VARIABLE}={form} in the environment: allowed are {', '.join((AUTO, *FORMS))}")
+    if form == "kernel" and (reason := kernel.why_not(width, layers)):
+        raise InputError(f"{VARIABLE}={form} in the environment: {reason}; unset it")
+    return form
 
 
 def make(hidden_dim: int, lstm_hidden_dim: int, lstm_num_layers: int) -> tuple[Core, tuple[int, ...]]:
@@ -107,8 +127,6 @@ def make(hidden_dim: int, lstm_hidden_dim: int, lstm_num_layers: int) -> tuple[C
         InputError: the environment asks for a form of the recurrence that there is not, or that cannot run here.
     """
     form = os.environ.get(VARIABLE, AUTO)
-    if form not in (AUTO, *FORMS):
-        raise InputError(f"{VARIABLE}={form} in the environment: allowed are {', '.join((AUTO, *FORMS))}")
-    if form == "kernel" and (reason := kernel.why_not(lstm_hidden_dim, lstm_num_layers)):
-        raise InputError(f"{VARIABLE}={form} in the environment: {reason}; unset it")
+    if form != AUTO:
+        choose_form(form, lstm_hidden_dim, lstm_num_layers)
     return LSTMCore(width=lstm_hidden_dim, num_layers=lstm_num_layers, form=form), (hidden_dim,)

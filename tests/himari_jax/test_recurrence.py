@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from himari_jax.errors import InputError
-from himari_jax.policies.lstm import FORMS, VARIABLE, LSTMCore
+from himari_jax.policies.lstm import FORMS, VARIABLE, LSTMCore, available_forms
 from himari_jax.policies.recurrence import kernel, stepwise, wavefront
 from himari_jax.policies.registry import make_core
 
@@ -141,16 +141,17 @@ def test_the_environment_chooses_the_form(monkeypatch):
     monkeypatch.setenv(VARIABLE, "kernel")
     with pytest.raises(InputError, match="it needs an NVIDIA GPU, not cpu; unset it"):
         make_core("lstm", **sizes)
+    assert available_forms(8, 2) == ("xla", "unrolled")
 
 
 @pytest.mark.parametrize(
     ("capability", "width", "layers", "reason"),
     [
         ("9.0", 64, 2, None),
-        ("8.0", 128, 4, None),
+        ("8.0", 16, 3, None),
         ("7.5", 64, 2, "compute capability 8.0, T4 has 7.5"),
-        ("9.0", 96, 2, "--lstm-hidden-dim 16, 32, 64, 128"),
-        ("9.0", 64, 5, "up to 4 layers"),
+        ("9.0", 96, 2, "--lstm-hidden-dim 16, 32, 64 and"),
+        ("9.0", 64, 4, "up to 3 layers"),
     ],
 )
 def test_the_kernel_is_for_cards_and_sizes_that_it_fits(monkeypatch, capability, width, layers, reason):

@@ -18,8 +18,8 @@ from himari_jax.policies.core import Carry
 from himari_jax.policies.recurrence.gates import GATES, Slopes, Weights, advance, weight_gradients
 
 ROWS = 16  # environments of a program: the least that a tensor core multiplies
-WIDTHS = (16, 32, 64, 128)  # H: powers of two, and a gate's kernel must fit into shared memory
-MOST_LAYERS = 4  # all their weights stay in the cache next to the core
+WIDTHS = (16, 32, 64)  # H: powers of two; wider ones take minutes to compile
+MOST_LAYERS = 3  # all their weights stay in the cache next to the core
 CAPABILITY = 8.0  # of CUDA: the first whose tensor cores take float32
 
 
