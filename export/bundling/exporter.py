@@ -14,8 +14,11 @@ import numpy as np
 
 from envs.market import stack_decisions, to_device
 from envs.trading import TradingEnv, make_params
+from export.bundling.card import card
 from export.bundling.config import BundleConfig
 from export.bundling.drift import drift_of
+from export.contents.files import read_contents
+from export.loading import open_model
 from export.runtime import FILES, SCHEMA
 from himari_jax.candles import COLUMNS, Candles
 from himari_jax.errors import InputError, last_line
@@ -26,7 +29,7 @@ from himari_jax.pasting import command_line
 from himari_jax.policies.policy import act, mean_action
 from himari_jax.sizing import CONSTANT, sizing_lookback
 from himari_jax.splits import decision_rows
-from himari_jax.times import bar_name
+from himari_jax.times import DAY_MS, bar_name, iso_second
 from train.artifacts.files import replacing, storage_errors
 from train.artifacts.provenance import tools
 from train.artifacts.run_folder import read_result
@@ -75,6 +78,7 @@ def write_bundle(config: BundleConfig) -> int:
             manifest = json.dumps(make_manifest(agent, index, config, ground, files), indent=2)
             (part / "manifest.json").write_text(manifest + "\n")
             verify(part, probe)
+            write_card(part, golden["observation"])
     size = sum(path.stat().st_size for path in config.out.iterdir()) / 1024
     print(f"{config.out}: {agent.name}, seed {agent.seeds[index]}, checkpoint {agent.step}, {size:,.0f} KB, verified")
     moved = ("--data", *config.data) if config.data else ()
@@ -228,9 +232,16 @@ def make_manifest(
         "checkpoint": {"step": agent.step, "which": agent.checkpoint, "seed": agent.seeds[index]},
         "data": agent.stored["data"] | {"spans": result.get("spans")},
         "config": agent.stored["flags"],
+        "expires": iso_second(expiry(ground)),
         "backtest": {k: result.get(k) for k in ("verdict", "agent", "minimum_detectable_sharpe")},
         "made_by": tools(),
     }
+
+
+def expiry(ground: EvaluationData) -> int:
+    """Until when a policy was shown to hold, epoch ms: after its candles as long as its test span, or a month."""
+    last = int(ground.candles.time[-1]) + ground.candles.bar_ms
+    return last + max(int(ground.times[-1] - ground.times[0]), 30 * DAY_MS)
 
 
 def fewest_candles(agent: Agent, bar_ms: int) -> int:
@@ -249,6 +260,12 @@ def decision_words(agent: Agent, candles: Candles) -> str:
     if candles.calendar != "continuous":
         return f"ask {steps}"
     return f"ask at closes that are a multiple of {market.decide_every} plus {market.decide_phase}, UTC: {steps}"
+
+
+def write_card(part: Path, observations: Any) -> None:
+    """Writes card.html beside what was verified; what serves the bundle does not read it."""
+    model = open_model(read_contents(part), allow_code=True)
+    (part / "card.html").write_text(card(model, observations), encoding="utf-8")
 
 
 def verify(part: Path, probe: Path) -> None:

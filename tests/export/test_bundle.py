@@ -51,7 +51,7 @@ def golden_of(folder):
 
 def test_a_bundle_says_what_it_is(bundle):
     manifest = json.loads((bundle / "manifest.json").read_text())
-    assert {path.name for path in bundle.iterdir()} == {"manifest.json", "policy.onnx", "golden.npz"}
+    assert {path.name for path in bundle.iterdir()} == {"manifest.json", "policy.onnx", "golden.npz", "card.html"}
     model = load(bundle)
     assert model.name == "run"
     assert model.symbols == tuple(manifest["symbols"])

@@ -1,0 +1,52 @@
+"""Response surfaces: what the multiplier does as one input moves, all others as they were."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from export.runtime import Model
+
+POINTS = 25  # of a curve
+ROWS = 256  # observations that the others are held at
+
+
+class Surface(NamedTuple):
+    """The multiplier of each asset against one input."""
+
+    name: str  # of the input
+    inputs: np.ndarray  # (POINTS,)
+    mean: np.ndarray  # (POINTS, N) over the observations
+    low: np.ndarray  # (POINTS, N) a tenth of the observations have less
+    high: np.ndarray  # (POINTS, N) a tenth have more
+
+    @property
+    def swing(self) -> float:
+        """How far the mean multiplier of an asset moves, at most."""
+        return float(np.ptp(self.mean, axis=0).max())
+
+
+def surfaces(model: Model, observations: np.ndarray) -> list[Surface]:
+    """A surface of every input that moves, those that move the multiplier most first.
+
+    A policy with a memory is asked as at the start of an episode.
+
+    Args:
+        model: the policy.
+        observations: (K, D) that it met; an input moves from the 2nd to the 98th of their percentiles.
+    """
+    rows = observations[np.linspace(0, len(observations) - 1, min(ROWS, len(observations))).astype(int)]
+    found = []
+    for d, name in enumerate(model.names):
+        low, high = np.quantile(observations[:, d], [0.02, 0.98])
+        if high > low:
+            found.append(surface(model, rows, d, name, np.linspace(low, high, POINTS)))
+    return sorted(found, key=lambda one: -one.swing)
+
+
+def surface(model: Model, rows: np.ndarray, d: int, name: str, inputs: np.ndarray) -> Surface:
+    """The surface of one input."""
+    asked = np.repeat(rows[None], len(inputs), axis=0).astype(np.float32)
+    asked[:, :, d] = inputs[:, None]
+    said = model.predict(asked.reshape(-1, rows.shape[1])).multiplier.reshape(len(inputs), len(rows), -1)
+    low, high = np.quantile(said, [0.1, 0.9], axis=1)
+    return Surface(name, inputs, said.mean(1), low, high)
