@@ -5,7 +5,6 @@ from itertools import pairwise
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from himari_jax.base_positions import Base, base_positions
@@ -162,4 +161,4 @@ def delayed(x: np.ndarray, candles: Candles, delay: int) -> np.ndarray:
 
 def to_device(market: Market) -> Market:
     """Moves the arrays to the default device, once."""
-    return jax.tree.map(jnp.asarray, market)
+    return jax.device_put(market)

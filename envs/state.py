@@ -5,8 +5,8 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 from flax import struct
-from gymnax.environments import environment
 
+from envs.base import environment
 from envs.market import Market
 from himari_jax.account import Account, Costs
 

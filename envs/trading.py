@@ -3,15 +3,15 @@
 import copy
 from collections.abc import Hashable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
-from gymnax.environments import environment, spaces
 
 from envs import rewards
+from envs.base import environment, spaces
 from envs.market import Market
 from envs.plugins import REWARD_TERMS
 from envs.state import EnvParams, EnvState, update_moments
@@ -248,13 +248,13 @@ def make_params(
     starts = np.concatenate([np.arange(each.start, each.stop - episode_steps + 1) for each in span])
     last = np.zeros(market.base.shape[0], bool)
     last[[each[-1] for each in span]] = True
-    scalar = partial(jnp.asarray, dtype=market.base.dtype)
-    return EnvParams(
-        max_steps_in_episode=jnp.int32(episode_steps),
+    scalar = partial(np.asarray, dtype=market.base.dtype)
+    params = EnvParams(
+        max_steps_in_episode=np.int32(episode_steps),
         market=market,
-        starts=jnp.asarray(starts, jnp.int32),
-        num_starts=jnp.int32(len(starts)),
-        last=jnp.asarray(last),
+        starts=starts.astype(np.int32),
+        num_starts=np.int32(len(starts)),
+        last=last,
         commission_rate=scalar(commission_rate),
         slippage_bps=scalar(slippage_bps),
         max_position_pct=scalar(max_position_pct),
@@ -264,3 +264,4 @@ def make_params(
         reward_weights=scalar(reward_weights),
         initial_moments=scalar(initial_moments),
     )
+    return cast(EnvParams, jax.device_put(params))  # made on the host: each array of jnp's making is a program

@@ -9,8 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
-from gymnax.environments import environment, spaces
 
+from envs.base import environment, spaces
 from himari_jax.errors import InputError
 
 Memory = Any  # of the best policy: a pytree of arrays

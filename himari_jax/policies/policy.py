@@ -121,7 +121,8 @@ def with_scaling(variables: dict, scaling: Scaling) -> dict:
 
 def as_constants(scaling: Scaling) -> dict:
     """The collection `constants` of a policy's variables."""
-    return {"normaliser": {name: jnp.asarray(value, jnp.float32) for name, value in scaling._asdict().items()}}
+    constants = {name: np.asarray(value, np.float32) for name, value in scaling._asdict().items()}
+    return {"normaliser": jax.device_put(constants)}
 
 
 def fit_scaling(features: np.ndarray, corr: np.ndarray, rows: np.ndarray) -> Scaling:

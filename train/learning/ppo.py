@@ -1,6 +1,6 @@
 """PPO: rollout -> advantages -> epochs of minibatches, one seed; `vmap` makes many of it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -22,7 +22,7 @@ from train.learning.losses import (
 from train.learning.minibatches import pick, shuffle
 from train.learning.optimizer import anneal_log_std, apply_gradients, make_optimizer
 from train.learning.rollout import RolloutState, Transition, collect_rollout, reset_rollout
-from train.learning.state import Hyperparameters, LearnerState, Metrics, Sizes
+from train.learning.state import Hyperparameters, LearnerState, Metrics, Sizes, no_metrics
 
 
 @dataclass(frozen=True)
@@ -63,17 +63,20 @@ class Learner:
             variables: of the policy.
         """
         key, key_envs, key_scale = jax.random.split(key, 3)
-        env_keys = jax.random.split(key_envs, self.sizes.num_envs)
-        players = reset_rollout(self.env, params, self.policy, env_keys)
-        scale = self.measure_reward_scale(key_scale, params, variables)
+        num_envs = self.sizes.num_envs
+        keys = jnp.concatenate([jax.random.split(each, num_envs) for each in (key_envs, key_scale)])
+        both = reset_rollout(self.env, params, self.policy, keys)  # at once: half as large a program
+        players, others = (
+            jax.tree.map(lambda x, part=part: x[part], both) for part in (slice(num_envs), slice(num_envs, None))
+        )
+        scale = self.measure_reward_scale(others, params, variables)
         opt_state = make_optimizer(hyper).init(variables["params"])
         return LearnerState(variables, opt_state, players, key, jnp.int32(0), scale, hyper, new_guard())
 
-    def measure_reward_scale(self, key: jax.Array, params: Any, variables: dict) -> jax.Array:
+    def measure_reward_scale(self, players: RolloutState, params: Any, variables: dict) -> jax.Array:
         """`1 / sqrt(mean(r^2))` of one rollout of the first policy: values of order 1 whatever the market, ()."""
-        keys = jax.random.split(key, self.sizes.num_envs)
-        players = reset_rollout(self.env, params, self.policy, keys)
-        _, played = self.collect_rollout(params, variables, players)
+        alone = replace(self, sizes=replace(self.sizes, lookahead=0))  # of what is played beside it nothing is asked
+        _, played = alone.collect_rollout(params, variables, players)
         size = jnp.sqrt(jnp.nanmean(played.reward**2))  # one bad bar must not spoil the scale of all others
         return jnp.where(size > 0, 1 / jnp.where(size > 0, size, 1), 1.0)
 
@@ -181,13 +184,11 @@ def train_chunk(
     learner: Learner, runner: LearnerState, params: Any, updates: jax.Array
 ) -> tuple[LearnerState, Metrics]:
     """Runs `updates` updates (traced: any number without a new trace) and averages their metrics."""
-    _, shapes = jax.eval_shape(learner.update, runner, params)
-    zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
 
     def step(_: jax.Array, state: tuple[LearnerState, Metrics]) -> tuple[LearnerState, Metrics]:
         runner, total = state
         runner, metrics = learner.update(runner, params)
         return runner, jax.tree.map(jnp.add, total, metrics)
 
-    runner, total = jax.lax.fori_loop(0, updates, step, (runner, zeros))
+    runner, total = jax.lax.fori_loop(0, updates, step, (runner, no_metrics()))
     return runner, jax.tree.map(lambda x: x / updates, total)

@@ -1,8 +1,9 @@
 """From flags to a learner and its first state."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -91,32 +92,54 @@ def hyperparameters(config: Config, num_assets: int) -> Hyperparameters:
     """The traced scalars."""
     ppo = config.ppo
     values = {name: getattr(ppo, name) for name in Hyperparameters._fields if name != "total_updates"}
-    values["learning_rate"] = config.learning_rate(num_assets)
-    return Hyperparameters(total_updates=jnp.float32(config.total_updates), **jax.tree.map(jnp.float32, values))
+    values |= {"learning_rate": config.learning_rate(num_assets), "total_updates": config.total_updates}
+    return cast(Hyperparameters, jax.device_put(Hyperparameters(**jax.tree.map(np.float32, values))))
 
 
-def first_state(session: Setup) -> Any:
+def first_state(session: Setup) -> Callable[[], TrainState]:
     """A function without arguments that makes the state before the first update (traceable)."""
     learner, config = session.learner, session.config
-    init_policy = jax.jit(partial(learner.init_policy, width=session.width, constants=session.constants))
-    init = jax.jit(jax.vmap(learner.init, in_axes=(0, None, None, 0)))
     hyper = hyperparameters(config, learner.env.num_assets)
 
     def make() -> TrainState:
-        keys = jnp.stack([jax.random.split(jax.random.key(seed)) for seed in session.seeds])  # (K, 2)
-        policies = [init_policy(key) for key in keys[:, 0]]
-        variables = jax.tree.map(lambda *leaves: jnp.stack(leaves), *policies)
-        runner = init(keys[:, 1], session.params, hyper, variables)
-        return TrainState(runner, no_best(runner))
+        policies = [first_policy(learner, session.width, np.uint32(seed)) for seed in session.seeds]
+        return first_learners(learner, policies, session.constants, session.params, hyper)
 
     return make
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def first_policy(learner: Learner, width: int, seed: jax.Array) -> tuple[jax.Array, dict]:
+    """The key of a seed's learner, (), and variables of its first policy."""
+    key_policy, key = jax.random.split(jax.random.key(seed))
+    return key, learner.init_policy(key_policy, width)
+
+
+@partial(jax.jit, static_argnums=0)
+def first_learners(
+    learner: Learner, policies: list[tuple[jax.Array, dict]], constants: dict | None, params: Any, hyper: Any
+) -> TrainState:
+    """The state of all seeds before the first update.
+
+    Args:
+        learner: of all seeds.
+        policies: key and variables of each, by `first_policy`.
+        constants: of the normalizer, in place of those of the variables; None: those stay.
+        params: of the environment.
+        hyper: scalars.
+    """
+    keys, variables = jax.tree.map(lambda *leaves: jnp.stack(leaves), *policies)  # (K, ...)
+    if constants is not None:
+        same = jax.tree.map(lambda x: jnp.broadcast_to(x, (len(policies), *x.shape)), constants)
+        variables = {**variables, "constants": same}
+    runner = jax.vmap(learner.init, in_axes=(0, None, None, 0))(keys, params, hyper, variables)
+    return TrainState(runner, no_best(runner))
 
 
 def no_best(runner: LearnerState) -> Best:
     """Nothing evaluated yet."""
     seeds = runner.update.shape[0]
-    copies = jax.tree.map(jnp.array, runner.variables)
-    return Best(copies, jnp.full(seeds, -jnp.inf), jnp.zeros(seeds, jnp.int32))
+    return Best(runner.variables, jnp.full(seeds, -jnp.inf, jnp.float32), jnp.zeros(seeds, jnp.int32))
 
 
 def compile_chunk(session: Setup, runner: LearnerState, params: Any, sharding: Sharding | None = None) -> Any:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 
 from train.learning.guard import Guard
 from train.learning.losses import LossTerms
@@ -86,3 +87,10 @@ class Metrics(NamedTuple):
     first_ratio_error: jax.Array  # largest |ratio - 1| in the first minibatch of an update: 0 up to rounding
     skipped: jax.Array  # steps of the optimizer that were not taken
     terms: LossTerms  # means over minibatches
+
+
+def no_metrics() -> Metrics:
+    """Zeros, to which the metrics of updates are added."""
+    zero = jnp.zeros(())
+    names = [name for name in Metrics._fields if name != "terms"]
+    return Metrics(**dict.fromkeys(names, zero), terms=LossTerms(*(zero for _ in LossTerms._fields)))

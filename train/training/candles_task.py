@@ -5,6 +5,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 
 from himari_jax import metrics
@@ -21,6 +22,7 @@ from train.evaluation.ledger import open_ledger
 from train.evaluation.rivals import best_rule
 from train.evaluation.summary import correlation_advice, summarize
 from train.evaluation.trials import evaluated_on, note_trials
+from train.learning.population import without_episodes
 from train.learning.setup import Best, Setup
 from train.reporting.course import describe_course
 from train.reporting.report import write_report
@@ -56,7 +58,7 @@ def evaluate_test_span(
     with stages.stage("choosing the best rule on validation"):
         rule = best_rule(rule_histories(validation, market.delay, market.cost), validation.bars_per_year)
     with stages.stage("playing the policy and the baselines"):
-        play = partial(play_policies, simulator, session.learner.policy, best.variables, chosen)
+        play = partial(play_policies, simulator, session.learner.policy, jax.device_get(best.variables), chosen)
         played = play_whole(simulator, play, chosen, market.delay, market.cost)
     ledger = open_ledger(session.config.run.ledger or folder.absolute().parent)
     evaluated = evaluated_on(simulator, folder.absolute().name, session.config_hash)
@@ -142,6 +144,7 @@ class CandlesTask:
     def __init__(self, session: Session):
         self.session = session
         self.validation = session.simulator("val", (session.config.market.delay,))
+        self.rate = jax.device_get(without_episodes(session.params)).costs.rate  # of what is traded, ()
 
     @property
     def setup(self) -> Setup:
@@ -187,7 +190,7 @@ class CandlesTask:
 
     def score(self, variables: dict) -> np.ndarray:
         """Annual Sharpe ratio of each seed on the validation span, (K,)."""
-        simulator, rate = self.validation, self.session.params.costs.rate
+        simulator, rate = self.validation, self.rate
         accounts = len(simulator.members)
         lanes = make_lanes([simulator.positions(a).start for a in range(accounts)], [0] * accounts, [rate] * accounts)
         steps, limits = simulator.num_rows, Limits.of(self.session.params)

@@ -222,7 +222,9 @@ class Trainer:
         if self.sharding is not None:  # every process scores on its own first device
             variables = self.sharding.fetch(variables)
         scores = self.task.score(variables)
-        self.state = self.state._replace(best=better(self.state.best, variables, scores, self.done))
+        self.state = self.state._replace(
+            best=better(self.state.best, variables, scores.astype(np.float32), np.int32(self.done))
+        )
         self.evaluate_seconds += time.perf_counter() - started
         episode_return = float(np.mean(info.reward)) * self.config.ppo.episode_steps
         record = {
@@ -292,7 +294,7 @@ def warn(text: str) -> None:
         print(f"warning: {text}", file=sys.stderr)
 
 
-def better(best: Best, variables: dict, scores: np.ndarray, update: int) -> Best:
+@jax.jit
+def better(best: Best, variables: dict, sharpe: jax.Array, update: jax.Array) -> Best:
     """Takes over the parameters of the seeds that did better than ever."""
-    sharpe = jnp.asarray(scores, jnp.float32)
     return select_tree(sharpe > best.sharpe, Best(variables, sharpe, jnp.full_like(best.update, update)), best)
