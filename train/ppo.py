@@ -2,6 +2,7 @@
 
 import os
 import sys
+import time
 from collections.abc import Sequence
 
 from himari_jax.command import run_command
@@ -15,7 +16,7 @@ def main(args: Sequence[str]) -> int:
     """Trains and evaluates a policy; returns the exit code."""
     exit_at_signals("stopped before training began: run the same command again")
     config, folder = read_flags(args)
-    run = config.run
+    run, begun = config.run, time.perf_counter()
     place = find_place(run.coordinator, run.num_processes, run.process_id, os.environ)
     choose_device(run.device, run.deterministic, place, members=run.permutations > 0)
     if place is not None and not is_first():
@@ -24,10 +25,11 @@ def main(args: Sequence[str]) -> int:
     from train.artifacts.downloads import fetch
     from train.training.run import train
 
+    import_seconds = time.perf_counter() - begun
     with report_lost_process():
         address = None if run.resume else run.address
         on_first_process(lambda: None if address is None else fetch(address, run.fresh))
-        return train(config, folder)
+        return train(config, folder, import_seconds)
 
 
 if __name__ == "__main__":

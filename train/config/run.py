@@ -59,7 +59,7 @@ class RunConfig:
     permute: Literal["bars", "blocks"] = "bars"
     """bars: one by one. blocks: a month of bars together, which keeps clusters of volatility: the harder test."""
     debug: bool = False
-    """Show the traceback of an error."""
+    """Show the traceback of an error; at the end, what each compiled program took."""
 
     def __post_init__(self):
         require(0 <= self.seed < 2**31, "--seed", self.seed, "0 to 2147483647")

@@ -55,7 +55,7 @@ def choose_device(
         return  # it only saves time: without it every start compiles anew
     if os.access(folder, os.W_OK):
         jax.config.update("jax_compilation_cache_dir", str(folder))
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.05)
 
 
 def no_device(device: str, platforms: str) -> str:

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from himari_jax.trees import select_tree
 from train.config.ppo import Config
 from train.config.serialize import config_hash
 from train.learning.pathwise import PathwiseLearner
@@ -101,11 +102,11 @@ def first_state(session: Setup) -> Callable[[], TrainState]:
     learner, config = session.learner, session.config
     hyper = hyperparameters(config, learner.env.num_assets)
 
-    def make() -> TrainState:
+    def make_state() -> TrainState:
         policies = [first_policy(learner, session.width, np.uint32(seed)) for seed in session.seeds]
         return first_learners(learner, policies, session.constants, session.params, hyper)
 
-    return make
+    return make_state
 
 
 @partial(jax.jit, static_argnums=(0, 1))
@@ -142,12 +143,18 @@ def no_best(runner: LearnerState) -> Best:
     return Best(runner.variables, jnp.full(seeds, -jnp.inf, jnp.float32), jnp.zeros(seeds, jnp.int32))
 
 
+@jax.jit
+def better(best: Best, variables: dict, sharpe: jax.Array, update: jax.Array) -> Best:
+    """Takes over the parameters of the seeds that did better than ever."""
+    return select_tree(sharpe > best.sharpe, Best(variables, sharpe, jnp.full_like(best.update, update)), best)
+
+
 def compile_chunk(session: Setup, runner: LearnerState, params: Any, sharding: Sharding | None = None) -> Any:
     """The jitted chunk of updates for all seeds, compiled: (runner, params, count) -> (runner, metrics).
 
     Args:
         session: of the run.
-        runner: as it lies on the devices.
+        runner: of all seeds, or its shapes.
         params: of the environment, likewise.
         sharding: None on a single device.
     """
@@ -159,4 +166,5 @@ def compile_chunk(session: Setup, runner: LearnerState, params: Any, sharding: S
             "in_shardings": (lies, sharding.replicated, sharding.replicated),
             "out_shardings": (lies, sharding.replicated),
         }
-    return jax.jit(chunk, donate_argnums=0, **pinned).lower(runner, params, np.int32(1)).compile()
+    shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), (runner, params))
+    return jax.jit(chunk, donate_argnums=0, **pinned).lower(*shapes, np.int32(1)).compile()

@@ -24,6 +24,7 @@ from train.learning.sharding import device_count
 from train.oracles.console import print_oracle
 from train.oracles.task import OracleTask, build_setup
 from train.reporting.console import console, print_result, say
+from train.reporting.programs import Programs, counting_programs, print_programs
 from train.training.candles_task import CandlesTask
 from train.training.nulls import is_tested, refuse_positions
 from train.training.session import build_session
@@ -32,13 +33,23 @@ from train.training.task import Task
 from train.training.trainer import Trainer
 
 
-def train(config: Config, resumed: Path | None = None) -> int:
+def train(config: Config, resumed: Path | None = None, import_seconds: float | None = None) -> int:
     """Trains, evaluates and prints the result; 0 when done.
 
     Args:
         config: flags.
         resumed: the folder that `--resume` found, or the mirror of a run in a bucket.
+        import_seconds: what the imports before took, for the timings.
     """
+    with counting_programs() as programs:
+        code = train_counted(config, resumed, programs, import_seconds)
+    if config.run.debug and is_first():
+        print_programs(console(), programs, import_seconds)
+    return code
+
+
+def train_counted(config: Config, resumed: Path | None, programs: Programs, import_seconds: float | None) -> int:
+    """`train`, the programs that it makes counted."""
     begun = time.perf_counter()
     task = make_task(config, resumed if config.run.resume else None)
     check_processes_agree(task)
@@ -58,7 +69,8 @@ def train(config: Config, resumed: Path | None = None) -> int:
         trainer = Trainer(task, folder, time.perf_counter() - begun, sending)
         trainer.run()
         if is_first():
-            result = task.evaluate(trainer.state, folder, trainer.timings())
+            timings = trainer.timings() | programs.timings() | {"import_seconds": import_seconds}
+            result = task.evaluate(trainer.state, folder, timings)
             print_end(result, config, folder)
     return 0
 

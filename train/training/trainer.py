@@ -4,22 +4,21 @@ import os
 import signal
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from himari_jax.errors import NumericalError, Preempted
-from himari_jax.trees import select_tree
 from train.artifacts.checkpoint import Checkpoints, host_shape, to_device, to_host
 from train.artifacts.files import null_if_nan, write_bytes, write_json
 from train.artifacts.run_folder import FAILED, describe, has_checkpoints
 from train.artifacts.uploads import NoUploads, Uploads
 from train.distributed.processes import all_gather, broadcast, is_first, on_first_process
 from train.learning.guard import should_abort
-from train.learning.setup import Best, TrainState, compile_chunk, first_state
+from train.learning.setup import TrainState, better, compile_chunk, first_state
 from train.learning.sharding import make_sharding
 from train.learning.state import LearnerState, Metrics
 from train.reporting.stages import Stages, peak_memory_mb
@@ -51,11 +50,15 @@ class Trainer:
         if not continued:  # first of all: a folder without it is nobody's
             on_first_process(self.write_headers)
         self.checkpoints: Any = on_first_process(lambda: Checkpoints(folder / "checkpoints", self.config.run.keep))
-        make = first_state(self.setup)
         print("compiling ...", flush=True)
         started = time.perf_counter()
+        make = first_state(self.setup)
+        like = jax.eval_shape(make)
+        # Beside the programs of the first state: one by one the compiler would leave a core idle half of the time.
+        compiler = ThreadPoolExecutor(1)
+        chunk = compiler.submit(compile_chunk, self.setup, like.runner, self.setup.params, self.sharding)
         if continued:
-            self.done, self.state, self.train_seconds = self.restore(jax.eval_shape(make))
+            self.done, self.state, self.train_seconds = self.restore(like)
             print(f"continuing at update {self.done}")
             if (line := longer_line(self.state.runner.hyper, self.done, self.config.total_updates)) is not None:
                 print(line)
@@ -68,7 +71,8 @@ class Trainer:
             self.params = self.sharding.replicate(self.params)
             self.state = self.state._replace(runner=self.sharding.shard(self.state.runner))
         with Stages("compiling").stage("once for each shape of a run, then kept"):
-            self.chunk = compile_chunk(self.setup, self.state.runner, self.params, self.sharding)
+            self.chunk = chunk.result()
+        compiler.shutdown()
         self.compile_seconds = time.perf_counter() - started
         self.first_log_std = float(np.mean(self.setup.learner.policy.initial_log_std))
         self.log: Any = on_first_process(lambda: MetricsLog(folder, self.done))
@@ -292,9 +296,3 @@ def warn(text: str) -> None:
     """A line on stderr, once however many processes train."""
     if is_first():
         print(f"warning: {text}", file=sys.stderr)
-
-
-@jax.jit
-def better(best: Best, variables: dict, sharpe: jax.Array, update: jax.Array) -> Best:
-    """Takes over the parameters of the seeds that did better than ever."""
-    return select_tree(sharpe > best.sharpe, Best(variables, sharpe, jnp.full_like(best.update, update)), best)
