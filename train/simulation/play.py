@@ -53,7 +53,8 @@ def play_policies(
     """
     seeds, accounts = jax.tree.leaves(variables)[0].shape[0], len(simulator.members)
     where = place_policies(variables, steps, len(cells) * accounts, seeds)
-    variables, tape = where.put(variables), simulator.tape_at(where)
+    # Picked on the host: each pick of jax's own is a program.
+    variables, tape = jax.device_get(variables), simulator.tape_at(where)
     order = np.array([first, *(k for k in range(seeds) if k != first)])
     per_cell = steps * (3 * policy.num_assets + 1) * 4 * accounts
     for offset, part in batches(cells, max(1, where.form.batch_bytes // per_cell)):
@@ -63,7 +64,7 @@ def play_policies(
         late = np.repeat([simulator.delays.index(cell.delay) for cell in part], accounts)
         lanes = make_lanes(starts.tolist(), late.tolist(), rates.tolist())
         for some in (order[a : a + at_once] for a in range(0, seeds, at_once)):
-            chosen = jax.tree.map(lambda x, some=some: x[some], variables)
+            chosen = where.put(jax.tree.map(lambda x, some=some: x[some], variables))
             paths = run_policy(policy, steps, chosen, tape, lanes, simulator.limits, form=where.form)
             paths = jax.tree.map(np.asarray, paths)
             for i, k in enumerate(some.tolist()):

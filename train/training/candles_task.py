@@ -58,7 +58,7 @@ def evaluate_test_span(
     with stages.stage("choosing the best rule on validation"):
         rule = best_rule(rule_histories(validation, market.delay, market.cost), validation.bars_per_year)
     with stages.stage("playing the policy and the baselines"):
-        play = partial(play_policies, simulator, session.learner.policy, jax.device_get(best.variables), chosen)
+        play = partial(play_policies, simulator, session.learner.policy, best.variables, chosen)
         played = play_whole(simulator, play, chosen, market.delay, market.cost)
     ledger = open_ledger(session.config.run.ledger or folder.absolute().parent)
     evaluated = evaluated_on(simulator, folder.absolute().name, session.config_hash)
