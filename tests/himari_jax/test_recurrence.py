@@ -139,7 +139,7 @@ def test_the_environment_chooses_the_form(monkeypatch):
     with pytest.raises(InputError, match="HIMARI_LSTM_FORM=cudnn in the environment: allowed are auto, xla"):
         make_core("lstm", **sizes)
     monkeypatch.setenv(VARIABLE, "kernel")
-    with pytest.raises(InputError, match="it needs an NVIDIA GPU, not cpu; unset it"):
+    with pytest.raises(InputError, match="it needs an NVIDIA GPU, not cpu; use unrolled"):
         make_core("lstm", **sizes)
     assert available_forms(8, 2) == ("xla", "unrolled")
 
