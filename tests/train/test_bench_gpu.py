@@ -74,7 +74,18 @@ def test_nothing_compiles_after_its_share_of_the_time_and_nobody_waits_for_what_
     assert [row.why for row in rows] == ["not compiled in time"] * 2
     assert not begun
     shown = " ".join(table.missed(rows))
-    assert "not reached: hangs, 8 envs; later, 8 envs" in shown
+    assert "not reached: later, 8 envs; hangs, 8 envs" in shown
+
+
+def test_what_compiles_late_is_timed_last_where_there_is_time():
+    gate = threading.Event()
+    jobs = [job("late", lambda: gate.wait() and instant()()), job("soon", instant(0.01))]
+    compiled = Compiling(jobs, 2, lambda line: None)
+    compiled.wait(time.monotonic(), time.monotonic() + 0.2)
+    rows = time_all(jobs, compiled, time.monotonic() + 5, None)
+    first = next(rows)
+    gate.set()
+    assert [first.name, next(rows).name] == ["soon", "late"]
 
 
 def test_lines_fit_80_columns():

@@ -53,6 +53,7 @@ class Compiling:
         self.left, self.told, self.lock = list(jobs), told, threading.Lock()
         self.ready: dict[Job, Program] = {}
         self.failed: dict[Job, str] = {}
+        self.building: set[Job] = set()
         self.threads = [threading.Thread(target=self.work, daemon=True) for _ in range(min(threads, len(jobs)))]
         for thread in self.threads:
             thread.start()
@@ -64,12 +65,14 @@ class Compiling:
                 if not self.left:
                     return
                 job = self.left.pop(0)
+                self.building.add(job)
             began = time.perf_counter()
             try:
                 self.ready[job] = job.build()
             except Exception as error:  # one program that does not compile is a row, and no end of the others
                 self.failed[job] = code_of(error)[1]
             seconds = time.perf_counter() - began
+            self.building.discard(job)
             self.told(f"{'failed' if job in self.failed else 'ready'} after {seconds:.1f} s: {job.title}")
 
     def wait(self, begin: float, end: float) -> None:
@@ -94,7 +97,7 @@ class Compiling:
 
 
 def time_all(jobs: Sequence[Job], compiled: Compiling, end: float, most_mb: float | None) -> Iterator[Row]:
-    """A row for each job, in order.
+    """A row for each job, in order; those that still compile come last.
 
     Args:
         jobs: all.
@@ -103,25 +106,38 @@ def time_all(jobs: Sequence[Job], compiled: Compiling, end: float, most_mb: floa
         most_mb: memory of the device; None: not known.
     """
     slowness: dict[str, float] = {}  # seconds of a run for each environment, column or lane, by name
-    for job in jobs:
-        program, left = compiled.ready.get(job), end - time.monotonic()
-        if program is None:
-            yield row_of(job, why=compiled.failed.get(job, "not compiled in time"))
-            continue
-        known: dict[str, Any] = {"compile_seconds": program.compile_seconds, "program_mb": program.program_mb}
-        if most_mb is not None and program.program_mb is not None and program.program_mb > most_mb:
-            yield row_of(job, **known, why=f"needs {program.program_mb:,.0f} MB of {most_mb:,.0f}")
-        elif left <= 0 or 2 * slowness.get(job.name, 0.0) * job.size > left:
-            yield row_of(job, **known, why="not reached in time")
-        else:
-            try:
-                seconds = time_program(program, left)
-            except Exception as error:
-                yield row_of(job, **known, why=code_of(error)[1])
-                continue
-            middle = statistics.median(seconds)
-            slowness[job.name] = middle / job.size
-            yield row_of(job, **known, rate=program.work / middle, repeats=len(seconds))
+    late = [job for job in jobs if job in compiled.building]
+    for job in [*(job for job in jobs if job not in late), *late]:
+        while job in compiled.building and time.monotonic() < end:
+            time.sleep(0.05)
+        yield time_job(job, compiled, end - time.monotonic(), most_mb, slowness)
+
+
+def time_job(job: Job, compiled: Compiling, left: float, most_mb: float | None, slowness: dict[str, float]) -> Row:
+    """The row of a job.
+
+    Args:
+        job: of which.
+        compiled: what has been built.
+        left: seconds that there are.
+        most_mb: memory of the device; None: not known.
+        slowness: seconds of a run for each environment, column or lane, by name; is added to.
+    """
+    program = compiled.ready.get(job)
+    if program is None:
+        return row_of(job, why=compiled.failed.get(job, "not compiled in time"))
+    known: dict[str, Any] = {"compile_seconds": program.compile_seconds, "program_mb": program.program_mb}
+    if most_mb is not None and program.program_mb is not None and program.program_mb > most_mb:
+        return row_of(job, **known, why=f"needs {program.program_mb:,.0f} MB of {most_mb:,.0f}")
+    if left <= 0 or 2 * slowness.get(job.name, 0.0) * job.size > left:
+        return row_of(job, **known, why="not reached in time")
+    try:
+        seconds = time_program(program, left)
+    except Exception as error:  # as above
+        return row_of(job, **known, why=code_of(error)[1])
+    middle = statistics.median(seconds)
+    slowness[job.name] = middle / job.size
+    return row_of(job, **known, rate=program.work / middle, repeats=len(seconds))
 
 
 def time_program(program: Program, left: float) -> list[float]:
