@@ -11,6 +11,7 @@ import pytest
 
 from himari_jax.command import run_command
 from himari_jax.errors import InputError
+from himari_jax.policies import lstm
 from train.bench_models import main
 from train.benchmarks.models.estimate import CARDS, MEASURED, Work, estimate, measured_on, render
 from train.benchmarks.models.operations import count_operations
@@ -34,7 +35,11 @@ def lowered(model):
 
 
 @pytest.mark.parametrize("model", ["base", *(pytest.param(m, marks=pytest.mark.slow) for m in ("lstm", "multi"))])
-def test_the_default_training_has_no_half_precision_and_no_kernel_of_a_newer_chip(model):
+def test_the_default_training_has_no_half_precision_and_no_kernel_of_a_newer_chip(model, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(jax, "default_backend", lambda: "gpu")
+        form = lstm.usual_form()
+    monkeypatch.setenv(lstm.VARIABLE, form)
     text = lowered(model)
     types = set(re.findall(r"x?(bf16|f16|f8\w*|f64|f32|tf32)>", text))
     assert types == {"f32"}
