@@ -18,7 +18,7 @@ from train.config.backtest import EvaluationDataConfig, GridConfig
 from train.evaluation.chance import among_draws
 from train.ppo import main as train
 from train.reporting.chance import rank_text
-from train.simulation import returns
+from train.simulation import placement
 from train.simulation.draws import DRAWS, draw_sharpes, median_draw
 from train.simulation.play import Cell, SpanHistories, play_baselines, play_whole
 
@@ -72,7 +72,8 @@ def test_draws_of_a_pool_are_those_alone_and_the_median_one_is_shown(pooled):
 def test_draws_do_not_depend_on_how_many_are_played_at_once(runs, monkeypatch):
     entry, played = whole_span(runs / "mlp")
     agent = played.agents[entry.chosen]
-    monkeypatch.setattr(returns, "RETURN_BYTES", 4 * entry.num_rows * 2 * 7)  # seven at once
+    few = placement.HOST._replace(return_bytes=4 * entry.num_rows * 2 * 7)  # seven at once
+    monkeypatch.setattr(placement, "HOST", few)
     again = draw_sharpes(entry.simulator, entry.delay, agent, entry.cost)
     np.testing.assert_allclose(again, played.draws, rtol=0, atol=1e-3)
     assert median_draw(again) == median_draw(played.draws)
