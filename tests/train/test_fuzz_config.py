@@ -87,6 +87,8 @@ GOOD: dict[str, tuple[str, ...]] = {
     "run.device": ("auto", "cpu"),
     "run.permutations": ("0", "19"),
     "run.permute": ("bars", "blocks"),
+    "ccxt.exchange": ("kraken",),
+    "coingecko.ids": ("BTC=bitcoin", "BTC=bitcoin ETH=ethereum"),
     "synthetic.num_bars": ("2500", "3000"),
     "synthetic.correlation": ("0", "0.9"),
     "synthetic.tail": ("5", "30"),
@@ -103,7 +105,7 @@ MARKETS: dict[str, tuple[str, ...]] = {
 }
 # Flags that ask for what a tiny world does not have; and those of --env, which follow it.
 OWN = {"data.env", "data.data", "run.resume", "run.fresh", "run.debug", "run.bucket_name", "run.model_dir"}
-OWN |= {"market.base_positions", "market.base_max_age"}
+OWN |= {"market.base_positions", "market.base_max_age", "data.since", "data.until"}
 
 
 def command_line(seed: int) -> tuple[list[str], dict[str, list[str]]]:
