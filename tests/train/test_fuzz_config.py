@@ -214,7 +214,7 @@ def check_share(seen: Counter, lines: int) -> None:
 
 
 def test_command_lines_are_taken_as_said_or_refused_in_one_line():
-    check_share(fuzz(range(1, 61), every=20), 60)
+    check_share(fuzz(range(1, 61), every=15), 60)
 
 
 @pytest.mark.slow
