@@ -21,7 +21,7 @@ test-slow: $(TESTABLE) ## the tests that take minutes
 	$(BIN)/python -m pytest -m slow
 
 # What others hold back though pyproject.toml admits it: jax by gymnax, orbax-checkpoint by jax2onnx.
-BEYOND ?= jax orbax-checkpoint
+BEYOND ?= jax jaxlib orbax-checkpoint
 NEWEST := build/newest
 NEWEST_PIP := $(NEWEST)/bin/python -m pip install --quiet --disable-pip-version-check --upgrade --upgrade-strategy eager
 NEWEST_PYTHON ?= $(lastword $(foreach k,11 12 13 14 15,$(shell python3.$(k) -c 'print("python3.$(k)")' 2>/dev/null)))
@@ -31,7 +31,7 @@ test-newest: ## the default tests on the newest Python here and the newest libra
 	@$(NEWEST_PIP) pip
 	@$(NEWEST_PIP) -e '.[test]' || { echo "extra export does not resolve: its tests are skipped"; $(NEWEST_PIP) -e '.[tools]'; }
 	@$(NEWEST)/bin/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["dependencies"], sep="\n")' > $(NEWEST)/ranges.txt
-	@test -z "$(BEYOND)" || $(NEWEST_PIP) -c $(NEWEST)/ranges.txt $(BEYOND)
+	@test -z "$(BEYOND)" || $(NEWEST_PIP) --upgrade-strategy only-if-needed -c $(NEWEST)/ranges.txt $(BEYOND)
 	@$(NEWEST)/bin/python --version && $(NEWEST)/bin/python -m pip list && $(NEWEST)/bin/python -m pip check || true
 	PATH="$(CURDIR)/$(NEWEST)/bin:$$PATH" $(NEWEST)/bin/python -m pytest -m "not slow" -n 2 --dist loadfile -rs $(ARGS)
 

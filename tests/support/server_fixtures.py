@@ -47,6 +47,7 @@ def versions(bundles, tmp_path):
 
 def make_bundle(name, folder, kept):
     """Trains a tiny run, exports it and moves it where it is kept; another process may have been faster."""
+    pytest.importorskip("jax2onnx", reason="a bundle is made by the extra export")
     from export.bundle import main as export
     from himari_jax.command import run_command
     from train.ppo import main as train

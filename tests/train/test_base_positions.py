@@ -40,6 +40,7 @@ def write_base(path, candles, seed=0, **changes):
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     """A folder with the file of a desk, an mlp and an lstm run on it, and their bundles; only to be read."""
+    pytest.importorskip("jax2onnx", reason="a bundle is made by the extra export")
     from export.bundle import main as export
 
     folder = tmp_path_factory.mktemp("desk")
