@@ -50,12 +50,11 @@ def test_a_time_limit_bootstraps_and_ruin_does_not():
 
 def test_the_value_after_a_time_limit_is_that_of_the_final_observation():
     # Two environments, three steps. The first is cut after step 0 and after step 2, the second is ruined after step 1.
-    value = jnp.array([[1.0, 10.0], [2.0, 20.0], [3.0, 30.0]])
+    value = jnp.array([[1.0, 10.0], [2.0, 20.0], [3.0, 30.0], [4.0, 40.0]])
     truncated = jnp.array([[True, False], [False, True], [True, False]])
     terminated = jnp.array([[False, False], [False, True], [False, False]])
-    records = {"value": value, "truncated": truncated, "terminated": terminated}
     ends = jnp.array([[100.0, -1.0], [300.0, -1.0]])
-    found = next_values(records, jnp.array([4.0, 40.0]), ends)
+    found = next_values(value, truncated & ~terminated, ends)
     # Ruin needs no value: what stands there (30) is multiplied by 0.
     np.testing.assert_array_equal(found, [[100.0, 20.0], [3.0, 30.0], [300.0, 40.0]])
 

@@ -7,6 +7,8 @@ import jax.numpy as jnp
 
 from himari_jax.policies.policy import Output, entropy, log_prob
 
+UNROLL = 8  # bars in one pass of a loop so short that an accelerator spends it on starting kernels
+
 
 def temporal_difference(
     reward: jax.Array, value: jax.Array, next_value: jax.Array, terminated: jax.Array, gamma: jax.Array
@@ -41,7 +43,7 @@ def gae(
         advantage = delta + decay * advantage
         return advantage, advantage
 
-    _, advantages = jax.lax.scan(step, jnp.zeros_like(delta[0]), (delta, decay), reverse=True)
+    _, advantages = jax.lax.scan(step, jnp.zeros_like(delta[0]), (delta, decay), reverse=True, unroll=UNROLL)
     return advantages
 
 

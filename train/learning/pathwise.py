@@ -1,18 +1,21 @@
 """The gradient of the reward through the account: direct reinforcement, without exploration noise."""
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from himari_jax.policies.core import reset_carry
-from himari_jax.policies.policy import act, mean_action
+from himari_jax.policies.policy import Output, act, mean_action
 from himari_jax.trees import select_tree
+from train.learning.columns import scan_columns
+from train.learning.lanes import Moves
 from train.learning.losses import LossTerms
 from train.learning.optimizer import apply_gradients
 from train.learning.ppo import Learner
-from train.learning.rollout import RolloutState
+from train.learning.rollout import RolloutState, draw_moves
 from train.learning.state import LearnerState, Metrics
 
 
@@ -55,34 +58,68 @@ class PathwiseLearner(Learner):
         self, learned: tuple, players: RolloutState, runner: LearnerState, params: Any
     ) -> tuple[RolloutState, tuple, tuple]:
         """One step of the optimizer on one group."""
-        variables = learned[0]
         keys, key_step = jnp.moveaxis(jax.vmap(jax.random.split)(players.keys), 1, 0)
-        moves = jax.vmap(lambda k: jax.random.split(k, self.sizes.rollout_steps), out_axes=1)(key_step)
-
-        def loss(weights: dict) -> tuple[jax.Array, tuple]:
-            now = {**variables, "params": weights}
-            after, (reward, terminated, done) = jax.lax.scan(
-                lambda players, key: self.step_group(params, now, players, key), players, moves
-            )
-            return -(reward * runner.reward_scale).mean(), (after, reward.mean(), terminated.sum(), done.sum())
-
-        (value, (after, reward, terminated, done)), grads = jax.value_and_grad(loss, has_aux=True)(variables["params"])
+        steps = jax.vmap(lambda k: jax.random.split(k, self.sizes.rollout_steps), out_axes=1)(key_step)
+        moves = draw_moves(self.env, params, steps)
+        grads, value, info, players = self.slope(params, learned[0], players, moves, runner.reward_scale)
         learned, good, norm = apply_gradients(learned, grads, value, runner, self.sizes.weight_decay)
         value, norm = select_tree(good, (value, norm), (jnp.zeros(()), jnp.zeros(())))
-        return after._replace(keys=keys), learned, (value, reward, terminated, done, norm)
+        return players._replace(keys=keys), learned, (value, *info, norm)
 
-    def step_group(self, params: Any, variables: dict, players: RolloutState, key: jax.Array):
-        """One step of all environments of a group by the mean action, gradients kept, episodes reset."""
-        key_step, key_reset = jnp.moveaxis(jax.vmap(jax.random.split)(key), 1, 0)
-        carry = reset_carry(players.carry, players.reset)
-        carry, output = act(self.policy, variables, carry, players.obs)
-        obs, state, reward, terminated, _ = jax.vmap(self.env.step_env, (0, 0, 0, None))(
-            key_step, players.env_state, mean_action(output), params
+    def slope(
+        self, params: Any, variables: dict, players: RolloutState, moves: Moves, scale: jax.Array
+    ) -> tuple[dict, jax.Array, tuple, RolloutState]:
+        """The gradient of the loss by the weights, the loss, what is counted on the way, and the players after it.
+
+        The policy's answers are nudged by zeros: the gradient by these is that by the answers, step after step; that by
+        the weights follows for all steps at once, in a few large products.
+        """
+        shapes = jax.eval_shape(self.answer, variables, players.carry, players.obs)
+        nudges = jax.tree.map(lambda x: jnp.zeros((self.sizes.rollout_steps, *x.shape), x.dtype), shapes)
+        loss = jax.value_and_grad(partial(self.loss, params, variables, players, moves, scale), has_aux=True)
+        (value, (info, seen, players)), by_answer = loss(nudges)
+
+        def answers(weights: dict) -> Any:
+            return jax.vmap(partial(self.answer, {**variables, "params": weights}))(*seen)
+
+        return jax.vjp(answers, variables["params"])[1](by_answer)[0], value, info, players
+
+    def loss(
+        self, params: Any, variables: dict, players: RolloutState, moves: Moves, scale: jax.Array, nudges: Any
+    ) -> tuple[jax.Array, tuple]:
+        """Minus the mean reward of a rollout in units of the scale; what is counted, what was seen, the players."""
+        play = partial(self.step_group, params, variables)
+        start = ((players.env_state, players.obs, players.reset), players.carry)
+        after, (reward, terminated, done, seen) = scan_columns(play, start, (moves, nudges), slopes=True)
+        (env_state, obs, reset), carry = after
+        info = (reward.mean(), terminated.sum(), done.sum())
+        return -(reward * scale).mean(), (info, seen, RolloutState(env_state, obs, reset, carry, players.keys))
+
+    def answer(self, variables: dict, carry: Any, obs: jax.Array) -> tuple[Any, jax.Array, jax.Array]:
+        """Of the policy, what the reward depends on: carry, mean and deviation, leaves (B, ...)."""
+        carry, output = act(self.policy, variables, carry, obs)
+        return carry, output.mean, output.log_std
+
+    def step_group(self, params: Any, variables: dict, state: tuple[tuple, Any], inputs: tuple[Moves, Any]):
+        """One step of all environments of a group by the mean action, gradients kept, episodes reset.
+
+        Args:
+            params: of the environment.
+            variables: of the policy.
+            state: (env_state, obs, reset), carry of the players.
+            inputs: of the step, leaves (B, ...).
+        """
+        (env_state, obs, reset), carry = state
+        moves, nudge = inputs
+        seen = (reset_carry(carry, reset), obs)
+        carry, mean, log_std = jax.tree.map(jnp.add, self.answer(variables, *seen), nudge)
+        action = mean_action(Output(mean, log_std, jnp.zeros(())))
+        obs, env_state, reward, terminated, _ = jax.vmap(self.env.step_env, (0, 0, 0, None))(
+            moves.keys, env_state, action, params
         )
-        done = terminated | jax.vmap(self.env.is_truncated, (0, None))(state, params)
-        fresh = jax.vmap(self.env.reset_env, (0, None))(key_reset, params)
-        obs, state = select_tree(done, fresh, (obs, state))
-        return RolloutState(state, obs, done, carry, players.keys), (reward, terminated, done)
+        done = terminated | jax.vmap(self.env.is_truncated, (0, None))(env_state, params)
+        obs, env_state = select_tree(done, moves.fresh, (obs, env_state))
+        return ((env_state, obs, done), carry), (reward, terminated, done, jax.lax.stop_gradient(seen))
 
     def group_metrics(self, variables: dict, info: tuple, skipped: jax.Array) -> Metrics:
         """Scalars of one update; what only PPO has is 0."""

@@ -7,8 +7,10 @@ import jax
 import jax.numpy as jnp
 
 from himari_jax.policies.core import reset_carry
-from himari_jax.policies.policy import Output, Policy, act, log_prob, mean_action, squash
+from himari_jax.policies.policy import Policy, act
 from himari_jax.trees import select_tree
+from train.learning.columns import scan_columns
+from train.learning.lanes import Bar, Draws, Lanes, Memory, Moves, act_lanes, first_lane, no_memory, play_bar
 
 
 class Branches(NamedTuple):
@@ -21,15 +23,6 @@ class Branches(NamedTuple):
     reward: jax.Array  # (S, K, B) of the bar
     value: jax.Array  # (S, K, B) of where the bar led; 0 after ruin
     alive: jax.Array  # (S, K, B) bool, whether neither the path's episode nor the branch's ended since it left
-
-
-class BranchState(NamedTuple):
-    """Branches that go on into the next bar, leaves (K - 1, B, ...), the youngest first."""
-
-    env_state: Any
-    carry: Any  # of the policy
-    output: Output  # of the policy at the state
-    alive: jax.Array  # bool
 
 
 class Transition(NamedTuple):
@@ -57,18 +50,6 @@ class RolloutState(NamedTuple):
     keys: jax.Array  # (B,) a key for each environment
 
 
-class FinalObservations(NamedTuple):
-    """Final observations of the episodes that a time limit cut in this rollout, in J slots for each environment.
-
-    Their values are wanted, and they are few: kept aside, they cost one small batch instead of a second
-    forward pass at every step.
-    """
-
-    obs: jax.Array  # (J, B, D)
-    carry: Any  # leaves (J, B, H): what the policy remembered when it would have seen `obs`
-    used: jax.Array  # (B,) int32, slots in use
-
-
 def reset_rollout(env, params, policy: Policy, keys: jax.Array) -> RolloutState:
     """Fresh environments; episodes are staggered where the environment knows how.
 
@@ -89,7 +70,7 @@ def collect_rollout(
     """Plays S steps.
 
     Args:
-        env: a gymnax environment (`step` returns six values).
+        env: a gymnax environment whose `step` is gymnax's: `step_env`, `is_truncated`, and `reset_env` at an end.
         params: its parameters, shared by the B environments.
         policy: the module.
         variables: its parameters and constants.
@@ -100,30 +81,36 @@ def collect_rollout(
             of the policy for the value of where they lead.
     """
     keys, noise, step_keys = draw(players.keys, steps, env.action_space(params).shape[0])
-    ends = no_final_observations(players, slots)
+    draws = draw_ahead(env, params, noise, step_keys, lookahead)
+    play = partial(play_bar, env, params, policy, variables)
+    (lanes, memory), bars = scan_columns(play, begin(players, slots, lookahead), draws)
+    _, last = act_lanes(policy, variables, lanes.obs, memory.carry)
+    values = jnp.concatenate([bars.value, last.value[None]])  # (S + 1, B, K + 1)
+    terminated = bars.terminated[..., 0]
+    done, cut = terminated | bars.truncated, bars.truncated & ~terminated
+    obs = jnp.concatenate([players.obs[None], select_tree(done, draws.moves.fresh[0], bars.final_obs)])
+    ends = final_values(policy, variables, memory.ends, final_observations(bars.final_obs, cut, slots))
+    played = Transition(
+        obs=obs[:-1],
+        reset=jnp.concatenate([players.reset[None], done[:-1]]),
+        action=bars.action,
+        log_prob=bars.log_prob,
+        value=values[:-1, :, 0],
+        next_value=next_values(values[..., 0], cut, ends),
+        reward=bars.reward[..., 0],
+        terminated=terminated,
+        truncated=bars.truncated,
+        branches=branches_of(bars, values, done),
+    )
+    state, carry = first_lane((lanes.env_state, memory.carry))
+    return RolloutState(state, obs[-1], done[-1], carry, keys), played
 
-    branches = empty_branches(policy, variables, players, max(lookahead - 1, 0))
 
-    def step(state: tuple[RolloutState, FinalObservations, BranchState], inputs: tuple[jax.Array, jax.Array]):
-        players, ends, branches = state
-        noise, key = inputs
-        left = players.env_state
-        players, ends, record, output = step_environments(env, params, policy, variables, players, ends, noise, key)
-        if lookahead:
-            youngest = BranchState(left, players.carry, output, jnp.ones_like(players.reset))
-            branches = jax.tree.map(lambda new, old: jnp.concatenate([new[None], old]), youngest, branches)
-            play = partial(step_branches, env, params, policy, variables)
-            branches, record["branches"] = jax.vmap(play, (0, None, None))(branches, players.reset, key)
-            branches = jax.tree.map(lambda x: x[:-1], branches)
-        else:
-            nothing = jnp.zeros((0, *record["reward"].shape))
-            record["branches"] = Branches(nothing, nothing, nothing.astype(bool))
-        return (players, ends, branches), record
-
-    (players, ends, _), records = jax.lax.scan(step, (players, ends, branches), (noise, step_keys))
-    _, bootstrap = act(policy, variables, reset_carry(players.carry, players.reset), players.obs)
-    next_value = next_values(records, bootstrap.value, final_values(policy, variables, ends))
-    return players._replace(keys=keys), Transition(next_value=next_value, **records)
+def begin(players: RolloutState, slots: int, lookahead: int) -> tuple[Lanes, Memory]:
+    """All lanes where the path is, before the first step; no branch has left yet."""
+    path = (Lanes(players.env_state, players.obs), reset_carry(players.carry, players.reset))
+    lanes, carry = jax.tree.map(lambda x: jnp.broadcast_to(x[:, None], (len(x), lookahead + 1, *x.shape[1:])), path)
+    return lanes, no_memory(carry, slots, len(players.reset))
 
 
 def draw(keys: jax.Array, steps: int, num_assets: int) -> tuple[jax.Array, jax.Array, jax.Array]:
@@ -133,95 +120,58 @@ def draw(keys: jax.Array, steps: int, num_assets: int) -> tuple[jax.Array, jax.A
     return keys, noise, jax.vmap(lambda k: jax.random.split(k, steps), out_axes=1)(key_step)
 
 
-def step_environments(
-    env, params, policy, variables, players: RolloutState, ends: FinalObservations, noise: jax.Array, key: jax.Array
-):
-    """One step of all environments: act, trade, note what a time limit cut off."""
-    carry = reset_carry(players.carry, players.reset)
-    carry, output = act(policy, variables, carry, players.obs)
-    u = output.mean + jnp.exp(output.log_std) * noise
-    obs, env_state, reward, terminated, truncated, info = jax.vmap(env.step, (0, 0, 0, None))(
-        key, players.env_state, squash(u), params
-    )
-    record = {
-        "obs": players.obs,
-        "reset": players.reset,
-        "action": u,
-        "log_prob": log_prob(output, u),
-        "value": output.value,
-        "reward": reward,
-        "terminated": terminated,
-        "truncated": truncated,
-    }
-    ends = keep_final_observation(ends, truncated & ~terminated, info["final_observation"], carry)
-    return RolloutState(env_state, obs, terminated | truncated, carry, players.keys), ends, record, output
+def draw_ahead(env, params, noise: jax.Array, keys: jax.Array, lookahead: int) -> Draws:
+    """What the steps are given, from noise (S, B, N) and keys (S, B)."""
+    young = 1 + jnp.arange(len(noise)) % max(lookahead, 1)
+    return Draws(noise, draw_moves(env, params, keys), young)
 
 
-def empty_branches(policy: Policy, variables: dict, players: RolloutState, count: int) -> BranchState:
-    """As many branches as there may be, none of them alive."""
-    _, output = act(policy, variables, players.carry, players.obs)
-    dead = BranchState(players.env_state, players.carry, output, jnp.zeros_like(players.reset))
-    return jax.tree.map(lambda x: jnp.broadcast_to(x, (count, *x.shape)), dead)
+def draw_moves(env, params, keys: jax.Array) -> Moves:
+    """Keys of the steps and the episodes that begin where one ends, as gymnax's `step` draws them from keys (S, B)."""
+    key_step, key_reset = jnp.moveaxis(jax.vmap(jax.vmap(jax.random.split))(keys), 2, 0)
+    return Moves(key_step, jax.vmap(jax.vmap(env.reset_env, (0, None)), (0, None))(key_reset, params))
 
 
-def step_branches(
-    env, params, policy, variables, branches: BranchState, done: jax.Array, key: jax.Array
-) -> tuple[BranchState, Branches]:
-    """One bar of the branches of one age, by their mean action, on the prices that the path meets.
-
-    Args:
-        env, params, policy, variables: as `collect_rollout` has them.
-        branches: leaves (B, ...).
-        done: (B,) whether the path's episode ends with this bar.
-        key: (B,) of the path's step.
-
-    Returns:
-        branches before the next bar; the bar, leaves (B,).
-    """
-    keys = jax.vmap(jax.random.split)(key)[:, 0]  # as gymnax's `step` draws it
-    obs, env_state, reward, terminated, _ = jax.vmap(env.step_env, (0, 0, 0, None))(
-        keys, branches.env_state, mean_action(branches.output), params
-    )
-    carry, output = act(policy, variables, branches.carry, obs)
-    bar = Branches(reward, jnp.where(terminated, 0, output.value), branches.alive)
-    return BranchState(env_state, carry, output, branches.alive & ~terminated & ~done), bar
+def final_observations(obs: jax.Array, cut: jax.Array, slots: int) -> jax.Array:
+    """The observations (S, B, D) at an environment's time limits, in order, (J, B, D); anything in unused slots."""
+    number = jnp.cumsum(cut, axis=0) - 1
+    steps = [jnp.argmax(cut & (number == slot), axis=0) for slot in range(slots)]
+    return jnp.take_along_axis(obs, jnp.stack(steps)[..., None], axis=0)
 
 
-def no_final_observations(players: RolloutState, slots: int) -> FinalObservations:
-    """No time limit met yet."""
-
-    def blank(leaf: jax.Array) -> jax.Array:
-        return jnp.zeros((slots, *leaf.shape), leaf.dtype)
-
-    carry = jax.tree.map(blank, players.carry)
-    return FinalObservations(blank(players.obs), carry, jnp.zeros(players.obs.shape[0], jnp.int32))
-
-
-def keep_final_observation(ends: FinalObservations, cut: jax.Array, obs: jax.Array, carry: Any) -> FinalObservations:
-    """Keeps the final observation and the carry of the environments where `cut` (B,) is set."""
-    slot = jnp.arange(ends.obs.shape[0])[:, None]
-    write = cut[None] & (slot == ends.used[None])  # (J, B)
-    final = jax.tree.map(lambda x: x[None], (obs, carry))
-    kept = select_tree(write, final, (ends.obs, ends.carry))
-    return FinalObservations(kept[0], kept[1], ends.used + cut)
-
-
-def final_values(policy: Policy, variables: dict, ends: FinalObservations) -> jax.Array:
-    """Values of the noted final observations, (J, B)."""
-    _, output = jax.vmap(lambda carry, obs: act(policy, variables, carry, obs))(ends.carry, ends.obs)
+def final_values(policy: Policy, variables: dict, carry: Any, obs: jax.Array) -> jax.Array:
+    """Values (J, B) of the final observations (J, B, D), which the policy sees with a carry, leaves (J, B, H)."""
+    _, output = jax.vmap(partial(act, policy, variables))(carry, obs)
     return output.value
 
 
-def next_values(records: dict, bootstrap: jax.Array, ends: jax.Array) -> jax.Array:
+def next_values(value: jax.Array, cut: jax.Array, ends: jax.Array) -> jax.Array:
     """The value of what followed each step, (S, B): the next step's, or the final observation's where one was cut.
 
     Args:
-        records: value, terminated, truncated (S, B).
-        bootstrap: (B,) value of the observation after the last step.
+        value: (S + 1, B) before each step and after the last.
+        cut: (S, B) bool, where a time limit ended an episode.
         ends: (J, B) values of the final observations, in order.
     """
-    following = jnp.concatenate([records["value"][1:], bootstrap[None]])
-    cut = records["truncated"] & ~records["terminated"]
     slot = jnp.cumsum(cut, axis=0) - 1  # which of the environment's ends this is
     final = jnp.take_along_axis(ends, jnp.clip(slot, 0, ends.shape[0] - 1), axis=0)
-    return jnp.where(cut, final, following)
+    return jnp.where(cut, final, value[1:])
+
+
+def branches_of(bars: Bar, values: jax.Array, done: jax.Array) -> Branches:
+    """The branches of a rollout by age.
+
+    Args:
+        bars: leaves (S, ...).
+        values: (S + 1, B, K + 1) of where the lanes are before each step and after the last.
+        done: (S, B) whether the path's episode ended with the step.
+    """
+    steps, ages = len(done), values.shape[2] - 1
+    bar, age = jnp.arange(steps)[:, None], jnp.arange(ages)[None]
+    lane = 1 + (bar - age) % max(ages, 1)  # (S, K)
+    reward, ended, value = (x[bar, :, lane] for x in (bars.reward, bars.terminated, values[1:]))
+    alive = [jnp.ones_like(ended[:, 0])] if ages else []
+    for k in range(1, ages):
+        goes_on = alive[-1] & ~ended[:, k - 1] & ~done
+        alive.append(jnp.concatenate([jnp.zeros_like(done[:1]), goes_on[:-1]]))
+    return Branches(reward, jnp.where(ended, 0, value), jnp.stack(alive, axis=1) if alive else ended)

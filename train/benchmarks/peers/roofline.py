@@ -6,9 +6,10 @@ import jax
 import jax.numpy as jnp
 
 from himari_jax.policies.policy import act
+from train.learning.lanes import play_bar
 from train.learning.losses import Batch
 from train.learning.ppo import Learner
-from train.learning.rollout import draw, no_final_observations, step_environments
+from train.learning.rollout import begin, draw, draw_ahead
 
 
 def count_work(racer: Any) -> dict[str, Any]:
@@ -39,11 +40,12 @@ def cost(function: Any, *args: Any) -> dict[str, float]:
 
 
 def one_step(learner: Learner, params: Any, runner: Any) -> Any:
-    """One bar of all environments."""
-    players = runner.players
-    _, noise, keys = draw(players.keys, 1, learner.env.action_space(params).shape[0])
-    ends = no_final_observations(players, learner.sizes.slots)
-    return step_environments(learner.env, params, learner.policy, runner.variables, players, ends, noise[0], keys[0])
+    """One bar of all environments, and of what is played beside them."""
+    env, sizes, players = learner.env, learner.sizes, runner.players
+    _, noise, keys = draw(players.keys, 1, env.action_space(params).shape[0])
+    draws = jax.tree.map(lambda x: x[0], draw_ahead(env, params, noise, keys, sizes.lookahead))
+    state = begin(players, sizes.slots, sizes.lookahead)
+    return play_bar(env, params, learner.policy, runner.variables, state, draws)
 
 
 def one_gradient(learner: Learner, runner: Any) -> Any:
