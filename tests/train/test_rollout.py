@@ -16,17 +16,17 @@ from train.learning.state import Sizes
 
 STEPS, ENVS, EPISODE = 24, 16, 10  # episodes end inside rollouts, several in some environments
 SLOTS = 3
-KINDS = [("mlp", 1, 0), ("mlp", 1, 2), ("mlp", 3, 3), ("lstm", 1, 1), ("lstm", 2, 2)]
+KINDS = [("mlp", 1, 0, False), ("mlp", 3, 3, False), ("lstm", 1, 2, False), ("mlp", 1, 2, True), ("lstm", 2, 1, True)]
 
 
 def trading(policy, assets):
-    """A wild market in which every tenth of the equity that is lost is ruin."""
+    """A wild market in which a loss of a twentieth is ruin."""
     sizes = Sizes(num_envs=ENVS, rollout_steps=STEPS, update_epochs=1, num_minibatches=2, episode_steps=EPISODE)
     world = World(noise_close(700, assets, sigma=0.05), policy, 0.001, sizes, width=16)
     return world.env, world.params.replace(ruin=jnp.float32(0.95)), world.policy, world.variables()
 
 
-def oracle(policy, assets):
+def oracle(policy):
     """A market that draws its own returns at every step."""
     env = make_oracle("mean-reversion", {})
     core, heads = make_core(policy, hidden_dim=16, num_layers=2, lstm_hidden_dim=16, lstm_num_layers=2)
@@ -70,8 +70,9 @@ def assert_alike(found, wanted):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_side_by_side_is_step_by_step(kind):
-    policy, assets, lookahead = kind
+def test_side_by_side_is_step_by_step(kind, monkeypatch):
+    policy, assets, lookahead, packed = kind
+    monkeypatch.setattr(columns, "pays_to_pack", lambda: packed)
     world = trading(policy, assets)
     wanted = play_twice(plain_rollout, world, lookahead)
     assert_alike(play_twice(rollout, world, lookahead), wanted)
@@ -81,19 +82,9 @@ def test_side_by_side_is_step_by_step(kind):
         assert played.branches.alive.shape == (STEPS, lookahead, ENVS)
 
 
-@pytest.mark.parametrize("lookahead", [0, 2])
-def test_a_market_that_draws_its_returns_gives_them_to_the_branches_too(lookahead):
-    world = oracle("mlp", 1)
-    assert_alike(play_twice(rollout, world, lookahead), play_twice(plain_rollout, world, lookahead))
-
-
-@pytest.mark.parametrize("kind", [("mlp", 2), ("lstm", 1)])
-def test_packed_columns_change_no_number(kind, monkeypatch):
-    policy, lookahead = kind
-    world = trading(policy, 1)
-    wanted = play_twice(rollout, world, lookahead)
-    monkeypatch.setattr(columns, "pays_to_pack", lambda: True)
-    assert_alike(play_twice(rollout, world, lookahead), wanted)
+def test_a_market_that_draws_its_returns_gives_them_to_the_branches_too():
+    world = oracle("mlp")
+    assert_alike(play_twice(rollout, world, 2), play_twice(plain_rollout, world, 2))
 
 
 def test_packing_keeps_every_bit():
