@@ -16,7 +16,13 @@ from train.learning.state import Sizes
 
 STEPS, ENVS, EPISODE = 24, 16, 10  # episodes end inside rollouts, several in some environments
 SLOTS = 3
-KINDS = [("mlp", 1, 0, False), ("mlp", 3, 3, False), ("lstm", 1, 2, False), ("mlp", 1, 2, True), ("lstm", 2, 1, True)]
+KINDS = [
+    ("mlp", 1, 0, False),
+    ("mlp", 3, 3, False),
+    ("mlp", 1, 2, True),
+    pytest.param(("lstm", 1, 2, False), marks=pytest.mark.slow),
+    pytest.param(("lstm", 2, 1, True), marks=pytest.mark.slow),
+]
 
 
 def trading(policy, assets):

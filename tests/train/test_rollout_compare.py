@@ -182,7 +182,10 @@ def slope_and_loss(one):
     return grads, loss, variables["params"]
 
 
-@pytest.mark.parametrize(("kind", "packed"), [(("mlp", 3), False), (("mlp", 1), True), (("lstm", 1), True)])
+@pytest.mark.parametrize(
+    ("kind", "packed"),
+    [(("mlp", 3), False), (("mlp", 1), True), pytest.param(("lstm", 1), True, marks=pytest.mark.slow)],
+)
 def test_the_pathwise_gradient_is_the_slope_of_the_reward(kind, packed, monkeypatch):
     monkeypatch.setattr(columns, "pays_to_pack", lambda: packed)
     grads, loss, weights = slope_and_loss(world(kind, learner=PathwiseLearner))
