@@ -59,11 +59,7 @@ def facts(model: Model) -> dict[str, str]:
         "symbols": ", ".join(model.symbols) + (" (a pool: one at a time)" if model.is_pool else ""),
         "bars": f"{manifest.get('bar', '')}, {manifest.get('decisions', '')}",
         "candles": f"{data.get('source', 'unknown source')}, {kind_of(manifest)}",
-        **{
-            f"{name} span": f"{str(span[0][0])[:10]} to {str(span[-1][-1])[:10]}"
-            for name, span in spans.items()
-            if span
-        },
+        **{f"{name} span": f"{span[0][0][:10]} to {span[-1][-1][:10]}" for name, span in spans.items() if span},
         "base position": f"{sizing['base_sizing']}, caps {model.rules.max_position_pct:g} of an asset, "
         f"{model.rules.max_gross:g} in all",
         "fill": str(model.fill or "not said"),
