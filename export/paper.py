@@ -12,12 +12,12 @@ from export.live.config import PaperConfig
 from export.server import find_bundle
 from himari_jax.cli import invocation
 from himari_jax.command import parse, run_command
-from himari_jax.errors import StorageError
+from himari_jax.errors import InputError, StorageError
 from himari_jax.pasting import command_line
 
 if TYPE_CHECKING:
     from export.live.desk import Desk
-    from export.live.feeds import FileFeed
+    from export.live.feeds import Feed, FileFeed
     from export.live.loop import PaperLoop
     from export.live.metrics import PaperMetrics
     from export.runtime import Model
@@ -32,7 +32,7 @@ def main(args: Sequence[str]) -> int:
     from export.live.feeds import Feed
     from export.live.log import DecisionLog, read_log
     from export.live.loop import Pace, PaperLoop
-    from export.live.setup import facts_of, file_feed, live_feed, make_desk, refuse_other_kind, refuse_other_log
+    from export.live.setup import facts_of, file_feed, live_feed, make_desk, refuse_other_log
     from export.loading import load
     from himari_jax.live.clock import Clock, SimulatedClock, SystemClock
     from himari_jax.times import parse_moment
@@ -56,7 +56,8 @@ def main(args: Sequence[str]) -> int:
             feed = past
         else:
             feed, symbols = live_feed(config, model, trained, clock)
-        refuse_other_kind(model, feed, config.any_source)
+        if not config.any_source:
+            refuse_kind(model, feed)
         desk, own = make_desk(config, model, trained, symbols)
         loop = PaperLoop(desk, feed, clock, log, pace)
         facts = facts_of(desk, own, feed, trained.market.initial_capital)
@@ -69,6 +70,18 @@ def main(args: Sequence[str]) -> int:
         stop_by_signal(loop)
         run(config, loop, until, path, metrics)
     return 0
+
+
+def refuse_kind(model: "Model", feed: "Feed") -> None:
+    """Refuses candles whose volumes mean another thing than those of training.
+
+    Raises:
+        InputError: names both kinds.
+    """
+    try:
+        model.refuse_source(feed.kind)
+    except InputError as error:
+        raise InputError(f"--source {feed.name}: {error}; --any-source takes them all the same") from error
 
 
 def stop_by_signal(loop: "PaperLoop") -> None:

@@ -11,7 +11,7 @@ from export.live.feeds import Feed, FileFeed, SourceFeed
 from export.runtime import FINITE_MEMORY, Model
 from himari_jax.account import Costs
 from himari_jax.alignment import common_difference
-from himari_jax.candles import KINDS, RawCandles
+from himari_jax.candles import RawCandles
 from himari_jax.command import require
 from himari_jax.errors import InputError
 from himari_jax.live.clock import Clock
@@ -141,20 +141,6 @@ def live_feed(config: PaperConfig, model: Model, trained: Config, clock: Clock) 
         pinned = getattr(trained.source_options.get("coingecko"), "pinned", {})
         source = CoinGeckoFeed(pinned | dict(pair.split("=", 1) for pair in config.ids), clock)
     return SourceFeed(source, dict(zip(symbols, data.symbols, strict=True)), model.bar_ms, clock), symbols
-
-
-def refuse_other_kind(model: Model, feed: Feed, allowed: bool) -> None:
-    """Refuses candles whose volumes mean another thing than those of training.
-
-    Raises:
-        InputError: names both kinds.
-    """
-    known = model.manifest.get("source_kind") or ""
-    if known and feed.kind and known != feed.kind and not allowed:
-        raise InputError(
-            f"{feed.name}: {KINDS[feed.kind]}, the policy was trained on {KINDS[known]}: volumes mean another thing; "
-            "--any-source takes them all the same"
-        )
 
 
 def refuse_bar(raw: RawCandles, model: Model) -> None:

@@ -151,3 +151,15 @@ def test_flags_that_do_not_fit_are_one_line(bundles, tmp_path, capsys):
         assert run_command(main, [str(bundles["mlp"]), *flags]) == 2
         (line,) = capsys.readouterr().err.splitlines()
         assert named in line
+
+
+def test_candles_of_another_kind_of_source_are_refused_unless_told(bundles, tmp_path):
+    from dataclasses import replace
+
+    from export.paper import refuse_kind
+
+    paper = Paper(bundles["mlp"], tmp_path)
+    refuse_kind(paper.model, paper.exchange)  # nobody said of what kind the training's were
+    trained = replace(paper.model, manifest=paper.model.manifest | {"source_kind": "aggregated"})
+    with pytest.raises(InputError, match=r"--source test: candles of an exchange; .*--any-source"):
+        refuse_kind(trained, paper.exchange)
