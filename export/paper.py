@@ -44,21 +44,22 @@ def main(args: Sequence[str]) -> int:
         trained = from_json(model.manifest.get("config", {}))
         pace = Pace(int(config.settle_seconds * 1000), int(config.every * 1000))
         path = config.log or Path(f"{Path(config.bundle).resolve().name}.jsonl")
-        log = stack.enter_context(DecisionLog(path, sync=not config.simulate))
-        records = read_log(path) if path.stat().st_size else []
         until = None if config.until is None else parse_moment(config.until, "--until")
         clock: Clock = SystemClock()
-        feed: Feed
         if config.simulate:
             past, symbols = file_feed(config.candles, model, trained)
-            clock = SimulatedClock(simulated_start(config, model, past, records))
-            until = past.times[-1] + model.bar_ms + pace.settle_ms if until is None else until
-            feed = past
+            feed: Feed = past
         else:
             feed, symbols = live_feed(config, model, trained, clock)
         if not config.any_source:
             refuse_kind(model, feed)
         desk, own = make_desk(config, model, trained, symbols)
+        # A file that nothing is written to is not left behind: whatever can be refused has been.
+        log = stack.enter_context(DecisionLog(path, sync=not config.simulate))
+        records = read_log(path) if path.stat().st_size else []
+        if config.simulate:
+            clock = SimulatedClock(simulated_start(config, model, past, records))
+            until = past.times[-1] + model.bar_ms + pace.settle_ms if until is None else until
         loop = PaperLoop(desk, feed, clock, log, pace)
         facts = facts_of(desk, own, feed, trained.market.initial_capital)
         if records:

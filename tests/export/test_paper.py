@@ -146,11 +146,13 @@ def test_flags_that_do_not_fit_are_one_line(bundles, tmp_path, capsys):
         ("--simulate", "--commission-rate", "-1"): "--commission-rate",
         ("--simulate", "--base-positions", "x.csv", "--log", str(tmp_path / "a")): "--base-positions",
         ("--simulate", "--symbols", "SYN1", "--log", str(tmp_path / "b")): "--symbols",
+        ("--log", str(tmp_path / "c")): "--simulate",
     }
     for flags, named in wrong.items():
         assert run_command(main, [str(bundles["mlp"]), *flags]) == 2
         (line,) = capsys.readouterr().err.splitlines()
         assert named in line
+    assert not list(tmp_path.iterdir())
 
 
 def test_candles_of_another_kind_of_source_are_refused_unless_told(bundles, tmp_path):
