@@ -67,7 +67,7 @@ def main(args: Sequence[str]) -> int:
             loop.resume(records, model.digest)
         else:
             loop.start(facts)
-        metrics = metrics_for(config, loop, read_log(path))
+        metrics = None if config.metrics_port is None else metrics_for(config, loop, records or read_log(path))
         stop_by_signal(loop)
         run(config, loop, until, path, metrics)
     return 0
@@ -86,10 +86,10 @@ def refuse_kind(model: "Model", feed: "Feed") -> None:
 
 
 def stop_by_signal(loop: "PaperLoop") -> None:
-    """Lets SIGTERM and Ctrl-C end the loop between two bars."""
+    """Lets SIGTERM and Ctrl-C end the loop between two bars, and out of a wait at once."""
 
     def stop(number: int, frame: Any) -> None:
-        loop.stopped = True
+        loop.stop()
 
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
@@ -107,14 +107,12 @@ def simulated_start(config: PaperConfig, model: "Model", feed: "FileFeed", recor
     return max(firsts.values()) + model.min_candles * model.bar_ms - 1
 
 
-def metrics_for(config: PaperConfig, loop: "PaperLoop", records: list[dict[str, Any]]) -> "PaperMetrics | None":
-    """Metrics, served, with what the log says already; None where none are asked for.
+def metrics_for(config: PaperConfig, loop: "PaperLoop", records: list[dict[str, Any]]) -> "PaperMetrics":
+    """Metrics, served, with what the log says already.
 
     Raises:
         StorageError: the port cannot be had.
     """
-    if config.metrics_port is None:
-        return None
     from export.live.metrics import PaperMetrics
 
     metrics = PaperMetrics(loop.desk, bars_per_year(records, loop.desk))

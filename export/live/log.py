@@ -11,6 +11,7 @@ from typing import Any
 from himari_jax.errors import InputError, StorageError
 
 FORMAT = 1
+BLOCK = 1 << 16  # bytes read at a time to find where the last whole line ends
 
 
 class DecisionLog:
@@ -25,7 +26,7 @@ class DecisionLog:
         self.path, self.sync = path, sync
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self.file = path.open("a+b")
+            self.file = path.open("a+b", buffering=0)  # a line that failed leaves nothing to be written later
         except OSError as error:
             raise StorageError(f"{path}: {error.strerror or error}; name another --log") from error
         try:
@@ -37,9 +38,10 @@ class DecisionLog:
 
     def cut_torn_line(self) -> int:
         """Cuts off a last line without an end, which a kill left; its length in bytes."""
-        size = self.file.seek(0, os.SEEK_END)
-        self.file.seek(0)
-        whole = self.file.read().rfind(b"\n") + 1
+        size = whole = self.file.seek(0, os.SEEK_END)
+        while whole and os.pread(self.file.fileno(), 1, whole - 1) != b"\n":
+            begin = max(0, whole - BLOCK)
+            whole = begin + os.pread(self.file.fileno(), whole - begin, begin).rfind(b"\n") + 1
         if whole < size:
             self.file.truncate(whole)
         return size - whole
@@ -53,8 +55,9 @@ class DecisionLog:
         line = json.dumps(record, separators=(",", ":"), allow_nan=False).encode() + b"\n"
         begin = self.file.seek(0, os.SEEK_END)
         try:
-            self.file.write(line)
-            self.file.flush()
+            left = memoryview(line)
+            while left:
+                left = left[self.file.write(left) :]
             if self.sync:
                 os.fsync(self.file.fileno())
         except OSError as error:

@@ -10,6 +10,7 @@ from export.live.book import Row
 from export.live.desk import Desk
 from export.live.feeds import Feed
 from export.live.log import FORMAT, DecisionLog
+from himari_jax.alignment import MAX_FILL
 from himari_jax.errors import InputError, StorageError
 from himari_jax.live.clock import Clock
 from himari_jax.times import iso_minute, iso_second
@@ -19,6 +20,10 @@ PARITY = 1e-6  # of multipliers, between the log and the bundle at a restart
 
 
 NAP = 60.0  # seconds at a time: a clock that was set, or a machine that slept, is noticed
+
+
+class Stopped(KeyboardInterrupt):
+    """Ends a wait of the loop: nothing was being written."""
 
 
 def wait_until(clock: Clock, moment: int) -> None:
@@ -64,6 +69,7 @@ class PaperLoop:
         self.desk, self.book, self.feed, self.clock = desk, desk.book, feed, clock
         self.log, self.pace, self.say = log, pace, say
         self.next, self.waiting, self.stopped = -1, Waiting(), False
+        self.idle = False  # whether it waits, for a close or for the source, and can be stopped at once
         self.refused: set[Row] = set()  # so that each is told once
 
     def start(self, facts: dict[str, Any]) -> None:
@@ -77,7 +83,10 @@ class PaperLoop:
         since = 0 if bars is None else now - (bars + 1) * bar
         entered = self.book.take(self.feed.fetch(since, now), now).entered
         if lacking := [symbol for symbol in self.book.symbols if self.book.newest(symbol) < 0]:
-            raise InputError(f"{self.feed.kind}: no candle of {' '.join(lacking)} by {iso_minute(now)}")
+            raise InputError(
+                f"--source {self.feed.name}: no candle of {' '.join(lacking)} by {iso_minute(now)}; "
+                "begin later, or leave them out of --symbols"
+            )
         newest = max(map(self.book.newest, self.book.symbols))
         self.next = newest + bar * ((now - newest) // bar if self.continuous else 1)
         begin = {"kind": "start", "format": FORMAT, "began": iso_second(now), "now": now, "first": self.next}
@@ -135,18 +144,46 @@ class PaperLoop:
         return bool(self.desk.model.manifest["calendar"] == "continuous")
 
     def run(self, until: int | None = None) -> Iterator[dict[str, Any]]:
-        """Plays bars until a moment, or until `stopped` is set; gives each record when it is on the disk."""
+        """Plays bars until a moment, or until `stop` is called; gives each record when it is on the disk."""
         after = self.book.bar_ms + self.pace.settle_ms  # from the open of a bar to the first question for it
         while not self.stopped and (until is None or self.next + after <= until):
-            wait_until(self.clock, self.next + after)
-            self.poll()
+            self.stoppably(self.ask, self.next + after)
             while not self.stopped and (time := self.due()) is not None:
                 yield self.play(time)
-            if not self.stopped and self.next + after <= self.clock.now_ms():
-                wait_until(self.clock, self.clock.now_ms() + self.pace.every_ms)
+            if self.next + after <= (now := self.clock.now_ms()):
+                self.stoppably(self.wait, now + self.pace.every_ms)
+
+    def stop(self) -> None:
+        """Ends the loop: at once where it waits, else when the bar that is played is on the disk.
+
+        Raises:
+            Stopped: out of a wait.
+        """
+        first, self.stopped = not self.stopped, True
+        if self.idle and first:
+            raise Stopped
+
+    def stoppably(self, wait: Callable[[int], None], moment: int) -> None:
+        """Waits for a moment so that `stop`, called by a signal, ends it."""
+        try:
+            self.idle = True
+            if not self.stopped:
+                wait(moment)
+            self.idle = False  # inside: a signal that comes before is caught below
+        except Stopped:
+            self.idle = False
+
+    def ask(self, moment: int) -> None:
+        """Polls at a moment."""
+        self.wait(moment)
+        self.poll()
+
+    def wait(self, moment: int) -> None:
+        """Waits for a moment."""
+        wait_until(self.clock, moment)
 
     def due(self) -> int | None:
-        """Open time of the bar that can be played: its candles are there, or it would be late to wait for them."""
+        """Open time of the bar that can be played: its candles are there, or there is no time to ask for them again."""
         now, known = self.clock.now_ms(), self.next
         if not self.continuous:
             later = [time for time in self.book.times(self.next) if time + self.book.bar_ms <= now]
@@ -156,8 +193,14 @@ class PaperLoop:
         close = known + self.book.bar_ms
         if now < close + self.pace.settle_ms:
             return None
-        late = now > close + self.desk.terms.late_ms
-        return known if late or all(self.book.newest(symbol) >= known for symbol in self.book.symbols) else None
+        # In time for the symbols that are there: one of a pool that was delisted makes no other one late.
+        last = now + self.pace.every_ms > close + self.desk.terms.late_ms
+        return known if last or all(self.book.newest(symbol) >= known for symbol in self.awaited(known)) else None
+
+    def awaited(self, time: int) -> tuple[str, ...]:
+        """Symbols whose candle of a bar is worth a wait: not those silent for longer than a gap is filled."""
+        since = time - (MAX_FILL + 1) * self.book.bar_ms
+        return tuple(s for s in self.book.symbols if self.book.newest(s) >= since) or self.book.symbols
 
     def poll(self) -> None:
         """Asks the feed; what cannot be had is asked for again."""
