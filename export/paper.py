@@ -67,7 +67,8 @@ def main(args: Sequence[str]) -> int:
             loop.resume(records, model.digest)
         else:
             loop.start(facts)
-        metrics = None if config.metrics_port is None else metrics_for(config, loop, records or read_log(path))
+        port = config.metrics_port
+        metrics = None if port is None else metrics_for(config, port, loop, records or read_log(path))
         stop_by_signal(loop)
         run(config, loop, until, path, metrics)
     return 0
@@ -107,7 +108,7 @@ def simulated_start(config: PaperConfig, model: "Model", feed: "FileFeed", recor
     return max(firsts.values()) + model.min_candles * model.bar_ms - 1
 
 
-def metrics_for(config: PaperConfig, loop: "PaperLoop", records: list[dict[str, Any]]) -> "PaperMetrics":
+def metrics_for(config: PaperConfig, asked: int, loop: "PaperLoop", records: list[dict[str, Any]]) -> "PaperMetrics":
     """Metrics, served, with what the log says already.
 
     Raises:
@@ -118,9 +119,9 @@ def metrics_for(config: PaperConfig, loop: "PaperLoop", records: list[dict[str, 
     metrics = PaperMetrics(loop.desk, bars_per_year(records, loop.desk))
     metrics.catch_up(records)
     try:
-        port = metrics.serve(config.metrics_port, config.metrics_host)
+        port = metrics.serve(asked, config.metrics_host)
     except OSError as error:
-        where = f"--metrics-port {config.metrics_port}"
+        where = f"--metrics-port {asked}"
         raise StorageError(f"{where}: {error.strerror}; end what uses it, or take another") from error
     print(f"metrics: http://{config.metrics_host}:{port}/metrics", flush=True)
     return metrics

@@ -12,6 +12,7 @@ import tyro
 from export.server import find_bundle
 from himari_jax.cli import invocation
 from himari_jax.command import auto, parse, require, run_command
+from himari_jax.errors import InputError
 from train.config.backtest import CandlesConfig
 
 if TYPE_CHECKING:
@@ -52,6 +53,9 @@ def main(args: Sequence[str]) -> int:
     from export.live.verdict import judge
     from himari_jax.times import YEAR_MS
 
+    out = config.out or config.log.with_suffix(".html")
+    if out.resolve() == config.log.resolve():
+        raise InputError(f"--out {out}: is the decision log itself; name another file")
     with ExitStack() as stack:
         source = read_source(config, stack)
         parity = compare(source)
@@ -63,7 +67,6 @@ def main(args: Sequence[str]) -> int:
     years = (bars[-1]["time"] + bar - bars[0]["time"]) / YEAR_MS
     per_year = YEAR_MS / bar if calendar == "continuous" else len(bars) / years
     verdict = judge((logged[0] - logged[1]).mean(-1), per_year, bar)
-    out = config.out or config.log.with_suffix(".html")
     write_page(out, source, parity, revisions, parts, verdict)
     tell(source, parity, revisions, parts, verdict, out)
     return int(parity.differences > 0)
@@ -79,16 +82,17 @@ def read_source(config: ReplayConfig, stack: ExitStack) -> "Source":
     from export.live.replay import Source
     from export.live.setup import base_for
     from export.loading import load
-    from himari_jax.errors import InputError
     from train.config.serialize import from_json
 
     records = read_log(config.log)
     if not any(record["kind"] == "bar" for record in records):
         raise InputError(f"{config.log}: no bar was played yet")
     models = [load(find_bundle(given, {}, stack), config.allow_features_code) for given in config.bundles]
-    trained = from_json(models[-1].manifest.get("config", {}))
-    base_of = base_for(config.base_positions, models[-1], trained)
-    return Source(records, {model.digest: model for model in models}, base_of)
+    bases = {}
+    for model in models:
+        given = config.base_positions if model.base_sizing == "file" or len(models) == 1 else None
+        bases[model.digest] = base_for(given, model, from_json(model.manifest.get("config", {})))
+    return Source(records, {model.digest: model for model in models}, bases)
 
 
 def final_rows(config: ReplayConfig, source: "Source") -> "list[Row] | None":

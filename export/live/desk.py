@@ -64,18 +64,20 @@ class Desk:
     """Plays bars in their order; the same numbers come out whenever it is given the same candles at the same times."""
 
     def __init__(self, model: Model, book: Book, terms: Terms, base_of: BaseOf):
-        self.model, self.book, self.terms, self.base_of = model, book, terms, base_of
+        self.book, self.terms = book, terms
         groups = [(symbol,) for symbol in book.symbols] if model.is_pool else [book.symbols]
-        self.lanes = [self.lane(group) for group in groups]
-        lookback = model.min_candles + SPARE_BARS + terms.step
-        self.bars = lookback if model.base_sizing in FINITE_MEMORY else None  # of candles that a decision needs
+        self.lanes = [Lane(group, open_account(np.zeros((2, len(group)))), ()) for group in groups]
         self.counted = 0  # bars since the last decision, where the market closes
+        self.seat(model, base_of)
 
-    def lane(self, symbols: tuple[str, ...]) -> Lane:
-        """Cash, and no memory."""
-        table = self.model.drift
-        watch = None if table is None else DriftWatch(self.model, table)
-        return Lane(symbols, open_account(np.zeros((2, len(symbols)))), self.model.initial_carry(1), drift=watch)
+    def seat(self, model: Model, base_of: BaseOf) -> None:
+        """Lets a model decide from now on; of what one before it remembered, or saw drift, nothing is left."""
+        self.model, self.base_of = model, base_of
+        lookback = model.min_candles + SPARE_BARS + self.terms.step
+        self.bars = lookback if model.base_sizing in FINITE_MEMORY else None  # of candles that a decision needs
+        for lane in self.lanes:
+            lane.carry, lane.remembered = model.initial_carry(1), -1
+            lane.drift = None if model.drift is None else DriftWatch(model, model.drift)
 
     def play(self, time: int, now: int) -> dict[str, Any]:
         """Marks the accounts at the close of a bar, trades on the way what was ordered, and decides.
@@ -264,11 +266,14 @@ def base_by(model: Model, given: Any = None) -> BaseOf:
 
     Args:
         model: whose sizing.
-        given: `OwnPositions` of the symbols of the log, or a function that reads them anew.
+        given: reads a desk's own positions of some symbols anew.
     """
 
     def base_of(candles: Candles) -> np.ndarray:
-        base = model.base_sizing if given is None else given(candles.symbols)
-        return base_positions(base, candles, model.rules)[-1]
+        if given is None:
+            return base_positions(model.base_sizing, candles, model.rules)[-1]
+        # Of the newest bar alone: a file that once lagged says nothing against what it says now.
+        newest = rows_of(candles, len(candles.time) - 1, len(candles.time))
+        return base_positions(given(candles.symbols), newest, model.rules)[-1]
 
     return base_of

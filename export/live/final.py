@@ -5,6 +5,8 @@ from typing import NamedTuple
 
 from export.live.book import Book, Row, fault_of
 from export.live.replay import Source
+from himari_jax.errors import InputError
+from himari_jax.times import iso_minute
 
 
 class Revisions(NamedTuple):
@@ -22,10 +24,13 @@ def final_book(source: Source, rows: Sequence[Row] | None) -> tuple[Book, Revisi
     Args:
         source: of the log.
         rows: final candles of the log's symbols; None: the newest version of each that the log has.
+
+    Raises:
+        InputError: a symbol has none in the span of the log.
     """
     known, bars = source.book(source.bars), source.bars
     book = Book(source.start["symbols"], source.start["bar_ms"])
-    first = min(row[1] for row in source.start["candles"])
+    first = min(order[0] for order in known.order.values() if order)
     last = bars[-1]["time"]
     given = [row for held in known.rows.values() for row in held.values()] if rows is None else rows
     refused = 0
@@ -36,6 +41,11 @@ def final_book(source: Source, rows: Sequence[Row] | None) -> tuple[Book, Revisi
             refused += 1
             continue
         book.enter(row)
+    if empty := [symbol for symbol in book.symbols if not book.order[symbol]]:
+        raise InputError(
+            f"the final candles have none of {' '.join(empty)} from {iso_minute(first)} to {iso_minute(last)}, the "
+            "span of the log; name those of the log, or leave --data and --source out"
+        )
     return book, compare_books(source, book, refused)
 
 

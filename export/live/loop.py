@@ -32,6 +32,12 @@ def wait_until(clock: Clock, moment: int) -> None:
         clock.sleep(min(left / 1000, NAP))
 
 
+def since_swap(bars: list[dict[str, Any]], bundle: str) -> list[dict[str, Any]]:
+    """The newest bars that one bundle played in a row."""
+    others = [k for k, record in enumerate(bars) if record["bundle"] != bundle]
+    return bars[others[-1] + 1 :] if others else bars
+
+
 @dataclass(frozen=True)
 class Pace:
     """When the loop asks, milliseconds."""
@@ -115,14 +121,12 @@ class PaperLoop:
     def recall(self, bars: list[dict[str, Any]], bundle: str) -> None:
         """Steps the memory of each lane over the log's observations."""
         for k, lane in enumerate(self.desk.lanes):
-            decided = [record for record in bars if "multiplier" in record["lanes"][k]]
+            decided = [record for record in since_swap(bars, bundle) if "multiplier" in record["lanes"][k]]
             if not decided:
+                lane.remembered = -1  # the memory of another model means nothing to this one
                 continue
             if lane.drift is not None:
                 lane.drift.add([record["lanes"][k]["observation"] for record in decided])
-            if decided[-1]["bundle"] != bundle:
-                lane.remembered = -1  # the memory of another model means nothing to this one
-                continue
             if self.desk.model.carry_shapes:
                 begin = max(i for i, record in enumerate(decided) if record["lanes"][k]["begins"])
                 decided = decided[begin:]

@@ -10,6 +10,7 @@ from export.live.book import Book, Row
 from export.live.desk import ACCOUNTS, BaseOf, Desk, Terms
 from export.runtime import Model
 from himari_jax.account import Costs
+from himari_jax.candles import Candles
 from himari_jax.errors import InputError
 
 ALWAYS = 2**62  # of a decision that is never late
@@ -43,7 +44,7 @@ class Source:
 
     records: list[dict[str, Any]]
     models: Mapping[str, Model]  # by digest
-    base_of: BaseOf
+    bases: Mapping[str, BaseOf]  # by digest
 
     @property
     def start(self) -> dict[str, Any]:
@@ -89,17 +90,32 @@ class Source:
         """
         book = self.book() if final is None else final
         bars = self.bars
-        desk = Desk(self.model(bars[0]["bundle"]), book, terms, self.base_of)
+        first = bars[0]["bundle"]
+        desk = Desk(self.model(first), book, terms, self.bases[first])
         entries = []
         for record in bars:
             if final is None:
                 enter(book, record)
-            if record["bundle"] != desk.model.digest:
-                desk.model = self.model(record["bundle"])
-                for lane in desk.lanes:
-                    lane.remembered = -1
-            entries.append(desk.play(record["time"], record["decided"]))
+            digest = record["bundle"]
+            if digest != desk.model.digest:
+                desk.seat(self.model(digest), self.bases[digest])
+            if final is None and desk.model.base_sizing == "file":
+                desk.base_of = self.told(record)
+            played = desk.play(record["time"], record["decided"])
+            entries.append(played | {"state": desk.state(), "counted": desk.counted})
         return Played(log_returns(entries), entries)
+
+    def told(self, record: dict[str, Any]) -> BaseOf:
+        """The base positions of a file as they were known at a bar: the file may have been written anew since."""
+        places = {tuple(symbols): k for k, symbols in enumerate(self.start["lanes"])}
+
+        def base_of(candles: Candles) -> np.ndarray:
+            lane = record["lanes"][places[candles.symbols]]
+            if "base" not in lane:
+                raise InputError(lane.get("undecided", "no base position is known"))
+            return np.array(lane["base"], np.float64)
+
+        return base_of
 
     def logged(self) -> Played:
         """What the log itself says."""
@@ -128,12 +144,12 @@ def compare(source: Source) -> Parity:
     played = source.play(source.terms()).entries
     bars, differences, largest, first, decisions = source.bars, 0, 0.0, "", 0
     for record, again in zip(bars, played, strict=True):
-        for said, found in zip(record["lanes"], again["lanes"], strict=True):
+        for k, (said, found) in enumerate(zip(record["lanes"], again["lanes"], strict=True)):
             decisions += "multiplier" in said
             if "multiplier" in said and "multiplier" in found:
                 gap = np.abs(np.array(said["multiplier"]) - np.array(found["multiplier"]))
                 largest = max(largest, float(gap.max()))
-            if said != found:
+            if said != found or record["state"][k] != again["state"][k]:
                 differences, first = differences + 1, first or record["close"]
     return Parity(len(bars), decisions, differences, largest, first)
 

@@ -67,7 +67,7 @@ def test_kills_lose_and_double_nothing(bundles, name, tmp_path):
     assert [record["time"] for record in bars] == [bars[0]["time"] + k * HOUR_MS for k in range(len(bars))]
     assert len(bars) >= BARS
     model = Paper(bundles[name], tmp_path).model
-    parity = compare(Source(records, {model.digest: model}, base_by(model)))
+    parity = compare(Source(records, {model.digest: model}, {model.digest: base_by(model)}))
     assert parity.differences == 0
     assert parity.decisions > 0.9 * BARS
     assert sum(record["revised"] for record in bars) > 10

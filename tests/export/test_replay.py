@@ -1,15 +1,18 @@
 """The replay: parity bit for bit, a gap whose parts add up and are where their causes are, a page."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from paper import Exchange, Paper
 
+from export.live.desk import base_by
 from export.live.final import final_book
 from export.live.replay import Source, compare, waterfall
 from export.replay import main
 from himari_jax.command import run_command
+from himari_jax.errors import InputError
 from himari_jax.times import HOUR_MS
 
 pytest_plugins = ("server_fixtures",)
@@ -19,9 +22,8 @@ PARTS = ("revision", "delay", "cost", "model")
 
 
 def source_of(paper, records=None):
-    from export.live.desk import base_by
-
-    return Source(records or paper.records(), {paper.model.digest: paper.model}, base_by(paper.model))
+    model = paper.model
+    return Source(records or paper.records(), {model.digest: model}, {model.digest: base_by(model)})
 
 
 def parts_of(paper):
@@ -84,6 +86,54 @@ def test_each_cause_stands_in_its_own_part_and_the_parts_add_up(bundles, cause, 
     assert revisions.late == 0
 
 
+def test_late_revised_and_dearer_at_once_still_add_up(bundles, tmp_path):
+    exchange = Exchange(bundles["mlp"])
+    revise(exchange, 3), exchange.drop("SYN2", 12)
+    paper = Paper(bundles["mlp"], tmp_path, exchange, commission_rate=0.002)
+    paper.run(BARS // 2), paper.sleep(2 * HOUR_MS), paper.run(BARS // 2)
+    parts, _, _ = parts_of(paper)
+    for part in PARTS:
+        assert np.any(np.abs(getattr(parts, part)) > 1e-9) == (part != "model"), part
+    np.testing.assert_allclose(parts.backtest + sum(getattr(parts, part) for part in PARTS), parts.paper, rtol=1e-12)
+
+
+def test_an_account_that_was_altered_after_its_bar_is_found(bundles, tmp_path):
+    paper = Paper(bundles["mlp"], tmp_path)
+    paper.run(10)
+    records = paper.records()
+    records[5]["state"][0]["policy"]["log_equity"] += 0.1
+    assert compare(source_of(paper, records)).first == records[5]["close"]
+
+
+def test_a_bundle_that_was_exchanged_between_two_starts_is_replayed_bit_for_bit(bundles, tmp_path):
+    first, second = Paper(bundles["lstm"], tmp_path), Paper(bundles["lstm"], tmp_path)
+    # As a newer bundle: the same policy with another drift table, which alarms at once.
+    table = second.model.drift
+    table = replace(table, windows=(3,), thresholds=np.full((1, len(table.names)), 1e-4))
+    second.model = replace(second.model, digest="newer", manifest=second.model.manifest | {"drift": table.to_json()})
+    for paper in (first, second, first):
+        paper.run(10)
+    models = {paper.model.digest: paper.model for paper in (first, second)}
+    bases = {digest: base_by(model) for digest, model in models.items()}
+    assert {tuple(record["lanes"][0]["drift"]) for record in first.bars()} == {(), (3,)}
+    assert [k for k, record in enumerate(first.bars()) if record["lanes"][0]["begins"]] == [0, 10, 20]
+    assert compare(Source(first.records(), models, bases)).differences == 0
+
+
+def test_base_positions_of_a_file_are_replayed_as_they_were_known(bundles, tmp_path):
+    paper = Paper(bundles["mlp"], tmp_path)
+    paper.run(10)
+    source, sizing = source_of(paper), paper.model.manifest["sizing"]
+    model = replace(paper.model, manifest=paper.model.manifest | {"sizing": sizing | {"base_sizing": "file"}})
+
+    def rewritten(candles):
+        return np.full(2, 0.1)
+
+    parts = waterfall(replace(source, models={model.digest: model}, bases={model.digest: rewritten}), source.book())
+    assert not np.any(parts.model)
+    assert np.any(parts.revision)
+
+
 @pytest.mark.parametrize("what", ["multiplier", "weight", "observation"])
 def test_an_altered_decision_is_found(bundles, what, tmp_path):
     paper = Paper(bundles["mlp"], tmp_path)
@@ -110,6 +160,19 @@ def test_the_command_prints_the_gap_and_writes_a_page(bundles, tmp_path, capsys)
     paper.log.write_text("".join(json.dumps(record) + "\n" for record in records))
     assert run_command(main, [str(paper.log), str(bundles["mlp"])]) == 1
     assert "1 entries differ" in capsys.readouterr().out
+
+
+def test_what_would_destroy_the_log_or_compare_nothing_is_refused(bundles, tmp_path, capsys):
+    paper = Paper(bundles["mlp"], tmp_path)
+    paper.run(3)
+    text = paper.log.read_bytes()
+    assert run_command(main, [str(paper.log), str(bundles["mlp"]), "--out", str(paper.log)]) == 2
+    assert "is the decision log itself" in capsys.readouterr().err
+    assert paper.log.read_bytes() == text
+    source = source_of(paper)
+    elsewhere = [row._replace(time=row.time + 10**12) for row in paper.exchange.final()]
+    with pytest.raises(InputError, match="none of SYN1 SYN2 from"):
+        final_book(source, elsewhere)
 
 
 def test_a_log_of_another_bundle_is_refused(bundles, tmp_path, capsys):
