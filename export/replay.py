@@ -1,6 +1,7 @@
 """`python -m export.replay LOG BUNDLE`: plays a decision log again, and says what made the paper result."""
 
 import sys
+import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -35,6 +36,8 @@ class ReplayConfig:
     """File of the base positions, where the policy was trained with one."""
     out: Annotated[Path | None, auto("LOG's name + .html")] = None
     """Page to write."""
+    metrics_file: Path | None = None
+    """File for the textfile collector of Prometheus' node_exporter, such as himari.prom: whether there is parity."""
     allow_features_code: bool = False
     """Run the code for features that a bundle carries: for bundles of your own."""
     debug: bool = False
@@ -69,6 +72,10 @@ def main(args: Sequence[str]) -> int:
     verdict = judge((logged[0] - logged[1]).mean(-1), per_year, bar)
     write_page(out, source, parity, revisions, parts, verdict)
     tell(source, parity, revisions, parts, verdict, out)
+    if config.metrics_file is not None:
+        from export.live.metrics import write_parity
+
+        write_parity(config.metrics_file, source.start["name"], parity, time.time())
     return int(parity.differences > 0)
 
 

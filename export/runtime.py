@@ -115,6 +115,18 @@ class Model:
         return self.manifest.get("fill")
 
     @cached_property
+    def kind(self) -> str:
+        """Which of the models it is, as monitoring has limits for each: `base`, `lstm` or `multi-asset`."""
+        if len(self.places) > 1:
+            return "multi-asset"
+        return "lstm" if self.carry_shapes else "base"
+
+    @cached_property
+    def test_span(self) -> dict[str, float]:
+        """What the policy did on the test span, see `export.bundling.test_span`; without what is not known."""
+        return {name: x for name, x in (self.manifest.get("test_span") or {}).items() if x is not None}
+
+    @cached_property
     def drift(self) -> DriftTable | None:
         """What the market inputs of training looked like; None in a bundle of before that was kept."""
         stored = self.manifest.get("drift")

@@ -17,6 +17,7 @@ from envs.trading import TradingEnv, make_params
 from export.bundling.card import card
 from export.bundling.config import BundleConfig
 from export.bundling.drift import drift_of
+from export.bundling.test_span import figures_of
 from export.contents.files import read_contents
 from export.loading import open_model
 from export.runtime import FILES, SCHEMA
@@ -228,6 +229,7 @@ def make_manifest(
             "rules": {k: getattr(rules, k) for k in rules.__dataclass_fields__},
         },
         "drift": None if drift is None else drift.to_json(),
+        "test_span": figures_of(result, agent.seeds[index]),
         "files": files,
         "checkpoint": {"step": agent.step, "which": agent.checkpoint, "seed": agent.seeds[index]},
         "data": agent.stored["data"] | {"spans": result.get("spans")},

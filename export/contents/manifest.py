@@ -95,6 +95,7 @@ def check_kinds(manifest: Mapping[str, Any]) -> None:
     check_sizing(manifest["sizing"])
     if manifest.get("drift") is not None:
         DriftTable.from_json(manifest["drift"])
+    check_test_span(manifest.get("test_span") or {})
 
 
 def depth(value: Any) -> int:
@@ -121,6 +122,15 @@ def check_sizing(sizing: Any) -> None:
     made = SizingRules(**rules)
     if not isfinite(made.max_position_pct) or not isfinite(made.max_gross):
         raise ValueError("sizing.rules has a cap that is not finite")
+
+
+def check_test_span(found: Any) -> None:
+    """Raises where the figures of the test span are no numbers."""
+    if not isinstance(found, dict):
+        raise TypeError("test_span is no table")
+    for name, x in found.items():
+        if x is not None and (type(x) not in (int, float) or not isfinite(x)):
+            raise ValueError(f"test_span.{name} is no number")
 
 
 def check_sets(features: Any) -> None:

@@ -21,6 +21,7 @@ from himari_jax.sizing import cap_targets
 from himari_jax.whole_candles import whole_candles
 
 SPARE_BARS = FLAT_RUN + MAX_FILL + 1  # before the look-back: runs and gaps that reach into it
+NOT_FINITE = "the policy's output is not finite"
 ACCOUNTS = ("policy", "base")  # the two accounts of a lane
 
 BaseOf = Callable[[Candles], np.ndarray]  # candles up to a decision -> (N,) base positions, share of equity
@@ -187,7 +188,7 @@ class Desk:
         carry = self.model.initial_carry(1) if seen.begins else lane.carry
         found = self.model.predict(observation[None], carry)
         if not all(np.isfinite(x).all() for x in (found.multiplier, found.value, *found.carry)):
-            return {"undecided": "the policy's output is not finite", "observation": observation.tolist()}
+            return {"undecided": NOT_FINITE, "observation": observation.tolist()}
         lane.carry, lane.remembered = found.carry, int(candles.time[-1])
         multiplier, rules = found.multiplier[0], self.model.rules
         sized = size(self.model, multiplier, seen.base)

@@ -1,13 +1,21 @@
 """Metrics of the paper loop for Prometheus: accounts, candles, drift and the live verdict of one model."""
 
+from collections import deque
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-from prometheus_client import CollectorRegistry, Counter, Gauge, start_http_server
+from prometheus_client import CollectorRegistry, Counter, Gauge, start_http_server, write_to_textfile
 
-from export.live.desk import ACCOUNTS, Desk
+from export.live.desk import ACCOUNTS, NOT_FINITE, Desk
+from export.live.replay import Parity
 from export.live.verdict import judge
-from himari_jax.metrics import max_drawdown, sharpe, turnover, win_rate_bar
+from himari_jax.errors import StorageError
+from himari_jax.metrics import cost_drag, max_drawdown, sharpe, turnover, win_rate_bar
+from himari_jax.times import DAY_MS
+
+DEVIATION_DAYS = 28  # over which the multiplier's deviation is taken
+LEAST_DECISIONS = 60  # of a deviation
 
 COUNTS = {
     "bars": "bars played",
@@ -18,6 +26,7 @@ COUNTS = {
     "revised": "candles that the source changed after it had told them",
     "refused": "candles that no market can have made",
     "failures": "questions that the source did not answer",
+    "nonfinite": "outputs of the policy that were no numbers",
 }
 
 
@@ -34,6 +43,9 @@ class PaperMetrics:
         self.returns: dict[str, list[float]] = {name: [] for name in ACCOUNTS}  # log return of a bar
         self.held: dict[str, list[float]] = {name: [] for name in ACCOUNTS}  # gross after the fill
         self.traded: dict[str, list[float]] = {name: [] for name in ACCOUNTS}  # share of equity
+        self.paid: dict[str, list[float]] = {name: [] for name in ACCOUNTS}  # costs, share of equity
+        decisions = max(LEAST_DECISIONS, DEVIATION_DAYS * DAY_MS // (desk.book.bar_ms * desk.terms.step))
+        self.said: dict[str, deque[float]] = {symbol: deque(maxlen=decisions) for symbol in desk.book.symbols}
         self.registry = CollectorRegistry()
         self.counts = {name: self.counter(name, words) for name, words in COUNTS.items()}
         self.gauges = {
@@ -42,6 +54,10 @@ class PaperMetrics:
             "sharpe": self.gauge("sharpe", "annual Sharpe ratio since the start", "account"),
             "win_rate": self.gauge("win_rate", "share of bars with a gain, of those with a position", "account"),
             "turnover": self.gauge("turnover_yearly", "traded share of equity in a year", "account"),
+            "cost": self.gauge("cost_yearly", "costs in a year, share of equity", "account"),
+            "deviation": self.gauge("multiplier_deviation", "of the newest 28 days of decisions, the largest symbol's"),
+            "test": self.gauge("test_span", "the same of the test span of training; drawdown: its 95 %", "figure"),
+            "model": self.gauge("model_info", "1", "version", "hash", "kind", "calendar"),
             "difference": self.gauge("difference_yearly", "log growth of policy minus base in a year", "bound"),
             "multiplier": self.gauge("multiplier", "multiplier of the newest decision", "symbol"),
             "drift": self.gauge(
@@ -56,6 +72,11 @@ class PaperMetrics:
             "bar": self.gauge("bar_seconds", "length of a bar"),
         }
         self.gauges["bar"].labels(self.model).set(desk.book.bar_ms / 1000)
+        model = desk.model
+        facts = model.version, model.digest, model.kind, str(model.manifest["calendar"])
+        self.gauges["model"].labels(self.model, *facts).set(1)
+        for figure, value in model.test_span.items():
+            self.gauges["test"].labels(self.model, figure).set(value)
 
     @property
     def model(self) -> str:
@@ -115,6 +136,7 @@ class PaperMetrics:
             "revised": record["revised"],
             "refused": len(record["refused"]),
             "failures": record["failures"],
+            "nonfinite": sum(lane.get("undecided") == NOT_FINITE for lane in lanes),
         }
         for name, amount in amounts.items():
             self.counts[name].labels(self.model).inc(amount)
@@ -124,6 +146,10 @@ class PaperMetrics:
             self.returns[name].append(share * sum(one["log_return"] for one in settled))
             self.held[name].append(share * sum(sum(one["held"]) for one in settled))
             self.traded[name].append(share * sum(sum(map(abs, one["delta"])) for one in settled))
+            self.paid[name].append(share * sum(one["cost"] for one in settled))
+        for lane, entry in zip(self.desk.lanes, lanes, strict=True):
+            for symbol, multiplier in zip(lane.symbols, entry.get("multiplier", ()), strict=False):
+                self.said[symbol].append(multiplier)
 
     def judge(self) -> None:
         """Sets what follows from the returns so far."""
@@ -135,11 +161,40 @@ class PaperMetrics:
             if len(simple) > 2 and simple.std() > 0:
                 self.gauges["sharpe"].labels(*labels).set(sharpe(simple, self.bars_per_year))
             self.gauges["turnover"].labels(*labels).set(turnover(np.array(self.traded[name]), self.bars_per_year))
+            self.gauges["cost"].labels(*labels).set(cost_drag(np.array(self.paid[name]), self.bars_per_year))
             held = np.array(self.held[name])[:, None]
             if held.any():
                 self.gauges["win_rate"].labels(*labels).set(win_rate_bar(simple, held))
+        deviations = [float(np.std(said)) for said in self.said.values() if len(said) >= LEAST_DECISIONS]
+        if deviations:
+            self.gauges["deviation"].labels(self.model).set(max(deviations))
         differences = np.subtract(self.returns["policy"], self.returns["base"])
         verdict = judge(differences, self.bars_per_year, self.desk.book.bar_ms)
         for bound, value in zip(("mean", "low", "high"), verdict.yearly, strict=True):
             if np.isfinite(value):
                 self.gauges["difference"].labels(self.model, bound).set(value)
+
+
+def write_parity(path: Path, model: str, parity: Parity, now: float) -> None:
+    """Writes what a replay found as a file of Prometheus' text format, for node_exporter's textfile collector.
+
+    Args:
+        path: of the file; it is replaced in one step.
+        model: name of the model.
+        parity: of its log.
+        now: seconds since 1970.
+
+    Raises:
+        StorageError: it could not be written.
+    """
+    registry = CollectorRegistry()
+    for name, words, value in (
+        ("differences", "entries of the log that a replay does not give again, bit for bit", parity.differences),
+        ("largest_gap", "largest difference of a multiplier between log and replay", parity.largest),
+        ("done_seconds", "when the log was replayed, seconds since 1970", now),
+    ):
+        Gauge(f"himari_replay_{name}", words, ("model",), registry=registry).labels(model).set(value)
+    try:
+        write_to_textfile(str(path), registry)
+    except OSError as error:
+        raise StorageError(f"--metrics-file {path}: {error.strerror}; name a file in a folder that is there") from error

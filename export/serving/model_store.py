@@ -3,6 +3,7 @@
 import os
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from math import inf
@@ -20,6 +21,7 @@ from himari_jax.features import ACCOUNT_FEATURES, MOST_MARKET
 
 MOST_POINTER = 1024  # bytes of CURRENT
 GROSS_MARGIN = 2.0  # times what training allows, which prices may move a desk's account to
+MOST_SEEN = 512  # answers of a second whose inputs are counted, the newest: what drifts shows in far fewer
 FIRST_PAUSE, MOST_PAUSE = 1.0, 60.0  # seconds before a candidate is tried again
 
 
@@ -34,6 +36,8 @@ class ServedModel:
     weight_places: np.ndarray = field(init=False)  # (N,) where an observation has the weights of the account
     most_gross: float = field(init=False)  # of an account: beyond it the numbers are wrong
     info: ModelOut = field(init=False)
+    seen: deque[np.ndarray] = field(init=False)  # (D,) or (B, D) observations that were answered, to be counted
+    drift_places: np.ndarray = field(init=False)  # (F,) where an observation has the features of the drift table
 
     def __post_init__(self):
         symbols, assets = self.model.symbols, len(self.model.places)
@@ -48,6 +52,7 @@ class ServedModel:
             limits[-1] = MOST_ACCOUNT  # Herfindahl
         info = ModelOut(self.model.name, self.model.version, self.model.digest)
         made = {"symbols": symbols, "names": self.model.names, "limits": limits, "info": info}
+        made |= {"seen": deque(maxlen=MOST_SEEN), "drift_places": drift_places(self.model)}
         for name, value in (made | {"weight_places": places, "most_gross": gross}).items():
             object.__setattr__(self, name, value)
 
@@ -158,16 +163,29 @@ class ModelStore:
             self.told = text
             self.on_refuse(folder, text)
 
-    def watch(self, seconds: float) -> threading.Thread:
-        """Looks again every so many seconds until `stopping` is set."""
+    def watch(self, seconds: float, also: Callable[[], None]) -> threading.Thread:
+        """Looks again every so many seconds until `stopping` is set, and does something else each time."""
 
         def loop() -> None:
             while not self.stopping.wait(seconds):
                 self.look()
+                also()
 
         thread = threading.Thread(target=loop, name="swap", daemon=True)
         thread.start()
         return thread
+
+
+def drift_places(model: Model) -> np.ndarray:
+    """Where an observation has the features of the drift table, (F,); none where the bundle has no table.
+
+    Raises:
+        InputError: it names an input that this policy does not have.
+    """
+    names = () if model.drift is None else model.drift.names
+    if unknown := [name for name in names if name not in model.names]:
+        raise InputError(f"{model.folder}: drift names {unknown[0][:64]}, no input of this policy; export it again")
+    return np.array([model.names.index(name) for name in names], np.int64)
 
 
 def sign(folder: Path) -> Signature:

@@ -139,6 +139,7 @@ def answer(
     carry = tuple(tensors[f"carry_{i}"] for i in range(len(tensors)))
     wanted = choose(served, request)
     found = run(served, observation, carry)
+    served.seen.append(observation)
     named = {"multiplier": found.multiplier, "value": found.value}
     named |= {f"carry_{i}": leaf for i, leaf in enumerate(found.carry)}
     text, head = encode(served, request.id or "", {name: (named[name], binary) for name, binary in wanted.items()})

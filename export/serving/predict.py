@@ -62,9 +62,12 @@ def answer(served: ServedModel, request: Request, terms: PredictSettings, now_ms
         carries.append(restore_carry(served, instance, question, f"instances[{i}].carry", terms.token_keys))
     if len(questions) == 1:  # the usual request: nothing to be stacked
         found = run(served, questions[0].observation[None], carries[0])
+        served.seen.append(questions[0].observation)
     else:
         carry = tuple(np.concatenate(leaves) for leaves in zip(*carries, strict=True))
-        found = run(served, np.stack([question.observation for question in questions]), carry)
+        stacked = np.stack([question.observation for question in questions])
+        found = run(served, stacked, carry)
+        served.seen.append(stacked)
     pairs = zip(request.instances, questions, strict=True)
     return Response([make_answer(served, found, i, *pair, terms.token_keys.first) for i, pair in enumerate(pairs)])
 

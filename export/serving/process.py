@@ -54,7 +54,7 @@ def work(plan: Plan, sock: socket.socket, settings: Settings, log: QueuedLog, pl
     if not shelf.look() and shelf.seen is None:
         log("WARNING", "no_model", message=f"{plan.bundle}: no bundle yet; not ready until there is one")
     settle()
-    shelf.watch(POLL_SECONDS)
+    shelf.watch(POLL_SECONDS, metrics.inputs.flush)
     watch(plan.keys, log, POLL_SECONDS, shelf.stopping)
     serve(app, sock, plan.keep_alive, plan.ending)
     shelf.stopping.set()

@@ -17,10 +17,11 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 from prometheus_client.registry import Collector
 
+from export.serving.input_counts import InputCounts
 from export.serving.model_store import ServedModel
 from export.serving.output import Output, write_stdout
 
-SECONDS = (0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 2.0)
+SECONDS = (0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.08, 0.1, 0.5, 2.0)
 MULTIPLIERS = (0.0, 0.25, 0.5, 0.75, 0.9, 1.0, 1.1, 1.25, 1.5, 1.75, 2.0)
 FLUSH_SECONDS = 1.0  # for the last lines where the output does not flow
 SHARED = "PROMETHEUS_MULTIPROC_DIR"  # where workers add up their numbers
@@ -53,7 +54,7 @@ class Metrics:
         self.ready = Gauge(
             "himari_ready", "1 with a verified model and not draining.", multiprocess_mode=live[0], **made
         )
-        names = ("name", "version", "hash")
+        names = ("name", "version", "hash", "kind")
         self.model = Gauge("himari_model_info", "1: on duty.", names, multiprocess_mode=live[1], **made)
         self.last: Any = None
         self.multiplier = Histogram("himari_multiplier", "Answers.", ("symbol",), buckets=MULTIPLIERS, **made)
@@ -61,6 +62,8 @@ class Metrics:
         self.bound_symbols: dict[str, Any] = {}
         self.whole = CollectorRegistry()
         self.whole.register(OnDuty(self.registry if self.shared is None else MultiProcessCollector(None, self.shared)))
+        self.inputs = InputCounts(None if self.shared is None else Path(self.shared), place)
+        self.whole.register(self.inputs)
         if self.shared is None:
             ProcessCollector(registry=self.whole)
         else:
@@ -87,8 +90,9 @@ class Metrics:
         self.swaps.inc()
         if self.last is not None:
             self.last.set(0)
-        self.last = self.model.labels(served.info.name, served.info.version, served.info.hash)
+        self.last = self.model.labels(served.info.name, served.info.version, served.info.hash, served.model.kind)
         self.last.set(1)
+        self.inputs.on_duty(served)
         self.ready.set(1)
 
     def page(self) -> bytes:

@@ -170,7 +170,7 @@ def swap_under_load(versions, flips, least):
     desk.shelf.look()
     body = json.dumps({"instances": [desk.seen_of("one")] * 3}).encode()
     answers, errors, stop = [], [], threading.Event()
-    desk.shelf.watch(0.01)
+    desk.shelf.watch(0.01, desk.metrics.inputs.flush)
     with running(desk.app) as port:
         threads = [threading.Thread(target=hammer, args=(port, body, answers, stop, errors)) for _ in range(3)]
         for thread in threads:
