@@ -49,6 +49,7 @@ GROUPS: dict[str, dict[str, Command]] = {
         "serve": Command("export.server", "answer with a bundle over HTTP"),
         "paper": Command("export.paper", "decide at every close, on paper, with a log"),
         "replay": Command("export.replay", "play a decision log again: parity, the gap, the verdict"),
+        "monitoring": Command("export.monitoring", "dashboard and alerts for Google's Cloud Monitoring"),
     },
     "Measure": {
         "doctor": Command("train.doctor", "is it well here? versions, laws, speed, what to do"),
