@@ -23,6 +23,7 @@ BY_DRIFT = ("HimariInputDriftsTwice",)  # of recorded series alone: below
 def promtool(folder, tests, every):
     """Runs unit tests of the rules; what promtool says."""
     whole = {"rule_files": [str(HERE / "rules.yml")], "evaluation_interval": every, "tests": tests}
+    whole["group_eval_order"] = [group["name"] for group in rule_groups()]  # else by chance
     path = folder / f"tests-{every}.yml"
     path.write_text(yaml.safe_dump(whole, sort_keys=False))
     done = subprocess.run([PROMTOOL, "test", "rules", str(path)], capture_output=True, text=True)
@@ -47,9 +48,9 @@ def test_every_alert_has_a_case_in_which_it_fires_and_one_in_which_it_does_not()
 
 
 @real
-@pytest.mark.parametrize("every", ["1m", "1h"])
+@pytest.mark.parametrize("every", ["5m", "3h"])
 def test_each_alert_fires_where_it_should_and_is_quiet_where_it_should(every, tmp_path):
-    chosen = [one for one in CASES if (one[0] in WAITS_HOURS) == (every == "1h")]
+    chosen = [one for one in CASES if (one[0] in WAITS_HOURS) == (every == "3h")]
     code, said = promtool(tmp_path, [case(*one) for one in chosen], every)
     assert code == 0, said
     alert, fires, series = chosen[0]
@@ -100,7 +101,7 @@ def test_the_rule_of_drift_is_the_psi_of_the_bundle_over_its_threshold_once_a_we
         ),  # asked too seldom
         drift_case(counted(np.full(10, 16.8)), [(twice, "340h", []), (at_once, "340h", [])]),
     ]
-    code, said = promtool(tmp_path, tests, "1h")
+    code, said = promtool(tmp_path, tests, "4h")
     assert code == 0, said
 
 
