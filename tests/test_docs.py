@@ -26,7 +26,7 @@ LINK = re.compile(r"\]\(([^)\s]+)\)")
 MODULE = re.compile(r"-m ([a-z_][\w.]*)")
 FLAG = re.compile(r"(?<![\w-])--[a-z][a-z0-9.-]*")
 BLOCK = re.compile(r"\[\[\[cog(.*?)\]\]\][^\n]*\n(.*?)^[^\n]*\[\[\[end\]\]\](?: \(sum: (\S{10})\))?", re.M | re.S)
-FOREIGN = re.compile(r"\b(pip|docker|gcloud|git|printf)\b|#SBATCH")  # lines whose flags are other tools'
+FOREIGN = re.compile(r"\b(pip|docker|gcloud|git|printf)\b|prometheus --|#SBATCH")  # lines whose flags are other tools'
 
 
 def read(page):

@@ -23,6 +23,7 @@ from export.serving.output import Output, write_stdout
 
 SECONDS = (0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.08, 0.1, 0.5, 2.0)
 MULTIPLIERS = (0.0, 0.25, 0.5, 0.75, 0.9, 1.0, 1.1, 1.25, 1.5, 1.75, 2.0)
+EARLY = ("200", "400", "409")  # counted from 0: of a series that begins at 1 Prometheus does not see the first rise
 FLUSH_SECONDS = 1.0  # for the last lines where the output does not flow
 SHARED = "PROMETHEUS_MULTIPROC_DIR"  # where workers add up their numbers
 
@@ -60,6 +61,8 @@ class Metrics:
         self.multiplier = Histogram("himari_multiplier", "Answers.", ("symbol",), buckets=MULTIPLIERS, **made)
         self.bound: dict[tuple[str, int], tuple[Any, Any]] = {}  # labels take longer to look up than to count
         self.bound_symbols: dict[str, Any] = {}
+        for status in EARLY:
+            self.requests.labels("/predict", status)
         self.whole = CollectorRegistry()
         self.whole.register(OnDuty(self.registry if self.shared is None else MultiProcessCollector(None, self.shared)))
         self.inputs = InputCounts(None if self.shared is None else Path(self.shared), place)
