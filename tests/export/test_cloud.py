@@ -182,8 +182,8 @@ def test_an_export_goes_to_a_bucket_with_its_manifest_last_and_never_over_anothe
 
     monkeypatch.setattr(export.bundling.exporter, "write_bundle", write)
     assert run_command(main, ["run", "--out", str(tmp_path / "one"), "--gcs", f"{bucket}/m"]) == 0
-    assert capsys.readouterr().out == "gs://desk/m: golden.npz, policy.onnx, manifest.json\n"
-    assert set(list_files(f"{bucket}/m")) == {"golden.npz", "policy.onnx", "manifest.json"}
+    assert capsys.readouterr().out == "gs://desk/m: card.html, golden.npz, policy.onnx, manifest.json\n"
+    assert set(list_files(f"{bucket}/m")) == {"card.html", "golden.npz", "policy.onnx", "manifest.json"}
     assert run_command(main, ["run", "--out", str(tmp_path / "two"), "--gcs", f"{bucket}/m"]) == 2
     assert "is there already" in capsys.readouterr().err
     assert not (tmp_path / "two").exists()
