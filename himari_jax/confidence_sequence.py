@@ -9,6 +9,8 @@ from math import log, sqrt
 
 import numpy as np
 
+ROUNDS = 200  # of a fixed point, from below; of the first few bars it has none
+BOUNDLESS = 1e60  # squares, in units of the mixture's, from which on a fixed point is taken for none
 LEVEL = 0.05  # share of sequences that ever exclude the truth, both sides together
 
 
@@ -32,27 +34,60 @@ def radius(squares: np.ndarray, mixture: np.ndarray | float, level: float = LEVE
 def sequence(returns: np.ndarray, warm_up: int, aim: int, level: float = LEVEL) -> np.ndarray:
     """Mean and interval at every look, (S, 3): mean, low, high; the real line in the warm-up.
 
-    The sum of squares stands for the variance: where returns lie evenly about their mean, given the past, this holds
-    exactly, whatever their volatility does; else for many bars.
+    The sum of squares about a mean stands for its variance: where returns lie evenly about their mean, given the past,
+    0 is excluded wrongly as seldom as `level` says, whatever their volatility does; else for many bars.
 
     Args:
         returns: (S,) of a bar, such as policy minus base.
-        warm_up: bars that set the scale alone; they do not count.
+        warm_up: bars, from the first that is not 0, that set the scale alone; they do not count.
         aim: bars for which the interval is to be narrowest.
         level: share of sequences that ever exclude the mean.
     """
     found = np.full((len(returns), 3), np.nan)
     found[:, 1], found[:, 2] = -np.inf, np.inf
-    scale = float(np.mean(returns[:warm_up] ** 2)) if warm_up and len(returns) > warm_up else 0.0
-    if scale <= 0:
+    begin = first_counted(returns, warm_up)
+    if begin >= len(returns):
         return found
-    counted = np.asarray(returns[warm_up:], np.float64)
+    scale = float(np.mean(returns[begin - warm_up : begin] ** 2))
+    counted = np.asarray(returns[begin:], np.float64)
     bars = np.arange(1, len(counted) + 1)
     total, squares = np.cumsum(counted), np.cumsum(counted**2)
-    around = np.maximum(squares - total**2 / bars, 0)  # about the mean so far
-    width = radius(around, tightest(aim, level) / scale, level) / bars
-    found[warm_up:] = np.stack([total / bars, total / bars - width, total / bars + width], axis=1)
+    mixture = tightest(aim, level) / scale
+    mean = total / bars
+    width = half_width(np.maximum(squares - total**2 / bars, 0), bars, mixture, level)
+    # Where the scale was far too small, means far off the interval stand, too: 0 is asked for by itself.
+    stands = np.abs(total) <= radius(squares, mixture, level)
+    width[stands & (width < np.abs(mean))] = np.inf
+    found[begin:] = np.stack([mean, mean - width, mean + width], axis=1)
     return found
+
+
+def half_width(around: np.ndarray, bars: np.ndarray, mixture: float, level: float) -> np.ndarray:
+    """How far a mean may be from the mean so far, (S,): the least `d = radius(around + bars d^2) / bars`, or inf.
+
+    Args:
+        around: (S,) sums of squares about the mean so far.
+        bars: (S,) of them.
+        mixture: see `radius`.
+        level: see `radius`.
+    """
+    width, left = np.full(len(bars), np.inf), np.arange(len(bars))
+    at = radius(around, mixture, level) / bars
+    for _ in range(ROUNDS):
+        new = radius(around[left] + bars[left] * at**2, mixture, level) / bars[left]
+        settled = new - at <= 1e-12 * new
+        width[left[settled]] = new[settled]
+        grows = ~settled & (new**2 * mixture < BOUNDLESS)
+        left, at = left[grows], new[grows]
+        if not len(left):
+            break
+    return width
+
+
+def first_counted(returns: np.ndarray, warm_up: int) -> int:
+    """The first return after the warm-up, which begins with the first that is not 0; their number where none is."""
+    moved = np.flatnonzero(returns)
+    return min(int(moved[0]) + warm_up, len(returns)) if len(moved) else len(returns)
 
 
 def bars_to_decide(effect: float, aim: int, level: float = LEVEL, most: float = 1e12) -> float:

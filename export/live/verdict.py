@@ -47,11 +47,15 @@ def judge(differences: np.ndarray, bars_per_year: float, bar_ms: int) -> LiveVer
         advice = "go on" if better else "pause: set the multiplier to 1, and look for the cause in the replay"
         return LiveVerdict(word, sentence, advice, (mean, low_now, high_now), years, 0.0, path)
     deviation = float(np.std(differences)) if len(differences) > 1 else 0.0
-    effect = abs(mean) / bars_per_year / deviation if deviation > 0 and np.isfinite(mean) else 0.0
+    effect = abs(mean) / bars_per_year / deviation if deviation > 0 and np.isfinite(low_now) else 0.0
     ahead = bars_to_decide(effect, aim) / bars_per_year - years
-    if not np.isfinite(mean):
-        left = max(warm_up + 1 - len(differences), 1) * bar_ms / DAY_MS
-        sentence = f"{len(differences):,} bars; the first {WARM_UP_DAYS} days set the scale, {left:.1f} are left"
+    if not differences.any():
+        sentence = f"{len(differences):,} bars; the two accounts have not differed yet"
+    elif not np.isfinite(low_now):
+        differing = len(differences) - int(np.flatnonzero(differences)[0])
+        left = max(warm_up - differing, 0) * bar_ms / DAY_MS
+        since = "" if differing == len(differences) else f", {differing:,} since the accounts first differed"
+        sentence = f"{len(differences):,} bars{since}; the first {WARM_UP_DAYS} days set the scale, {left:.1f} are left"
     else:
         sentence = f"policy minus base {percent(mean)} a year ({span_of(low_now, high_now)})"
     going = f"at this pace it is decided in {duration(max(ahead, 0.0))}" if effect > 0 else "nothing is known yet"

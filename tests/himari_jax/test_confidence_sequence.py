@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from himari_jax.confidence_sequence import bars_to_decide, sequence
+from himari_jax.confidence_sequence import bars_to_decide, radius, sequence, tightest
 
 YEAR = 8760
 WEEK = 168
@@ -39,6 +39,32 @@ def test_years_without_an_edge_looked_at_every_hour():
     assert false_alarms("clusters", 200, np.random.default_rng(1)) <= 0.05
 
 
+@pytest.mark.parametrize("quiet", [0.0, 1e-3])
+def test_accounts_that_hardly_differ_in_the_warm_up_decide_nothing_wrongly(quiet):
+    z = np.random.default_rng(0).standard_normal((200, 730))  # two years of days
+    z[:, :6] *= quiet
+    z[:, 6] *= 1e-3
+    paths = [sequence(year, 7, 365) for year in z]
+    assert np.mean([(path[:, 1] > 0).any() or (path[:, 2] < 0).any() for path in paths]) <= 0.05
+    assert all(np.isfinite(path[-1]).all() for path in paths)
+
+
+def test_the_warm_up_begins_when_the_accounts_first_differ():
+    x = np.random.default_rng(0).normal(0.1, 1, 500)
+    late = sequence(np.concatenate([np.zeros(1000), x]), WEEK, YEAR)
+    np.testing.assert_array_equal(late[1000:], sequence(x, WEEK, YEAR))
+
+
+def test_the_bounds_are_means_that_the_sum_of_squares_about_them_just_allows():
+    x = np.random.default_rng(0).normal(0.1, 1, 2000)
+    path, counted = sequence(x, WEEK, YEAR), x[WEEK:]
+    mixture = tightest(YEAR) / np.mean(x[:WEEK] ** 2)
+    for n in (50, 500, 1800):
+        for bound in path[WEEK + n - 1, 1:]:
+            off = counted[:n] - bound
+            np.testing.assert_allclose(abs(off.sum()), radius(np.sum(off**2), mixture), rtol=1e-9)
+
+
 def test_a_true_difference_is_found_about_when_the_formula_says():
     rng, effect = np.random.default_rng(0), 0.05  # of a bar's deviation: an annual Sharpe of 4.7
     expected = bars_to_decide(effect, YEAR)
@@ -51,7 +77,9 @@ def test_the_interval_is_about_the_mean_and_knows_no_scale():
     path, larger = sequence(x, WEEK, YEAR), sequence(1000 * x, WEEK, YEAR)
     np.testing.assert_allclose(larger[WEEK:], 1000 * path[WEEK:], rtol=1e-9)
     np.testing.assert_allclose(path[-1, 0], x[WEEK:].mean())
-    np.testing.assert_allclose(path[WEEK:, 1] + path[WEEK:, 2], 2 * path[WEEK:, 0], atol=1e-9)
+    known = slice(WEEK + 30, None)  # the first few bars bound nothing
+    assert np.isfinite(path[known]).all()
+    np.testing.assert_allclose(path[known, 1] + path[known, 2], 2 * path[known, 0], atol=1e-9)
 
 
 def test_nothing_is_said_in_the_warm_up_or_of_accounts_that_never_differ():

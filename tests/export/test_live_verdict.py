@@ -1,0 +1,28 @@
+"""The words of the live verdict before anything is known."""
+
+import numpy as np
+
+from export.live.verdict import judge
+from himari_jax.times import DAY_MS
+
+RNG = np.random.default_rng(0)
+
+
+def said(differences):
+    found = judge(np.asarray(differences, np.float64), 365.0, DAY_MS)
+    assert found.word == "INCONCLUSIVE"
+    assert "inf" not in found.sentence
+    assert "nan" not in found.sentence
+    return found.sentence
+
+
+def test_accounts_that_never_differ_wait_for_no_warm_up():
+    assert said(np.zeros(40)) == "40 bars; the two accounts have not differed yet"
+    assert said([]) == "0 bars; the two accounts have not differed yet"
+
+
+def test_the_warm_up_is_counted_from_the_first_difference():
+    words = "3 bars, 1 since the accounts first differed; the first 7 days set the scale, 6.0 are left"
+    assert said([0, 0, 1e-3]) == words
+    assert "0.0 are left" in said(RNG.normal(0, 1, 8))  # bounds nothing yet
+    assert "at every look" in said(RNG.normal(0, 1, 40))
