@@ -57,8 +57,9 @@ def main(args: Sequence[str]) -> int:
     from himari_jax.times import YEAR_MS
 
     out = config.out or config.log.with_suffix(".html")
-    if out.resolve() == config.log.resolve():
-        raise InputError(f"--out {out}: is the decision log itself; name another file")
+    for flag, path in (("--out", out), ("--metrics-file", config.metrics_file)):
+        if path is not None and path.resolve() == config.log.resolve():
+            raise InputError(f"{flag} {path}: is the decision log itself; name another file")
     with ExitStack() as stack:
         source = read_source(config, stack)
         parity = compare(source)

@@ -6,11 +6,14 @@ from paper import Exchange, Paper
 from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families as parse
 
+from export.bundling.test_span import figures_of
 from export.live.book import Book
-from export.live.desk import Desk, base_by
+from export.live.desk import NOT_FINITE, Desk, base_by
 from export.live.drift_watch import DriftWatch
-from export.live.metrics import PaperMetrics
+from export.live.metrics import LEAST_DECISIONS, PaperMetrics, write_parity
+from export.live.replay import Parity
 from himari_jax.drift import alarms, count_bins
+from himari_jax.errors import StorageError
 from himari_jax.times import HOUR_MS
 
 pytest_plugins = ("server_fixtures",)
@@ -25,6 +28,66 @@ def samples(metrics):
             labels = tuple(value for name, value in sorted(sample.labels.items()) if name != "model")
             found[sample.name, *labels] = sample.value
     return found
+
+
+@pytest.fixture
+def metrics(bundles, tmp_path):
+    """Of a loop that has not begun."""
+    paper = Paper(bundles["mlp"], tmp_path)
+    desk = Desk(paper.model, Book(paper.model.symbols, HOUR_MS), paper.terms, base_by(paper.model))
+    return PaperMetrics(desk, 8760.0)
+
+
+def record(**lane):
+    """A bar of the log with one lane."""
+    return {"lanes": [lane], "late": False, "revised": 0, "refused": [], "failures": 0}
+
+
+def test_the_figures_of_the_test_span_are_those_of_the_report_and_of_no_other_seed(metrics):
+    model, found = metrics.desk.model, samples(metrics)
+    agent = model.manifest["backtest"]["agent"]
+    assert found["himari_paper_test_span", "turnover"] == agent["turnover"] == model.test_span["turnover"]
+    assert found["himari_paper_test_span", "cost"] == agent["cost_drag"]
+    assert found["himari_paper_test_span", "drawdown"] == agent["max_drawdown_interval"][0] <= agent["max_drawdown"]
+    assert found["himari_paper_test_span", "multiplier_deviation"] > 0
+    result = {"agent": agent, "multiplier_deviation": 0.1}
+    assert figures_of(result, agent["seed"]) is not None
+    assert figures_of(result, agent["seed"] + 1) is None
+    assert figures_of({}, 0) is None
+
+
+def test_costs_are_yearly_and_the_deviation_is_that_of_the_symbol_that_moves_most(metrics):
+    settled = {"log_return": 0.0, "held": [0.1, 0.1], "delta": [0.1, -0.1], "cost": 2e-4}
+    said = [[1.0, 1.0 + 0.5 * (-1) ** k] for k in range(LEAST_DECISIONS)]
+    for k, multiplier in enumerate(said):
+        assert ("himari_paper_multiplier_deviation",) not in samples(metrics) or k == 0
+        metrics.count(record(settled={"policy": settled, "base": settled}, multiplier=multiplier))
+    metrics.judge()
+    found = samples(metrics)
+    assert found["himari_paper_multiplier_deviation",] == pytest.approx(0.5)
+    assert found["himari_paper_cost_yearly", "policy"] == pytest.approx(2e-4 * 8760)
+    assert found["himari_paper_turnover_yearly", "policy"] == pytest.approx(0.2 * 8760)
+
+
+def test_an_output_that_is_no_number_is_counted_apart(metrics):
+    metrics.count(record(undecided="no base position is known"))
+    metrics.count(record(undecided=NOT_FINITE))
+    found = samples(metrics)
+    assert found["himari_paper_undecided_total",] == 2
+    assert found["himari_paper_nonfinite_total",] == 1
+
+
+def test_parity_is_written_for_the_textfile_collector_or_the_line_says_why_not(tmp_path):
+    path = tmp_path / "himari.prom"
+    write_parity(path, "m", Parity(10, 9, 2, 3e-6, "x"), 1.7e9)
+    found = {x.name: x.value for family in parse(path.read_text()) for x in family.samples}
+    assert found == {
+        "himari_replay_differences": 2,
+        "himari_replay_largest_gap": 3e-6,
+        "himari_replay_done_seconds": 1.7e9,
+    }
+    with pytest.raises(StorageError, match=r"--metrics-file .*none/x\.prom: No such file"):
+        write_parity(tmp_path / "none" / "x.prom", "m", Parity(0, 0, 0, 0.0, ""), 0.0)
 
 
 def test_metrics_say_what_the_log_says_and_survive_a_restart(bundles, tmp_path):

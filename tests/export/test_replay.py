@@ -158,7 +158,9 @@ def test_the_command_prints_the_gap_and_writes_a_page(bundles, tmp_path, capsys)
     records[7]["state"][0]["policy"]["log_equity"] += 1e-3
     records[7]["lanes"][0]["settled"]["policy"]["log_return"] += 1e-3
     paper.log.write_text("".join(json.dumps(record) + "\n" for record in records))
-    assert run_command(main, [str(paper.log), str(bundles["mlp"])]) == 1
+    told = tmp_path / "himari.prom"
+    assert run_command(main, [str(paper.log), str(bundles["mlp"]), "--metrics-file", str(told)]) == 1
+    assert 'himari_replay_differences{model="mlp"} 1.0' in told.read_text()
     assert "1 entries differ" in capsys.readouterr().out
 
 
@@ -166,9 +168,10 @@ def test_what_would_destroy_the_log_or_compare_nothing_is_refused(bundles, tmp_p
     paper = Paper(bundles["mlp"], tmp_path)
     paper.run(3)
     text = paper.log.read_bytes()
-    assert run_command(main, [str(paper.log), str(bundles["mlp"]), "--out", str(paper.log)]) == 2
-    assert "is the decision log itself" in capsys.readouterr().err
-    assert paper.log.read_bytes() == text
+    for flag in ("--out", "--metrics-file"):
+        assert run_command(main, [str(paper.log), str(bundles["mlp"]), flag, str(paper.log)]) == 2
+        assert f"{flag} {paper.log}: is the decision log itself" in capsys.readouterr().err
+        assert paper.log.read_bytes() == text
     source = source_of(paper)
     elsewhere = [row._replace(time=row.time + 10**12) for row in paper.exchange.final()]
     with pytest.raises(InputError, match="none of SYN1 SYN2 from"):
