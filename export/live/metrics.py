@@ -67,7 +67,9 @@ class PaperMetrics:
                 "outside_share", "share of inputs outside of training's range", "lane", "window", "feature"
             ),
             "alarm": self.gauge("drift_alarm", "1 where a window of inputs is not like training", "lane", "window"),
-            "candle": self.gauge("newest_candle_close_seconds", "close of the newest candle, seconds since 1970"),
+            "candle": self.gauge(
+                "newest_candle_close_seconds", "close of a symbol's newest candle, since 1970", "symbol"
+            ),
             "decided": self.gauge("decided_seconds", "when the newest bar was played, seconds since 1970"),
             "bar": self.gauge("bar_seconds", "length of a bar"),
         }
@@ -121,8 +123,9 @@ class PaperMetrics:
                         self.gauges["drift"].labels(self.model, name, length, feature).set(score)
                         self.gauges["outside"].labels(self.model, name, length, feature).set(outside[feature])
         self.gauges["decided"].labels(self.model).set(record["decided"] / 1000)
-        newest = max(map(self.desk.book.newest, self.desk.book.symbols)) + self.desk.book.bar_ms
-        self.gauges["candle"].labels(self.model).set(newest / 1000)
+        for symbol in self.desk.book.symbols:
+            close = self.desk.book.newest(symbol) + self.desk.book.bar_ms
+            self.gauges["candle"].labels(self.model, symbol).set(close / 1000)
 
     def count(self, record: dict[str, Any]) -> None:
         """Adds a record to counters and returns."""

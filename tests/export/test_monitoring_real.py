@@ -41,7 +41,7 @@ def paper(bundles, tmp_path):
     metrics = PaperMetrics(desk, 8760.0)
     metrics.catch_up(played.records())
     metrics.gauges["multiplier"].labels(metrics.model, "SYN1").set(1)  # what only a new bar sets
-    metrics.gauges["candle"].labels(metrics.model).set(time.time())
+    metrics.gauges["candle"].labels(metrics.model, "SYN1").set(time.time())
     return metrics
 
 

@@ -6,7 +6,8 @@ Values are in promtool's notation, a sample a minute: `5x99` is 5 a hundred time
 M, P = 'model="m"', 'model="m",account="policy"'
 S, R = 'job="himari-serve",instance="a"', 'job="himari-serve",instance="a",route="/predict"'
 KINDS = ("base", "lstm", "multi-asset")
-AGE, BAR = f"himari_paper_newest_candle_close_seconds{{{M}}}", f"himari_paper_bar_seconds{{{M}}}"
+AGE, AGE_B = (f'himari_paper_newest_candle_close_seconds{{{M},symbol="{x}"}}' for x in "ab")
+BAR = f"himari_paper_bar_seconds{{{M}}}"
 
 
 def info(kind="base", calendar="continuous", digest="h"):
@@ -80,7 +81,7 @@ CASES = [
     ("HimariParityBroken", True, gauge("himari_replay_largest_gap", M, 2e-6)),
     ("HimariParityBroken", True, gauge("himari_replay_differences", M, 1)),
     ("HimariParityBroken", False, gauge("himari_replay_largest_gap", M, 0) | gauge("himari_replay_differences", M, 0)),
-    ("HimariCandlesOld", True, info() | {AGE: "0x99", BAR: "2400x99"}),  # 5,940 s after it
+    ("HimariCandlesOld", True, info() | {AGE: "0x99", AGE_B: "5000x99", BAR: "2400x99"}),  # 5,940 s
     ("HimariCandlesOld", False, info() | {AGE: "0x99", BAR: "3600x99"}),
     ("HimariCandlesOld", False, info(calendar="sessions") | {AGE: "0x99", BAR: "2400x99"}),  # it may be closed
     ("HimariOutputNotFinite", True, rises("himari_nonfinite_outputs_total", S, 90)),
