@@ -4,6 +4,7 @@ import signal
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from math import exp
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -58,6 +59,8 @@ def main(args: Sequence[str]) -> int:
         log = stack.enter_context(DecisionLog(path, sync=not config.simulate))
         records = read_log(path) if path.stat().st_size else []
         if config.simulate:
+            # Files answer at a close or never: to ask them every few seconds of a weekend takes minutes a year.
+            pace = replace(pace, every_ms=max(pace.every_ms, desk.terms.late_ms // 4))
             clock = SimulatedClock(simulated_start(config, model, past, records))
             until = past.times[-1] + model.bar_ms + pace.settle_ms if until is None else until
         loop = PaperLoop(desk, feed, clock, log, pace)
@@ -69,6 +72,7 @@ def main(args: Sequence[str]) -> int:
             loop.start(facts)
         port = config.metrics_port
         metrics = None if port is None else metrics_for(config, port, loop, records or read_log(path))
+        records.clear()  # of years they are a gigabyte
         stop_by_signal(loop)
         run(config, loop, until, path, metrics)
     return 0
@@ -104,8 +108,11 @@ def simulated_start(config: PaperConfig, model: "Model", feed: "FileFeed", recor
         return max(record.get("decided", record.get("now", 0)) for record in records)
     if config.begin is not None:
         return parse_moment(config.begin, "--begin")
-    firsts = {row.symbol: row.time for row in reversed(feed.rows)}
-    return max(firsts.values()) + model.min_candles * model.bar_ms - 1
+    times: dict[str, list[int]] = {}
+    for row in feed.rows:
+        times.setdefault(row.symbol, []).append(row.time)
+    # The last candle of the look-back closes a moment later.
+    return max(own[: model.min_candles][-1] for own in times.values()) + model.bar_ms - 1
 
 
 def metrics_for(config: PaperConfig, asked: int, loop: "PaperLoop", records: list[dict[str, Any]]) -> "PaperMetrics":

@@ -89,6 +89,11 @@ class Book:
         """Open times from `since` on at which some symbol has a candle, rising."""
         return sorted({time for order in self.order.values() for time in order[bisect_left(order, since) :]})
 
+    def newest_times(self, count: int, until: int) -> list[int]:
+        """The newest open times up to `until` at which some symbol has a candle, so many at most, rising."""
+        ends = [(order, bisect_right(order, until)) for order in self.order.values()]
+        return sorted({time for order, end in ends for time in order[max(0, end - count) : end]})[-count:]
+
 
 def fault_of(row: Row) -> str:
     """Why a candle is none; empty where it is one."""

@@ -124,8 +124,7 @@ class Desk:
         """
         since = -1 if self.bars is None else time - self.bars * self.book.bar_ms
         if self.model.manifest["calendar"] != "continuous" and self.bars is not None:
-            known = [t for t in self.book.times(0) if t <= time]
-            since = known[-self.bars :][0]
+            since = min(self.book.newest_times(self.bars, time), default=time)
         # A bar without a candle is laid out when a later one is known: those are read, too, and cut off.
         until = time + (MAX_FILL + 1) * self.book.bar_ms
         raws = [self.book.raw(symbol, since, until) for symbol in symbols]

@@ -85,9 +85,7 @@ class PaperLoop:
             InputError: the source has too few candles.
         """
         now, bar = self.clock.now_ms(), self.book.bar_ms
-        bars = self.desk.bars
-        since = 0 if bars is None else now - (bars + 1) * bar
-        entered = self.book.take(self.feed.fetch(since, now), now).entered
+        entered = self.book.take(self.before(now), now).entered
         if lacking := [symbol for symbol in self.book.symbols if self.book.newest(symbol) < 0]:
             raise InputError(
                 f"--source {self.feed.name}: no candle of {' '.join(lacking)} by {iso_minute(now)}; "
@@ -98,6 +96,17 @@ class PaperLoop:
         begin = {"kind": "start", "format": FORMAT, "began": iso_second(now), "now": now, "first": self.next}
         candles = [tuple(row) for row in entered]
         self.log.append(begin | facts | {"candles": candles, "digest": self.book.digest})
+
+    def before(self, now: int) -> list[Row]:
+        """The candles that the first decision looks back on: all of them where its base forgets nothing."""
+        bars = self.desk.bars
+        if bars is None:
+            return self.feed.fetch(0, now)
+        if self.continuous:
+            return self.feed.fetch(now - (bars + 1) * self.book.bar_ms, now)
+        rows = self.feed.fetch(0, now)  # how long so many bars take, only the candles of a market that closes say
+        since = sorted({row.time for row in rows})[-bars - 1 :]
+        return [row for row in rows if row.time >= since[0]]
 
     def resume(self, records: list[dict[str, Any]], bundle: str) -> None:
         """Takes up the log where it ends: candles, accounts, orders, memory.

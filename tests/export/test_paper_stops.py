@@ -3,6 +3,7 @@
 import resource
 import signal
 import time
+from dataclasses import replace
 
 import pytest
 from paper import Exchange, Paper
@@ -66,3 +67,19 @@ def test_a_symbol_of_a_pool_that_was_delisted_makes_no_other_one_late(bundles, t
     assert min(waits[4:8]) > 300_000  # it might come yet
     assert max(waits[8:]) == Pace().settle_ms  # longer than a gap is filled: nobody waits for it
     assert all("skipped" in record["lanes"][0] for record in bars[4:])
+
+
+def test_where_the_market_closes_the_first_decision_has_its_whole_look_back(bundles, tmp_path):
+    paper = Paper(bundles["mlp"], tmp_path)
+    paper.model = replace(paper.model, manifest=paper.model.manifest | {"calendar": "sessions"})
+    desk = Desk(paper.model, Book(paper.model.symbols, HOUR_MS), paper.terms, base_by(paper.model))
+    open_hours = [row for row in paper.exchange.final() if row.time // HOUR_MS % 24 < 4]
+    paper.exchange.fetch = lambda since, now: [row for row in open_hours if since <= row.time]
+    loop = PaperLoop(desk, paper.exchange, ScaledClock(0, 1.0), None, Pace())
+    found = sorted({row.time for row in loop.before(0)})
+    every = sorted({row.time for row in open_hours})
+    assert found == every[-desk.bars - 1 :]
+    assert len(every) > len(found)
+    desk.book.take(open_hours, every[-1] + HOUR_MS)
+    assert desk.book.newest_times(5, every[-3]) == every[-7:-2]
+    assert desk.book.newest_times(5, -1) == []
