@@ -11,6 +11,13 @@ from typing import Any
 from himari_jax.errors import InputError, StorageError
 
 FORMAT = 1
+NEEDED = {  # fields of each kind of record, without which a log cannot be gone on with or replayed
+    "start": {"bundle", "symbols", "lanes", "bar_ms", "calendar", "source", "fill", "step", "phase_ms", "late_ms"}
+    | {"costs", "trained", "now", "first", "candles", "digest"},
+    "bar": {"time", "close", "decided", "bundle", "candles", "revised", "refused", "failures", "digest"}
+    | {"late", "lanes", "state", "counted"},
+    "restart": {"now"},
+}
 BLOCK = 1 << 16  # bytes read at a time to find where the last whole line ends
 
 
@@ -87,7 +94,19 @@ def read_log(path: Path) -> list[dict[str, Any]]:
     first = records[0]
     if first.get("kind") != "start" or first.get("format") != FORMAT:
         raise InputError(f"{path}: line 1 begins no decision log of format {FORMAT}; name the log of export.paper")
+    for number, record in enumerate(records, 1):
+        if problem := problem_of(record, number == 1):
+            raise InputError(f"{path}: line {number} {problem}: another version wrote it, or it was edited")
     return records
+
+
+def problem_of(record: dict[str, Any], first: bool) -> str:
+    """What is wrong with a record; empty where nothing is."""
+    kind = record["kind"]
+    if kind not in NEEDED or (kind == "start") != first:
+        return f"is a {kind} there"
+    lacking = sorted(NEEDED[kind] - record.keys())
+    return f"lacks {' '.join(lacking)}" if lacking else ""
 
 
 def lines_of(path: Path) -> Iterator[dict[str, Any]]:

@@ -88,8 +88,8 @@ class PaperLoop:
         entered = self.book.take(self.before(now), now).entered
         if lacking := [symbol for symbol in self.book.symbols if self.book.newest(symbol) < 0]:
             raise InputError(
-                f"--source {self.feed.name}: no candle of {' '.join(lacking)} by {iso_minute(now)}; "
-                "begin later, or leave them out of --symbols"
+                f"--source {self.feed.name}: no candle of {' '.join(lacking)} in the look-back up to "
+                f"{iso_minute(now)}; begin at another moment, or leave them out of --symbols"
             )
         newest = max(map(self.book.newest, self.book.symbols))
         self.next = newest + bar * ((now - newest) // bar if self.continuous else 1)

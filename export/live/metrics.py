@@ -101,12 +101,12 @@ class PaperMetrics:
         return int(server.server_port)
 
     def catch_up(self, records: list[dict[str, Any]]) -> None:
-        """Takes the records of a log that is gone on with."""
-        for record in records:
-            if record["kind"] == "bar":
-                self.count(record)
-        if self.returns["policy"]:
-            self.judge()
+        """Takes the records of a log that is gone on with; the desk is as the last one left it."""
+        bars = [record for record in records if record["kind"] == "bar"]
+        for record in bars[:-1]:
+            self.count(record)
+        if bars:
+            self.update(bars[-1])
 
     def update(self, record: dict[str, Any]) -> None:
         """Takes a record."""

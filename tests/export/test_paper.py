@@ -1,5 +1,7 @@
 """The paper loop decides as the environment did, whatever the source does, and a kill loses and doubles nothing."""
 
+import json
+
 import numpy as np
 import pytest
 from paper import Exchange, Paper
@@ -56,6 +58,26 @@ def test_a_damaged_log_is_refused(bundles, tmp_path):
     paper.log.write_bytes(b"\n".join(lines).replace(b'"candles":[["SYN1",', b'"candles":[["SYN2",', 1))
     with pytest.raises(InputError, match="altered"):
         paper.run(1)
+
+
+def test_a_log_of_another_version_is_one_line(bundles, tmp_path):
+    paper = Paper(bundles["mlp"], tmp_path)
+    paper.run(2)
+    start, *bars = paper.records()
+    cases = {
+        "line 2 lacks counted late: another version": [start, without(bars[0], "late", "counted")],
+        "line 1 lacks costs": [without(start, "costs"), *bars],
+        "line 3 is a start there": [start, bars[0], start],
+        "line 2 is a note there": [start, {"kind": "note"}],
+    }
+    for words, records in cases.items():
+        paper.log.write_text("".join(json.dumps(record) + "\r\n" for record in records))
+        with pytest.raises(InputError, match=words):
+            read_log(paper.log)
+
+
+def without(record, *names):
+    return {name: value for name, value in record.items() if name not in names}
 
 
 def test_a_log_has_one_writer(tmp_path):

@@ -7,7 +7,7 @@ from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families as parse
 
 from export.bundling.test_span import figures_of
-from export.live.book import Book
+from export.live.book import Book, Row
 from export.live.desk import NOT_FINITE, Desk, base_by
 from export.live.drift_watch import DriftWatch
 from export.live.metrics import LEAST_DECISIONS, PaperMetrics, write_parity
@@ -100,11 +100,13 @@ def test_metrics_say_what_the_log_says_and_survive_a_restart(bundles, tmp_path):
     metrics, again = (PaperMetrics(desk, 8760.0) for _ in range(2))
     bars = paper.bars()
     for record in bars:
-        metrics.count(record)
-    metrics.judge()
+        for row in record["candles"]:
+            desk.book.enter(Row(*row))
+        metrics.update(record)
     again.catch_up(paper.records())
     assert samples(metrics) == samples(again)
     found = samples(metrics)
+    assert found["himari_paper_newest_candle_close_seconds", "SYN1"] == (bars[-1]["time"] + HOUR_MS) / 1000
     assert found["himari_paper_bars_total",] == 20
     assert found["himari_paper_skipped_total",] == 1
     assert found["himari_paper_decisions_total",] == 19
