@@ -33,7 +33,7 @@ def main(args: Sequence[str]) -> int:
     from export.live.feeds import Feed
     from export.live.log import DecisionLog, read_log
     from export.live.loop import Pace, PaperLoop
-    from export.live.setup import facts_of, file_feed, live_feed, make_desk, refuse_other_log
+    from export.live.setup import facts_of, file_feed, live_feed, make_desk, refuse_other_log, sizing_note
     from export.loading import load
     from himari_jax.live.clock import Clock, SimulatedClock, SystemClock
     from himari_jax.times import parse_moment
@@ -70,6 +70,8 @@ def main(args: Sequence[str]) -> int:
             loop.resume(records, model.digest)
         else:
             loop.start(facts)
+        if note := sizing_note(model, desk.book):
+            print(note, flush=True)
         port = config.metrics_port
         metrics = None if port is None else metrics_for(config, port, loop, records or read_log(path))
         records.clear()  # of years they are a gigabyte

@@ -17,6 +17,7 @@ from train.reporting.tables import Grid, print_grid
 from train.studies.paper_plan import Claim, Outlook, look_ahead, read_claim
 
 PROG = invocation("train.plan")
+MOST_BARS = 300_000_000  # of all futures: they are held at once
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,9 @@ def main(args: Sequence[str]) -> int:
     folder = local_run(config.run)
     refuse_other_folders(folder)
     claim = read_claim(folder)
+    asked = config.futures * config.years * claim.bars_per_year
+    most = f"fewer, or fewer --years: {asked:,.0f} bars in all, at most {MOST_BARS:,}"
+    require(asked <= MOST_BARS, "--futures", config.futures, most)
     tell(claim, look_ahead(claim, config.years, config.futures, config.seed), config.years)
     return 0
 

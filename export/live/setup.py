@@ -179,11 +179,15 @@ def base_for(given: str | None, model: Model, trained: Config) -> BaseOf:
     return base_by(model, lambda symbols: read_own_positions(Path(path), symbols, age, trained.data.assume_utc))
 
 
-def sizing_note(model: Model, feed_since: int) -> str:
-    """Says since when a sizing that forgets nothing remembers; empty for one that does."""
+def sizing_note(model: Model, book: Book) -> str:
+    """Says since when a sizing that forgets nothing remembers, which decides its base; empty for one that does."""
     if model.base_sizing in (*FINITE_MEMORY, "file"):
         return ""
-    return f"base sizing {model.base_sizing} remembers every candle since {iso_minute(feed_since)}"
+    since = iso_minute(max(order[0] for order in book.order.values()))
+    return (
+        f"base sizing {model.base_sizing} remembers every candle, here since {since}: it is the backtest's where the "
+        "backtest's candles begin then, too"
+    )
 
 
 def make_desk(config: PaperConfig, model: Model, trained: Config, symbols: tuple[str, ...]) -> tuple[Desk, Costs]:

@@ -38,7 +38,7 @@ def write_sessions(path, bars=6000):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", RUNS)
-def test_the_loop_decides_as_the_backtest_did(name, tmp_path):
+def test_the_loop_decides_as_the_backtest_did(name, tmp_path, capsys):
     from export.bundle import main as export
     from export.paper import main as paper
     from export.replay import main as replay
@@ -53,7 +53,9 @@ def test_the_loop_decides_as_the_backtest_did(name, tmp_path):
     step = 24 if name == "pool" else 1
     closes = frame["time"].dt.epoch("ms").to_numpy()
     begin = str(np.datetime64(int(closes[0]) - 1, "ms"))
+    capsys.readouterr()
     assert run_command(paper, [bundle, "--simulate", "--begin", begin, "--log", log, "--quiet"]) == 0
+    assert ("remembers every candle" in capsys.readouterr().out) == (name == "kelly")
     records = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     bars = {record["time"] + HOUR_MS: record for record in records if record["kind"] == "bar"}
     lanes, compared, largest = records[0]["lanes"], 0, 0.0

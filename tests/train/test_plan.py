@@ -72,6 +72,14 @@ def test_a_run_without_a_difference_or_a_backtest_is_one_line(tmp_path, capsys):
     assert "never differs" in line
 
 
+def test_more_futures_than_fit_the_memory_are_one_line(tmp_path, capsys):
+    write_run(tmp_path, claim_of(1.0).differences)
+    assert run_command(main, [str(tmp_path), "--years", "100", "--futures", "100000"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "--futures 100000" in line
+    assert "--years" in line
+
+
 def test_the_command_says_how_long(tmp_path, capsys):
     write_run(tmp_path, claim_of(3.0, 2).differences)
     assert run_command(main, [str(tmp_path), "--years", "3", "--futures", "20"]) == 0
