@@ -251,7 +251,7 @@ def make_params(
     scalar = partial(np.asarray, dtype=market.base.dtype)
     params = EnvParams(
         max_steps_in_episode=np.int32(episode_steps),
-        market=market,
+        market=None,
         starts=starts.astype(np.int32),
         num_starts=np.int32(len(starts)),
         last=last,
@@ -264,4 +264,7 @@ def make_params(
         reward_weights=scalar(reward_weights),
         initial_moments=scalar(initial_moments),
     )
-    return cast(EnvParams, jax.device_put(params))  # made on the host: each array of jnp's making is a program
+    params = cast(Any, jax.device_put(params))  # made on the host: each array of jnp's making is a program
+    return cast(
+        EnvParams, params.replace(market=market if isinstance(market.base, jax.Array) else jax.device_put(market))
+    )

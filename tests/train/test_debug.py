@@ -33,7 +33,8 @@ WRONG = {
     "trials": "explain nothere", "bundle": "nothere --out b", "check": "nothere", "request": "nothere",
     "serve": "nothere", "prove": "--only nothere", "calibrate": "--repeats 1", "bench": "--num-envs x",
     "bench-models": "--merge nothere", "bench-peers": "--out x --peers nothere", "bench-serve": "nothere",
-    "submit": "--fresh",
+    "submit": "--fresh", "download": "--symbols", "plan": "nothere", "paper": "nothere", "replay": "nothere nothere",
+    "doctor": "--device x", "bench-gpu": "--minutes x", "monitoring": "nothere",
 }  # fmt: skip
 
 
