@@ -12,6 +12,7 @@ import numpy as np
 from train.config.market import DataConfig
 from train.config.ppo import Config, PolicyConfig, PPOConfig
 from train.learning.ppo import Learner
+from train.learning.rollout import RolloutState
 from train.learning.setup import Setup, compile_chunk, hyperparameters
 from train.learning.state import LearnerState, Metrics
 from train.training.session import build_session
@@ -26,7 +27,7 @@ Chunk = Callable[[LearnerState, Any, Any], tuple[LearnerState, Metrics]]
 class GivenScale(Learner):
     """A learner that begins without playing a rollout for the scale of the rewards: one program less."""
 
-    def measure_reward_scale(self, key: jax.Array, params: Any, variables: dict) -> jax.Array:
+    def measure_reward_scale(self, players: RolloutState, params: Any, variables: dict) -> jax.Array:
         """A number."""
         return jnp.float32(REWARD_SCALE)
 
