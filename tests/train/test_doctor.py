@@ -187,9 +187,9 @@ def test_a_replay_that_forgets_less_than_the_rollout_breaks_the_ratio(monkeypatc
 
 @pytest.mark.slow
 def test_actions_that_are_not_those_that_were_played_break_the_replay(small, monkeypatch):
-    from train.learning import rollout
+    from train.learning import lanes
 
-    monkeypatch.setattr(rollout, "squash", lambda u: squash(u + 0.01))
+    monkeypatch.setattr(lanes, "squash", lambda u: squash(u + 0.01))
     assert look("replay", lambda: laws.replay_of(small)).state == "WRONG"
 
 
