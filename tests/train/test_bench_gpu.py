@@ -167,4 +167,4 @@ def test_real_rows_of_a_cpu(tmp_path, monkeypatch):
     assert [row["name"] for row in rows if not row["rate"]] == [
         "lstm, kernel"
     ]  # a form of cards alone, with its reason
-    assert len(rows) == 2 + len(recurrences()) + 3
+    assert len(rows) == 2 + len(recurrences()) + 2 + 2  # account and scan; loop and forward
