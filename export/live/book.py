@@ -2,7 +2,7 @@
 
 import hashlib
 from bisect import bisect_left, bisect_right, insort
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -72,6 +72,11 @@ class Book:
             insort(self.order[row.symbol], row.time)
         self.rows[row.symbol][row.time] = row
         self.digest = hashlib.sha256(f"{self.digest}{row!r}".encode()).hexdigest()
+
+    def enter_record(self, record: Mapping[str, Any]) -> None:
+        """Enters the candles of a record of the log, if it has any."""
+        for row in record.get("candles", ()):
+            self.enter(Row(*row))
 
     def newest(self, symbol: str) -> int:
         """Open time of the newest candle of a symbol; -1 where none is known."""

@@ -53,8 +53,7 @@ def compare_books(source: Source, final: Book, refused: int) -> Revisions:
     """Counts, over the bars of the log, what was decided on other candles than the final ones."""
     known, changed, late, missing = source.book(), 0, 0, 0
     for record in source.bars:
-        for row in record["candles"]:
-            known.enter(Row(*row))
+        known.enter_record(record)
         for symbol in final.symbols:
             then, now = known.rows[symbol].get(record["time"]), final.rows[symbol].get(record["time"])
             late += then is None and now is not None

@@ -114,8 +114,8 @@ class PaperLoop:
         Raises:
             InputError: the log is of other symbols or bars, or the bundle does not say what it said.
         """
-        for row in (row for record in records for row in record.get("candles", ())):
-            self.book.enter(Row(*row))
+        for record in records:
+            self.book.enter_record(record)
         bars = [record for record in records if record["kind"] == "bar"]
         written = bars[-1] if bars else records[0]
         if written["digest"] != self.book.digest:

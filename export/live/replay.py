@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from export.live.book import Book, Row
+from export.live.book import Book
 from export.live.desk import ACCOUNTS, BaseOf, Desk, Terms
 from export.runtime import Model
 from himari_jax.account import Costs
@@ -51,7 +52,7 @@ class Source:
         """The record that begins the log."""
         return self.records[0]
 
-    @property
+    @cached_property
     def bars(self) -> list[dict[str, Any]]:
         """The record of every bar."""
         return [record for record in self.records if record["kind"] == "bar"]
@@ -76,9 +77,8 @@ class Source:
     def book(self, records: Sequence[dict[str, Any]] = ()) -> Book:
         """The candles of the start, and of some bars."""
         book = Book(self.start["symbols"], self.start["bar_ms"])
-        enter(book, self.start)
-        for record in records:
-            enter(book, record)
+        for record in (self.start, *records):
+            book.enter_record(record)
         return book
 
     def play(self, terms: Terms, final: Book | None = None) -> Played:
@@ -95,7 +95,7 @@ class Source:
         entries = []
         for record in bars:
             if final is None:
-                enter(book, record)
+                book.enter_record(record)
             digest = record["bundle"]
             if digest != desk.model.digest:
                 desk.seat(self.model(digest), self.bases[digest])
@@ -104,6 +104,11 @@ class Source:
             played = desk.play(record["time"], record["decided"])
             entries.append(played | {"state": desk.state(), "counted": desk.counted})
         return Played(log_returns(entries), entries)
+
+    @cached_property
+    def again(self) -> Played:
+        """The log as it was known, by the terms that it was written with."""
+        return self.play(self.terms())
 
     def told(self, record: dict[str, Any]) -> BaseOf:
         """The base positions of a file as they were known at a bar: the file may have been written anew since."""
@@ -122,12 +127,6 @@ class Source:
         return Played(log_returns(self.bars), self.bars)
 
 
-def enter(book: Book, record: dict[str, Any]) -> None:
-    """Enters the candles of a record."""
-    for row in record["candles"]:
-        book.enter(Row(*row))
-
-
 def log_returns(entries: Sequence[dict[str, Any]]) -> np.ndarray:
     """(2, S, K) of the bars; 0 where nothing was settled."""
 
@@ -141,7 +140,7 @@ def log_returns(entries: Sequence[dict[str, Any]]) -> np.ndarray:
 
 def compare(source: Source) -> Parity:
     """Plays the log as it was known and compares every number with what was written."""
-    played = source.play(source.terms()).entries
+    played = source.again.entries
     bars, differences, largest, first, decisions = source.bars, 0, 0.0, "", 0
     for record, again in zip(bars, played, strict=True):
         for k, (said, found) in enumerate(zip(record["lanes"], again["lanes"], strict=True)):
@@ -172,8 +171,8 @@ def waterfall(source: Source, final: Book) -> Waterfall:
     punctual = replace(trained, late_ms=ALWAYS)
     backtest = source.play(punctual, final).totals
     known = source.play(punctual).totals
-    late = source.play(trained).totals
-    charged = source.play(log).totals
+    charged = source.again.totals
+    late = charged if trained == log else source.play(trained).totals
     logged = source.logged()
     parts = known - backtest, late - known, charged - late, logged.totals - charged
     return Waterfall(backtest, *parts, logged.totals, quoted(source, logged))
