@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from himari_jax.times import DAY_MS
+
 BINS = 10
 WINDOW_DAYS = (7, 28)
 LEAST_BARS = 60  # of a window: fewer show nothing
@@ -19,6 +21,7 @@ QUANTILE = 0.95  # of the windows inside training, the threshold of a feature
 FALSE_ALARMS = 0.05  # share of windows inside training with an alarm of any kind
 MANY = 1 / 3  # share of the features that make an alarm at once
 OUTSIDE = 0.001  # share of training's rows beyond either end of the range
+LEAST_SHARE = 1e-4  # that is expected of a bin, at least: PSI divides by it
 STRIDES = 8  # starts of windows, to a window
 
 
@@ -86,7 +89,7 @@ def psi(counts: np.ndarray, expected: np.ndarray) -> np.ndarray:
         expected: (F, BINS) shares.
     """
     shares = (counts + 0.5) / (counts + 0.5).sum(-1, keepdims=True)
-    floor = np.maximum(expected, 1e-4)
+    floor = np.maximum(expected, LEAST_SHARE)
     return ((shares - floor) * np.log(shares / floor)).sum(-1)
 
 
@@ -101,7 +104,7 @@ def fit_drift(names: Sequence[str], parts: Sequence[np.ndarray], bar_ms: int) ->
     rows = np.concatenate(parts)
     edges = np.quantile(rows, np.arange(1, BINS) / BINS, axis=0).T
     low, high = np.quantile(rows, [OUTSIDE, 1 - OUTSIDE], axis=0)
-    lengths = dict.fromkeys(max(LEAST_BARS, int(days * 86_400_000 / bar_ms)) for days in WINDOW_DAYS)
+    lengths = dict.fromkeys(max(LEAST_BARS, int(days * DAY_MS / bar_ms)) for days in WINDOW_DAYS)
     windows = tuple(length for length in lengths if 3 * length <= max(map(len, parts)))
     bare = DriftTable(tuple(names), edges, np.zeros((len(names), BINS)), low, high, (), np.zeros((0, len(names))))
     places = [bare.place(part) for part in parts]

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from export.runtime import Model
-from himari_jax.drift import MANY, DriftTable, count_bins
+from himari_jax.drift import DriftTable, alarms, count_bins
 
 
 class DriftWatch:
@@ -43,12 +43,11 @@ class DriftWatch:
         return self.table.scores(count_bins(self.bins[stop - length : stop])[0], k)
 
     def alarms(self) -> list[int]:
-        """Lengths of the windows that alarm: a feature twice running, or a third of them at once."""
+        """Lengths of the windows that alarm, as `himari_jax.drift.alarms` has it of the newest one and that before."""
         found = []
         for k, length in enumerate(self.table.windows):
-            now, before = self.scores(k), self.scores(k, 1)
-            twice = now is not None and before is not None and bool(((now > 1) & (before > 1)).any())
-            if twice or (now is not None and (now > 1).mean() >= MANY):
+            seen = [scores for back in (1, 0) if (scores := self.scores(k, back)) is not None]
+            if seen and alarms(np.stack(seen))[-1]:
                 found.append(length)
         return found
 

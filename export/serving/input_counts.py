@@ -13,7 +13,7 @@ from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamil
 from prometheus_client.registry import Collector
 
 from export.serving.model_store import ServedModel
-from himari_jax.drift import BINS, DriftTable
+from himari_jax.drift import BINS, LEAST_SHARE, DriftTable
 from himari_jax.times import DAY_MS
 
 BY_FEATURE = ("hash", "feature")
@@ -97,7 +97,7 @@ class InputCounts(Collector):
             outside.add_metric([*said, name], found[BINS])
             for k in range(BINS):
                 bins.add_metric([*said, name, str(k)], found[k])
-                expected.add_metric([*said, name, str(k)], max(shares[k], 1e-4))
+                expected.add_metric([*said, name, str(k)], max(shares[k], LEAST_SHARE))
         yield from (rows, bins, outside, expected, limit, least)
 
 
