@@ -88,6 +88,7 @@ def load_parts(config: RequestConfig, model: "Model", trained: "Config") -> "lis
     Raises:
         InputError: they do not fit the policy.
     """
+    from himari_jax.candles import refuse_other_number
     from train.data.loading import checked_parts, load_raw
 
     data = config.candles.over(trained.data)
@@ -98,12 +99,7 @@ def load_parts(config: RequestConfig, model: "Model", trained: "Config") -> "lis
     require(parts[0].calendar == calendar, "--calendar", parts[0].calendar, f"{calendar}, as the policy was trained on")
     until = None if config.until is None else parse_moment(config.until, "--until")
     if not model.is_pool:
-        given, wanted = parts[0].symbols, model.symbols
-        if len(given) != len(wanted):
-            raise InputError(
-                f"{config.bundle}: trained on {len(wanted)} symbols ({' '.join(wanted)}), given {len(given)} "
-                f"({' '.join(given)}); --symbols names as many, in that order"
-            )
+        refuse_other_number(model.symbols, parts[0].symbols, config.bundle)
         return [cut(parts[0], until)]
     named = config.candles.symbols
     unknown = [part.symbols[0] for part in parts if part.symbols[0] not in model.symbols]

@@ -1,7 +1,7 @@
 """Candles: what every source delivers, checked, aligned and marked where they cannot be traded."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -98,6 +98,24 @@ def common_kind(kinds: Mapping[str, str]) -> str:
                 "allowed: one kind of source"
             )
     return said.get(first, "")
+
+
+def refuse_other_number(trained: Sequence[str], given: Sequence[str], who: str) -> None:
+    """Refuses candles of more or fewer symbols than a policy has.
+
+    Args:
+        trained: symbols of the policy.
+        given: symbols of the candles.
+        who: the policy, for the message.
+
+    Raises:
+        InputError: the numbers differ.
+    """
+    if len(given) != len(trained):
+        raise InputError(
+            f"{who}: trained on {len(trained)} symbols ({' '.join(trained)}), given {len(given)} ({' '.join(given)}); "
+            "--symbols names as many, in that order"
+        )
 
 
 @dataclass

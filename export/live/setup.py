@@ -1,6 +1,7 @@
 """From flags and a bundle to a desk and its feed."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,17 +12,16 @@ from export.live.feeds import Feed, FileFeed, SourceFeed
 from export.runtime import FINITE_MEMORY, Model
 from himari_jax.account import Costs
 from himari_jax.alignment import common_difference
-from himari_jax.candles import RawCandles
+from himari_jax.candles import RawCandles, refuse_other_number
 from himari_jax.command import require
 from himari_jax.errors import InputError
 from himari_jax.live.clock import Clock
 from himari_jax.own_positions import read_own_positions
+from himari_jax.plugins import SOURCES
 from himari_jax.times import bar_name, iso_minute, parse_bar, parse_duration
 from train.config.backtest import CandlesConfig
 from train.config.ppo import Config
 from train.data.loading import load_raw
-
-LIVE = ("ccxt", "coingecko")  # sources that go on
 
 
 def terms_of(config: PaperConfig, model: Model, trained: Config) -> tuple[Terms, Costs]:
@@ -33,13 +33,12 @@ def terms_of(config: PaperConfig, model: Model, trained: Config) -> tuple[Terms,
     market = trained.market
     if model.fill is None:
         raise InputError(f"{model.folder}: does not say when its decisions are filled; export the run again")
-    own = Costs(market.commission_rate + market.slippage_bps / 1e4, market.min_trade)
-    commission = market.commission_rate if config.commission_rate is None else config.commission_rate
-    slippage = market.slippage_bps if config.slippage_bps is None else config.slippage_bps
+    given = {name: getattr(config, name) for name in ("commission_rate", "slippage_bps")}
+    paper = replace(market, **{name: value for name, value in given.items() if value is not None})
     late = model.bar_ms / 10 if config.late_seconds is None else config.late_seconds * 1000
     phase = parse_duration(str(model.manifest.get("decide_phase") or "0h"), "decide_phase")
-    terms = Terms(Costs(commission + slippage / 1e4, market.min_trade), model.fill, model.step, phase, int(late))
-    return terms, own
+    terms = Terms(Costs(paper.cost, paper.min_trade), model.fill, model.step, phase, int(late))
+    return terms, Costs(market.cost, market.min_trade)
 
 
 def facts_of(desk: Desk, trained: Costs, feed: Feed, equity: float) -> dict[str, Any]:
@@ -92,11 +91,7 @@ def asked_symbols(model: Model, given: Sequence[str]) -> tuple[str, ...]:
         unknown = [symbol for symbol in given if symbol not in model.symbols]
         require(not unknown, "--symbols", " ".join(unknown), f"some of {' '.join(model.symbols)}")
         return tuple(given)
-    if len(given) != len(model.symbols):
-        raise InputError(
-            f"{model.folder}: trained on {len(model.symbols)} symbols ({' '.join(model.symbols)}), given {len(given)} "
-            f"({' '.join(given)}); --symbols names as many, in that order"
-        )
+    refuse_other_number(model.symbols, given, str(model.folder))
     return model.symbols
 
 
@@ -123,23 +118,18 @@ def live_feed(config: PaperConfig, model: Model, trained: Config, clock: Clock) 
         InputError: the source is none that goes on, or does not fit the policy.
     """
     data = config.candles.over(trained.data)
-    if data.chosen_source not in LIVE:
-        raise InputError(
-            f"--source {data.chosen_source}: has no future; --simulate plays its past, "
-            f"--source {' or --source '.join(LIVE)} goes on"
-        )
+    name = data.chosen_source
+    if not SOURCES.defines(name, "LIVE"):
+        live = [f"--source {other}" for other in SOURCES.names if SOURCES.defines(other, "LIVE")]
+        raise InputError(f"--source {name}: has no future; --simulate plays its past, {' or '.join(live)} goes on")
     symbols = asked_symbols(model, data.symbols)
-    source: Any
-    if data.chosen_source == "ccxt":
-        from himari_jax.live.exchange import ExchangeFeed
-
-        options = trained.source_options.get("ccxt")
-        source = ExchangeFeed(config.exchange or getattr(options, "exchange", None) or "binance", clock)
-    else:
-        from himari_jax.live.coingecko import CoinGeckoFeed
-
-        pinned = getattr(trained.source_options.get("coingecko"), "pinned", {})
-        source = CoinGeckoFeed(pinned | dict(pair.split("=", 1) for pair in config.ids), clock)
+    module = SOURCES.load(name)
+    options = trained.source_options.get(name) or module.Options()
+    if name == "ccxt" and config.exchange is not None:
+        options = replace(options, exchange=config.exchange)
+    if name == "coingecko":
+        options = replace(options, ids=(*options.ids, *config.ids))  # of a symbol that is named twice the later one
+    source = module.live_feed(options, clock)
     return SourceFeed(source, dict(zip(symbols, data.symbols, strict=True)), model.bar_ms, clock), symbols
 
 

@@ -7,6 +7,8 @@ import tyro
 
 from himari_jax.candles import RawCandles
 from himari_jax.errors import InputError
+from himari_jax.live.clock import Clock
+from himari_jax.live.feed import Feed
 from himari_jax.sources.request import SourceRequest
 
 LIVE = True  # --since and --until belong to it
@@ -32,7 +34,16 @@ def load(request: SourceRequest) -> list[RawCandles]:
     if not request.symbols:
         raise InputError("--symbols: name markets of the exchange, such as BTC/USDT")
     from himari_jax.live.cached import load_cached
+
+    return load_cached(live_feed(request.options or Options()), request)
+
+
+def live_feed(options: Options, clock: Clock | None = None) -> Feed:
+    """The exchange, to be asked again and again.
+
+    Raises:
+        InputError: no such exchange.
+    """
     from himari_jax.live.exchange import ExchangeFeed
 
-    options = request.options or Options()
-    return load_cached(ExchangeFeed(options.exchange), request)
+    return ExchangeFeed(options.exchange, clock)

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from himari_jax.candles import RawCandles
 from himari_jax.command import require
 from himari_jax.errors import InputError
+from himari_jax.live.clock import Clock
+from himari_jax.live.feed import Feed
 from himari_jax.sources.request import SourceRequest
 
 LIVE = True  # --since and --until belong to it
@@ -41,7 +43,12 @@ def load(request: SourceRequest) -> list[RawCandles]:
     if not request.symbols:
         raise InputError("--symbols: name coins, such as BTC or bitcoin")
     from himari_jax.live.cached import load_cached
+
+    return load_cached(live_feed(request.options or Options()), request)
+
+
+def live_feed(options: Options, clock: Clock | None = None) -> Feed:
+    """CoinGecko, to be asked again and again."""
     from himari_jax.live.coingecko import CoinGeckoFeed
 
-    options = request.options or Options()
-    return load_cached(CoinGeckoFeed(options.pinned), request)
+    return CoinGeckoFeed(options.pinned, clock)

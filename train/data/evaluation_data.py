@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from himari_jax.base_positions import Base
-from himari_jax.candles import Candles, DataReport, RawCandles
+from himari_jax.candles import Candles, DataReport, RawCandles, refuse_other_number
 from himari_jax.errors import InputError
 from himari_jax.features import BASE, Features
 from himari_jax.splits import SplitRules, Stretches, cut_times, group_rows
@@ -146,11 +146,7 @@ def check_fits(data: EvaluationData, symbols: Sequence[str], bar: str, who: str)
     Raises:
         InputError: another number of symbols, or another bar.
     """
-    found = data.candles.symbols
-    if not data.config.pool and len(found) != len(symbols):  # the policy of a pool has one asset, whichever
-        raise InputError(
-            f"{who}: trained on {len(symbols)} symbols ({' '.join(symbols)}), given {len(found)} ({' '.join(found)}); "
-            "--symbols names as many, in that order"
-        )
+    if not data.config.pool:  # whose policy has one asset, whichever
+        refuse_other_number(symbols, data.candles.symbols, who)
     if bar_name(data.candles.bar_ms) != bar:
         raise InputError(f"{who}: trained on bars of {bar}, the candles have bars of {bar_name(data.candles.bar_ms)}")
