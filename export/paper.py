@@ -140,7 +140,7 @@ def bars_per_year(records: list[dict[str, Any]], desk: "Desk") -> float:
     """Bars of a year: always open, or as many as the candles before the first bar show."""
     from himari_jax.times import YEAR_MS
 
-    if desk.model.manifest["calendar"] == "continuous":
+    if desk.model.never_closes:
         return YEAR_MS / desk.book.bar_ms
     times = sorted({row[1] for row in records[0]["candles"]})
     return len(times) * YEAR_MS / (times[-1] - times[0] + desk.book.bar_ms)

@@ -6,6 +6,7 @@ A bundle that does not reproduce its own golden numbers is not served.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from math import isfinite
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,18 +14,18 @@ import numpy as np
 
 from himari_jax.base_positions import base_positions
 from himari_jax.candles import COLUMNS, KINDS, Candles, RawCandles
-from himari_jax.checking import check_candles
 from himari_jax.drift import DriftTable
 from himari_jax.errors import InputError
 from himari_jax.features import ANY_SYMBOL, BASE, Features, observation_names
 from himari_jax.sizing import CONSTANT, SizingRules, cap_targets
 from himari_jax.times import parse_bar
-from himari_jax.whole_candles import whole_candles
+from himari_jax.whole_candles import served_candles
 
 SCHEMA = 1
 FILES = ("policy.onnx", "golden.npz")
 FILLS = ("next-open", "same-close")
 FINITE_MEMORY = (*CONSTANT, "vol-target")  # base sizings that the candles of a request decide
+FEW = 32  # numbers, below which Python looks at them sooner than numpy
 MOST_ACCOUNT = 1e3  # beyond which an input of the account is no observation of this policy
 
 
@@ -34,6 +35,11 @@ class Prediction(NamedTuple):
     multiplier: np.ndarray  # (B, N) in [0, 2]
     value: np.ndarray  # (B,)
     carry: tuple[np.ndarray, ...]  # (B, ...) each
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether every number is finite, the memory's too."""
+        return all(map(all_finite, (self.multiplier, self.value, *self.carry)))
 
 
 class Sized(NamedTuple):
@@ -98,6 +104,11 @@ class Model:
     def bar_ms(self) -> int:
         """Length of a bar, milliseconds."""
         return int(self.manifest["bar_ms"])
+
+    @cached_property
+    def never_closes(self) -> bool:
+        """Whether its market never closes, so that bar follows on bar."""
+        return bool(self.manifest["calendar"] == "continuous")
 
     @cached_property
     def step(self) -> int:
@@ -191,6 +202,11 @@ class Model:
         return Prediction(multiplier, value, tuple(after))
 
 
+def all_finite(values: np.ndarray) -> bool:
+    """Whether every number is finite; of a few, Python knows sooner than numpy."""
+    return all(map(isfinite, values.ravel().tolist())) if values.size < FEW else bool(np.isfinite(values).all())
+
+
 def decision_bars(manifest: Mapping[str, Any]) -> int:
     """D of a manifest, bars from decision to decision; 1 where it does not say.
 
@@ -229,9 +245,7 @@ def check_request_candles(model: Model, columns: Mapping[str, Mapping[str, Seque
             raise InputError(f"candles.{symbol}.{odd[0]}: {len(values[odd[0]])} numbers for {len(time)} times")
         raws.append(RawCandles(symbol, f"candles.{symbol}", np.arange(1, len(time) + 1), time, **values))
     calendar = str(model.manifest["calendar"])
-    candles = whole_candles(raws, model.bar_ms, calendar, now_ms)
-    if candles is None:
-        candles, _ = check_candles(raws, bar_ms=model.bar_ms, calendar=calendar, now_ms=now_ms, served=True)
+    candles = served_candles(raws, model.bar_ms, calendar, now_ms)
     last = int(np.sum(candles.segment == candles.segment[-1]))
     if last < model.min_candles:
         raise InputError(

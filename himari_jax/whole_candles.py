@@ -6,7 +6,23 @@ import numpy as np
 
 from himari_jax.alignment import FLAT_RUN, flat_runs, grid_step
 from himari_jax.candles import COLUMNS, Candles, RawCandles
+from himari_jax.checking import check_candles
 from himari_jax.row_checks import MOST_VOLUME, PRICE_RANGE
+
+
+def served_candles(raws: Sequence[RawCandles], bar_ms: int, calendar: str, now_ms: int) -> Candles:
+    """The candles that a decision is made on, for its newest row: whole ones at once, others by all the checks.
+
+    Args:
+        raws, bar_ms, calendar, now_ms: as of `check_candles`.
+
+    Raises:
+        InputError: the first thing that cannot be repaired.
+    """
+    candles = whole_candles(raws, bar_ms, calendar, now_ms)
+    if candles is None:
+        candles, _ = check_candles(raws, bar_ms=bar_ms, calendar=calendar, now_ms=now_ms, served=True)
+    return candles
 
 
 def whole_candles(raws: Sequence[RawCandles], bar_ms: int, calendar: str, now_ms: int) -> Candles | None:

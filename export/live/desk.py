@@ -13,12 +13,11 @@ from himari_jax.account import Account, Costs, open_account, step_account
 from himari_jax.alignment import FLAT_RUN, MAX_FILL
 from himari_jax.base_positions import base_positions
 from himari_jax.candles import Candles
-from himari_jax.checking import check_candles
 from himari_jax.errors import InputError, first_line
 from himari_jax.features import newest_features, rows_of, segments
 from himari_jax.observation import assemble
 from himari_jax.sizing import cap_targets
-from himari_jax.whole_candles import whole_candles
+from himari_jax.whole_candles import served_candles
 
 SPARE_BARS = FLAT_RUN + MAX_FILL + 1  # before the look-back: runs and gaps that reach into it
 NOT_FINITE = "the policy's output is not finite"
@@ -100,7 +99,7 @@ class Desk:
         step, bar = self.terms.step, self.book.bar_ms
         if step == 1:
             return True
-        if self.model.manifest["calendar"] == "continuous":
+        if self.model.never_closes:
             return (time + bar - self.terms.phase_ms) // bar % step == 0
         return self.counted == 0 or self.counted >= step
 
@@ -123,16 +122,13 @@ class Desk:
             InputError: the bar is missing.
         """
         since = -1 if self.bars is None else time - self.bars * self.book.bar_ms
-        if self.model.manifest["calendar"] != "continuous" and self.bars is not None:
+        if not self.model.never_closes and self.bars is not None:
             since = min(self.book.newest_times(self.bars, time), default=time)
         # A bar without a candle is laid out when a later one is known: those are read, too, and cut off.
         until = time + (MAX_FILL + 1) * self.book.bar_ms
         raws = [self.book.raw(symbol, since, until) for symbol in symbols]
         now = until + self.book.bar_ms  # all that the book has has closed
-        calendar = str(self.model.manifest["calendar"])
-        candles = whole_candles(raws, self.book.bar_ms, calendar, now) if all(len(raw.time) for raw in raws) else None
-        if candles is None:
-            candles, _ = check_candles(raws, bar_ms=self.book.bar_ms, calendar=calendar, now_ms=now, served=True)
+        candles = served_candles(raws, self.book.bar_ms, str(self.model.manifest["calendar"]), now)
         rows = np.flatnonzero(candles.time == time)
         if not len(rows):
             raise InputError(f"no candle of {' '.join(symbols)}")
@@ -186,7 +182,7 @@ class Desk:
         observation = assemble(seen.features, seen.corr, state.weights, state.entry_ratio).astype(np.float32)
         carry = self.model.initial_carry(1) if seen.begins else lane.carry
         found = self.model.predict(observation[None], carry)
-        if not all(np.isfinite(x).all() for x in (found.multiplier, found.value, *found.carry)):
+        if not found.is_finite:
             return {"undecided": NOT_FINITE, "observation": observation.tolist()}
         lane.carry, lane.remembered = found.carry, int(candles.time[-1])
         multiplier, rules = found.multiplier[0], self.model.rules

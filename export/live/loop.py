@@ -92,7 +92,7 @@ class PaperLoop:
                 f"{iso_minute(now)}; begin at another moment, or leave them out of --symbols"
             )
         newest = max(map(self.book.newest, self.book.symbols))
-        self.next = newest + bar * ((now - newest) // bar if self.continuous else 1)
+        self.next = newest + bar * ((now - newest) // bar if self.desk.model.never_closes else 1)
         begin = {"kind": "start", "format": FORMAT, "began": iso_second(now), "now": now, "first": self.next}
         candles = [tuple(row) for row in entered]
         self.log.append(begin | facts | {"candles": candles, "digest": self.book.digest})
@@ -102,7 +102,7 @@ class PaperLoop:
         bars = self.desk.bars
         if bars is None:
             return self.feed.fetch(0, now)
-        if self.continuous:
+        if self.desk.model.never_closes:
             return self.feed.fetch(now - (bars + 1) * self.book.bar_ms, now)
         rows = self.feed.fetch(0, now)  # how long so many bars take, only the candles of a market that closes say
         since = sorted({row.time for row in rows})[-bars - 1 :]
@@ -151,11 +151,6 @@ class PaperLoop:
                     "begin a new --log, or serve with the versions of before"
                 )
 
-    @property
-    def continuous(self) -> bool:
-        """Whether the market never closes."""
-        return bool(self.desk.model.manifest["calendar"] == "continuous")
-
     def run(self, until: int | None = None) -> Iterator[dict[str, Any]]:
         """Plays bars until a moment, or until `stop` is called; gives each record when it is on the disk."""
         after = self.book.bar_ms + self.pace.settle_ms  # from the open of a bar to the first question for it
@@ -198,7 +193,7 @@ class PaperLoop:
     def due(self) -> int | None:
         """Open time of the bar that can be played: its candles are there, or there is no time to ask for them again."""
         now, known = self.clock.now_ms(), self.next
-        if not self.continuous:
+        if not self.desk.model.never_closes:
             later = [time for time in self.book.times(self.next) if time + self.book.bar_ms <= now]
             if not later:
                 return None

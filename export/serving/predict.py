@@ -1,7 +1,6 @@
 """Answers to instances: replay or token, one run of the graph, caps, money."""
 
 from dataclasses import dataclass
-from math import isfinite
 
 import numpy as np
 from msgspec import UNSET, UnsetType
@@ -15,8 +14,6 @@ from export.serving.schemas import Answer, AssetOut, CandleOut, FillOut, Instanc
 from export.serving.symbols import refuse_source
 from export.serving.tokens import REPLAY, Stream, open_token, seal
 from himari_jax.times import iso_second
-
-FEW = 32
 
 
 @dataclass(frozen=True)
@@ -107,15 +104,9 @@ def stream_of(served: ServedModel, instance: Instance, question: PolicyInput) ->
 def run(served: ServedModel, observation: np.ndarray, carry: tuple[np.ndarray, ...]) -> Prediction:
     """The policy, once; its output is finite or there is none."""
     found = served.model.predict(observation, carry)
-    for values in (found.multiplier, found.value, *found.carry):
-        if not all_finite(values):
-            raise NonFinite
+    if not found.is_finite:
+        raise NonFinite
     return found
-
-
-def all_finite(values: np.ndarray) -> bool:
-    """Whether every number is finite; of a few, Python knows sooner than numpy."""
-    return all(map(isfinite, values.ravel().tolist())) if values.size < FEW else bool(np.isfinite(values).all())
 
 
 def make_answer(
@@ -148,5 +139,5 @@ def times_of(served: ServedModel, open_time: int) -> tuple[CandleOut | UnsetType
     candle = CandleOut(iso_second(open_time), close)
     if model.fill is None:
         return candle, UNSET
-    known = model.fill == "same-close" or model.manifest["calendar"] == "continuous"
+    known = model.fill == "same-close" or model.never_closes
     return candle, FillOut(model.fill, close if known else UNSET)
