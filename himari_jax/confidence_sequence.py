@@ -11,6 +11,7 @@ import numpy as np
 
 ROUNDS = 200  # of a fixed point, from below; of the first few bars it has none
 BOUNDLESS = 1e60  # squares, in units of the mixture's, from which on a fixed point is taken for none
+WARM_UP_DAYS = 7  # that set the scale of the differences of a live account
 LEVEL = 0.05  # share of sequences that ever exclude the truth, both sides together
 
 

@@ -4,10 +4,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from himari_jax.confidence_sequence import bars_to_decide, sequence
+from himari_jax.confidence_sequence import WARM_UP_DAYS, bars_to_decide, sequence
 from himari_jax.times import DAY_MS, YEAR_MS
-
-WARM_UP_DAYS = 7  # that set the scale of the differences
 
 
 class LiveVerdict(NamedTuple):

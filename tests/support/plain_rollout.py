@@ -36,19 +36,7 @@ class FinalObservations(NamedTuple):
 def collect_rollout(
     env, params, policy: Policy, variables: dict, players: RolloutState, steps: int, slots: int = 1, lookahead: int = 0
 ) -> tuple[RolloutState, Transition]:
-    """Plays S steps.
-
-    Args:
-        env: a gymnax environment (`step` returns six values).
-        params: its parameters, shared by the B environments.
-        policy: the module.
-        variables: its parameters and constants.
-        players: state of the B environments before the first step.
-        steps: S.
-        slots: J, the most time limits that an environment can meet in S steps.
-        lookahead: K, bars that the mean action is played beside every action: K more steps of the environment, and
-            of the policy for the value of where they lead.
-    """
+    """Plays S steps; arguments and results are those of `train.learning.rollout.collect_rollout`."""
     keys, noise, step_keys = draw(players.keys, steps, env.action_space(params).shape[0])
     ends = no_final_observations(players, slots)
 

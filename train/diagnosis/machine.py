@@ -54,7 +54,7 @@ def look_around(environment: Mapping[str, str] | None = None) -> Machine:
     return Machine(
         versions=versions(),
         requirements=requirements(),
-        cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+        cores=cores(),
         host_mb=host_memory(),
         cards=count_cards(),
         driver=driver_version(),
@@ -83,6 +83,11 @@ def requirements() -> tuple[str, ...]:
         return tuple(metadata.requires("himari-jax") or ())
     except metadata.PackageNotFoundError:  # it runs from its folder
         return ()
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def host_memory() -> float | None:

@@ -9,11 +9,11 @@ import numpy as np
 import polars as pl
 
 from himari_jax.bootstrap import block_length, resampled_bars
-from himari_jax.confidence_sequence import sequence
+from himari_jax.confidence_sequence import WARM_UP_DAYS, sequence
 from himari_jax.errors import InputError
+from himari_jax.times import YEAR_MS
 
 SHARPES = (0.5, 1.0, 2.0)  # of differences beside the claimed ones
-WARM_UP_DAYS = 7.0
 
 
 class Claim(NamedTuple):
@@ -75,7 +75,7 @@ def read_claim(folder: Path) -> Claim:
     if not differences.std() > 0:
         raise InputError(f"{folder}: the policy never differs from the base position; there is nothing to confirm")
     time = frame["time"].dt.epoch("ms").to_numpy()
-    years = (time[-1] - time[0]) / (365 * 86_400_000) * len(time) / (len(time) - 1)
+    years = (time[-1] - time[0]) / YEAR_MS * len(time) / (len(time) - 1)
     return Claim(differences, len(differences) / years)
 
 

@@ -1,13 +1,14 @@
 """Names of the device and the machine that something was measured on."""
 
 import contextlib
-import os
 import platform
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import jax
+
+from train.diagnosis.machine import cores
 
 
 def describe_device() -> str:
@@ -29,11 +30,6 @@ def describe_tools(config: dict[str, Any]) -> str:
     """
     commit = (config["commit"] or "unknown")[:7]
     return f"jax {config['versions']['jax']}, commit {commit}, {datetime.now(UTC):%Y-%m-%d}"
-
-
-def cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def processor() -> str:
