@@ -21,6 +21,7 @@ from export.bundling.test_span import figures_of
 from export.contents.files import read_contents
 from export.loading import open_model
 from export.runtime import FILES, SCHEMA
+from himari_jax.atomic import replacing
 from himari_jax.candles import COLUMNS, Candles
 from himari_jax.errors import InputError, last_line
 from himari_jax.features import ACCOUNT_FEATURES, observation_names
@@ -31,7 +32,7 @@ from himari_jax.policies.policy import act, mean_action
 from himari_jax.sizing import CONSTANT, sizing_lookback
 from himari_jax.splits import decision_rows
 from himari_jax.times import DAY_MS, bar_name, iso_second
-from train.artifacts.files import replacing, storage_errors
+from train.artifacts.files import storage_errors
 from train.artifacts.provenance import tools
 from train.artifacts.run_folder import read_result
 from train.config.backtest import EvaluationDataConfig

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import polars as pl
 
+from himari_jax.atomic import replacing
 from himari_jax.candles import COLUMNS, FACTS_KEY, RawCandles
 from himari_jax.errors import InputError
 from himari_jax.sources._frames import fact_notes, read_facts
@@ -70,12 +71,8 @@ def write_store(path: Path, stored: Stored) -> None:
     """Writes a candle file in one step: whoever reads it sees the old or the new one, whatever happens."""
     columns = {"timestamp": pl.Series(stored.rows[:, 0].astype(np.int64)).cast(pl.Datetime("ms", "UTC"))}
     columns |= {name: pl.Series(stored.rows[:, k]) for k, name in enumerate(COLUMNS, 1)}
-    part = path.with_name(f".{path.name}.part")
-    with part.open("wb") as file:
-        pl.DataFrame(columns).write_parquet(file, metadata={FACTS_KEY: json.dumps(stored.facts)})
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(part, path)
+    with replacing(path) as part:
+        pl.DataFrame(columns).write_parquet(part, metadata={FACTS_KEY: json.dumps(stored.facts)})
 
 
 def refuse_other(path: Path, stored: Stored, facts: dict[str, Any]) -> None:

@@ -9,8 +9,9 @@ import numpy as np
 import polars as pl
 import pytest
 
+from himari_jax.atomic import put_in_place, replacing
 from himari_jax.errors import InputError, StorageError
-from train.artifacts.files import put_in_place, read_text, replacing, write_frame, write_json, write_text
+from train.artifacts.files import read_text, write_frame, write_json, write_text
 from train.artifacts.metrics_file import cut_metrics, read_metrics
 from train.backtesting.grid import EquityFile
 

@@ -9,9 +9,10 @@ from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from himari_jax.atomic import put_in_place
 from himari_jax.errors import CheckpointError, InputError
 from himari_jax.storage import SCHEME, Entry, RemoteFolder
-from train.artifacts.files import put_in_place, storage_errors
+from train.artifacts.files import storage_errors
 from train.artifacts.run_folder import lock, stored_config, stored_json
 from train.artifacts.uploads import (
     OWNER,

@@ -4,8 +4,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+from himari_jax.atomic import replacing
 from himari_jax.errors import InputError
-from train.artifacts.files import read_text, replacing
+from train.artifacts.files import read_text
 
 NAME = "metrics.jsonl"
 

@@ -10,10 +10,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from himari_jax import metrics
+from himari_jax.atomic import replacing
 from himari_jax.errors import InputError
 from himari_jax.metrics import zero_if_nan
 from himari_jax.times import iso_second
-from train.artifacts.files import replacing, storage_errors
+from train.artifacts.files import storage_errors
 from train.backtesting.entries import Entry
 from train.evaluation.summary import account_metrics
 from train.simulation.baselines import of_agent

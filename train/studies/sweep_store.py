@@ -10,8 +10,9 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
+from himari_jax.atomic import replacing
 from himari_jax.errors import CheckpointError
-from train.artifacts.files import append_lines, read_text, replacing, storage_errors
+from train.artifacts.files import append_lines, read_text, storage_errors
 from train.config.vary import Point
 
 LINES = "finished.jsonl"

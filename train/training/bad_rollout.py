@@ -6,7 +6,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from train.artifacts.files import replacing, storage_errors
+from himari_jax.atomic import replacing
+from train.artifacts.files import storage_errors
 from train.learning.setup import Setup
 from train.learning.state import LearnerState
 
