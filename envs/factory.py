@@ -18,19 +18,19 @@ from envs.rewards import Term
 from envs.state import EnvParams
 from envs.trading import TradingEnv, make_params
 from himari_jax.candles import Candles
-from himari_jax.checking import check_candles
+from himari_jax.checking.candles import check_candles
 from himari_jax.command import require
 from himari_jax.errors import InputError
-from himari_jax.feature_audit import audit_features
-from himari_jax.features import Features
-from himari_jax.own_features import load_features
+from himari_jax.features.audit import audit_features
+from himari_jax.features.market import Features
+from himari_jax.features.own_features import load_features
+from himari_jax.features.windows import refuse_odd_bar
+from himari_jax.positions.sizing import SizingRules
 from himari_jax.ranges import check_ranges
-from himari_jax.sizing import SizingRules
 from himari_jax.sources.registry import load_candles
 from himari_jax.sources.request import SourceRequest
 from himari_jax.splits import SplitRules, Stretches, as_stretches, decision_rows, split_rows, stretches, usual_embargo
 from himari_jax.times import parse_bar
-from himari_jax.windows import refuse_odd_bar
 
 Reward = str | Term | Mapping[str | Term, float]
 OWN = ("episode_steps", "reward_weights", "initial_moments")  # set by `make` itself
@@ -69,7 +69,7 @@ def make(
     Args:
         candles: checked candles; or a folder, a file or several of CSV, Parquet, Feather or JSON, the name of a file
             being its symbol; None: the embedded sample of BTC-USD. Files are checked by
-            `himari_jax.checking.check_candles`, whose report says what was repaired.
+            `himari_jax.checking.candles.check_candles`, whose report says what was repaired.
         symbols: which of the files, in the order of the observation; one file needs none.
         span: rows at which decisions are made: all (after the look-back), train, val or test of `split`; or
             stretches ((start, stop), ...) of rows, such as `himari_jax.splits.split_rows` finds.

@@ -7,11 +7,11 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from himari_jax.base_positions import Base, base_positions
 from himari_jax.candles import Candles
 from himari_jax.errors import InputError
-from himari_jax.features import BASE, Features, market_features, segments
-from himari_jax.sizing import SizingRules, cap_targets
+from himari_jax.features.market import BASE, Features, market_features, segments
+from himari_jax.positions.base_positions import Base, base_positions
+from himari_jax.positions.sizing import SizingRules, cap_targets
 from himari_jax.splits import Stretches, decision_rows
 
 FILLS = ("next-open", "same-close")

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from envs.state import EnvParams, EnvState
 from himari_jax.account import Trade
-from himari_jax.observation import herfindahl
+from himari_jax.features.observation import herfindahl
 
 
 class StepOutcome(NamedTuple):

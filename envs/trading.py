@@ -17,9 +17,9 @@ from envs.plugins import REWARD_TERMS
 from envs.state import EnvParams, EnvState, update_moments
 from himari_jax.account import open_account, step_account
 from himari_jax.errors import InputError
-from himari_jax.features import observation_width
-from himari_jax.observation import assemble
-from himari_jax.sizing import cap_targets
+from himari_jax.features.market import observation_width
+from himari_jax.features.observation import assemble
+from himari_jax.positions.sizing import cap_targets
 from himari_jax.splits import Stretches
 
 

@@ -40,8 +40,8 @@ def main(args: Sequence[str]) -> int:
     """Loads, compares and says what it found."""
     config = parse(CheckConfig, args, PROG)
     from export.contents.files import refuse_run
-    from export.serving.candidate_process import confine
-    from export.serving.candidates import Candidates, Limits
+    from export.serving.models.candidate_process import confine
+    from export.serving.models.candidates import Candidates, Limits
 
     refuse_run(config.bundle)  # here, where it is known how the command that makes one is called
     if config.probe is None:

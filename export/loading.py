@@ -16,10 +16,10 @@ from export.contents.manifest import code_names
 from export.runtime import Model, own_base
 from himari_jax.candles import COLUMNS, Candles
 from himari_jax.errors import InputError, first_line
-from himari_jax.features import market_features
-from himari_jax.observation import assemble, features_hash
-from himari_jax.onnx_session import open_session
-from himari_jax.own_features import restore_features
+from himari_jax.features.market import market_features
+from himari_jax.features.observation import assemble, features_hash
+from himari_jax.features.own_features import restore_features
+from himari_jax.onnx.session import open_session
 
 TOLERANCE = 1e-5  # of outputs and observations against the golden ones
 DAMAGE = (OSError, EOFError, RuntimeError, ValueError, LookupError, TypeError, zipfile.BadZipFile, zlib.error)

@@ -197,8 +197,8 @@ def base_money(
     import numpy as np
 
     from export.runtime import FINITE_MEMORY
-    from himari_jax.base_positions import base_positions
-    from himari_jax.own_positions import read_own_positions
+    from himari_jax.positions.base_positions import base_positions
+    from himari_jax.positions.own_positions import read_own_positions
 
     if config.base:
         given = {symbol: number(money) for symbol, _, money in (text.rpartition("=") for text in config.base)}

@@ -12,14 +12,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from himari_jax.base_positions import base_positions
 from himari_jax.candles import COLUMNS, KINDS, Candles, RawCandles
+from himari_jax.checking.whole_candles import served_candles
 from himari_jax.drift import DriftTable
 from himari_jax.errors import InputError
-from himari_jax.features import ANY_SYMBOL, BASE, Features, observation_names
-from himari_jax.sizing import CONSTANT, SizingRules, cap_targets
+from himari_jax.features.market import ANY_SYMBOL, BASE, Features, observation_names
+from himari_jax.positions.base_positions import base_positions
+from himari_jax.positions.sizing import CONSTANT, SizingRules, cap_targets
 from himari_jax.times import parse_bar
-from himari_jax.whole_candles import served_candles
 
 SCHEMA = 1
 FILES = ("policy.onnx", "golden.npz")

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from export.serving.cors import is_origin
+from export.serving.requests.cors import is_origin
 from himari_jax.cli import invocation, look_elsewhere
 from himari_jax.command import auto, parse, require, run_command
 from himari_jax.errors import InputError, StorageError
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from socket import socket
 
     from export.serving.app import Settings
-    from export.serving.keys import KeyFile
-    from export.serving.telemetry import Log, QueuedLog
+    from export.serving.requests.keys import KeyFile
+    from export.serving.telemetry.telemetry import Log, QueuedLog
 
 PROG = invocation("export.server")
 ON_CLOUD = ("AIP_HTTP_PORT", "K_SERVICE")  # variables that Vertex AI and Cloud Run set in a container
@@ -142,7 +142,7 @@ def read_keys(path: Path | None, flag: str, least: int, log: "Log") -> "KeyFile 
     Raises:
         InputError: the file cannot be read, or holds no key of so many bytes.
     """
-    from export.serving.keys import KeyFile
+    from export.serving.requests.keys import KeyFile
 
     if path is None:
         return None
@@ -157,9 +157,9 @@ def settings_of(config: ServerConfig, environment: dict[str, str], log: "Log") -
     """Makes the application's settings from flags and environment variables."""
     import secrets
 
+    from export.serving.answers.predict import PredictSettings
     from export.serving.app import Settings, check_routes
-    from export.serving.keys import Keys
-    from export.serving.predict import PredictSettings
+    from export.serving.requests.keys import Keys
 
     token_keys: Keys | None = read_keys(config.token_key_file, "--token-key-file", 16, log)
     if token_keys is None:
@@ -190,7 +190,7 @@ def main(args: Sequence[str]) -> int:
     with ExitStack() as stack:
         config = replace(config, bundle=str(find_bundle(config.bundle, environment, stack)))
         if config.workers > 1:
-            from export.serving.shared_metrics import shared_folder
+            from export.serving.telemetry.shared_metrics import shared_folder
 
             # Read when the library is imported.
             os.environ["PROMETHEUS_MULTIPROC_DIR"] = stack.enter_context(shared_folder())
@@ -231,8 +231,8 @@ def find_bundle(given: str, environment: dict[str, str], stack: ExitStack) -> Pa
 def serve_on(config: ServerConfig, host: str, port: int, environment: dict[str, str]) -> int:
     """Listens and works, alone or as several processes."""
     # The libraries of the server are imported here, after the flags are known to be good.
-    from export.serving.listener import listen
-    from export.serving.telemetry import QueuedLog
+    from export.serving.processes.listener import listen
+    from export.serving.telemetry.telemetry import QueuedLog
 
     log = QueuedLog()
     try:
@@ -252,12 +252,12 @@ def serve_on(config: ServerConfig, host: str, port: int, environment: dict[str, 
 
 def run_processes(config: ServerConfig, sock: "socket", settings: "Settings", log: "QueuedLog") -> int:
     """One process, or workers and what watches them."""
-    from export.serving.candidates import Candidates, Limits, Verdicts
-    from export.serving.keys import KeyFile
-    from export.serving.process import Plan, work
-    from export.serving.telemetry import QueuedLog
-    from export.serving.uvicorn_server import Ending
-    from export.serving.workers import Leash, Supervisor
+    from export.serving.models.candidates import Candidates, Limits, Verdicts
+    from export.serving.processes.process import Plan, work
+    from export.serving.processes.uvicorn_server import Ending
+    from export.serving.processes.workers import Leash, Supervisor
+    from export.serving.requests.keys import KeyFile
+    from export.serving.telemetry.telemetry import QueuedLog
 
     files = tuple(keys for keys in (settings.api_keys, settings.terms.token_keys) if isinstance(keys, KeyFile))
     verdicts = Verdicts() if config.workers > 1 else None

@@ -147,7 +147,7 @@ def first_line(node: ast.Module | ast.FunctionDef) -> str:
 
 POLICIES = Modules("--policy", "himari_jax.policies", entry="make")
 SOURCES = Modules("--source", "himari_jax.sources", entry="load")
-BASE_SIZINGS = Functions("--base-sizing", "himari_jax.base_sizings", hyphens=True)
+BASE_SIZINGS = Functions("--base-sizing", "himari_jax.positions.base_sizings", hyphens=True)
 FEATURE_FILE = re.compile(r"[A-Za-z0-9_+-]{1,64}\.py")  # a user's own: it becomes a file of the run and of the bundle
-FEATURE_SETS = Functions("--features", "himari_jax.feature_sets")
-BASELINES = Functions("--baselines", "himari_jax.baselines")
+FEATURE_SETS = Functions("--features", "himari_jax.features.feature_sets")
+BASELINES = Functions("--baselines", "himari_jax.positions.baselines")

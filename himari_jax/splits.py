@@ -7,7 +7,7 @@ import numpy as np
 
 from himari_jax.candles import Candles
 from himari_jax.errors import InputError
-from himari_jax.features import BASE, segments
+from himari_jax.features.market import BASE, segments
 from himari_jax.times import DAY_MS, iso_minute
 
 Stretches = tuple[range, ...]  # rows at which decisions are made, of each stretch without a longer gap

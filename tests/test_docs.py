@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from himari_jax.features import ACCOUNT_FEATURES, MARKET_FEATURES, named_set
+from himari_jax.features.market import ACCOUNT_FEATURES, MARKET_FEATURES, named_set
 from himari_jax.plugins import FEATURE_SETS
 
 ROOT = Path(__file__).resolve().parents[1]

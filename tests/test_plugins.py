@@ -77,13 +77,13 @@ MARKET = LoudLeak
 ''',
 }
 NEW_FUNCTIONS = {
-    "himari_jax/base_sizings.py": '''
+    "himari_jax/positions/base_sizings.py": '''
 
 def a_tenth(candles, rules):
     """A tenth of equity in each asset, from outside."""
     return np.full(candles.close.shape, 0.1)
 ''',
-    "himari_jax/feature_sets.py": '''
+    "himari_jax/features/feature_sets.py": '''
 
 @feature_set("wick", lookback=lambda bar_ms: 1)
 def wicks(candles: Candles) -> np.ndarray:
@@ -96,7 +96,7 @@ def patience(outcome, params):
     """Minus a thousandth of what is held, from outside."""
     return -0.001 * outcome.trade.held.sum(-1)
 ''',
-    "himari_jax/baselines.py": '''
+    "himari_jax/positions/baselines.py": '''
 
 def half_cash(setting: Setting) -> np.ndarray:
     """Half of equity, shared out evenly, from outside."""

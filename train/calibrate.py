@@ -19,11 +19,11 @@ import numpy as np
 from scipy.signal import lfilter
 from scipy.special import ndtr, ndtri
 
-from himari_jax.bootstrap import interval, stationary_bootstrap_sharpe
 from himari_jax.cli import invocation
 from himari_jax.command import parse, run_command
 from himari_jax.errors import InputError
-from himari_jax.statistics import deflated_sharpe, probabilistic_sharpe
+from himari_jax.statistics.bootstrap import interval, stationary_bootstrap_sharpe
+from himari_jax.statistics.significance import deflated_sharpe, probabilistic_sharpe
 
 if TYPE_CHECKING:
     from train.evaluation.verdict_calibration import Skill

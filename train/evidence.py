@@ -20,7 +20,7 @@ def main(args: Sequence[str]) -> int:
         exit_at_signals("stopped; what is finished is kept: run the same command again")
         choose_device(config.device, members=True)
     # Everything heavy is imported here, after the flags are known to be good.
-    from train.studies.evidence import evidence
+    from train.studies.evidence.run import evidence
 
     return evidence(config)
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from himari_jax.command import run_command
 from himari_jax.stopping import exit_at_signals
 from train.distributed.devices import choose_device
-from train.studies.sweep_flags import read_flags
+from train.studies.sweep.flags import read_flags
 
 
 def main(args: Sequence[str]) -> int:
@@ -15,7 +15,7 @@ def main(args: Sequence[str]) -> int:
     flags, folder = read_flags(args)
     choose_device(flags.base.run.device, flags.base.run.deterministic, members=True)
     # Everything heavy is imported here, after the flags are known to be good.
-    from train.studies.sweep_run import sweep
+    from train.studies.sweep.run import sweep
 
     return sweep(flags, folder)
 

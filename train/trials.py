@@ -12,8 +12,8 @@ import tyro
 from himari_jax.cli import invocation
 from himari_jax.command import auto, parse, run_command
 from himari_jax.errors import InputError
-from himari_jax.power import family_level
-from himari_jax.statistics import expected_maximum_sharpe
+from himari_jax.statistics.power import family_level
+from himari_jax.statistics.significance import expected_maximum_sharpe
 from himari_jax.times import iso_second
 from train.artifacts.downloads import local_run
 from train.artifacts.run_folder import read_result, stored_config, stored_json

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from himari_jax.command import run_command
 from himari_jax.stopping import exit_at_signals
 from train.distributed.devices import choose_device
-from train.studies.walk_flags import read_flags
+from train.studies.walk_forward.flags import read_flags
 
 
 def main(args: Sequence[str]) -> int:
@@ -16,7 +16,7 @@ def main(args: Sequence[str]) -> int:
     run = flags.base.run
     choose_device(run.device, run.deterministic, members=True)
     # Everything heavy is imported here, after the flags are known to be good.
-    from train.studies.walk_forward import walk_forward
+    from train.studies.walk_forward.run import walk_forward
 
     return walk_forward(flags, folder)
 

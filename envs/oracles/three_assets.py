@@ -10,7 +10,7 @@ import numpy as np
 from scipy.optimize import minimize
 
 from envs.oracles.oracle import Memory, Optimum, Oracle, require
-from himari_jax.sizing import cap_targets
+from himari_jax.positions.sizing import cap_targets
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,8 @@ from pydantic import BaseModel
 from export.loading import load
 from export.runtime import Model, check_request_candles, own_base, size
 from himari_jax.candles import COLUMNS
-from himari_jax.features import newest_features
-from himari_jax.observation import Holdings, account_state, assemble
+from himari_jax.features.market import newest_features
+from himari_jax.features.observation import Holdings, account_state, assemble
 
 
 class Columns(BaseModel):

@@ -1,7 +1,7 @@
 """The drift table of a bundle: what the market inputs of training looked like."""
 
 from himari_jax.drift import DriftTable, fit_drift
-from himari_jax.features import market_features, observation_names
+from himari_jax.features.market import market_features, observation_names
 from himari_jax.splits import cut_times, decision_rows
 from train.data.evaluation_data import EvaluationData
 from train.data.spans import evaluation_span

@@ -24,12 +24,12 @@ from export.runtime import FILES, SCHEMA
 from himari_jax.atomic import replacing
 from himari_jax.candles import COLUMNS, Candles
 from himari_jax.errors import InputError, last_line
-from himari_jax.features import ACCOUNT_FEATURES, observation_names
-from himari_jax.observation import assemble, features_hash
-from himari_jax.onnx_graph import policy_graph
+from himari_jax.features.market import ACCOUNT_FEATURES, observation_names
+from himari_jax.features.observation import assemble, features_hash
+from himari_jax.onnx.graph import policy_graph
 from himari_jax.pasting import command_line
 from himari_jax.policies.policy import act, mean_action
-from himari_jax.sizing import CONSTANT, sizing_lookback
+from himari_jax.positions.sizing import CONSTANT, sizing_lookback
 from himari_jax.splits import decision_rows
 from himari_jax.times import DAY_MS, bar_name, iso_second
 from train.artifacts.files import storage_errors

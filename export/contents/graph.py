@@ -12,7 +12,7 @@ import numpy as np
 
 from export.contents.wire import Field, WireError, read_message
 from himari_jax.errors import InputError
-from himari_jax.onnx_graph import OPSET
+from himari_jax.onnx.graph import OPSET
 
 # Everything that jax2onnx makes of policies; none of them has a graph inside, reads a file or draws by chance.
 OPERATORS = frozenset(

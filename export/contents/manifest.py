@@ -9,9 +9,9 @@ from export.runtime import FILLS, SCHEMA, decision_bars
 from himari_jax.candles import KINDS
 from himari_jax.drift import DriftTable
 from himari_jax.errors import InputError
-from himari_jax.own_features import SUFFIX
+from himari_jax.features.own_features import SUFFIX
 from himari_jax.plugins import FEATURE_FILE
-from himari_jax.sizing import SizingRules
+from himari_jax.positions.sizing import SizingRules
 
 NEEDED = (
     *("name", "version", "symbols", "bar_ms", "calendar", "min_candles", "features", "features_hash"),

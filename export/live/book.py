@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from himari_jax.candles import COLUMNS, RawCandles
-from himari_jax.row_checks import bad_rows
+from himari_jax.checking.rows import bad_rows
 
 
 class Row(NamedTuple):

@@ -10,14 +10,14 @@ from export.live.book import Book
 from export.live.drift_watch import DriftWatch
 from export.runtime import FINITE_MEMORY, Model, size
 from himari_jax.account import Account, Costs, open_account, step_account
-from himari_jax.alignment import FLAT_RUN, MAX_FILL
-from himari_jax.base_positions import base_positions
 from himari_jax.candles import Candles
+from himari_jax.checking.alignment import FLAT_RUN, MAX_FILL
+from himari_jax.checking.whole_candles import served_candles
 from himari_jax.errors import InputError, first_line
-from himari_jax.features import newest_features, rows_of, segments
-from himari_jax.observation import assemble
-from himari_jax.sizing import cap_targets
-from himari_jax.whole_candles import served_candles
+from himari_jax.features.market import newest_features, rows_of, segments
+from himari_jax.features.observation import assemble
+from himari_jax.positions.base_positions import base_positions
+from himari_jax.positions.sizing import cap_targets
 
 SPARE_BARS = FLAT_RUN + MAX_FILL + 1  # before the look-back: runs and gaps that reach into it
 NOT_FINITE = "the policy's output is not finite"

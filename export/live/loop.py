@@ -10,7 +10,7 @@ from export.live.book import Row
 from export.live.desk import Desk
 from export.live.feeds import Feed
 from export.live.log import FORMAT, DecisionLog
-from himari_jax.alignment import MAX_FILL
+from himari_jax.checking.alignment import MAX_FILL
 from himari_jax.errors import InputError, StorageError
 from himari_jax.live.clock import Clock
 from himari_jax.times import iso_minute, iso_second

@@ -11,7 +11,7 @@ from export.live.desk import ACCOUNTS, NOT_FINITE, Desk
 from export.live.replay import Parity
 from export.live.verdict import judge
 from himari_jax.errors import StorageError
-from himari_jax.metrics import cost_drag, max_drawdown, sharpe, turnover, win_rate_bar
+from himari_jax.statistics.metrics import cost_drag, max_drawdown, sharpe, turnover, win_rate_bar
 from himari_jax.times import DAY_MS
 
 DEVIATION_DAYS = 28  # over which the multiplier's deviation is taken

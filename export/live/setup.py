@@ -11,13 +11,13 @@ from export.live.desk import BaseOf, Desk, Terms, base_by
 from export.live.feeds import Feed, FileFeed, SourceFeed
 from export.runtime import FINITE_MEMORY, Model
 from himari_jax.account import Costs
-from himari_jax.alignment import common_difference
 from himari_jax.candles import RawCandles, refuse_other_number
+from himari_jax.checking.alignment import common_difference
 from himari_jax.command import require
 from himari_jax.errors import InputError
 from himari_jax.live.clock import Clock
-from himari_jax.own_positions import read_own_positions
 from himari_jax.plugins import SOURCES
+from himari_jax.positions.own_positions import read_own_positions
 from himari_jax.times import bar_name, iso_minute, parse_bar, parse_duration
 from train.config.backtest import CandlesConfig
 from train.config.ppo import Config

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from himari_jax.confidence_sequence import WARM_UP_DAYS, bars_to_decide, sequence
+from himari_jax.statistics.confidence_sequence import WARM_UP_DAYS, bars_to_decide, sequence
 from himari_jax.times import DAY_MS, YEAR_MS
 
 

@@ -7,18 +7,18 @@ from typing import Any
 import msgspec
 from starlette.routing import Route, Router
 
-from export.serving import open_inference, triton
-from export.serving.body import Receive
-from export.serving.cors import Cors
+from export.serving.answers import open_inference, triton
+from export.serving.answers.openapi import docs, openapi
+from export.serving.answers.predict import PredictSettings, answer, count_rows
 from export.serving.endpoint import Endpoint, Scope, Send
-from export.serving.errors import ApiError, not_ready
-from export.serving.http import Call, Reply, Row
-from export.serving.keys import Keys
-from export.serving.model_store import ModelStore, ServedModel, now_ms
-from export.serving.openapi import docs, openapi
-from export.serving.predict import PredictSettings, answer, count_rows
-from export.serving.schemas import RESPONSES, decode_request
-from export.serving.telemetry import Log, Metrics
+from export.serving.models.model_store import ModelStore, ServedModel, now_ms
+from export.serving.requests.body import Receive
+from export.serving.requests.cors import Cors
+from export.serving.requests.errors import ApiError, not_ready
+from export.serving.requests.http import Call, Reply, Row
+from export.serving.requests.keys import Keys
+from export.serving.requests.schemas import RESPONSES, decode_request
+from export.serving.telemetry.telemetry import Log, Metrics
 from himari_jax.errors import InputError
 
 PROBES = ("/health/live", "/health/ready")

@@ -6,11 +6,19 @@ import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
-from export.serving.body import ClientDisconnect, Receive, check_body, read_body, too_long, too_slow, uncompress
-from export.serving.errors import ApiError
-from export.serving.google_cloud import error_event, request_fields
-from export.serving.http import Call, Handler, Header, Reply, Service
-from export.serving.predict import NonFinite
+from export.serving.answers.predict import NonFinite
+from export.serving.requests.body import (
+    ClientDisconnect,
+    Receive,
+    check_body,
+    read_body,
+    too_long,
+    too_slow,
+    uncompress,
+)
+from export.serving.requests.errors import ApiError
+from export.serving.requests.http import Call, Handler, Header, Reply, Service
+from export.serving.telemetry.google_cloud import error_event, request_fields
 
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Scope = MutableMapping[str, Any]

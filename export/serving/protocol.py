@@ -9,7 +9,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from export.serving.app import Application
 from export.serving.direct import DirectRequest, encode_answer
 from export.serving.endpoint import Asked, Endpoint
-from export.serving.errors import ApiError
+from export.serving.requests.errors import ApiError
 
 MOST_HEADER = 64 * 1024  # bytes of a request before its body
 LONG = ApiError(431, "too_large", "headers", f"longer than {MOST_HEADER // 1024} KiB")

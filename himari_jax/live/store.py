@@ -16,7 +16,7 @@ import polars as pl
 from himari_jax.atomic import replacing
 from himari_jax.candles import COLUMNS, FACTS_KEY, RawCandles
 from himari_jax.errors import InputError
-from himari_jax.sources._frames import fact_notes, read_facts
+from himari_jax.reading.frames import fact_notes, read_facts
 from himari_jax.times import bar_name, iso_second
 
 SAME = ("source", "source_kind", "symbol", "bar", "id", "currency")  # facts that may not change within a file

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from himari_jax.features import ACCOUNT_FEATURES
+from himari_jax.features.market import ACCOUNT_FEATURES
 from himari_jax.policies.core import Carry, Core
 
 CLIP = 10.0  # standard deviations beyond which a market feature is cut

@@ -42,7 +42,7 @@ def load(request: SourceRequest) -> list[RawCandles]:
     """
     if not request.symbols:
         raise InputError("--symbols: name coins, such as BTC or bitcoin")
-    from himari_jax.live.cached import load_cached
+    from himari_jax.sources.cached import load_cached
 
     return load_cached(live_feed(request.options or Options()), request)
 

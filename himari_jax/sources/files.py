@@ -10,11 +10,11 @@ import numpy as np
 
 from himari_jax.candles import COLUMNS, RawCandles, common_kind
 from himari_jax.errors import Fault, InputError, refuse_faults
-from himari_jax.sources._content import read_table
-from himari_jax.sources._entries import SUFFIXES, Entry, entries_of, may_hold_candles, unpack
-from himari_jax.sources._frames import damage_told, with_facts
-from himari_jax.sources._names import bar_of_name, listed, names_symbol, plain, same_name, symbol_of, undated
-from himari_jax.sources._reader import CandleTable
+from himari_jax.reading.content import read_table
+from himari_jax.reading.entries import SUFFIXES, Entry, entries_of, may_hold_candles, unpack
+from himari_jax.reading.frames import damage_told, with_facts
+from himari_jax.reading.names import bar_of_name, listed, names_symbol, plain, same_name, symbol_of, undated
+from himari_jax.reading.reader import CandleTable
 from himari_jax.sources.request import SourceRequest
 
 

@@ -15,7 +15,7 @@ from gymnax.wrappers.purerl import FlattenObservationWrapper, LogWrapper
 import envs
 from envs.oracles.registry import make_oracle
 from envs.plugins import MARKETS
-from himari_jax.features import observation_width
+from himari_jax.features.market import observation_width
 
 STEPS = 5  # of an episode
 NAMES = ["trading-1", "trading-3", *MARKETS.names]

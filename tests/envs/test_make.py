@@ -18,7 +18,7 @@ import envs
 from envs.market import build_market
 from envs.rewards import log_return
 from himari_jax.errors import HimariError, InputError
-from himari_jax.sizing import SizingRules
+from himari_jax.positions.sizing import SizingRules
 from himari_jax.splits import SplitRules, split_rows
 from train.config.ppo import Config
 from train.training.resume import read_flags

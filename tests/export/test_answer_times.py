@@ -7,8 +7,8 @@ import pytest
 from serving import Desk, copy_bundle
 
 from export.loading import load
-from export.serving.model_store import ServedModel
-from export.serving.predict import times_of
+from export.serving.answers.predict import times_of
+from export.serving.models.model_store import ServedModel
 from himari_jax.errors import InputError
 from himari_jax.times import HOUR_MS, iso_second, parse_iso
 

@@ -6,7 +6,7 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from himari_jax.onnx_broadcasts import drop_broadcasts
+from himari_jax.onnx.broadcasts import drop_broadcasts
 
 pytest_plugins = ["server_fixtures"]
 ROW = np.array([[1.5, -2.0, 3.0]], np.float32)

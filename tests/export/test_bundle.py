@@ -18,8 +18,8 @@ from export.runtime import own_base, size
 from himari_jax.candles import COLUMNS, Candles
 from himari_jax.command import run_command
 from himari_jax.errors import HimariError
-from himari_jax.features import observation_names
-from himari_jax.observation import Holdings, account_state, features_hash, observe
+from himari_jax.features.market import observation_names
+from himari_jax.features.observation import Holdings, account_state, features_hash, observe
 from train.ppo import main as train_main
 
 pytest.importorskip("jax2onnx")

@@ -11,9 +11,9 @@ import pytest
 from mutations import inflate
 from serving import ROOT, Desk, copy_bundle, point
 
-from export.serving import candidates as module
-from export.serving import model_store
-from export.serving.candidates import Candidates, GaveUp, Limits, Verdicts
+from export.serving.models import candidates as module
+from export.serving.models import model_store
+from export.serving.models.candidates import Candidates, GaveUp, Limits, Verdicts
 from himari_jax.errors import InputError, StorageError
 
 pytest_plugins = ["server_fixtures"]
@@ -45,7 +45,7 @@ def instead(monkeypatch, code):
     )
 
 
-CONFINED = "from export.serving.candidate_process import confine; confine(64, 0); "
+CONFINED = "from export.serving.models.candidate_process import confine; confine(64, 0); "
 
 
 @pytest.mark.parametrize(
@@ -129,7 +129,7 @@ def test_of_several_workers_one_verifies(tmp_path):
     code = """
 import os, sys, time
 from pathlib import Path
-from export.serving.candidates import Candidates, Verdicts
+from export.serving.models.candidates import Candidates, Verdicts
 def ask(self, folder, gave_up):
     with open(sys.argv[1], "a") as file:
         file.write("asked ")

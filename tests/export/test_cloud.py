@@ -11,7 +11,7 @@ from processes import ask, ready, started
 from serving import ROOT, Desk, multipliers, wait_for
 
 from export.server import PROG, ServerConfig, chosen_port
-from export.serving.uvicorn_server import FINISH_SECONDS, SETTLE_SECONDS
+from export.serving.processes.uvicorn_server import FINISH_SECONDS, SETTLE_SECONDS
 from himari_jax.command import parse, run_command
 from himari_jax.errors import InputError
 from himari_jax.storage import list_files, upload_folder

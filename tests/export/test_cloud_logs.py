@@ -7,7 +7,7 @@ from google_messages import check, messages
 from serving import Desk
 
 from export.runtime import Model
-from export.serving.google_cloud import MOST_STACK, REPORTED, error_event, trace_fields
+from export.serving.telemetry.google_cloud import MOST_STACK, REPORTED, error_event, trace_fields
 
 pytest_plugins = ["server_fixtures"]
 

@@ -226,7 +226,7 @@ def test_a_session_calls_nobody_and_leaves_no_file(bundles, tmp_path):
     home = tmp_path / "home"
     home.mkdir()
     code = (
-        "import os, sys; from himari_jax.onnx_session import open_session; "
+        "import os, sys; from himari_jax.onnx.session import open_session; "
         "open_session(open(sys.argv[1], 'rb').read()); print(len(os.listdir('/proc/self/task')))"
     )
     command = [sys.executable, "-c", code, str(bundles["mlp"] / "policy.onnx")]

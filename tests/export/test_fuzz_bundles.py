@@ -8,7 +8,7 @@ import pytest
 from mutations import mutated
 from serving import Desk, copy_bundle, point
 
-from export.serving.candidates import Candidates, Limits
+from export.serving.models.candidates import Candidates, Limits
 
 pytest_plugins = ["server_fixtures"]
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families as parse
 from serving import Desk, copy_bundle
 
-from export.serving.input_counts import InputCounts, bins_of
+from export.serving.telemetry.input_counts import InputCounts, bins_of
 from himari_jax.drift import BINS, count_bins
 
 pytest_plugins = ["server_fixtures"]

@@ -11,7 +11,7 @@ from alert_cases import CASES, WAITS_HOURS
 from google_monitoring import HERE, panels, rule_groups
 
 from himari_jax.drift import BINS, psi
-from himari_jax.statistics import minimum_detectable_sharpe
+from himari_jax.statistics.significance import minimum_detectable_sharpe
 
 pytest_plugins = ["server_fixtures"]
 PROMTOOL = shutil.which("promtool")

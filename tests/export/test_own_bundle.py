@@ -17,8 +17,8 @@ from export.bundle import main as export
 from export.loading import golden_candles, load
 from himari_jax.command import run_command
 from himari_jax.errors import InputError
-from himari_jax.features import observation_names, rows_of
-from himari_jax.observation import features_hash, observe
+from himari_jax.features.market import observation_names, rows_of
+from himari_jax.features.observation import features_hash, observe
 from train.data.loading import checked, load_raw
 from train.data.market import market_from
 from train.ppo import main as train

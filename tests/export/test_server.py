@@ -221,8 +221,8 @@ def test_log_lines_are_json_with_id_model_and_latency_and_no_secrets(bundles):
 def test_serving_imports_neither_jax_nor_what_trains(bundles):
     code = (
         "import sys; from pathlib import Path; import export.server; "
-        "import export.serving.app, export.serving.uvicorn_server, export.serving.workers; "
-        "from export.serving.model_store import ModelStore; "
+        "import export.serving.app, export.serving.processes.uvicorn_server, export.serving.processes.workers; "
+        "from export.serving.models.model_store import ModelStore; "
         f"shelf = ModelStore(Path({str(bundles['lstm'])!r}), print, print); "
         "assert shelf.look(); print(*sys.modules)"
     )

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from serving import Desk, copy_bundle
 
-from export.serving.inputs import check_gross
-from export.serving.model_store import GROSS_MARGIN
+from export.serving.answers.inputs import check_gross
+from export.serving.models.model_store import GROSS_MARGIN
 
 pytest_plugins = ["server_fixtures"]
 

@@ -15,7 +15,7 @@ from processes import ask, free_port, ready, started
 from reconnecting import Clients, request_of
 from serving import ROOT, Desk, wait_for
 
-from export.serving.telemetry import QueuedLog
+from export.serving.telemetry.telemetry import QueuedLog
 
 pytest_plugins = ["server_fixtures"]
 

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from serving import Desk, put
 
-from export.serving.inputs import MOST
+from export.serving.answers.inputs import MOST
 from himari_jax.candles import COLUMNS
 
 pytest_plugins = ["server_fixtures"]

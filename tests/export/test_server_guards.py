@@ -11,8 +11,8 @@ from processes import ask, ready, started
 from serving import KEY, Desk, running, talk, wait_for
 
 from export.server import main
-from export.serving.keys import KeyFile
 from export.serving.protocol import MOST_HEADER
+from export.serving.requests.keys import KeyFile
 from himari_jax.command import run_command
 from himari_jax.errors import InputError
 

@@ -14,7 +14,7 @@ from export.check import main as check
 from export.request import main as request
 from himari_jax.candles import COLUMNS
 from himari_jax.command import run_command
-from himari_jax.observation import features_hash
+from himari_jax.features.observation import features_hash
 from himari_jax.times import iso_second
 
 pytest.importorskip("jax2onnx")

@@ -4,7 +4,7 @@ import json
 import pytest
 from serving import Desk, put
 
-from export.serving.inputs import MOST
+from export.serving.answers.inputs import MOST
 from himari_jax.candles import COLUMNS
 from himari_jax.times import HOUR_MS
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from processes import ask, ready, started
 from serving import KEY, Desk, copy_bundle, point, wait_for
 
-from export.serving.falls import explain, hear, last_words
+from export.serving.processes.falls import explain, hear, last_words
 
 pytest_plugins = ["server_fixtures"]
 
@@ -65,7 +65,7 @@ FALLING = """
 import os, signal, socket, sys
 from pathlib import Path
 from export.serving import workers
-from export.serving.telemetry import QueuedLog
+from export.serving.telemetry.telemetry import QueuedLog
 from himari_jax.command import run_command
 workers.FIRST_PAUSE = 0.0005
 tries = Path(sys.argv[1])

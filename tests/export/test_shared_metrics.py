@@ -4,7 +4,7 @@ import fcntl
 import os
 import time
 
-from export.serving.shared_metrics import OWNER, YOUNG_SECONDS, remove_abandoned, shared_folder
+from export.serving.telemetry.shared_metrics import OWNER, YOUNG_SECONDS, remove_abandoned, shared_folder
 
 
 def left_behind(place, name, age):

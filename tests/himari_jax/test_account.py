@@ -11,7 +11,7 @@ from hypothesis.extra.numpy import arrays
 
 from envs.market import align_prices
 from himari_jax.account import Account, Costs, liquidated_gain, open_account, step_account
-from himari_jax.observation import account_features
+from himari_jax.features.observation import account_features
 
 LAW = settings(max_examples=60, derandomize=True, deadline=None)
 

@@ -7,7 +7,7 @@ import pytest
 from accounts import HOUR_MS, play
 
 from himari_jax.account import Costs
-from himari_jax.checking import check_candles
+from himari_jax.checking.candles import check_candles
 from himari_jax.sources.registry import load_candles
 from himari_jax.sources.request import SourceRequest
 

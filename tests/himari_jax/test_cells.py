@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from himari_jax import bootstrap, cells, metrics
-from himari_jax.metric_table import METRICS, AccountSeries, measure
+from himari_jax.statistics import bootstrap, cells, metrics
+from himari_jax.statistics.metric_table import METRICS, AccountSeries, measure
 
 
 def account(length, seed=0, inside=None):

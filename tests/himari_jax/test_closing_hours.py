@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from raw_candles import HOUR, START, check, make
 
-from himari_jax.closing_hours import DAYS, closing_hours, moment
+from himari_jax.checking.closing_hours import DAYS, closing_hours, moment
 from himari_jax.errors import InputError
 
 DAY, WEEK = 24 * HOUR, 168 * HOUR

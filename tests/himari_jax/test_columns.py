@@ -12,11 +12,11 @@ from candle_files import START, outcome, read, with_times
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from himari_jax.sources import _wall
-from himari_jax.sources._columns import SPACE, Cells
-from himari_jax.sources._numbers import MISSING, NUMBER, join_numbers, parse_numbers
-from himari_jax.sources._times import join_times, parse_times, refuse_half_clock
-from himari_jax.sources._wall import FORMS, ORDERS, parse_wall_times, wall_time
+from himari_jax.reading import wall
+from himari_jax.reading.columns import SPACE, Cells
+from himari_jax.reading.numbers import MISSING, NUMBER, join_numbers, parse_numbers
+from himari_jax.reading.times import join_times, parse_times, refuse_half_clock
+from himari_jax.reading.wall import FORMS, ORDERS, parse_wall_times, wall_time
 
 ODD_NUMBERS = [
     *MISSING, "NaN", "N/A", "+nan", "-nan", "inf", "-Infinity", "1e999", "1e-400", "4.9e-324", "1_0", "0x1F", "1 2",
@@ -136,7 +136,7 @@ def wall_texts(draw):
     return draw(st.lists(plain | shaken | st.sampled_from(shapes), min_size=1, max_size=12)), order
 
 
-def check_times(texts, order="", shapes=_wall.SHAPES, longest=_wall.LONGEST):
+def check_times(texts, order="", shapes=wall.SHAPES, longest=wall.LONGEST):
     """Holds the column against its texts one by one."""
     moments, fault = [], None
     for index, text in enumerate(texts):
@@ -145,12 +145,12 @@ def check_times(texts, order="", shapes=_wall.SHAPES, longest=_wall.LONGEST):
         except (ValueError, OverflowError):
             fault = index
             break
-    with patch.multiple(_wall, SHAPES=shapes, LONGEST=longest):
+    with patch.multiple(wall, SHAPES=shapes, LONGEST=longest):
         part = parse_wall_times(pl.Series(texts), order)
     assert (part.fault and part.fault[0]) == fault
     for index, (moment, half) in enumerate(moments):
-        zone = None if moment.tzinfo is None else _wall.UTC
-        assert part.time[index] == (moment - _wall.EPOCH.replace(tzinfo=zone)) // _wall.MILLISECOND
+        zone = None if moment.tzinfo is None else wall.UTC
+        assert part.time[index] == (moment - wall.EPOCH.replace(tzinfo=zone)) // wall.MILLISECOND
         assert (part.hour[index], part.half[index], part.naive[index]) == (moment.hour, half, zone is None)
 
 
@@ -204,6 +204,6 @@ def test_a_half_clock_is_met_where_times_come_back_with_other_candles(rows, seco
 
 
 def test_common_times_are_not_read_one_by_one():
-    with patch.object(_wall, "wall_time", side_effect=AssertionError):
+    with patch.object(wall, "wall_time", side_effect=AssertionError):
         for text in ("2019-10-17 09:00:00+00:00", "2019-10-17T09:00:00.000Z", "2019/10/17 9:00 AM UTC"):
             assert read(with_times(text)).time[0] == START

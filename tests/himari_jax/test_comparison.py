@@ -5,7 +5,7 @@ import pytest
 from arch.bootstrap import MCS, SPA, StepM
 from scipy.stats import mannwhitneyu, trim_mean
 
-from himari_jax import bootstrap, comparison, metrics
+from himari_jax.statistics import bootstrap, comparison, metrics
 
 A = 8760
 

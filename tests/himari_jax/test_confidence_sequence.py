@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from himari_jax.confidence_sequence import bars_to_decide, radius, sequence, tightest
+from himari_jax.statistics.confidence_sequence import bars_to_decide, radius, sequence, tightest
 
 YEAR = 8760
 WEEK = 168

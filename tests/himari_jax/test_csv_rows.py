@@ -10,9 +10,9 @@ from candle_files import HOUR, PLAIN, START, outcome, read, refused
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from himari_jax.sources import _rows
-from himari_jax.sources._rows import TextTable
-from himari_jax.sources._text import read_text
+from himari_jax.reading import rows as row_reader
+from himari_jax.reading.rows import TextTable
+from himari_jax.reading.text import read_text
 
 NAMES = ["timestamp", "open", "high", "low", "close", "volume"]
 WORDS = st.sampled_from(
@@ -69,7 +69,7 @@ def check_blocks(delimiter, text, size, rows):
     assert table.delimiter == delimiter
     if table.labels or len(table.names) != 6:
         assume(False)  # a second header; a delimiter at the end of rows
-    with patch.multiple(_rows, BLOCK_BYTES=size, ODD_ROWS=rows):
+    with patch.multiple(row_reader, BLOCK_BYTES=size, ODD_ROWS=rows):
         blocks = outcome(lambda: list(table.blocks(range(6))))
     wanted = rows_of_csv(text, delimiter)
     if isinstance(blocks, str):

@@ -93,8 +93,8 @@ def test_the_table_survives_its_json_and_refuses_what_does_not_fit(healthy):
 @pytest.mark.skipif(not os.environ.get("HIMARI_DATA"), reason="HIMARI_DATA is not set")
 @pytest.mark.parametrize("symbol", ["BTCUSDT", "ETHUSDT", "SOLUSDT"])
 def test_real_coins_alarm_seldom_and_another_kind_of_volume_is_caught_within_two_weeks(symbol):
-    from himari_jax.checking import check_candles
-    from himari_jax.features import BASE, market_features
+    from himari_jax.checking.candles import check_candles
+    from himari_jax.features.market import BASE, market_features
     from himari_jax.sources.files import load
     from himari_jax.sources.request import SourceRequest
 

@@ -5,14 +5,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from himari_jax.base_positions import base_positions
-from himari_jax.baselines import Setting, momentum
 from himari_jax.candles import COLUMNS
 from himari_jax.errors import InputError
-from himari_jax.features import BASE, MARKET_FEATURES, market_features, rows_of
-from himari_jax.sizing import SizingRules
+from himari_jax.features.market import BASE, MARKET_FEATURES, market_features, rows_of
+from himari_jax.features.windows import bars_of, windows
+from himari_jax.positions.base_positions import base_positions
+from himari_jax.positions.baselines import Setting, momentum
+from himari_jax.positions.sizing import SizingRules
 from himari_jax.times import HOUR_MS
-from himari_jax.windows import bars_of, windows
 
 DAY_MS = 24 * HOUR_MS
 

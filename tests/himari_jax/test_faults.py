@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from raw_candles import HOUR, START, changed, check, kinds, make
 
 from himari_jax.candles import COLUMNS
-from himari_jax.checking import check_each
+from himari_jax.checking.candles import check_each
 from himari_jax.errors import Fault, InputError, InputFaults
 
 DAY = 24 * HOUR

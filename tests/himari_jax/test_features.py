@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 import talib
 
-from himari_jax.base_positions import base_positions
-from himari_jax.features import (
+from himari_jax.features.market import (
     ACCOUNT_FEATURES,
     MARKET_FEATURES,
     Features,
@@ -17,9 +16,10 @@ from himari_jax.features import (
     observation_names,
     observation_width,
 )
-from himari_jax.observation import assemble
-from himari_jax.sizing import SizingRules
-from himari_jax.windows import Windows, windows
+from himari_jax.features.observation import assemble
+from himari_jax.features.windows import Windows, windows
+from himari_jax.positions.base_positions import base_positions
+from himari_jax.positions.sizing import SizingRules
 
 HOUR_MS = 3_600_000
 PRICES = ("open", "high", "low", "close")

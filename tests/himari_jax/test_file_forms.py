@@ -12,7 +12,7 @@ from candle_files import HOUR
 from file_forms import CANDLES, CLOSE, ROWS, TIMES, ask, frame, moments, ohlcv, plain, same, stored, table, zipped
 
 from himari_jax.candles import COLUMNS
-from himari_jax.checking import check_candles
+from himari_jax.checking.candles import check_candles
 from himari_jax.errors import InputError
 
 STAMPS = pl.Series(TIMES).cast(pl.Datetime("ms")).dt.replace_time_zone("UTC")

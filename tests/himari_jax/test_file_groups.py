@@ -10,10 +10,10 @@ from file_forms import CANDLES, ROWS, TIMES, ask, ohlcv, plain, same, table, zip
 from hypothesis import given
 from hypothesis import strategies as st
 
-from himari_jax.checking import check_candles
+from himari_jax.checking.candles import check_candles
 from himari_jax.errors import InputError
-from himari_jax.sources._names import bar_of_name, names_symbol, undated
-from himari_jax.sources._names import plain as plain_name
+from himari_jax.reading.names import bar_of_name, names_symbol, undated
+from himari_jax.reading.names import plain as plain_name
 
 MONTHS = {f"BTCUSDT-1h-2019-{month}.csv": rows for month, rows in (("10", slice(0, 25)), ("11", slice(25, ROWS)))}
 

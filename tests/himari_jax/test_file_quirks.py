@@ -48,7 +48,7 @@ def test_parquet_reports_and_refuses_what_csv_does():
 
 def test_an_abort_of_the_parquet_reader_is_one_line_and_exit_2():
     code = (
-        "import os; from himari_jax.sources._frames import _last_words, _silence\n"
+        "import os; from himari_jax.reading.frames import _last_words, _silence\n"
         "with _silence() as stderr, _last_words('error: x.parquet: the Parquet file is damaged', stderr): os.abort()"
     )
     root = Path(__file__).parents[2]

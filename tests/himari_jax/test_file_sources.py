@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from himari_jax.candles import COLUMNS
-from himari_jax.checking import check_candles
+from himari_jax.checking.candles import check_candles
 from himari_jax.errors import InputError, InputFaults
 from himari_jax.plugins import SOURCES
 from himari_jax.sources.registry import load_candles

@@ -8,7 +8,7 @@ import pytest
 from candle_files import HOUR, PLAIN, START, VENDOR, parquet, read, refused, with_times
 
 from himari_jax.candles import COLUMNS
-from himari_jax.checking import check_candles
+from himari_jax.checking.candles import check_candles
 from himari_jax.errors import InputError
 
 

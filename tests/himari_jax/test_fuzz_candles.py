@@ -14,9 +14,9 @@ from faulty import FATAL, HARMLESS, make_case
 from faulty_files import COLUMNS, Case, Sheet, as_float, write
 
 from himari_jax.candles import Candles, DataReport, RawCandles
-from himari_jax.checking import check_candles
+from himari_jax.checking.candles import check_candles
 from himari_jax.errors import InputError, InputFaults
-from himari_jax.features import market_features
+from himari_jax.features.market import market_features
 from himari_jax.sources.files import read_candles
 from himari_jax.sources.registry import load_candles
 from himari_jax.sources.request import SourceRequest

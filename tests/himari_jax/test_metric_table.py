@@ -6,9 +6,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from himari_jax import metrics
-from himari_jax.bootstrap import metric_intervals, paired_metric_differences
-from himari_jax.metric_table import METRICS, AccountSeries, measure
+from himari_jax.statistics import metrics
+from himari_jax.statistics.bootstrap import metric_intervals, paired_metric_differences
+from himari_jax.statistics.metric_table import METRICS, AccountSeries, measure
 
 
 def history(seed, rows=1500):

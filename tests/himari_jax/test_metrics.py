@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from himari_jax import metrics
+from himari_jax.statistics import metrics
 
 A = 8760
 ONE_SERIES = {

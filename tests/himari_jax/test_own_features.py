@@ -10,10 +10,10 @@ import pytest
 from own import GOOD, bad_files
 
 from himari_jax.errors import InputError
-from himari_jax.feature_audit import audit_features
-from himari_jax.features import BASE, Features, market_features, rows_of
-from himari_jax.observation import features_hash
-from himari_jax.own_features import load_features, restore_features
+from himari_jax.features.audit import audit_features
+from himari_jax.features.market import BASE, Features, market_features, rows_of
+from himari_jax.features.observation import features_hash
+from himari_jax.features.own_features import load_features, restore_features
 from himari_jax.times import HOUR_MS
 
 SYMBOLS = ("SYN1", "SYN2")

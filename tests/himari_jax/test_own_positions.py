@@ -7,9 +7,9 @@ import numpy as np
 import polars as pl
 import pytest
 
-from himari_jax.base_positions import first_known
 from himari_jax.errors import InputError
-from himari_jax.own_positions import hold, read_own_positions
+from himari_jax.positions.base_positions import first_known
+from himari_jax.positions.own_positions import hold, read_own_positions
 from himari_jax.times import iso_minute
 
 HOUR, DAY = 3_600_000, 86_400_000

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from himari_jax.candles import COLUMNS, Candles
-from himari_jax.checking import check_candles
+from himari_jax.checking.candles import check_candles
 from himari_jax.errors import InputError
 from himari_jax.permutation import permute_candles, regimes, usual_block
 from himari_jax.sources.registry import load_candles

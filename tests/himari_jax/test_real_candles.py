@@ -1,6 +1,6 @@
 """What `check_candles` finds in real candles."""
 
-from himari_jax.checking import check_candles
+from himari_jax.checking.candles import check_candles
 from himari_jax.sources.registry import load_candles
 from himari_jax.sources.request import SourceRequest
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from himari_jax.sizing import LONG_WINDOW, ewma_volatility, exponential_sum, sizing_lookback, weighted_sum
+from himari_jax.positions.sizing import LONG_WINDOW, ewma_volatility, exponential_sum, sizing_lookback, weighted_sum
 from himari_jax.times import HOUR_MS
 
 MINUTE_MS = HOUR_MS // 60

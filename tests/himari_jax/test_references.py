@@ -16,14 +16,14 @@ import numpy as np
 import pytest
 
 from envs.market import build_market, to_device
-from himari_jax import metrics
 from himari_jax.account import Costs
-from himari_jax.checking import check_candles
-from himari_jax.features import BASE
-from himari_jax.metric_table import METRICS
+from himari_jax.checking.candles import check_candles
+from himari_jax.features.market import BASE
 from himari_jax.sources.registry import load_candles
 from himari_jax.sources.request import SourceRequest
 from himari_jax.splits import decision_rows, stretches
+from himari_jax.statistics import metrics
+from himari_jax.statistics.metric_table import METRICS
 from train.config.market import MarketConfig
 from train.evaluation.summary import account_metrics
 from train.simulation.baselines import all_orders, every_bar

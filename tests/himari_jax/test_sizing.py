@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from himari_jax.base_positions import base_positions
 from himari_jax.errors import InputError
-from himari_jax.sizing import SizingRules, cap_targets, constant_position, constant_position_on_cap
+from himari_jax.positions.base_positions import base_positions
+from himari_jax.positions.sizing import SizingRules, cap_targets, constant_position, constant_position_on_cap
 
 LAW = settings(max_examples=80, derandomize=True, deadline=None)
 PRICES = ("open", "high", "low", "close")

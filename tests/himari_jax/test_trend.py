@@ -6,8 +6,15 @@ import numpy as np
 import pytest
 
 from himari_jax.candles import Candles
-from himari_jax.features import Features, market_features, named_set, observation_names, observation_width, rows_of
-from himari_jax.own_features import load_features
+from himari_jax.features.market import (
+    Features,
+    market_features,
+    named_set,
+    observation_names,
+    observation_width,
+    rows_of,
+)
+from himari_jax.features.own_features import load_features
 from himari_jax.times import HOUR_MS
 
 DAY_MS = 24 * HOUR_MS

@@ -5,9 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from himari_jax.base_positions import base_positions
-from himari_jax.baselines import TREND_DAYS, Setting, base, trend
-from himari_jax.sizing import SizingRules
+from himari_jax.positions.base_positions import base_positions
+from himari_jax.positions.baselines import TREND_DAYS, Setting, base, trend
+from himari_jax.positions.sizing import SizingRules
 from himari_jax.times import HOUR_MS
 
 DAY_MS = 24 * HOUR_MS

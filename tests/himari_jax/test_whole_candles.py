@@ -6,10 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from himari_jax.candles import COLUMNS, RawCandles
-from himari_jax.checking import check_candles
+from himari_jax.checking.candles import check_candles
+from himari_jax.checking.whole_candles import whole_candles
 from himari_jax.errors import HimariError
 from himari_jax.times import HOUR_MS
-from himari_jax.whole_candles import whole_candles
 
 START = 1_700_000_000_000 // HOUR_MS * HOUR_MS
 ROWS = 40

@@ -8,7 +8,7 @@ from worlds import TINY_RUN
 
 from himari_jax.candles import COLUMNS
 from himari_jax.command import run_command
-from himari_jax.sizing import cap_targets
+from himari_jax.positions.sizing import cap_targets
 
 POOL = ("SYN1", "SYN2", "SYN3")
 WORLD = [*("6000" if x == "3000" else x for x in TINY_RUN), "--pool", "--symbols", *POOL]

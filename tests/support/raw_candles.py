@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 
 from himari_jax.candles import RawCandles
-from himari_jax.checking import check_candles
+from himari_jax.checking.candles import check_candles
 
 HOUR = 3_600_000
 START = 1_577_836_800_000  # 2020-01-01T00:00Z

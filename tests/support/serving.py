@@ -14,11 +14,11 @@ import msgspec
 import numpy as np
 
 from export.loading import load
+from export.serving.answers.predict import PredictSettings
 from export.serving.app import Application, Settings
-from export.serving.keys import Keys
-from export.serving.model_store import ModelStore
-from export.serving.predict import PredictSettings
-from export.serving.telemetry import Log, Metrics
+from export.serving.models.model_store import ModelStore
+from export.serving.requests.keys import Keys
+from export.serving.telemetry.telemetry import Log, Metrics
 from himari_jax.candles import COLUMNS
 from himari_jax.times import HOUR_MS
 
@@ -167,8 +167,8 @@ def point(folder, name):
 @contextmanager
 def running(app):
     """The server on a free port in a thread; gives the port."""
-    from export.serving.listener import listen
-    from export.serving.uvicorn_server import Ending, Server, configure
+    from export.serving.processes.listener import listen
+    from export.serving.processes.uvicorn_server import Ending, Server, configure
 
     sock = listen("127.0.0.1", 0)
     port = sock.getsockname()[1]

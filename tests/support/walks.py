@@ -7,9 +7,9 @@ import numpy as np
 
 from himari_jax.candles import Candles
 from himari_jax.command import run_command
-from train.studies.walk_flags import read_flags
-from train.studies.walk_forward import walk_forward
-from train.studies.walk_track import Walk, make_walk
+from train.studies.walk_forward.flags import read_flags
+from train.studies.walk_forward.run import walk_forward
+from train.studies.walk_forward.track import Walk, make_walk
 from train.training.population import train_population
 from train.training.session import Prepared, prepare
 

@@ -9,7 +9,7 @@ import numpy as np
 from envs.market import build_market
 from envs.trading import TradingEnv, make_params
 from himari_jax.candles import Candles
-from himari_jax.features import observation_width
+from himari_jax.features.market import observation_width
 from himari_jax.policies.policy import Policy, as_constants, fit_scaling
 from himari_jax.policies.registry import make_core
 from himari_jax.splits import decision_rows

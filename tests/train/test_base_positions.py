@@ -9,7 +9,7 @@ from serving import Desk
 from worlds import TINY_RUN
 
 from himari_jax.command import run_command
-from himari_jax.own_positions import hold, read_own_positions
+from himari_jax.positions.own_positions import hold, read_own_positions
 from train.backtest import main as backtest
 from train.config.serialize import config_hash, from_json, to_json
 from train.data.base import idle_lines, idle_shares

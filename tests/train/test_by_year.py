@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from report_runs import YEAR, make_frame, make_run, read
 
-from himari_jax.metrics import sharpe
+from himari_jax.statistics.metrics import sharpe
 from train.reporting.by_year import year_by_year, years_of
 from train.reporting.plots import returns
 from train.reporting.report import write_report

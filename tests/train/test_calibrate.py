@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy.special import ndtr
 
-from himari_jax.bootstrap import interval
 from himari_jax.errors import InputError
+from himari_jax.statistics.bootstrap import interval
 from train import calibrate
 from train.calibrate import CalibrateConfig, Figure
 

@@ -13,13 +13,13 @@ import numpy as np
 import pytest
 
 from envs.market import align_prices, build_market
-from himari_jax.base_positions import base_positions
 from himari_jax.candles import COLUMNS, RawCandles
-from himari_jax.checking import check_candles
-from himari_jax.features import market_features, observation_width
+from himari_jax.checking.candles import check_candles
+from himari_jax.features.market import market_features, observation_width
 from himari_jax.policies.policy import Policy, fit_scaling, with_scaling
 from himari_jax.policies.registry import make_core
-from himari_jax.sizing import SizingRules
+from himari_jax.positions.base_positions import base_positions
+from himari_jax.positions.sizing import SizingRules
 from himari_jax.splits import decision_rows, split_rows
 from train.backtesting import audits
 from train.backtesting.audits import bars_around

@@ -9,9 +9,9 @@ from commands import command
 from worlds import candles_of, noise_close
 
 from envs.market import as_phases, build_market, stack_decisions
-from himari_jax import metrics
-from himari_jax.baselines import Orders
+from himari_jax.positions.baselines import Orders
 from himari_jax.splits import decision_rows
+from himari_jax.statistics import metrics
 from train.config.market import MarketConfig
 from train.evaluation.summary import account_metrics
 from train.simulation.frames import bar_times, equity_frame

@@ -9,7 +9,7 @@ import pytest
 from backtests import backtest, grid_of, read
 
 from envs.market import to_device
-from himari_jax.features import BASE
+from himari_jax.features.market import BASE
 from train.backtesting import entries
 from train.backtesting.entries import enter, shared_simulators
 from train.config.backtest import EvaluationDataConfig, GridConfig

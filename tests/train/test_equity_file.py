@@ -9,12 +9,12 @@ import pytest
 from worlds import TINY_RUN
 
 from envs.market import align_prices, delayed
-from himari_jax import metrics
 from himari_jax.account import Costs, liquidated_gain, open_account, step_account
-from himari_jax.base_positions import base_positions
 from himari_jax.command import run_command
 from himari_jax.errors import InputError
-from himari_jax.sizing import cap_targets
+from himari_jax.positions.base_positions import base_positions
+from himari_jax.positions.sizing import cap_targets
+from himari_jax.statistics import metrics
 from train.artifacts.run_folder import stored_config
 from train.backtest import main as backtest_main
 from train.backtesting.entries import enter

@@ -12,13 +12,13 @@ from worlds import play_span
 from envs.market import build_market, to_device
 from envs.trading import TradingEnv, make_params
 from himari_jax.account import Costs
-from himari_jax.base_positions import base_positions
-from himari_jax.baselines import Setting, Window, constant, kelly, momentum, random
-from himari_jax.features import observation_width
+from himari_jax.features.market import observation_width
 from himari_jax.plugins import BASELINES
 from himari_jax.policies.policy import Policy
 from himari_jax.policies.registry import make_core
-from himari_jax.sizing import SizingRules
+from himari_jax.positions.base_positions import base_positions
+from himari_jax.positions.baselines import Setting, Window, constant, kelly, momentum, random
+from himari_jax.positions.sizing import SizingRules
 from himari_jax.splits import decision_rows
 from train.simulation.baselines import all_orders, all_rules
 from train.simulation.engine import make_tape

@@ -12,8 +12,8 @@ from himari_jax.errors import InputError
 from train.config.evidence import ROWS, EvidenceConfig
 from train.config.walk_forward import WalkForwardConfig
 from train.evidence import main
-from train.studies.evidence_table import WIDTH, Found, console_page, explored_table, main_table, year_table
-from train.studies.walk_flags import read_flags
+from train.studies.evidence.table import WIDTH, Found, console_page, explored_table, main_table, year_table
+from train.studies.walk_forward.flags import read_flags
 
 TINY = (
     "--num-envs 16 --rollout-steps 16 --num-minibatches 2 --update-epochs 1 --episode-steps 20 --hidden-dim 8 "

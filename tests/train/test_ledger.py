@@ -8,8 +8,8 @@ import pytest
 from ledgers import HOURS, OLD, luck, note, note_seeds, write_old
 
 from himari_jax.errors import StorageError
-from himari_jax.metrics import sharpe
-from himari_jax.statistics import deflated_sharpe, probabilistic_sharpe
+from himari_jax.statistics.metrics import sharpe
+from himari_jax.statistics.significance import deflated_sharpe, probabilistic_sharpe
 from train.evaluation.book import Strike
 from train.evaluation.ledger import open_ledger
 

@@ -106,7 +106,7 @@ def test_times_belong_to_live_sources_and_other_candles_drop_them():
 def test_candles_of_two_kinds_of_sources_are_refused_together(tmp_path):
     from dataclasses import replace
 
-    from himari_jax.checking import check_candles, check_each
+    from himari_jax.checking.candles import check_candles, check_each
     from himari_jax.live.store import Stored, to_raw
     from train.data.members import join_candles
 

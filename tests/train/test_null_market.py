@@ -9,7 +9,7 @@ from backtests import backtest, read
 from worlds import TINY_RUN
 
 from himari_jax.command import run_command
-from himari_jax.features import BASE
+from himari_jax.features.market import BASE
 from himari_jax.splits import stretches
 from himari_jax.times import HOUR_MS
 from train.backtesting.audits import null_of

@@ -9,7 +9,7 @@ from commands import command, contents, states
 from own import GOOD, bad_files
 
 from himari_jax.command import run_command
-from himari_jax.features import BASE
+from himari_jax.features.market import BASE
 from train.artifacts.run_folder import stored_config
 from train.backtest import main as backtest
 from train.config.market import MarketConfig

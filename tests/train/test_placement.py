@@ -12,7 +12,7 @@ from worlds import candles_of, noise_close
 
 from envs.market import build_market, to_device
 from himari_jax.account import Costs
-from himari_jax.features import observation_width
+from himari_jax.features.market import observation_width
 from himari_jax.policies.policy import Policy
 from himari_jax.policies.registry import make_core
 from train.simulation import walk

@@ -10,7 +10,7 @@ from commands import TINY
 from pools import OWN, ROWS, START, write_pool
 
 from himari_jax.command import parse, run_command
-from himari_jax.features import BASE
+from himari_jax.features.market import BASE
 from himari_jax.policies.policy import fit_scaling
 from himari_jax.splits import decision_rows
 from himari_jax.times import HOUR_MS

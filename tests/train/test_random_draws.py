@@ -9,9 +9,9 @@ from backtests import backtest, read
 from pools import write_pool
 from worlds import TINY_RUN
 
-from himari_jax import metrics
-from himari_jax.baselines import Window, random
 from himari_jax.command import run_command
+from himari_jax.positions.baselines import Window, random
+from himari_jax.statistics import metrics
 from train.backtesting.comparison import beside, play_sides
 from train.backtesting.entries import enter
 from train.config.backtest import EvaluationDataConfig, GridConfig

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from report_runs import EVIL, YEAR, make_extra, make_frame, make_run, unpack
 
-from himari_jax import metrics
-from himari_jax.power import LEVEL, OFTEN, smallest_found
+from himari_jax.statistics import metrics
+from himari_jax.statistics.power import LEVEL, OFTEN, smallest_found
 from train.reporting import evidence_plots, figure, plots, positions
 from train.reporting.report import write_report
 

@@ -10,7 +10,7 @@ from commands import TINY, command
 
 from envs.market import base_returns, build_market, risk_aversion
 from himari_jax.command import parse
-from himari_jax.sizing import SizingRules, cap_targets
+from himari_jax.positions.sizing import SizingRules, cap_targets
 from train.config.ppo import Config
 from train.training.session import build_session, decided_terms, initial_moments
 

@@ -15,9 +15,9 @@ from pools import ROWS, write_pool
 from sweeps import sweep_command
 
 from himari_jax.command import run_command
-from train.studies import sweep_run
-from train.studies.sweep_store import Finished, Store
-from train.studies.sweep_train import Batch
+from train.studies.sweep import run
+from train.studies.sweep.store import Finished, Store
+from train.studies.sweep.train import Batch
 
 ROOT = Path(__file__).parents[2]
 TINY = (
@@ -48,8 +48,8 @@ def fake_batch(flags, asked, folder, build):
 @pytest.fixture
 def fakes(monkeypatch):
     """Training by `fake_batch`; a sweep ends with its table."""
-    monkeypatch.setattr(sweep_run, "train_batch", fake_batch)
-    monkeypatch.setattr(sweep_run.Run, "finish", lambda *_: 0)
+    monkeypatch.setattr(run, "train_batch", fake_batch)
+    monkeypatch.setattr(run.Run, "finish", lambda *_: 0)
     return monkeypatch
 
 
@@ -86,11 +86,11 @@ def test_a_sweep_that_dies_anywhere_in_a_batch_ends_with_the_same_table(fakes, t
             return kill(self, batch, policies) if len(calls) == at + 1 else add(self, batch, policies)
 
     with fakes.context() as patch:
-        patch.setattr(sweep_run, "Store", Dying)
+        patch.setattr(run, "Store", Dying)
         with pytest.raises(Killed):
             sweep(tmp_path / "cut")
     trained = []
-    fakes.setattr(sweep_run, "train_batch", lambda *args: trained.append(args[1]) or fake_batch(*args))
+    fakes.setattr(run, "train_batch", lambda *args: trained.append(args[1]) or fake_batch(*args))
     assert sweep(tmp_path / "cut", "--resume") == 0
     assert (tmp_path / "cut" / "trials.csv").read_bytes() == (tmp_path / "whole" / "trials.csv").read_bytes()
     assert len(trained) == 5 - at - (kill is after_the_lines)  # five batches: at most one is trained again

@@ -10,9 +10,9 @@ import pytest
 
 from himari_jax.errors import InputError, StorageError
 from himari_jax.extras import how_to_install
-from train.studies.sweep_flags import read_flags
-from train.studies.sweep_optuna import OptunaSearch, marks_of
-from train.studies.sweep_store import Finished, Store
+from train.studies.sweep.flags import read_flags
+from train.studies.sweep.optuna import OptunaSearch, marks_of
+from train.studies.sweep.store import Finished, Store
 
 ROOT = Path(__file__).parents[2]
 FLAGS = "--vary learning_rate=log:1e-4:1e-2 hidden_dim=8:64:8 policy=mlp,lstm --search optuna --num-trials 24".split()
@@ -20,9 +20,9 @@ FLAGS = "--vary learning_rate=log:1e-4:1e-2 hidden_dim=8:64:8 policy=mlp,lstm --
 WORKER = """
 import sys, time
 from pathlib import Path
-from train.studies.sweep_flags import read_flags
-from train.studies.sweep_optuna import OptunaSearch, marks_of
-from train.studies.sweep_store import Finished, Store
+from train.studies.sweep.flags import read_flags
+from train.studies.sweep.optuna import OptunaSearch, marks_of
+from train.studies.sweep.store import Finished, Store
 folder, seconds = Path(sys.argv[1]), float(sys.argv[2])
 flags, _ = read_flags(sys.argv[3:])
 store = Store(folder)
@@ -164,7 +164,7 @@ def test_workers_propose_different_points_and_share_a_database(tmp_path):
 def test_without_optuna_the_search_is_one_line(tmp_path):
     code = (
         "import sys; sys.modules['optuna'] = None\n"
-        "from train.studies.sweep_optuna import import_optuna\n"
+        "from train.studies.sweep.optuna import import_optuna\n"
         "try:\n    import_optuna()\nexcept Exception as error:\n    print(type(error).__name__, error)\n"
     )
     run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)

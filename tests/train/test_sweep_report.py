@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from train.config.vary import parse_vary
-from train.studies.sweep_points import draw
-from train.studies.sweep_report import write_sweep_report, write_table
-from train.studies.sweep_store import Finished
+from train.studies.sweep.points import draw
+from train.studies.sweep.report import write_sweep_report, write_table
+from train.studies.sweep.store import Finished
 
 EVIL = "<script>alert(1)</script>"
 SPACE = parse_vary(

@@ -10,13 +10,13 @@ import pytest
 from sweeps import sweep_command
 
 from himari_jax.command import run_command
-from himari_jax.statistics import deflated_sharpe
+from himari_jax.statistics.significance import deflated_sharpe
 from train.artifacts.saved_policies import read_saved
 from train.evaluation.ledger import open_ledger
 from train.ppo import main as ppo
 from train.report import main as report
-from train.studies import sweep_run
-from train.studies.sweep_store import Store
+from train.studies.sweep import run
+from train.studies.sweep.store import Store
 
 ROOT = Path(__file__).parents[2]
 TINY = (
@@ -34,14 +34,14 @@ def sweep(folder, *more):
 def done(tmp_path_factory):
     """A folder with a sweep of four configurations of two seeds; the choice stood before the test span was played."""
     folder = tmp_path_factory.mktemp("runs") / "sweep"
-    count, seen = sweep_run.count_trials, []
+    count, seen = run.count_trials, []
 
     def watched(*args):
         seen.append(json.loads((folder / "choice.json").read_text())["trial"])
         return count(*args)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sweep_run, "count_trials", watched)
+        patch.setattr(run, "count_trials", watched)
         assert sweep(folder) == 0
     assert seen == [chosen_of(folder)["trial"]]
     return folder
@@ -117,7 +117,7 @@ def test_the_report_has_every_configuration_and_needs_nothing_from_elsewhere(don
 
 
 def test_a_second_call_trains_nothing_and_says_the_same(done, capsys, monkeypatch):
-    monkeypatch.setattr(sweep_run, "train_batch", None)
+    monkeypatch.setattr(run, "train_batch", None)
     before = {path: path.read_bytes() for path in done.rglob("*") if path.is_file() and path.name != "sweep.json"}
     assert sweep(done) == 0
     out = capsys.readouterr().out

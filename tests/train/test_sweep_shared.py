@@ -6,8 +6,8 @@ import pytest
 from sweeps import sweep_command
 
 from train.evaluation.ledger import open_ledger
-from train.studies import sweep_run
-from train.studies.sweep_store import Store
+from train.studies.sweep import run
+from train.studies.sweep.store import Store
 
 TINY = (
     "--source synthetic --synthetic.num-bars 3000 --num-envs 16 --rollout-steps 16 --num-minibatches 2 "
@@ -31,7 +31,7 @@ def test_the_worker_that_has_the_best_trial_judges_it_and_all_trials_count(tmp_p
         raise Stopped
 
     with monkeypatch.context() as patch:
-        patch.setattr(sweep_run, "train_batch", stop)
+        patch.setattr(run, "train_batch", stop)
         with pytest.raises(Stopped):
             work("one")
     assert work("other") == 0

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from himari_jax.errors import InputError
-from train.studies import sweep_train
-from train.studies.sweep_flags import read_flags
-from train.studies.sweep_store import Asked, Finished, Store, ranked
-from train.studies.sweep_train import num_rungs, rung_updates, train_batch
+from train.studies.sweep import train
+from train.studies.sweep.flags import read_flags
+from train.studies.sweep.store import Asked, Finished, Store, ranked
+from train.studies.sweep.train import num_rungs, rung_updates, train_batch
 from train.training.kept import Trained
 
 # 64 updates of 16 x 16 bars, an evaluation every 4.
@@ -45,7 +45,7 @@ class Trainer:
 @pytest.fixture
 def trainer(monkeypatch):
     made = Trainer()
-    monkeypatch.setattr(sweep_train, "train_population", made.train_population)
+    monkeypatch.setattr(train, "train_population", made.train_population)
     return made
 
 

@@ -10,8 +10,8 @@ import pytest
 from himari_jax.errors import InputError
 from train.config.ppo import Config
 from train.config.vary import Choices, Range, configure, label, parse_vary, size
-from train.studies.sweep_flags import listed_points, read_flags
-from train.studies.sweep_points import draw, grid
+from train.studies.sweep.flags import listed_points, read_flags
+from train.studies.sweep.points import draw, grid
 
 ROOT = Path(__file__).parents[2]
 

@@ -14,7 +14,7 @@ from himari_jax.command import RobustOutput
 from train.oracles.console import table as oracle_table
 from train.reporting.console import console, say, sensitivity, symbol_table, table
 from train.reporting.tables import Grid, lines, print_grid
-from train.reporting.walk_forward import block_table
+from train.reporting.walk_forward.console import block_table
 from train.training.progress import Bar, clock, fitting, short
 
 WIDTHS = (40, 47, 60, 80, 95, 118, 200)

@@ -16,8 +16,8 @@ from himari_jax.times import HOUR_MS
 from train.artifacts.files import write_json
 from train.artifacts.run_folder import describe
 from train.ppo import main as ppo
-from train.studies import walk_forward
-from train.studies.walk_flags import read_flags
+from train.studies.walk_forward import run
+from train.studies.walk_forward.flags import read_flags
 from train.training.candles_task import made_by
 
 ROOT = Path(__file__).parents[2]
@@ -35,7 +35,7 @@ def untrained(monkeypatch):
     def train(*_):
         raise Trained
 
-    monkeypatch.setattr(walk_forward, "train", train)
+    monkeypatch.setattr(run, "train", train)
 
 
 def refused(args, capsys):
@@ -143,7 +143,7 @@ def test_train_ppo_and_walk_forward_leave_each_others_folders_alone(capsys, tmp_
         assert len(said) == 1
         assert "no unfinished run" in said[0] or "a walk-forward test is there, not a run" in said[0]
     assert sorted(path.name for path in Path("runs/test").iterdir()) == before
-    session = walk_forward.make_walk(*unfinished_run(Path("runs/run"))).sessions[0]
+    session = run.make_walk(*unfinished_run(Path("runs/run"))).sessions[0]
     write_json(Path("runs/run/config.json"), describe(session.config, made_by(session)))
     assert "no walk-forward test is there" in refused([*COMMON, "--run-dir", "runs/run"], capsys)
     assert "no walk-forward test is there" in refused(["--resume", "--run-dir", "runs/run"], capsys)

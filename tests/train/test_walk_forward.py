@@ -10,8 +10,8 @@ import pytest
 from own import GOOD
 from walks import COMMON, listed_later, moved, on_candles, policies, prepared_for, same, walk_command, walk_on
 
-from himari_jax.features import segments
-from train.studies.walk_track import config_of
+from himari_jax.features.market import segments
+from train.studies.walk_forward.track import config_of
 from train.training.batches import Member
 from train.training.candles_task import CandlesTask
 from train.training.nulls import with_late_inputs

@@ -16,10 +16,11 @@ from himari_jax.command import run_command
 from himari_jax.errors import InputError
 from himari_jax.times import parse_iso
 from train.report import main
-from train.reporting import walk_plots, walk_words
+from train.reporting import walk_words
 from train.reporting.report import write_report
-from train.reporting.walk_forward import print_walk_forward
-from train.reporting.walk_picture import write_picture
+from train.reporting.walk_forward import plots
+from train.reporting.walk_forward.console import print_walk_forward
+from train.reporting.walk_forward.picture import write_picture
 
 SECTIONS = [
     "Walk-forward",
@@ -148,11 +149,11 @@ def test_the_table_of_blocks_and_the_first_screen_hold_the_numbers(run):
 def test_bars_and_heat_map_are_the_differences_and_empty_where_a_symbol_has_no_decision():
     result = make_walk_result()
     blocks = result["walk_forward"]["blocks"]
-    on_time, late = walk_plots.by_block(result).traces
+    on_time, late = plots.by_block(result).traces
     assert on_time["x"] == late["x"] == ["2018", "2019", "2020", "2021", "2022"]
     assert on_time["y"] == [block["difference"] for block in blocks]
     assert late["y"] == [block["late_difference"] for block in blocks]
-    (heat,) = walk_plots.by_symbol(result).traces
+    (heat,) = plots.by_symbol(result).traces
     assert heat["y"] == ["all together", *SYMBOLS]
     assert heat["z"][0] == on_time["y"]
     for k, symbol in enumerate(SYMBOLS):
@@ -164,19 +165,19 @@ def test_bars_and_heat_map_are_the_differences_and_empty_where_a_symbol_has_no_d
 def test_the_track_is_marked_where_the_policy_was_retrained():
     result = make_walk_result()
     frame, blocks = make_walk_frame(), result["walk_forward"]["blocks"]
-    drawn = walk_plots.track(frame, result)
+    drawn = plots.track(frame, result)
     assert [mark["x0"] for mark in drawn.layout["shapes"]] == [parse_iso(block["test"][0]) for block in blocks[1:]]
     assert [trace["name"] for trace in drawn.traces] == ["trend", "constant", "base", "agent"]
     assert unpack(drawn.traces[-1]["y"])[-1] == pytest.approx(frame["equity"][-1])
     assert drawn.layout["yaxis"]["type"] == "log"
-    ruined = walk_plots.track(frame.with_columns(equity=pl.lit(0.0)), result)
+    ruined = plots.track(frame.with_columns(equity=pl.lit(0.0)), result)
     assert "type" not in ruined.layout["yaxis"]
 
 
 def test_the_null_is_whole_and_the_real_one_and_p_are_marked():
     # 2 of 9 are 0.5 or more: p = (1 + 2) / (1 + 9)
     found = {"kind": "blocks", "number": 9, "value": 0.5, "null": [0.1] * 7 + [0.5, 0.9], "p": 0.3}
-    drawn = walk_plots.permutation_null(found)
+    drawn = plots.permutation_null(found)
     assert unpack(drawn.traces[0]["y"]).sum() == 9
     assert 0.5 in [mark["x0"] for mark in drawn.layout["shapes"]]
     assert drawn.layout["annotations"][0]["text"].strip() == "S +0.50, p 0.300"
@@ -186,7 +187,7 @@ def test_the_null_is_whole_and_the_real_one_and_p_are_marked():
     low, high = drawn.layout["xaxis"]["range"]
     assert low < 0.1 < 0.9 < high
     for none in (None, found | {"null": []}, found | {"null": [None, 0.1]}):
-        assert walk_plots.permutation_null(none) is None
+        assert plots.permutation_null(none) is None
 
 
 def test_a_placebo_above_0_is_marked(run):
@@ -199,7 +200,7 @@ def test_pooled_real_symbols_carry_the_caution_in_every_figure_and_others_do_not
     frame, result = make_walk_frame(), make_walk_result()
 
     def captions(result):
-        drawn = walk_plots.track(frame, result), walk_plots.by_block(result), walk_plots.by_symbol(result)
+        drawn = plots.track(frame, result), plots.by_block(result), plots.by_symbol(result)
         return [figure.caption for figure in drawn]
 
     assert all("survived" in caption for caption in captions(result))

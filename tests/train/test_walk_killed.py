@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from walks import COMMON, walk_command
 
-from train.studies import walk_nulls
+from train.studies.walk_forward import nulls
 from train.training.kept import Kept
 from train.training.nulls import Results
 
@@ -49,13 +49,13 @@ def whole(tmp_path_factory):
 @pytest.fixture
 def trained(monkeypatch):
     """Numbers of the permuted markets that are made."""
-    made, permuted = [], walk_nulls.permuted
+    made, permuted = [], nulls.permuted
 
     def watched(prepared, kind, seed, draw):
         made.append(draw)
         return permuted(prepared, kind, seed, draw)
 
-    monkeypatch.setattr(walk_nulls, "permuted", watched)
+    monkeypatch.setattr(nulls, "permuted", watched)
     return made
 
 
@@ -104,21 +104,21 @@ def test_a_test_that_dies_anywhere_ends_as_it_would_have(whole, trained, tmp_pat
 
 
 def test_a_signal_stops_it_with_75_and_the_command_to_go_on(whole, trained, tmp_path, monkeypatch, capsys):
-    watched = walk_nulls.permuted
+    watched = nulls.permuted
 
     def signalled(prepared, kind, seed, draw):
         if draw == 1:
             os.kill(os.getpid(), signal.SIGTERM)
         return watched(prepared, kind, seed, draw)
 
-    monkeypatch.setattr(walk_nulls, "permuted", signalled)
+    monkeypatch.setattr(nulls, "permuted", signalled)
     before = signal.getsignal(signal.SIGTERM)
     assert walk_command(*FLAGS, "--run-dir", str(tmp_path / "test")) == 75
     assert signal.getsignal(signal.SIGTERM) is before
     said = capsys.readouterr().err.strip().splitlines()[-1]
     command = re.search(r"go on with: \S+ -m train\.walk_forward (.*)", said)
     assert command is not None
-    monkeypatch.setattr(walk_nulls, "permuted", watched)
+    monkeypatch.setattr(nulls, "permuted", watched)
     trained.clear()
     assert walk_command(*command[1].split()) == 0
     assert trained == [1, 2]

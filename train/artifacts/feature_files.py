@@ -7,8 +7,8 @@ from typing import Any
 
 from himari_jax.candles import Candles
 from himari_jax.errors import InputError, StorageError
-from himari_jax.features import BASE, Features
-from himari_jax.own_features import load_features, restore_features
+from himari_jax.features.market import BASE, Features
+from himari_jax.features.own_features import load_features, restore_features
 from train.artifacts.run_folder import stored_json
 
 

@@ -5,11 +5,11 @@ from collections.abc import Sequence
 import jax
 import numpy as np
 
-from himari_jax.base_positions import first_known
 from himari_jax.candles import Candles
 from himari_jax.errors import InputError
-from himari_jax.features import BASE
-from himari_jax.sizing import sizing_lookback
+from himari_jax.features.market import BASE
+from himari_jax.positions.base_positions import first_known
+from himari_jax.positions.sizing import sizing_lookback
 from himari_jax.splits import Stretches, cut_times, decision_rows, find_span, from_row, stretches
 from train.config.market import MarketConfig
 from train.data.base import first_decision

@@ -6,13 +6,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from himari_jax import metrics
-from himari_jax.bootstrap import interval as ends_of
-from himari_jax.bootstrap import paired_metric_differences, stationary_bootstrap_sharpe
-from himari_jax.comparison import Difference, iqm_interval, paired_difference, probability_of_improvement
 from himari_jax.errors import InputError
-from himari_jax.metrics import zero_if_nan
-from himari_jax.statistics import minimum_detectable_sharpe
+from himari_jax.statistics import metrics
+from himari_jax.statistics.bootstrap import interval as ends_of
+from himari_jax.statistics.bootstrap import paired_metric_differences, stationary_bootstrap_sharpe
+from himari_jax.statistics.comparison import Difference, iqm_interval, paired_difference, probability_of_improvement
+from himari_jax.statistics.metrics import zero_if_nan
+from himari_jax.statistics.significance import minimum_detectable_sharpe
 from himari_jax.times import iso_second
 from train.artifacts.files import make_parent, null_if_nan, write_json
 from train.backtesting.entries import Entry, costs_of, delays_of, enter, ledger_of

@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from himari_jax import metrics
-from himari_jax.metrics import zero_if_nan
-from himari_jax.sizing import cap_targets
+from himari_jax.positions.sizing import cap_targets
+from himari_jax.statistics import metrics
+from himari_jax.statistics.metrics import zero_if_nan
 from train.backtesting.entries import Entry
 from train.evaluation.result import AuditResult
 from train.evaluation.verdict import CONSTANT_BELOW

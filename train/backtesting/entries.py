@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from himari_jax.base_positions import Base, first_known
 from himari_jax.candles import Candles, DataReport
 from himari_jax.errors import InputError
-from himari_jax.features import BASE, Features
+from himari_jax.features.market import BASE, Features
+from himari_jax.positions.base_positions import Base, first_known
 from himari_jax.splits import decision_rows
 from train.artifacts.run_folder import refuse_other_folders
 from train.backtesting.audits import audit_agent, audit_strategy, refuse_fickle

@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from himari_jax import metrics
 from himari_jax.atomic import replacing
 from himari_jax.errors import InputError
-from himari_jax.metrics import zero_if_nan
+from himari_jax.statistics import metrics
+from himari_jax.statistics.metrics import zero_if_nan
 from himari_jax.times import iso_second
 from train.artifacts.files import storage_errors
 from train.backtesting.entries import Entry

@@ -5,8 +5,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from himari_jax import metrics
-from himari_jax.comparison import model_confidence_set, spa_pvalue, stepm_superior
+from himari_jax.statistics import metrics
+from himari_jax.statistics.comparison import model_confidence_set, spa_pvalue, stepm_superior
 from train.backtesting.entries import Entry
 from train.backtesting.grid import Windows
 from train.evaluation.summary import BY_CHANCE

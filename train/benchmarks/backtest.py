@@ -12,7 +12,7 @@ import numpy as np
 from envs.market import Market
 from himari_jax.account import Costs
 from himari_jax.extras import how_to_install
-from himari_jax.features import observation_width
+from himari_jax.features.market import observation_width
 from himari_jax.policies.policy import Policy, act
 from himari_jax.policies.registry import make_core
 from train.simulation.engine import Limits, Tape, make_lanes, make_tape, run_policy

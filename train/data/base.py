@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from himari_jax.base_positions import Base, base_positions, first_known
 from himari_jax.candles import Candles, DataReport
 from himari_jax.errors import InputError
-from himari_jax.own_positions import OwnPositions, read_own_positions
+from himari_jax.positions.base_positions import Base, base_positions, first_known
+from himari_jax.positions.own_positions import OwnPositions, read_own_positions
 from himari_jax.splits import Stretches, count_rows, decision_rows, from_row
 from himari_jax.times import iso_minute, parse_bar
 from train.config.market import MarketConfig

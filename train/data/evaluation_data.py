@@ -6,10 +6,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from himari_jax.base_positions import Base
 from himari_jax.candles import Candles, DataReport, RawCandles, refuse_other_number
 from himari_jax.errors import InputError
-from himari_jax.features import BASE, Features
+from himari_jax.features.market import BASE, Features
+from himari_jax.positions.base_positions import Base
 from himari_jax.splits import SplitRules, Stretches, cut_times, group_rows
 from himari_jax.times import bar_name
 from train.config.backtest import EvaluationDataConfig

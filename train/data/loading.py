@@ -4,12 +4,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from himari_jax.candles import Candles, DataReport, RawCandles
-from himari_jax.checking import check_candles, check_each
+from himari_jax.checking.candles import check_candles, check_each
 from himari_jax.errors import InputError
+from himari_jax.features.windows import refuse_odd_bar
 from himari_jax.sources.registry import load_candles
 from himari_jax.sources.request import SourceRequest
 from himari_jax.times import bar_name
-from himari_jax.windows import refuse_odd_bar
 from train.config.market import DataConfig
 
 

@@ -1,10 +1,10 @@
 """From candles and flags to a market."""
 
 from envs.market import Market, build_market
-from himari_jax.base_positions import Base
 from himari_jax.candles import Candles
-from himari_jax.features import BASE, Features
-from himari_jax.sizing import SizingRules
+from himari_jax.features.market import BASE, Features
+from himari_jax.positions.base_positions import Base
+from himari_jax.positions.sizing import SizingRules
 from train.config.market import MarketConfig
 
 

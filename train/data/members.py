@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from himari_jax.base_positions import Base
 from himari_jax.candles import Candles, common_kind
+from himari_jax.positions.base_positions import Base
 from himari_jax.splits import Stretches, decision_rows
 
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from himari_jax.candles import Candles, DataReport
 from himari_jax.errors import InputError
-from himari_jax.features import Features
+from himari_jax.features.market import Features
 from himari_jax.splits import (
     SPANS,
     Split,

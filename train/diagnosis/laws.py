@@ -12,10 +12,10 @@ import numpy as np
 from envs.market import Market
 from himari_jax.account import Costs
 from himari_jax.extras import missing
-from himari_jax.metrics import max_drawdown, sharpe
-from himari_jax.onnx_graph import policy_graph
+from himari_jax.onnx.graph import policy_graph
 from himari_jax.policies.policy import act, mean_action, squash
-from himari_jax.statistics import probabilistic_sharpe
+from himari_jax.statistics.metrics import max_drawdown, sharpe
+from himari_jax.statistics.significance import probabilistic_sharpe
 from train.artifacts.checkpoint import Checkpoints, leaves, to_host
 from train.diagnosis.references import keep_ledger, play
 from train.diagnosis.subject import Subject
@@ -162,7 +162,7 @@ def graph(subject: Subject) -> Deviation:
         Skipped: the extra is not installed.
     """
     try:
-        from himari_jax.onnx_session import open_session
+        from himari_jax.onnx.session import open_session
 
         policy = subject.setup.learner.policy
         variables = jax.tree.map(lambda x: x[0], subject.train(1)[0].variables)

@@ -4,8 +4,8 @@ from typing import Any
 
 import numpy as np
 
-from himari_jax import metrics
-from himari_jax.metrics import zero_if_nan
+from himari_jax.statistics import metrics
+from himari_jax.statistics.metrics import zero_if_nan
 from train.evaluation.summary import account_metrics
 from train.simulation.history import AccountHistory
 from train.simulation.play import SpanHistories

@@ -13,9 +13,9 @@ import jax
 import numpy as np
 
 from envs.market import Market, delayed
-from himari_jax.base_positions import Base, first_known
 from himari_jax.candles import Candles, RawCandles
 from himari_jax.policies.policy import CLIP, Policy, fit_scaling
+from himari_jax.positions.base_positions import Base, first_known
 from himari_jax.splits import Stretches, decision_rows
 from train.config.market import DataConfig, MarketConfig
 from train.data.evaluation_data import EvaluationData

@@ -4,8 +4,8 @@ from typing import Any
 
 import numpy as np
 
-from himari_jax.bootstrap import interval
-from himari_jax.metrics import zero_if_nan
+from himari_jax.statistics.bootstrap import interval
+from himari_jax.statistics.metrics import zero_if_nan
 from train.simulation.play import SpanHistories
 
 

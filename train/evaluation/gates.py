@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from himari_jax.errors import InputError
-from himari_jax.metric_table import METRICS
+from himari_jax.statistics.metric_table import METRICS
 
 COMPARISONS = {">": gt, ">=": ge, "<": lt, "<=": le}
 OTHER = "other"

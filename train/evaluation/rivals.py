@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from himari_jax import metrics
-from himari_jax.metrics import zero_if_nan
-from himari_jax.power import LEVEL, OFTEN, family_level, smallest_found, years_to_find
+from himari_jax.statistics import metrics
+from himari_jax.statistics.metrics import zero_if_nan
+from himari_jax.statistics.power import LEVEL, OFTEN, family_level, smallest_found, years_to_find
 from train.simulation.history import AccountHistory
 from train.simulation.play import SpanHistories
 

@@ -7,13 +7,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from himari_jax import metrics
-from himari_jax.bootstrap import interval, metric_intervals, stationary_bootstrap_sharpe
 from himari_jax.candles import Candles
-from himari_jax.metric_table import AccountSeries, measure
-from himari_jax.metrics import zero_if_nan
 from himari_jax.splits import Stretches, decision_rows
-from himari_jax.statistics import (
+from himari_jax.statistics import metrics
+from himari_jax.statistics.bootstrap import interval, metric_intervals, stationary_bootstrap_sharpe
+from himari_jax.statistics.metric_table import AccountSeries, measure
+from himari_jax.statistics.metrics import zero_if_nan
+from himari_jax.statistics.significance import (
     deflated_sharpe,
     interquartile_mean,
     minimum_track_record,

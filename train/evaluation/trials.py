@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from himari_jax import metrics
-from himari_jax.metrics import zero_if_nan
+from himari_jax.statistics import metrics
+from himari_jax.statistics.metrics import zero_if_nan
 from himari_jax.times import bar_name, iso_second
 from train.evaluation.book import Book, Trial
 from train.evaluation.ledger import Ledger

@@ -2,7 +2,7 @@
 
 from typing import Any, NamedTuple
 
-from himari_jax.power import family_level
+from himari_jax.statistics.power import family_level
 from train.evaluation.rivals import Rival
 
 CONSTANT_BELOW = 0.01  # deviation over bars of every multiplier, below which a policy counts as constant

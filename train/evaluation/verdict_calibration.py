@@ -12,7 +12,7 @@ import numpy as np
 from scipy.signal import lfilter
 from scipy.special import ndtr, ndtri
 
-from himari_jax import metrics
+from himari_jax.statistics import metrics
 from train.evaluation.rivals import RIVALS, hardest, measure_all, power_block
 from train.evaluation.summary import gather, resample
 from train.evaluation.verdict import verdict

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import polars as pl
 
-from himari_jax.metrics import sharpe
+from himari_jax.statistics.metrics import sharpe
 from train.reporting.page import number, table
 from train.reporting.plots import RIVALS, returns
 

@@ -10,9 +10,9 @@ from typing import Any
 
 from rich.console import Console
 
-from himari_jax.metric_table import METRICS
-from himari_jax.metrics import zero_if_nan
 from himari_jax.pasting import command_line, free_name
+from himari_jax.statistics.metric_table import METRICS
+from himari_jax.statistics.metrics import zero_if_nan
 from train.config.ppo import Config
 from train.reporting.chance import rank_text
 from train.reporting.course import course_line

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from scipy.special import ndtr, ndtri
 
-from himari_jax.power import LEVEL, OFTEN, smallest_found
+from himari_jax.statistics.power import LEVEL, OFTEN, smallest_found
 from train.reporting.figure import IN_ORDER, Figure, axis, packed
 
 WIDEST = 2.0  # true difference of annual Sharpe ratios, up to which power is drawn

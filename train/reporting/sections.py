@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from himari_jax.metric_table import METRICS
+from himari_jax.statistics.metric_table import METRICS
 from train.config.serialize import flatten
 from train.reporting.by_year import year_by_year
 from train.reporting.chance import rank_text
@@ -26,8 +26,8 @@ from train.reporting.plots import (
 )
 from train.reporting.positions import MOST_PRICES, multiplier, position, weights
 from train.reporting.run_files import Extra, Run
-from train.reporting.walk_plots import permutation_null
-from train.reporting.walk_sections import walk_sections
+from train.reporting.walk_forward.plots import permutation_null
+from train.reporting.walk_forward.sections import walk_sections
 
 COLUMNS = {  # heading: (key, form)
     heading: column

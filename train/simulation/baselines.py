@@ -6,7 +6,7 @@ from typing import Any, get_type_hints
 import numpy as np
 
 from himari_jax import plugins
-from himari_jax.baselines import Orders, Setting, Window
+from himari_jax.positions.baselines import Orders, Setting, Window
 
 
 def all_rules(setting: Setting) -> dict[str, np.ndarray]:
@@ -46,7 +46,7 @@ def baselines_of(kind: type) -> dict[str, Any]:
     found = {name: set(get_type_hints(function).values()) for name, function in functions.items()}
     for name, hints in found.items():
         if not hints & {Setting, Window}:
-            raise TypeError(f"himari_jax.baselines.{name}: annotate its argument as Setting or Window")
+            raise TypeError(f"himari_jax.positions.baselines.{name}: annotate its argument as Setting or Window")
     return {name: function for name, function in functions.items() if kind in found[name]}
 
 

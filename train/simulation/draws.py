@@ -5,10 +5,10 @@ from typing import Any, cast
 
 import numpy as np
 
-from himari_jax import metrics
 from himari_jax.account import Costs
-from himari_jax.baselines import Window, random
-from himari_jax.metrics import zero_if_nan
+from himari_jax.positions.baselines import Window, random
+from himari_jax.statistics import metrics
+from himari_jax.statistics.metrics import zero_if_nan
 from train.simulation.history import AccountHistory
 from train.simulation.placement import Place
 from train.simulation.returns import lanes_at_once, place_returns, run_returns

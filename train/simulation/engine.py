@@ -18,10 +18,10 @@ import numpy as np
 from envs.market import Array, Market, delayed
 from himari_jax.account import Account, Costs, liquidated_gain, open_account, step_account
 from himari_jax.candles import Candles
-from himari_jax.observation import assemble
+from himari_jax.features.observation import assemble
 from himari_jax.policies.core import reset_carry
 from himari_jax.policies.policy import Policy, act, mean_action
-from himari_jax.sizing import cap_targets
+from himari_jax.positions.sizing import cap_targets
 from himari_jax.splits import Stretches, decision_rows
 from himari_jax.trees import select_tree
 from train.simulation.placement import Form, form_of

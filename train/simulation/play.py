@@ -8,8 +8,8 @@ import jax
 import numpy as np
 
 from himari_jax.account import Costs
-from himari_jax.baselines import Orders, constant
 from himari_jax.policies.policy import Policy
+from himari_jax.positions.baselines import Orders, constant
 from train.simulation.baselines import all_orders, every_bar
 from train.simulation.draws import draw_sharpes, median_draw
 from train.simulation.engine import make_lanes, run_policy

@@ -8,9 +8,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from himari_jax import metrics
-from himari_jax.metrics import zero_if_nan
 from himari_jax.policies.policy import Policy
+from himari_jax.statistics import metrics
+from himari_jax.statistics.metrics import zero_if_nan
 from train.learning.population import Spread, pad, pick, stack
 from train.simulation.engine import Lanes, Limits, Tape, play_policy
 from train.simulation.placement import form_of

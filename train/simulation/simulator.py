@@ -8,11 +8,11 @@ import jax
 import numpy as np
 
 from envs.market import Market
-from himari_jax.base_positions import Base
-from himari_jax.baselines import Setting
 from himari_jax.candles import Candles
-from himari_jax.features import BASE, Features
-from himari_jax.sizing import SizingRules
+from himari_jax.features.market import BASE, Features
+from himari_jax.positions.base_positions import Base
+from himari_jax.positions.baselines import Setting
+from himari_jax.positions.sizing import SizingRules
 from himari_jax.splits import Stretches
 from himari_jax.times import iso_second
 from train.config.market import MarketConfig

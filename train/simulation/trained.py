@@ -8,12 +8,12 @@ from typing import Any
 import jax
 import numpy as np
 
-from himari_jax.base_positions import Base
 from himari_jax.cli import invocation
 from himari_jax.errors import InputError
-from himari_jax.features import ANY_SYMBOL, BASE, Features, observation_width
-from himari_jax.own_positions import OwnPositions
+from himari_jax.features.market import ANY_SYMBOL, BASE, Features, observation_width
 from himari_jax.policies.policy import Policy
+from himari_jax.positions.base_positions import Base
+from himari_jax.positions.own_positions import OwnPositions
 from himari_jax.times import parse_iso
 from train.artifacts.checkpoint import leaves
 from train.artifacts.feature_files import features_of_run

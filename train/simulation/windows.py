@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from himari_jax.baselines import Window
+from himari_jax.positions.baselines import Window
 from train.simulation.history import AccountHistory
 from train.simulation.simulator import Simulator
 

@@ -8,9 +8,9 @@ from typing import NamedTuple
 import numpy as np
 import polars as pl
 
-from himari_jax.bootstrap import block_length, resampled_bars
-from himari_jax.confidence_sequence import WARM_UP_DAYS, sequence
 from himari_jax.errors import InputError
+from himari_jax.statistics.bootstrap import block_length, resampled_bars
+from himari_jax.statistics.confidence_sequence import WARM_UP_DAYS, sequence
 from himari_jax.times import YEAR_MS
 
 SHARPES = (0.5, 1.0, 2.0)  # of differences beside the claimed ones

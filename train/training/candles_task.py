@@ -8,9 +8,9 @@ from typing import Any
 import jax
 import numpy as np
 
-from himari_jax import metrics
-from himari_jax.metrics import zero_if_nan
 from himari_jax.splits import count_rows
+from himari_jax.statistics import metrics
+from himari_jax.statistics.metrics import zero_if_nan
 from himari_jax.times import bar_name, iso_second
 from train.artifacts.feature_files import describe_features
 from train.artifacts.files import null_if_nan, write_frame, write_json

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from envs.market import Market
-from himari_jax.base_positions import Base
 from himari_jax.errors import InputError
-from himari_jax.features import segments
+from himari_jax.features.market import segments
 from himari_jax.permutation import Kind, permute_candles
+from himari_jax.positions.base_positions import Base
 from himari_jax.splits import DAY_MS
 from himari_jax.times import YEAR_MS
 from train.artifacts.files import append_lines, storage_errors

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from himari_jax import metrics
-from himari_jax.metrics import zero_if_nan
+from himari_jax.statistics import metrics
+from himari_jax.statistics.metrics import zero_if_nan
 from train.config.market import MarketConfig
 from train.config.run import RunConfig
 from train.simulation.history import AccountHistory

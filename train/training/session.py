@@ -11,11 +11,11 @@ import numpy as np
 from envs.market import Market, as_phases, base_returns, risk_aversion, stack_decisions, to_device
 from envs.state import EnvParams
 from envs.trading import TradingEnv, make_params
-from himari_jax.base_positions import Base
 from himari_jax.candles import Candles, DataReport
-from himari_jax.feature_audit import audit_features
-from himari_jax.features import Features
+from himari_jax.features.audit import audit_features
+from himari_jax.features.market import Features
 from himari_jax.policies.policy import as_constants, fit_scaling
+from himari_jax.positions.base_positions import Base
 from himari_jax.splits import SPANS, Split, Stretches, decision_rows
 from train.artifacts.feature_files import find_features
 from train.config.market import MarketConfig

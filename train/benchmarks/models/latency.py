@@ -59,7 +59,7 @@ def decide_by_jax(agent: Agent) -> Decide:
 
 def decide_by_onnx(agent: Agent, graph: Path) -> Decide:
     """The graph of a bundle in onnxruntime, on one thread of the processor as the server runs it."""
-    from himari_jax.onnx_session import open_session
+    from himari_jax.onnx.session import open_session
 
     session = open_session(graph.read_bytes())
     carry = [np.asarray(leaf) for leaf in jax.tree.leaves(agent.policy.initial_carry(1))]

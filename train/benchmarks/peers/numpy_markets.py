@@ -7,9 +7,9 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from himari_jax.account import Account, Costs, open_account, step_account
-from himari_jax.features import ACCOUNT_FEATURES
-from himari_jax.observation import assemble
-from himari_jax.sizing import cap_targets
+from himari_jax.features.market import ACCOUNT_FEATURES
+from himari_jax.features.observation import assemble
+from himari_jax.positions.sizing import cap_targets
 
 BURN_IN = 100  # bars before a score counts, as in train.oracles.scoring
 Act = Callable[[np.ndarray, Any], tuple[np.ndarray, Any]]  # (B, D), memory -> multiplier (B,), memory

@@ -1,0 +1,1 @@
+"""Answers: instances to inputs, one run of the graph, the two protocols."""

@@ -1,0 +1,143 @@
+"""Answers to instances: replay or token, one run of the graph, caps, money."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from msgspec import UNSET, UnsetType
+
+from export.runtime import Prediction, size
+from export.serving.answers.inputs import PolicyInput, read_instance
+from export.serving.answers.symbols import refuse_source
+from export.serving.models.model_store import ServedModel
+from export.serving.requests.errors import ApiError, conflict, invalid, too_large
+from export.serving.requests.keys import Keys
+from export.serving.requests.schemas import Answer, AssetOut, CandleOut, FillOut, Instance, Request, Response
+from export.serving.requests.tokens import REPLAY, Stream, open_token, seal
+from himari_jax.times import iso_second
+
+
+@dataclass(frozen=True)
+class PredictSettings:
+    """Settings of the operator that predictions depend on."""
+
+    token_keys: Keys
+    max_age_bars: float = 2.0
+    max_rows: int = 1024
+
+
+class NonFinite(ApiError):
+    """The policy's output is not finite: 500, and no prediction."""
+
+    def __init__(self) -> None:
+        super().__init__(500, "nonfinite_output", "model", "the policy's output is not finite; no prediction is given")
+
+
+def count_rows(request: Request) -> int:
+    """Rows that a request has the policy look at."""
+    rows = len(request.instances)
+    for item in request.instances:
+        if not isinstance(item.history, UnsetType):
+            rows += len(item.history)
+    return rows
+
+
+def answer(served: ServedModel, request: Request, terms: PredictSettings, now_ms: int) -> Response:
+    """Predictions for all instances of a request, all by one model.
+
+    Raises:
+        ApiError: the first instance that cannot be answered refuses the whole request.
+    """
+    if not request.instances:
+        raise invalid("instances", "empty; allowed: at least one")
+    if (rows := count_rows(request)) > terms.max_rows:
+        raise too_large("instances", f"{rows} rows with their history; allowed: {terms.max_rows}")
+    questions, carries = [], []
+    for i, instance in enumerate(request.instances):
+        refuse_source(served, instance, f"instances[{i}]")
+        question = read_instance(served, instance, f"instances[{i}]", now_ms, terms.max_age_bars)
+        questions.append(question)
+        carries.append(restore_carry(served, instance, question, f"instances[{i}].carry", terms.token_keys))
+    if len(questions) == 1:  # the usual request: nothing to be stacked
+        found = run(served, questions[0].observation[None], carries[0])
+        served.seen.append(questions[0].observation)
+    else:
+        carry = tuple(np.concatenate(leaves) for leaves in zip(*carries, strict=True))
+        stacked = np.stack([question.observation for question in questions])
+        found = run(served, stacked, carry)
+        served.seen.append(stacked)
+    pairs = zip(request.instances, questions, strict=True)
+    return Response([make_answer(served, found, i, *pair, terms.token_keys.first) for i, pair in enumerate(pairs)])
+
+
+def restore_carry(
+    served: ServedModel, instance: Instance, question: PolicyInput, field: str, keys: Keys
+) -> tuple[np.ndarray, ...]:
+    """The recurrent state before the newest bar: out of the token, out of the history, or the start of an episode."""
+    model = served.model
+    if not isinstance(instance.carry, UnsetType):
+        if not model.carry_shapes:
+            what = f"{model.name} {model.version} has no memory, so this is another model's token; {REPLAY}"
+            raise conflict(field, what, "token_model")
+        carry, time = open_token(instance.carry, model, stream_of(served, instance, question), keys, field)
+        if bool(time) != bool(question.time):
+            kinds = ("candles", "an observation") if time else ("observations", "candles")
+            what = f"a token of a stream of {kinds[0]}, beside {kinds[1]}; {REPLAY}"
+            raise conflict(field, what, "token_kind")
+        # A token of the same bar would be stepped twice, one of an older decision would have missed some.
+        if time and time != question.before:
+            before = "bar" if model.step == 1 else f"decision {model.step} bars"
+            raise conflict(field, f"not the token of the {before} before the newest candle; {REPLAY}", "token_bar")
+        return carry
+    if not model.carry_shapes:
+        return ()
+    carry = model.initial_carry(1)
+    for row in question.past:
+        carry = run(served, row[None], carry).carry
+    return carry
+
+
+def stream_of(served: ServedModel, instance: Instance, question: PolicyInput) -> Stream:
+    """Whose memory an instance goes on with; of a pool every symbol has its own."""
+    return Stream(instance.stream, question.symbols[0] if served.model.is_pool else "")
+
+
+def run(served: ServedModel, observation: np.ndarray, carry: tuple[np.ndarray, ...]) -> Prediction:
+    """The policy, once; its output is finite or there is none."""
+    found = served.model.predict(observation, carry)
+    if not found.is_finite:
+        raise NonFinite
+    return found
+
+
+def make_answer(
+    served: ServedModel, found: Prediction, row: int, instance: Instance, question: PolicyInput, key: bytes
+) -> Answer:
+    """One row of the policy's output as the answer to its instance."""
+    sized = size(served.model, found.multiplier[row], question.base)
+    columns = found.multiplier[row].tolist(), sized.weight.tolist(), sized.capped.tolist()
+    symbols = {
+        symbol: AssetOut(m, w, None if question.equity is None else w * question.equity, c)
+        for symbol, m, w, c in zip(question.symbols, *columns, strict=True)
+    }
+    carry: str | UnsetType = UNSET
+    if found.carry:
+        after, stream = tuple(leaf[row] for leaf in found.carry), stream_of(served, instance, question)
+        carry = seal(served.model, stream, question.time, after, key)
+    return Answer(symbols, float(found.value[row]), served.info, *times_of(served, question.time), carry)
+
+
+def times_of(served: ServedModel, open_time: int) -> tuple[CandleOut | UnsetType, FillOut | UnsetType]:
+    """Says which candle an answer is for and when its position is meant to be filled.
+
+    Args:
+        served: the model.
+        open_time: of the newest candle, epoch ms; 0 where an observation was given, which has no times.
+    """
+    if not open_time:
+        return UNSET, UNSET
+    model, close = served.model, iso_second(open_time + served.model.bar_ms)
+    candle = CandleOut(iso_second(open_time), close)
+    if model.fill is None:
+        return candle, UNSET
+    known = model.fill == "same-close" or model.never_closes
+    return candle, FillOut(model.fill, close if known else UNSET)

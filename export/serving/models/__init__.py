@@ -1,0 +1,1 @@
+"""The served model: candidates are verified beside it, then swapped in."""

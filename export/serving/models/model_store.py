@@ -1,0 +1,205 @@
+"""The store of the served model: a new one is loaded and verified beside the old, then swapped in one assignment."""
+
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from math import inf
+from pathlib import Path
+
+import numpy as np
+
+from export.contents.files import read_regular
+from export.loading import load
+from export.runtime import FILES, MOST_ACCOUNT, Model
+from export.serving.models.candidates import Candidates, GaveUp, Signature
+from export.serving.requests.schemas import ModelOut
+from himari_jax.errors import HimariError, InputError, StorageError
+from himari_jax.features.market import ACCOUNT_FEATURES, MOST_MARKET
+
+MOST_POINTER = 1024  # bytes of CURRENT
+GROSS_MARGIN = 2.0  # times what training allows, which prices may move a desk's account to
+MOST_SEEN = 512  # answers of a second whose inputs are counted, the newest: what drifts shows in far fewer
+FIRST_PAUSE, MOST_PAUSE = 1.0, 60.0  # seconds before a candidate is tried again
+
+
+@dataclass(frozen=True, eq=False)
+class ServedModel:
+    """A verified model with what every request would otherwise derive again."""
+
+    model: Model
+    symbols: tuple[str, ...] = field(init=False)  # of a pool, those of which an instance is about one
+    names: tuple[str, ...] = field(init=False)  # of the D numbers of an observation
+    limits: np.ndarray = field(init=False)  # (D,) largest magnitude that is an observation
+    weight_places: np.ndarray = field(init=False)  # (N,) where an observation has the weights of the account
+    most_gross: float = field(init=False)  # of an account: beyond it the numbers are wrong
+    info: ModelOut = field(init=False)
+    seen: deque[np.ndarray] = field(init=False)  # (D,) or (B, D) observations that were answered, to be counted
+    drift_places: np.ndarray = field(init=False)  # (F,) where an observation has the features of the drift table
+
+    def __post_init__(self):
+        symbols, assets = self.model.symbols, len(self.model.places)
+        limits = np.full(self.model.width, MOST_MARKET)
+        market = len(self.model.features.names)
+        width = market + len(ACCOUNT_FEATURES)
+        for n in range(assets):
+            limits[width * n + market : width * (n + 1)] = MOST_ACCOUNT
+        places = width * np.arange(assets) + market + ACCOUNT_FEATURES.index("position")
+        gross = GROSS_MARGIN * max(1.0, self.model.rules.max_gross)  # without debt a fall leaves it below 1
+        if assets > 1:
+            limits[-1] = MOST_ACCOUNT  # Herfindahl
+        info = ModelOut(self.model.name, self.model.version, self.model.digest)
+        made = {"symbols": symbols, "names": self.model.names, "limits": limits, "info": info}
+        made |= {"seen": deque(maxlen=MOST_SEEN), "drift_places": drift_places(self.model)}
+        for name, value in (made | {"weight_places": places, "most_gross": gross}).items():
+            object.__setattr__(self, name, value)
+
+
+class ModelStore:
+    """Loads models from a folder and holds the one that is served.
+
+    A bundle folder, or a folder of version folders: the one that its file CURRENT names, else the newest.
+
+    Args:
+        path: of that folder.
+        on_load: told of a model that begins to answer.
+        on_refuse: told of a bundle that does not hold, and why.
+        allow_code: whether to run code for features that a bundle carries.
+        candidates: how a bundle is verified; None: in this process, without limits.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        on_load: Callable[[ServedModel], None],
+        on_refuse: Callable[[Path, str], None],
+        allow_code: bool = False,
+        candidates: Candidates | None = None,
+    ):
+        self.path, self.on_load, self.on_refuse = path, on_load, on_refuse
+        self.allow_code, self.candidates = allow_code, candidates
+        self.current: ServedModel | None = None
+        self.seen: Signature | None = None  # of what was looked at last
+        self.serving: Signature | None = None  # of what is served
+        self.told = ""  # the newest refusal
+        self.retry_at, self.pause = inf, FIRST_PAUSE
+        self.stopping = threading.Event()
+
+    def candidate(self) -> Path | None:
+        """The bundle folder that should be served; None where there is none.
+
+        Raises:
+            InputError: CURRENT names no folder in here.
+            OSError: it cannot be read at the moment.
+        """
+        if (self.path / "manifest.json").exists():
+            return self.path
+        pointer = self.path / "CURRENT"
+        if os.path.lexists(pointer):
+            name = read_regular(pointer, MOST_POINTER).decode(errors="replace").strip()
+            if not name or name in (".", "..") or "/" in name or "\\" in name or "\0" in name:
+                raise InputError(f"{pointer}: {name[:64]!r}; allowed: the name of a version folder beside it")
+            return self.path / name
+        versions = [folder for folder in self.path.iterdir() if (folder / "manifest.json").is_file()]
+        return max(
+            versions, key=lambda folder: ((folder / "manifest.json").stat().st_mtime_ns, folder.name), default=None
+        )
+
+    def look(self) -> bool:
+        """Loads what should be served and is not yet; True where the model changed.
+
+        A candidate that does not hold is refused once and looked at again when one of its files changes; one that
+        could not be verified for a reason that may pass is tried again after a pause, each twice as long.
+        """
+        folder, signature = self.path, None
+        try:
+            found = self.candidate()
+            if found is None:
+                return False
+            folder, signature = found, sign(found)
+            if signature == self.serving:
+                self.seen, self.retry_at = signature, inf
+                return False
+            if signature == self.seen and time.monotonic() < self.retry_at:
+                return False
+            served = ServedModel(self.load(folder, signature))
+        except GaveUp:
+            return False
+        except Exception as error:  # a candidate must never end the server, whatever is wrong with it
+            self.refuse(folder, signature, error)
+            return False
+        self.seen, self.serving, self.current = signature, signature, served
+        self.retry_at, self.pause, self.told = inf, FIRST_PAUSE, ""
+        self.on_load(served)
+        return True
+
+    def load(self, folder: Path, signature: Signature) -> Model:
+        """The verified model of a folder."""
+        if self.candidates is None:
+            return load(folder, self.allow_code)
+        return self.candidates.load(folder, signature, lambda: self.stopping.is_set() or self.has_moved(signature))
+
+    def has_moved(self, signature: Signature) -> bool:
+        """Whether something else should be served by now."""
+        try:
+            found = self.candidate()
+            return found is not None and sign(found) != signature
+        except (OSError, InputError):
+            return False
+
+    def refuse(self, folder: Path, signature: Signature | None, error: Exception) -> None:
+        """Says once why a candidate is not served, and when to look at it again."""
+        text = str(error) if isinstance(error, HimariError) else f"{type(error).__name__}: {error}"
+        mark = signature or ((f"{folder}: {text}", 0, 0, 0),)
+        passing = isinstance(error, StorageError | OSError | MemoryError)
+        if mark != self.seen:
+            self.seen, self.told, self.pause = mark, "", FIRST_PAUSE
+        self.retry_at = time.monotonic() + self.pause if passing else inf
+        self.pause = min(2 * self.pause, MOST_PAUSE)
+        text = " ".join(text.split())[:500] + ("; it is tried again" if passing else "")
+        if text != self.told:
+            self.told = text
+            self.on_refuse(folder, text)
+
+    def watch(self, seconds: float, also: Callable[[], None]) -> threading.Thread:
+        """Looks again every so many seconds until `stopping` is set, and does something else each time."""
+
+        def loop() -> None:
+            while not self.stopping.wait(seconds):
+                self.look()
+                also()
+
+        thread = threading.Thread(target=loop, name="swap", daemon=True)
+        thread.start()
+        return thread
+
+
+def drift_places(model: Model) -> np.ndarray:
+    """Where an observation has the features of the drift table, (F,); none where the bundle has no table.
+
+    Raises:
+        InputError: it names an input that this policy does not have.
+    """
+    names = () if model.drift is None else model.drift.names
+    if unknown := [name for name in names if name not in model.names]:
+        raise InputError(f"{model.folder}: drift names {unknown[0][:64]}, no input of this policy; export it again")
+    return np.array([model.names.index(name) for name in names], np.int64)
+
+
+def sign(folder: Path) -> Signature:
+    """Says whether a file of a bundle changed; a missing one counts as 0."""
+    parts = []
+    for path in (*(folder / name for name in ("manifest.json", *FILES)), *sorted(folder.glob("*.py"))):
+        try:
+            stat = path.stat()
+            parts.append((str(path), stat.st_mtime_ns, stat.st_size, stat.st_ino))
+        except OSError:
+            parts.append((str(path), 0, 0, 0))
+    return tuple(parts)
+
+
+def now_ms() -> int:
+    """The clock, epoch milliseconds."""
+    return time.time_ns() // 1_000_000

@@ -1,0 +1,1 @@
+"""Processes of the server: sockets, workers, orderly ends."""

@@ -1,0 +1,1 @@
+"""Requests: bytes, types, keys, and the errors that answer them."""

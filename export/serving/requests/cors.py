@@ -1,0 +1,60 @@
+"""Cross-origin requests: which pages of other origins a browser lets ask this server; none unless the operator says.
+
+Source: WHATWG, "Fetch", section CORS protocol. Credentials are never allowed: the key is a header that a page sends
+itself, not a cookie that a browser adds.
+"""
+
+import re
+
+from export.serving.requests.http import Reply
+
+ANY = "*"
+ORIGIN = re.compile(r"https?://[A-Za-z0-9._~\[\]:-]+")
+ASKED = b"authorization, content-encoding, content-type, inference-header-content-length, x-api-key, x-request-id"
+SHOWN = b"inference-header-content-length, x-model-hash, x-request-id"
+KEPT_SECONDS = 600  # for which a browser may keep the answer of a preflight
+Headers = tuple[tuple[bytes, bytes], ...]
+
+
+def is_origin(text: str) -> bool:
+    """Whether it is what a browser sends as Origin, scheme://host[:port] without a path, or `*` for any."""
+    return text == ANY or ORIGIN.fullmatch(text) is not None
+
+
+class Cors:
+    """Headers for allowed origins.
+
+    Args:
+        origins: as `is_origin` has them; `*`: every page may ask.
+    """
+
+    def __init__(self, origins: tuple[str, ...]):
+        self.any = ANY in origins
+        self.origins = frozenset(origin.lower().encode() for origin in origins)
+
+    def headers(self, asked: dict[bytes, bytes]) -> Headers:
+        """What is added to an answer, so that the page that asked may read it; caches keep origins apart."""
+        if self.any:
+            return ((b"access-control-allow-origin", b"*"), (b"access-control-expose-headers", SHOWN))
+        origin = asked.get(b"origin", b"")
+        if origin.lower() not in self.origins:
+            return ((b"vary", b"origin"),)
+        shown = (b"access-control-expose-headers", SHOWN)
+        return ((b"access-control-allow-origin", origin), shown, (b"vary", b"origin"))
+
+    def preflight(self, method: str, asked: dict[bytes, bytes], allowed: str) -> Reply | None:
+        """The answer to a browser that asks what a page may send; None for any other request.
+
+        Args:
+            method: of the request.
+            asked: its headers.
+            allowed: method of the route.
+        """
+        if method != "OPTIONS" or b"origin" not in asked or b"access-control-request-method" not in asked:
+            return None
+        headers = (
+            (b"access-control-allow-methods", allowed.encode()),
+            (b"access-control-allow-headers", ASKED),
+            (b"access-control-max-age", b"%d" % KEPT_SECONDS),
+        )
+        return Reply(b"", b"text/plain", headers=headers)

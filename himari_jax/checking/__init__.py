@@ -1,0 +1,1 @@
+"""Checks candles: what is mended, dropped or refused; grids, calendars and alignment."""

@@ -1,0 +1,1 @@
+"""Features of the market, from candles to the observation of the policy."""

@@ -1,0 +1,1 @@
+"""ONNX: graphs of policies and the sessions that run them."""

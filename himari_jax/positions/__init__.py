@@ -1,0 +1,1 @@
+"""Base positions and the rules that compute them; baselines."""

@@ -1,0 +1,1 @@
+"""Metrics of accounts, their errors, and comparisons of them."""

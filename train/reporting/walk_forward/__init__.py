@@ -1,0 +1,1 @@
+"""Shows walk-forward tests: console, picture, figures and sections of the report."""

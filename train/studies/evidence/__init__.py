@@ -1,0 +1,1 @@
+"""The walk-forward tests of the evidence, and their tables."""

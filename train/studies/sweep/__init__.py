@@ -1,0 +1,1 @@
+"""A sweep: many configurations, one choice, one look at the test span."""

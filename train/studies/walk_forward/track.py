@@ -1,0 +1,149 @@
+"""The trainings of a walk-forward test, and the one track that their policies make together."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
+from typing import Any
+
+import jax
+import numpy as np
+
+from himari_jax.errors import InputError
+from himari_jax.times import iso_second
+from train.config.ppo import Config
+from train.data.blocks import Block, block_of, plan_blocks, split_block, with_decisions
+from train.data.spans import refuse_short, split_rules
+from train.learning.sharding import device_count
+from train.simulation.history import AccountHistory
+from train.simulation.play import Cell, SpanHistories, play_whole
+from train.simulation.schedule import play_schedule
+from train.simulation.simulator import Simulator
+from train.studies.walk_forward.flags import WalkForward
+from train.training.batches import Member
+from train.training.kept import Trained
+from train.training.permutations import Gain, gain_of
+from train.training.session import Prepared, Session, session_of
+
+
+@dataclass(frozen=True)
+class Walk:
+    """A walk-forward test on one set of candles.
+
+    Args:
+        flags: of all trainings, and of the blocks.
+        blocks: in order, B of them.
+        sessions: of each block; the test span of the first goes on to the end of the candles.
+    """
+
+    flags: WalkForward
+    blocks: tuple[Block, ...]
+    sessions: tuple[Session, ...]
+
+    @property
+    def members(self) -> list[Member]:
+        """The trainings: every seed of every block, block by block."""
+        return [Member(session, seed) for session in self.sessions for seed in self.seeds]
+
+    @property
+    def seeds(self) -> list[int]:
+        """Seeds of each block's policies."""
+        return self.sessions[0].seeds
+
+    @property
+    def devices(self) -> int | None:
+        """Devices that members are shared out among; None: all.
+
+        Raises:
+            InputError: there are not as many.
+        """
+        wanted = self.flags.base.run.devices
+        return None if wanted is None else device_count(wanted)
+
+    @property
+    def delay(self) -> int:
+        """Bars by which the policies see the market late."""
+        return self.flags.base.market.delay
+
+    @property
+    def cost(self) -> float:
+        """Share of the traded value that a trade costs."""
+        return self.flags.base.market.cost
+
+    @cached_property
+    def simulator(self) -> Simulator:
+        """All test blocks, on time and one bar late."""
+        return self.sessions[0].simulator("test", (self.delay, self.delay + 1))
+
+    @cached_property
+    def block(self) -> np.ndarray:
+        """Number of the block that each decision of the track is of, (L,)."""
+        return block_of(self.blocks, self.simulator.times, self.sessions[0].parts[0].candles.bar_ms)
+
+    def judged(self, trained: Sequence[Trained]) -> dict:
+        """Variables (B, E, ...) of the policies whose mean action is judged, as --ensemble says.
+
+        Args:
+            trained: of the members, in their order.
+        """
+        seeds = len(self.seeds)
+        blocks = [trained[first : first + seeds] for first in range(0, len(trained), seeds)]
+        if self.flags.walk.ensemble == "best":
+            blocks = [[max(each, key=lambda one: one.sharpe)] for each in blocks]
+        return stack_blocks([[one.variables for one in each] for each in blocks])
+
+    def of_seed(self, trained: Sequence[Trained], number: int) -> dict:
+        """Variables (B, 1, ...) of one seed."""
+        return stack_blocks([[one.variables] for one in trained[number :: len(self.seeds)]])
+
+    def play(self, variables: dict, cells: Sequence[Cell], steps: int) -> Iterator[Any]:
+        """Plays the blocks' policies one after the other on cells; see `train.simulation.schedule`."""
+        policy = self.sessions[0].learner.policy
+        return play_schedule(self.simulator, policy, variables, self.block, cells, steps)
+
+    def histories(self, variables: dict) -> SpanHistories:
+        """The track on time and one bar late, and the baselines beside it."""
+        return play_whole(self.simulator, partial(self.play, variables), 0, self.delay, self.cost)
+
+    def gain(self, variables: dict) -> Gain:
+        """The track on time beside its constant."""
+        cell = Cell(0, self.delay, self.cost)
+        ((_, ((_, history),)),) = self.play(variables, [cell], self.simulator.num_rows)
+        return self.gain_of(history)
+
+    def gain_of(self, history: AccountHistory) -> Gain:
+        """A history of the whole track beside its own constant."""
+        return gain_of(self.flags.base.market, self.simulator, history)
+
+
+def make_walk(flags: WalkForward, prepared: Prepared) -> Walk:
+    """Cuts candles into blocks, and makes the session of each.
+
+    Raises:
+        InputError: flags or candles do not fit; names the block.
+    """
+    base, parts = flags.base, prepared.candles
+    rules = split_rules(base.data, base.market, prepared.features, parts[0].bar_ms)
+    assert rules.embargo is not None, "a look-back inside the spans would leave gaps between blocks"
+    blocks = with_decisions(plan_blocks(flags.walk, parts, rules.embargo), parts, rules)
+    sessions = []
+    for number, block in enumerate(blocks):
+        splits = split_block(block, parts, rules, whole=number == 0)
+        if number == 0 and base.data.pool and not base.data.skip_short:
+            refuse_short(parts, splits, rules)
+        try:
+            sessions.append(session_of(config_of(base, block), prepared, splits))
+        except InputError as error:
+            raise InputError(f"test block from {iso_second(block.test)[:10]} on: {error}") from error
+    return Walk(flags, tuple(blocks), tuple(sessions))
+
+
+def config_of(base: Config, block: Block) -> Config:
+    """The flags of a block's training: with them `train.ppo` trains the same policies."""
+    first, second = (iso_second(cut) for cut in block.cuts)
+    return replace(base, data=replace(base.data, split=(first, second)))
+
+
+def stack_blocks(blocks: Sequence[Sequence[dict]]) -> dict:
+    """Variables of blocks and their policies as one tree, leaves (B, E, ...)."""
+    each: list[Any] = [jax.tree.map(lambda *x: np.stack(x), *block) for block in blocks]
+    return jax.tree.map(lambda *x: np.stack(x), *each)
