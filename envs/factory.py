@@ -119,7 +119,7 @@ def check_settings(counts: Mapping[str, int], params: Mapping[str, float]) -> No
     known = {*ACCOUNT, *SIZING}
     for name in params.keys() - known:
         near = get_close_matches(name, [*known, *inspect.signature(make).parameters], 1)
-        meant = f"did you mean {near[0]}?" if near else f"allowed are {', '.join(sorted(known))}"
+        meant = f"did you mean {near[0]}?" if near else f"the arguments are {', '.join(sorted(known))}"
         raise InputError(f"envs.make has no argument {name}; {meant}")
     for name, count in counts.items():
         require(isinstance(count, int | np.integer), name, count, "a whole number")

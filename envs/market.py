@@ -71,9 +71,9 @@ def build_market(
         InputError: unknown fill, a negative delay, or a user's features that are no numbers.
     """
     if fill not in FILLS:
-        raise InputError(f"--fill {fill}: allowed are {', '.join(FILLS)}")
+        raise InputError(f"--fill {fill}: must be one of {', '.join(FILLS)}")
     if delay < 0:
-        raise InputError(f"--delay {delay}: allowed is 0 or more bars")
+        raise InputError(f"--delay {delay}: must be 0 or more bars")
     to_fill, to_mark, tradable = align_prices(candles, fill, step)
     values, corr = market_features(candles, features)
     base = base_positions(base_sizing, candles, rules or SizingRules())

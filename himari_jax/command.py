@@ -168,7 +168,7 @@ def choice(intro: str, summaries: Mapping[str, str], hint: str | None = None) ->
 def require(holds: bool, flag: str, value: object, allowed: str) -> None:
     """Raises one line that names flag, value and what is allowed."""
     if not holds:
-        raise InputError(f"{flag} {value}: allowed is {allowed}")
+        raise InputError(f"{flag} {value}: must be {allowed}")
 
 
 def split_words(flag: str, text: str) -> list[str]:

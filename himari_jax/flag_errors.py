@@ -46,7 +46,7 @@ def explain(box: str, args: Sequence[str], prog: str, flags: Callable[[], Collec
         names = [name.strip().strip("'\"") for name in match[3].split(",") if name.strip()]
         near = get_close_matches(match[1], names, 1, 0.7)
         shown = f"{match[2]} {match[1]}" if match[2].startswith("--") else match[1]
-        line = f"{shown}: allowed are {', '.join(names)}{f'; did you mean {near[0]}?' if near else ''}"
+        line = f"{shown}: must be one of {', '.join(names)}{f'; did you mean {near[0]}?' if near else ''}"
     elif match := VALUELESS.match(found.text):
         needs = f"{match[1]}: needs {'a value' if match[2] == '1' else f'{match[2]} values'}"
         line = needs if match[1].startswith("--") else f"missing: {match[1].upper()}"

@@ -125,9 +125,9 @@ def _block_length(parts: Sequence[Candles], kind: Kind, block: int | None) -> in
     if not parts:
         raise InputError("no candles to permute: at least one part is needed")
     if len(bars := {each.bar_ms for each in parts}) > 1:
-        raise InputError(f"candles to permute have bars of {sorted(bars)} ms: allowed is one length for all")
+        raise InputError(f"candles to permute have bars of {sorted(bars)} ms: must be one length for all")
     if kind not in ("bars", "blocks"):
-        raise InputError(f"permutation kind {kind}: allowed are bars, blocks")
+        raise InputError(f"permutation kind {kind}: must be one of bars, blocks")
     if kind == "bars":
         if block is not None:
             raise InputError(f"permutation block {block}: allowed for kind blocks, not bars")
@@ -135,7 +135,7 @@ def _block_length(parts: Sequence[Candles], kind: Kind, block: int | None) -> in
     if block is None:
         return usual_block(parts)
     if block < 1:
-        raise InputError(f"permutation block {block}: allowed is an integer >= 1")
+        raise InputError(f"permutation block {block}: must be an integer >= 1")
     return block
 
 

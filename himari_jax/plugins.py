@@ -39,7 +39,7 @@ class Plugins:
     def check(self, name: str) -> None:
         """Raises an InputError that names the flag where there is no such plug-in."""
         if name not in self.summaries:
-            raise InputError(f"{self.flag} {name}: allowed are {', '.join(self.names)}")
+            raise InputError(f"{self.flag} {name}: must be one of {', '.join(self.names)}")
 
     def to_flag(self, name: str) -> str:
         """The command-line name of an identifier."""

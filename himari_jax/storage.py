@@ -29,7 +29,7 @@ def split_address(address: str) -> tuple[str, str]:
     prefix = prefix.strip("/")
     parts = PurePosixPath(prefix).parts
     if not address.startswith(SCHEME) or not bucket or ".." in parts or "//" in prefix:
-        raise InputError(f"{address}: allowed is gs://BUCKET/PREFIX")
+        raise InputError(f"{address}: must be gs://BUCKET/PREFIX")
     return bucket, prefix
 
 
@@ -120,7 +120,7 @@ def named_address(bucket_name: str | None, model_dir: str | None) -> str | None:
         given, lacking = ("--bucket-name", "--model-dir") if model_dir is None else ("--model-dir", "--bucket-name")
         raise InputError(f"{given}: goes with {lacking}: the two name gs://BUCKET_NAME/MODEL_DIR")
     if not bucket_name or "/" in bucket_name or ":" in bucket_name:
-        raise InputError(f"--bucket-name {bucket_name!r}: allowed is the name of a bucket, without gs:// and folders")
+        raise InputError(f"--bucket-name {bucket_name!r}: must be the name of a bucket, without gs:// and folders")
     address = f"{SCHEME}{bucket_name}/{model_dir.strip('/')}".rstrip("/")
     split_address(address)
     return address
@@ -172,7 +172,7 @@ def download_folder(address: str, folder: Path, most_bytes: int) -> list[str]:
     if not found:
         raise InputError(f"{address}: nothing is there")
     if (total := sum(entry.size for entry in found.values())) > most_bytes:
-        raise InputError(f"{address}: {total} bytes; allowed are up to {most_bytes}")
+        raise InputError(f"{address}: {total} bytes; must be at most {most_bytes}")
     for name, entry in found.items():
         path = PurePosixPath(name)
         if path.is_absolute() or ".." in path.parts or "\\" in name:

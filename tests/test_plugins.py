@@ -218,7 +218,7 @@ def test_a_file_is_a_plugin_by_what_it_defines_and_a_function_by_being_public(tm
     assert modules.summaries == {"a-part": "", "b-part": "B."}
     assert (modules.constant("b-part", "SIZE"), modules.constant("a-part", "SIZE")) == (3, None)
     assert Functions("--part", "parts.functions").summaries == {"z": "Z.", "x_1": ""}
-    with pytest.raises(InputError, match="--part helper: allowed are a-part, b-part"):
+    with pytest.raises(InputError, match="--part helper: must be one of a-part, b-part"):
         modules.load("helper")
 
 
@@ -254,5 +254,5 @@ def test_ppo_explores_widely_and_learns_slowly_on_candles_alone():
 def test_a_core_that_states_another_default_is_refused_by_name(monkeypatch):
     stated = {"DEFAULTS": {"gamma": 0.9}}
     monkeypatch.setattr(Modules, "constant", lambda self, name, variable: stated.get(variable))
-    with pytest.raises(InputError, match="--policy mlp: states a default of gamma; allowed are num_envs"):
+    with pytest.raises(InputError, match="--policy mlp: states a default of gamma; must be one of num_envs"):
         defaults.default("num_envs", "mlp", "common")

@@ -46,8 +46,8 @@ class ProveConfig:
     def __post_init__(self):
         require(1 <= self.seeds <= 1000, "--seeds", self.seeds, "1 to 1000")
         known = {"ppo", "pathwise"}
-        require(set(self.algorithms) <= known, "--algorithms", " ".join(self.algorithms), "ppo, pathwise")
-        require(self.device in ("auto", "cpu", "cuda"), "--device", self.device, "auto, cpu, cuda")
+        require(set(self.algorithms) <= known, "--algorithms", " ".join(self.algorithms), "ppo, pathwise or both")
+        require(self.device in ("auto", "cpu", "cuda"), "--device", self.device, "one of auto, cpu, cuda")
 
 
 def main(args: Sequence[str]) -> int:

@@ -44,7 +44,7 @@ class Optimum(NamedTuple):
 def require(holds: bool, name: str, value: object, allowed: str) -> None:
     """Raises one line that names flag, value and what is allowed."""
     if not holds:
-        raise InputError(f"--oracle.{name.replace('_', '-')} {value}: allowed is {allowed}")
+        raise InputError(f"--oracle.{name.replace('_', '-')} {value}: must be {allowed}")
 
 
 @dataclass(frozen=True)

@@ -25,9 +25,9 @@ def read_arrays(data: bytes, most: int = MOST_UNPACKED) -> dict[str, np.ndarray]
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         members = archive.infolist()
         if len(members) > MOST_ARRAYS or len({member.filename for member in members}) < len(members):
-            raise ValueError(f"{len(members)} arrays; allowed are up to {MOST_ARRAYS}, each once")
+            raise ValueError(f"{len(members)} arrays; must be at most {MOST_ARRAYS}, each once")
         if (total := sum(member.file_size for member in members)) > most:
-            raise ValueError(f"it unpacks to {total:,} bytes; allowed are up to {most:,}")
+            raise ValueError(f"it unpacks to {total:,} bytes; must be at most {most:,}")
         return {member.filename.removesuffix(".npy"): read_member(archive, member) for member in members}
 
 

@@ -89,7 +89,7 @@ def read_regular(path: Path, most: int) -> bytes:
         if not stat.S_ISREG(info.st_mode):
             raise InputError(f"{path}: not a regular file")
         if info.st_size > most:
-            raise InputError(f"{path}: {info.st_size} bytes; allowed are up to {most}")
+            raise InputError(f"{path}: {info.st_size} bytes; must be at most {most}")
         data = file.read(most + 1)
     if len(data) > most:  # it grew
         raise InputError(f"{path}: more than {most} bytes")

@@ -89,7 +89,7 @@ def check_opset(model: Mapping[str, Any]) -> None:
 def check_nodes(nodes: list[dict[str, Any]]) -> None:
     """Refuses operators that no exported policy has."""
     if len(nodes) > MOST_NODES:
-        raise WireError(f"{len(nodes)} operators; allowed are up to {MOST_NODES}")
+        raise WireError(f"{len(nodes)} operators; must be at most {MOST_NODES}")
     for node in nodes:
         name = node.get("op_type", "")
         if node.get("domain", "") or name not in OPERATORS:

@@ -60,7 +60,10 @@ class PaperConfig:
             if value is not None:
                 parse_moment(value, flag)
         require(
-            self.begin is None or self.simulate, "--begin", self.begin, "beside --simulate: time cannot be set back"
+            self.begin is None or self.simulate,
+            "--begin",
+            self.begin,
+            "given beside --simulate: time cannot be set back",
         )
         require(0 <= self.settle_seconds <= 3600, "--settle-seconds", self.settle_seconds, "0 to 3600")
         for pair in self.ids:

@@ -119,9 +119,9 @@ def _check_arguments(raws: Sequence[RawCandles], check: _Check) -> None:
     if check.bar_ms is not None and check.bar_ms <= 0:
         raise InputError(f"the bar is {check.bar_ms} ms; allowed: > 0")
     if check.calendar not in CALENDARS:
-        raise InputError(f"--calendar {check.calendar}: allowed are {' and '.join(CALENDARS)}")
+        raise InputError(f"--calendar {check.calendar}: must be {' or '.join(CALENDARS)}")
     if unknown := [name for name in check.repair if name not in REPAIRS]:
-        raise InputError(f"--repair {unknown[0]}: allowed is {', '.join(REPAIRS)}")
+        raise InputError(f"--repair {unknown[0]}: must be {', '.join(REPAIRS)}")
     for raw in raws:
         if len(raw.time) == 0:
             raise InputError(f"{raw.origin}: no candles of {raw.symbol}")

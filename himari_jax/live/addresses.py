@@ -30,5 +30,5 @@ def route() -> Route:
     proxy, instead = (os.environ.get(name) or None for name in (PROXY, INSTEAD))
     for name, url, schemes in ((PROXY, proxy, SCHEMES), (INSTEAD, instead, SCHEMES[:2])):
         if url is not None and (urlsplit(url).scheme not in schemes or not urlsplit(url).hostname):
-            raise InputError(f"{name}: allowed is {' or '.join(f'{scheme}://HOST:PORT' for scheme in schemes)}")
+            raise InputError(f"{name}: must be {' or '.join(f'{scheme}://HOST:PORT' for scheme in schemes)}")
     return Route(proxy, instead)

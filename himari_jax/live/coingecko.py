@@ -85,7 +85,7 @@ class CoinGeckoFeed:
         """Raises InputError where there is no such coin, several, or bars are no hours that divide a day."""
         if bar_ms % HOUR_MS or DAY_MS % bar_ms:
             raise InputError(
-                f"--bar {bar_name(bar_ms)}: coingecko has prices of hours; allowed are 1h 2h 3h 4h 6h 8h 12h 1d"
+                f"--bar {bar_name(bar_ms)}: coingecko has prices of hours; it must be one of 1h 2h 3h 4h 6h 8h 12h 1d"
             )
         self.coin(symbol)
 

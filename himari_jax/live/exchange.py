@@ -92,13 +92,11 @@ class ExchangeFeed:
         bars = {self.api.parse_timeframe(text) * 1000: text for text in self.api.timeframes}
         if bar_ms not in bars:
             names = " ".join(bar_name(length) for length in sorted(bars) if length >= 60_000)
-            raise InputError(f"--bar {bar_name(bar_ms)}: {self.name} has no such bars; allowed are {names}")
+            raise InputError(f"--bar {bar_name(bar_ms)}: {self.name} has no such bars; it must be one of {names}")
         if symbol not in self.markets:
             near = get_close_matches(symbol.upper(), self.markets, 3, 0.7)
             meant = f"; near are {', '.join(near)}" if near else ""
-            raise InputError(
-                f"--symbols {symbol}: {self.name} has no such market; allowed are names such as BTC/USDT{meant}"
-            )
+            raise InputError(f"--symbols {symbol}: {self.name} has no such market; write names such as BTC/USDT{meant}")
 
     def about(self, symbol: str) -> dict[str, str]:
         """What else says which candles these are: nothing."""

@@ -114,7 +114,7 @@ def choose_form(form: str, width: int, layers: int) -> str:
     if form == AUTO:
         return usual_form()
     if form not in FORMS:
-        raise InputError(f"{VARIABLE}={form} in the environment: allowed are {', '.join((AUTO, *FORMS))}")
+        raise InputError(f"{VARIABLE}={form} in the environment: must be one of {', '.join((AUTO, *FORMS))}")
     if form == "kernel" and (reason := kernel.why_not(width, layers)):
         raise InputError(f"{VARIABLE}={form}: {reason}; use unrolled")
     return form

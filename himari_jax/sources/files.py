@@ -119,7 +119,7 @@ class _Chosen:
         near = get_close_matches(plain(symbol), stems, 1)
         allowed = listed(sorted(stems.values()), 30)
         hint = f"; nearest is {stems[near[0]]}" if near and len(stems) > 1 else ""
-        raise InputError(f"--symbols {symbol}: no file of that name; allowed are {allowed}{hint}")
+        raise InputError(f"--symbols {symbol}: no file of that name; it must be one of {allowed}{hint}")
 
     def _named(self, symbol: str) -> list[Entry]:
         """The files whose name is the symbol."""

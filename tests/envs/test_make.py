@@ -138,25 +138,25 @@ def test_a_reward_is_a_name_a_function_or_several_with_weights(history):
     [
         ({"comission_rate": 0.1}, "no argument comission_rate; did you mean commission_rate?"),
         ({"episodes": 5}, "did you mean episode_steps?"),
-        ({"xyzzy": 5}, "no argument xyzzy; allowed are commission_rate"),
-        ({"commission_rate": 1.0}, "commission_rate 1.0: allowed is a share from 0 up to"),
+        ({"xyzzy": 5}, "no argument xyzzy; the arguments are commission_rate"),
+        ({"commission_rate": 1.0}, "commission_rate 1.0: must be a share from 0 up to"),
         ({"commission_rate": float("nan")}, "commission_rate nan"),
-        ({"max_gross": 2}, "max_gross 2: allowed is a share above 0, up to 1"),
+        ({"max_gross": 2}, "max_gross 2: must be a share above 0, up to 1"),
         ({"max_gross": "all"}, "max_gross all"),
-        ({"episode_steps": 0}, "episode_steps 0: allowed is 1 or more"),
-        ({"episode_steps": 2.5}, "episode_steps 2.5: allowed is a whole number"),
+        ({"episode_steps": 0}, "episode_steps 0: must be 1 or more"),
+        ({"episode_steps": 2.5}, "episode_steps 2.5: must be a whole number"),
         ({"episode_steps": 5000}, "5000: the span has 1099 decisions"),
-        ({"delay": -1}, "delay -1: allowed is 0 to 100 bars"),
+        ({"delay": -1}, "delay -1: must be 0 to 100 bars"),
         ({"fill": "yesterday"}, "next-open, same-close"),
-        ({"span": "tomorrow"}, "span tomorrow: allowed is all, train, val, test"),
+        ({"span": "tomorrow"}, "span tomorrow: must be all, train, val, test"),
         ({"span": ((0, 500),)}, "row 0 has no look-back or no next bar"),
         ({"span": ((500, 1500),)}, "row 1499 has no look-back or no next bar"),
         ({"span": ((500, 500),)}, "stretches of at least one row"),
         ({"span": ()}, "stretches of at least one row"),
         ({"span": "train", "split": (0.8, 0.6)}, "split (0.8, 0.6)"),
-        ({"reward": "profit"}, "--reward profit: allowed are log_return"),
+        ({"reward": "profit"}, "--reward profit: must be one of log_return"),
         ({"reward": {}}, "at least one term"),
-        ({"reward": {"turnover": float("inf")}}, "reward turnover inf: allowed is a finite weight"),
+        ({"reward": {"turnover": float("inf")}}, "reward turnover inf: must be a finite weight"),
         ({"reward": lambda outcome, params: outcome.trade.held}, "reward float32 of shape (2,)"),
         ({"symbols": ("A", "B")}, "symbols ('A', 'B'): belongs to files"),
         ({"bar": "1h"}, "bar 1h: belongs to files"),
@@ -186,7 +186,7 @@ def test_files_that_do_not_fit_are_refused_in_one_line(folder, place, settings, 
 
 
 def test_what_is_no_candles_is_refused(history):
-    with pytest.raises(InputError, match="candles DataFrame: allowed is Candles, or paths"):
+    with pytest.raises(InputError, match="candles DataFrame: must be Candles, or paths"):
         envs.make(pl.DataFrame({"close": [1.0]}))
     names = ("time", "open", "high", "low", "close", "volume", "tradable", "segment")
     short = replace(history, **{name: getattr(history, name)[:300] for name in names})

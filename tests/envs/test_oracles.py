@@ -172,12 +172,12 @@ def test_a_multiplier_asks_for_the_weights_that_it_was_made_from(name, options):
 @pytest.mark.parametrize(
     ("name", "options", "words"),
     [
-        ("nowhere", {}, "--env nowhere: allowed are"),
+        ("nowhere", {}, "--env nowhere: must be one of"),
         ("merton", {"p": 0.1}, "--oracle.p: merton has no such parameter; it has sigma, mu"),
         ("merton", {"sigma": (0.1, 0.2)}, "--oracle.sigma: merton takes 1 numbers there, not 2"),
         ("three-assets", {"mu": (0.1,)}, "--oracle.mu: three-assets takes 3 numbers there, not 1"),
         ("three-assets", {"corr": (0.9, 0.9, -0.9)}, "three correlations that go together"),
-        ("hidden-drift", {"p": 0.5}, "--oracle.p 0.5: allowed is between 0 and 0.5"),
+        ("hidden-drift", {"p": 0.5}, "--oracle.p 0.5: must be between 0 and 0.5"),
         ("hidden-drift", {"p": float("nan")}, "--oracle.p nan"),
         ("garleanu-pedersen", {"signal": 1.0}, "--oracle.signal 1.0"),
         ("mean-reversion", {"phi": 1.0}, "--oracle.phi 1.0"),

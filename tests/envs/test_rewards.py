@@ -116,7 +116,7 @@ class Unhashable:
 
 @pytest.mark.parametrize(
     ("term", "said"),
-    [("profit", "--reward profit: allowed are log_return"), (Unhashable(), "hashable")],
+    [("profit", "--reward profit: must be one of log_return"), (Unhashable(), "hashable")],
 )
 def test_a_term_that_is_none_is_refused_by_name(term, said):
     with pytest.raises(InputError, match=said):

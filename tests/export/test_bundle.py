@@ -229,7 +229,7 @@ def test_loading_and_predicting_needs_no_jax(bundle):
     [
         (["--seed-index", "9"], "--seed-index 9"),
         (["--checkpoint", "99999"], "--checkpoint 99999"),
-        (["--checkpoint", "newest"], "--checkpoint newest: allowed is best, latest or a step"),
+        (["--checkpoint", "newest"], "--checkpoint newest: must be best, latest or a step"),
     ],
 )
 def test_bad_input_is_one_line_and_leaves_nothing(bundle, tmp_path, capfd, args, says):

@@ -128,7 +128,7 @@ def test_another_code_is_another_hash_of_features_even_with_its_own_hash_correct
         ({"/etc/my.py": ["far", "range"]}, "damaged"),
         ({"my.py": "far"}, "damaged"),
         (["base"], "damaged"),
-        ({"waves": ["far", "range"]}, "allowed are base, trend"),
+        ({"waves": ["far", "range"]}, "must be one of base, trend"),
         ({"base": ["far", "range"]}, "the features of base were far"),
         ({"theirs.py": ["far", "range"]}, "theirs.py"),
     ],

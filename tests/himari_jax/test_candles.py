@@ -199,8 +199,8 @@ def test_a_stray_date_a_century_away_does_not_ask_for_memory():
         ([], {}, "no candles"),
         ([make([])], {}, "A.csv: no candles of A"),
         ([make(range(5)), make(range(5))], {}, "A is given twice"),
-        ([make(range(5))], {"calendar": "lunar"}, "continuous and sessions"),
-        ([make(range(5))], {"repair": ("magic",)}, "allowed is sort"),
+        ([make(range(5))], {"calendar": "lunar"}, "continuous or sessions"),
+        ([make(range(5))], {"repair": ("magic",)}, "must be sort"),
         ([make(range(5))], {"bar_ms": 0}, "allowed: > 0"),
     ],
 )

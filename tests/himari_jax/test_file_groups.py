@@ -98,7 +98,7 @@ def test_symbols_below_each_other_are_told_apart(tmp_path, name, interleaved):
     assert [raw.symbol for raw in ask(path, every=True)] == ["BTC/USD", "ETH/USD"]
     with pytest.raises(InputError, match=r"holds 2 symbols, BTC/USD, ETH/USD; .*--symbols BTC/USD ETH/USD"):
         ask(path)
-    with pytest.raises(InputError, match="no file of that name; allowed are BTC/USD, ETH/USD, candles"):
+    with pytest.raises(InputError, match="no file of that name; it must be one of BTC/USD, ETH/USD, candles"):
         ask(path, "SOL/USD")
 
 
@@ -131,7 +131,7 @@ def test_symbols_side_by_side_are_told_apart(tmp_path):
 def test_names_of_other_scripts_are_names(tmp_path):
     (tmp_path / "比特币.csv").write_bytes(plain())
     same(ask(tmp_path, "比特币")[0])
-    with pytest.raises(InputError, match="--symbols 以太坊: no file of that name; allowed are 比特币"):
+    with pytest.raises(InputError, match="--symbols 以太坊: no file of that name; it must be one of 比特币"):
         ask(tmp_path, "以太坊")
     (tmp_path / "以太坊USDT.csv").write_bytes(plain())
     with pytest.raises(InputError, match="no file of that name"):

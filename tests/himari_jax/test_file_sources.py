@@ -34,7 +34,7 @@ def test_a_symbol_finds_its_file_by_name_and_keeps_the_spelling_of_the_user(tmp_
     assert found[3].origin.endswith("XRP-USD.csv")  # the literal name wins
     for symbol, words in (
         ("SOL/USD", "SOL-USD.csv and .*SOLUSDT.csv both match"),
-        ("BTC-EUR", "allowed are .*; nearest is btc_usdt"),
+        ("BTC-EUR", "must be one of .*; nearest is btc_usdt"),
         ("btcusd", None),
     ):
         if words:
@@ -111,7 +111,7 @@ def test_damaged_parquet_is_refused_in_one_line_and_in_silence(capfd):
 
 def test_an_unknown_source_names_the_available_ones():
     assert SOURCES.names == ("ccxt", "coingecko", "files", "sample", "synthetic")
-    with pytest.raises(InputError, match=r"--source \.\./x: allowed are ccxt, coingecko, files, sample, synthetic"):
+    with pytest.raises(InputError, match=r"--source \.\./x: must be one of ccxt, coingecko, files, sample, synthetic"):
         load_candles("../x", SourceRequest())
 
 

@@ -150,7 +150,7 @@ def test_bars_and_symbols_that_an_exchange_does_not_have_are_refused_with_those_
     feed = exchange_on(fake, clock)
     with pytest.raises(InputError, match=r"--symbols BTC/USDC: binance has no such market; .*; near are BTC/USDT"):
         feed.check("BTC/USDC", HOUR_MS)
-    with pytest.raises(InputError, match=r"--bar 7h: binance has no such bars; allowed are 1m .*1h 2h 4h"):
+    with pytest.raises(InputError, match=r"--bar 7h: binance has no such bars; it must be one of 1m .*1h 2h 4h"):
         feed.check(SYMBOL, 7 * HOUR_MS)
     with pytest.raises(InputError, match="--bar 4h: coinbase has no such bars"):
         exchange_on(fake, clock, "coinbase").check(SYMBOL, 4 * HOUR_MS)
@@ -182,7 +182,7 @@ def test_one_proxy_and_another_address_come_from_the_environment(monkeypatch):
     feed = ExchangeFeed("kraken")
     assert (feed.api.socksProxy, feed.api.httpsProxy) == ("socks5h://127.0.0.1:9050", None)
     monkeypatch.setenv("HIMARI_PROXY", "localhost:9050")
-    with pytest.raises(InputError, match="HIMARI_PROXY: allowed is http://HOST:PORT or"):
+    with pytest.raises(InputError, match="HIMARI_PROXY: must be http://HOST:PORT or"):
         route()
     assert Route(instead="http://127.0.0.1:9/").lead("https://api.x.y/z?a=1") == "http://127.0.0.1:9/api.x.y/z?a=1"
 

@@ -127,7 +127,7 @@ def test_own_features_come_back_from_their_names_and_code(own, market):
         np.testing.assert_array_equal(ours, theirs)
     with pytest.raises(InputError, match=r"here: the features of base were rsi"):
         restore_features({"base": ["rsi"]}, {}, "here")
-    with pytest.raises(InputError, match=r"here: --features waves: allowed are base, trend"):
+    with pytest.raises(InputError, match=r"here: --features waves: must be one of base, trend"):
         restore_features({"waves": ["crest"]}, {}, "here")
 
 

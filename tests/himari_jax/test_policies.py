@@ -133,5 +133,5 @@ def test_market_inputs_are_standardized_and_cut_and_account_inputs_pass():
 
 
 def test_an_unknown_policy_is_refused_by_name():
-    with pytest.raises(InputError, match="gru: allowed are lstm, mlp"):
+    with pytest.raises(InputError, match="gru: must be one of lstm, mlp"):
         make_core("gru", **SIZES)

@@ -136,7 +136,7 @@ def test_the_environment_chooses_the_form(monkeypatch):
     monkeypatch.setenv(VARIABLE, "unrolled")
     assert make_core("lstm", **sizes)[0] == LSTMCore(8, 2, "unrolled")
     monkeypatch.setenv(VARIABLE, "cudnn")
-    with pytest.raises(InputError, match="HIMARI_LSTM_FORM=cudnn in the environment: allowed are auto, xla"):
+    with pytest.raises(InputError, match="HIMARI_LSTM_FORM=cudnn in the environment: must be one of auto, xla"):
         make_core("lstm", **sizes)
     monkeypatch.setenv(VARIABLE, "kernel")
     with pytest.raises(InputError, match="it needs an NVIDIA GPU, not cpu; use unrolled"):

@@ -57,7 +57,7 @@ def test_nothing_and_too_much_are_refused_before_anything_is_written(bucket, fol
     with pytest.raises(InputError, match="nothing is there"):
         download_folder(f"{bucket}/none", got, MOST)
     upload_folder(folder, f"{bucket}/some")
-    with pytest.raises(InputError, match="25602 bytes; allowed are up to 25601"):
+    with pytest.raises(InputError, match="25602 bytes; must be at most 25601"):
         download_folder(f"{bucket}/some", got, 25601)
     assert not got.exists()
 

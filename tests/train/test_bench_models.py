@@ -153,7 +153,7 @@ def test_another_file_is_refused_by_name(content, tmp_path, capsys):
     ("args", "said"),
     [
         ("--modles base", "--models"),
-        ("--models base base", "--models base base: allowed is each once"),
+        ("--models base base", "--models base base: must be named once each"),
         ("--num-episodes 0", "--num-episodes 0"),
         ("--repeats 0", "--repeats 0"),
         ("--price-per-hour -1", "--price-per-hour -1"),

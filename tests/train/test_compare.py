@@ -128,7 +128,7 @@ def test_a_gate_against_another_run_is_paired(runs, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("args", "says"),
     [
-        (["--against", "magic"], "--against magic: allowed is one of cash, buy_and_hold"),
+        (["--against", "magic"], "--against magic: must be one of cash, buy_and_hold"),
         (["--gate", "gold"], "--gate gold: one of base, lstm, multi"),
         (["--gate", "nowhere.toml"], "nowhere.toml: No such file"),
         (["--against", "kelly", "--agianst", "kelly"], "did you mean --against"),

@@ -104,12 +104,12 @@ def test_the_return_of_an_interval_is_that_of_its_bars():
 @pytest.mark.parametrize(
     ("flags", "told"),
     [
-        (("--decide-every", "90m"), "--decide-every 90m: allowed is a whole number of bars of 1h"),
-        (("--decide-every", "24"), "--decide-every 24: allowed is a number and m, h or d, such as 15m, 1h, 1d"),
-        (("--decide-every", "24h", "--decide-phase", "30m"), "--decide-phase 30m: allowed is a whole number of bars"),
-        (("--draw-phase",), "--decide-phase, --draw-phase given: allowed is beside --decide-every"),
+        (("--decide-every", "90m"), "--decide-every 90m: must be a whole number of bars of 1h"),
+        (("--decide-every", "24"), "--decide-every 24: must be a number and m, h or d, such as 15m, 1h, 1d"),
+        (("--decide-every", "24h", "--decide-phase", "30m"), "--decide-phase 30m: must be a whole number of bars"),
+        (("--draw-phase",), "--decide-phase, --draw-phase given: must be given beside --decide-every"),
         (("--decide-every", "6000h"), "train span has at most 1800 bars"),
-        (("--embargo", "tomorrow"), "--embargo tomorrow: allowed is a number and m, h or d"),
+        (("--embargo", "tomorrow"), "--embargo tomorrow: must be a number and m, h or d"),
         (("--embargo", "900h"), "an embargo of 900 bars and one decision need 902"),
         (("--split", "2024-02-01", "0.8"), "two rising shares between 0 and 1, or two rising dates"),
         (("--split", "2025-02-01", "2024-02-01"), "two rising shares between 0 and 1, or two rising dates"),

@@ -134,13 +134,13 @@ def test_a_strange_cluster_is_one_line(text):
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
-        ("--coordinator h", "--coordinator h: allowed is HOST:PORT or auto"),
-        ("--coordinator h:1", "--coordinator h:1: allowed is with --num-processes and --process-id"),
-        ("--coordinator h:1 --num-processes 2", "--process-id None: allowed is 0 to 1"),
-        ("--coordinator h:1 --num-processes 2 --process-id 2", "--process-id 2: allowed is 0 to 1"),
-        ("--num-processes 2", "--num-processes 2: allowed is only beside --coordinator HOST:PORT"),
-        ("--process-id 0", "--process-id 0: allowed is only beside --coordinator HOST:PORT"),
-        ("--devices 0", "--devices 0: allowed is 1 or more, or all"),
+        ("--coordinator h", "--coordinator h: must be HOST:PORT or auto"),
+        ("--coordinator h:1", "--coordinator h:1: must be given with --num-processes and --process-id"),
+        ("--coordinator h:1 --num-processes 2", "--process-id None: must be 0 to 1"),
+        ("--coordinator h:1 --num-processes 2 --process-id 2", "--process-id 2: must be 0 to 1"),
+        ("--num-processes 2", "--num-processes 2: must be given beside --coordinator HOST:PORT"),
+        ("--process-id 0", "--process-id 0: must be given beside --coordinator HOST:PORT"),
+        ("--devices 0", "--devices 0: must be 1 or more, or all"),
         ("--devices some", "--devices"),
     ],
 )

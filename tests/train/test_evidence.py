@@ -171,11 +171,11 @@ def test_what_is_not_finished_is_one_line(tmp_path, capsys):
     ("args", "said"),
     [
         ([], "--data (not given)"),
-        (["--data", "x", "--rows", "mars"], "--rows mars: allowed is each once of trend-pathwise, trend-ppo"),
-        (["--data", "x", "--permuted", "trend-ppo", "trend-ppo"], "--permuted trend-ppo trend-ppo: allowed is each"),
-        (["--data", "x", "--first-test", "soon"], "--first-test soon: allowed is a date"),
-        (["--data", "x", "--permutations", "-1"], "--permutations -1: allowed is 0 to 100000"),
-        (["--data", "x", "--flags=--num_seeds 3"], "--flags --num-seeds: allowed is any other flag"),
+        (["--data", "x", "--rows", "mars"], "--rows mars: must be named once each, out of trend-pathwise, trend-ppo"),
+        (["--data", "x", "--permuted", "trend-ppo", "trend-ppo"], "--permuted trend-ppo trend-ppo: must be named"),
+        (["--data", "x", "--first-test", "soon"], "--first-test soon: must be a date"),
+        (["--data", "x", "--permutations", "-1"], "--permutations -1: must be 0 to 100000"),
+        (["--data", "x", "--flags=--num_seeds 3"], "--flags --num-seeds: must be any other flag"),
     ],
 )
 def test_a_wrong_flag_is_one_line_that_says_what_is_allowed(args, said, capsys):

@@ -93,9 +93,9 @@ def test_a_run_keeps_the_end_of_its_candles_and_other_runs_their_hash(monkeypatc
 
 
 def test_times_belong_to_live_sources_and_other_candles_drop_them():
-    with pytest.raises(InputError, match="--since 2020-01-01: allowed is beside --source ccxt or coingecko"):
+    with pytest.raises(InputError, match="--since 2020-01-01: must be given beside --source ccxt or coingecko"):
         DataConfig(since="2020-01-01")
-    with pytest.raises(InputError, match="--since 2021-01-01: allowed is a time before --until 2020-01-01"):
+    with pytest.raises(InputError, match="--since 2021-01-01: must be a time before --until 2020-01-01"):
         DataConfig(source="ccxt", symbols=("A/B",), since="2021-01-01", until="2020-01-01")
     own = DataConfig(source="ccxt", symbols=("A/B",), since="2020-01-01")
     assert CandlesConfig().over(own) == own

@@ -91,13 +91,13 @@ def test_pathwise_takes_the_same_commands(tmp_path):
 @pytest.mark.parametrize(
     ("args", "words"),
     [
-        ("--env nowhere", "--env nowhere: allowed are garleanu-pedersen, "),
+        ("--env nowhere", "--env nowhere: must be one of garleanu-pedersen, "),
         ("--env leak --commission-rate 0.01", "--commission-rate: --env leak has its own market"),
         ("--env leak --symbols A", "--symbols: --env leak has its own market"),
         ("--env leak --synthetic.num-bars 5000", "--synthetic: --env leak has its own market"),
         ("--oracle.sigma 0.1", "--oracle.sigma (0.1,): belongs to --env"),
         ("--env leak --oracle.p 0.1", "--oracle.p: leak has no such parameter; it has sigma"),
-        ("--env leak --oracle.sigma -1", "--oracle.sigma -1.0: allowed is"),
+        ("--env leak --oracle.sigma -1", "--oracle.sigma -1.0: must be"),
     ],
 )
 def test_flags_of_candles_and_of_markets_do_not_mix(args, words, tmp_path, capsys):

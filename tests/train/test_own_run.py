@@ -110,10 +110,10 @@ def test_a_bad_file_is_one_line_before_anything_is_written(tmp_path, capfd, wron
 @pytest.mark.parametrize(
     ("given", "says"),
     [
-        (["waves"], "--features waves: allowed is base, trend, or FILE.py"),
-        (["base", "base"], "--features base: allowed is each set"),
-        (["a/my.py", "b/my.py"], "--features a/my.py: allowed is each set, and each name of a file, once"),
-        (["my file.py"], "--features my file.py: allowed is a name of letters"),
+        (["waves"], "--features waves: must be base, trend, or FILE.py"),
+        (["base", "base"], "--features base: must be each set"),
+        (["a/my.py", "b/my.py"], "--features a/my.py: must be each set, and each name of a file, once"),
+        (["my file.py"], "--features my file.py: must be a name of letters"),
         (["nowhere.py"], "--features nowhere.py: No such file"),
     ],
 )

@@ -179,8 +179,8 @@ def test_a_symbol_too_short_is_named_and_left_out_on_request_alone(tmp_path, cap
 @pytest.mark.parametrize(
     ("flags", "told"),
     [
-        (("--skip-short",), "--skip-short given: allowed is beside --pool"),
-        (("--pool", "--env", "merton"), "--pool with --env merton: allowed is beside candles alone"),
+        (("--skip-short",), "--skip-short given: must be given beside --pool"),
+        (("--pool", "--env", "merton"), "--pool with --env merton: must be given beside candles alone"),
         (("--pool", "--split", "2030-01-01", "2031-01-01"), "no symbol has a decision in the val span"),
     ],
 )

@@ -45,7 +45,7 @@ def test_a_file_of_settings_wins_over_the_preset_that_it_names(tmp_path):
 
 
 def test_a_preset_without_a_name_is_refused():
-    with pytest.raises(InputError, match=r"--preset trends: allowed is common, fees, quick, trend"):
+    with pytest.raises(InputError, match=r"--preset trends: must be one of common, fees, quick, trend"):
         read("--preset", "trends")
 
 

@@ -32,7 +32,7 @@ pytest_plugins = ["buckets"]
         (["--bucket-name", "desk", "--model-dir", "m", "--run-dir", "runs/x"], "--run-dir and --bucket-name"),
         (["--bucket-name", "gs://desk", "--model-dir", "m"], "without gs://"),
         (["--bucket-name", "desk", "--model-dir", "../m"], "gs://BUCKET/PREFIX"),
-        (["--run-dir", "gs://"], "gs://: allowed is gs://BUCKET/PREFIX"),
+        (["--run-dir", "gs://"], "gs://: must be gs://BUCKET/PREFIX"),
         (["--run-dir", "gs://desk/a//b"], "gs://BUCKET/PREFIX"),
         (["--resume", "--bucket-name", "desk"], "goes with --model-dir"),
         (["--resume", "--run-dir", "gs://desk/none"], "gs://desk/none: no run is there"),

@@ -113,8 +113,8 @@ def test_every_list_of_names_is_one_of_some_command_and_commas_part_it():
         ("train --ppo.gamma 3", "--ppo.gamma: no such flag; did you mean --gamma?"),
         ("train --zzz 3 --lr 3", "--zzz: no such flag; --lr: no such flag; it is --learning-rate here"),
         ("backtest x --fee 3", "--fee: no such flag; it is --costs (basis points) here"),
-        ("train --fill open", "--fill open: allowed are next-open, same-close"),
-        ("trials lst", "lst: allowed are list, explain, strike, restore; did you mean list?"),
+        ("train --fill open", "--fill open: must be one of next-open, same-close"),
+        ("trials lst", "lst: must be one of list, explain, strike, restore; did you mean list?"),
         ("train --gamma", "--gamma: needs a value"),
         ("train --gamma x", "--gamma x: must be a number"),
         ("train --gamma 0,9", "--gamma 0,9: must be a number; did you mean 0.9?"),
@@ -125,7 +125,7 @@ def test_every_list_of_names_is_one_of_some_command_and_commas_part_it():
         ("train now", "now: one word too many"),
         ("backtest x --costs 0,5", "must be numbers with blanks between them: --costs 0 5"),
         ("bundle", "missing: run folder, or gs://BUCKET/PREFIX of one; --out PATH (folder of the bundle"),
-        ("train --max-position-pct 50", "allowed is a share above 0, up to 1 (0.5 is 50 %)"),
+        ("train --max-position-pct 50", "must be a share above 0, up to 1 (0.5 is 50 %)"),
     ],
 )
 @pytest.mark.parametrize("columns", ["40", "200"])
@@ -150,7 +150,7 @@ def test_a_split_in_percent_or_in_lengths_is_answered_with_the_cuts_that_it_mean
 
 @pytest.mark.parametrize("words", ["80 20", "60 20 30", "0.6", "0.8 0.6", "60 2017-01-01", "0.2 0.5 0.3 0.1", "x y"])
 def test_a_split_that_means_no_cuts_is_refused_without_a_guess(words, capsys):
-    assert "allowed" in refused(capsys, "train", "--split", *words.split())
+    assert ": must be two rising" in refused(capsys, "train", "--split", *words.split())
 
 
 def test_what_is_meant_by_a_split_gives_back_lengths_that_add_up_to_the_whole():

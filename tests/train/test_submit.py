@@ -92,7 +92,7 @@ def test_the_container_trains_what_was_typed_and_a_spot_machine_saves_often(poli
         ([*OLD, "--config", "x.json"], "--config x.json: the job does not have this file"),
         ([*OLD, "--gamma", "2"], "--gamma 2"),
         ([*OLD, "--no-such"], "--no-such: no such flag"),
-        ([*OLD, "--region", "here"], "--region here: allowed is a region"),
+        ([*OLD, "--region", "here"], "--region here: must be a region"),
         ([*OLD, "--tensorboard", "projects/1/locations/r/tensorboards/2"], "with --service-account"),
     ],
 )
@@ -181,8 +181,8 @@ def test_vertex_ai_names_the_run_folder_whose_checkpoints_it_means_and_flags_win
     [
         ("AIP_CHECKPOINT_DIR", "gs://desk/saved/", "gs://BUCKET/.../checkpoints, or give --run-dir"),
         ("AIP_CHECKPOINT_DIR", "gs://checkpoints", "or give --run-dir"),
-        ("AIP_MODEL_DIR", "/models", "allowed is gs://BUCKET/PREFIX"),
-        ("AIP_TENSORBOARD_LOG_DIR", "gs://", "allowed is gs://BUCKET/PREFIX"),
+        ("AIP_MODEL_DIR", "/models", "must be gs://BUCKET/PREFIX"),
+        ("AIP_TENSORBOARD_LOG_DIR", "gs://", "must be gs://BUCKET/PREFIX"),
     ],
 )
 def test_a_variable_that_names_no_such_folder_is_one_line_that_names_it(name, value, told):

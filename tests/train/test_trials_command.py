@@ -142,7 +142,7 @@ def test_a_strike_of_several_is_all_or_none(tried, capsys):
         (["explain", "a"], "no run folder, and no id"),
         (["explain", "runs/none"], "no run is there"),
         (["list", "abcd"], "list shows all"),
-        (["forget", "abcd"], "forget: allowed are list, explain, strike, restore"),
+        (["forget", "abcd"], "forget: must be one of list, explain, strike, restore"),
         (["--ledger", "gs://"], "gs://BUCKET/PREFIX"),
         (["--ledger", ""], "a folder, FILE.jsonl"),
         (["--ledger", "nowhere"], "nowhere/trials.jsonl: no trial is there"),

@@ -41,7 +41,7 @@ def cut_windows(rows: int, windows: int | None, steps: int | None) -> Windows:
         InputError: a window is longer than the span, or has no bar.
     """
     if steps is not None and steps > rows:
-        raise InputError(f"--window-steps {steps}: the span has {rows} decisions; allowed is up to that")
+        raise InputError(f"--window-steps {steps}: the span has {rows} decisions; must be at most that")
     if windows is not None and steps is not None and windows > rows - steps + 1:
         raise InputError(f"--windows {windows}: only {rows - steps + 1} of {steps} bars begin in {rows} decisions")
     if windows is not None and steps is None and windows > rows // 2:

@@ -95,7 +95,7 @@ def parse_span(text: str) -> tuple[float, float]:
         if begin < end and len(text) > 1:
             return begin, end
     raise InputError(
-        f"--span {text}: allowed are {', '.join(NAMED)}, or FROM:TO with FROM before TO, such as 2024-01-01:2024-06-30"
+        f"--span {text}: must be {', '.join(NAMED)}, or FROM:TO with FROM before TO, such as 2024-01-01:2024-06-30"
     )
 
 
@@ -166,7 +166,7 @@ class BacktestConfig:
         require(bool(self.entries), "RUN", "(not given)", "at least one run folder or strategy file")
         require(0 <= self.worthwhile < 100, "--worthwhile", self.worthwhile, "0 to 100")
         twice = [x for x in self.entries if self.entries.count(x) > 1]
-        require(not twice, "RUN", " ".join(twice[:1]), "each once")
+        require(not twice, "RUN", " ".join(twice[:1]), "named once each")
         for name in ("windows", "window_steps"):
             value = getattr(self, name)
             require(value is None or value >= 1, f"--{name.replace('_', '-')}", value, "a whole number above 0")

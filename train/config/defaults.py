@@ -129,7 +129,7 @@ def stated(core: str, variable: str) -> dict[str, Any]:
     """
     found: dict[str, Any] = POLICIES.constant(core, variable) or {}
     if unknown := set(found) - set(DEPENDENT):
-        raise InputError(f"--policy {core}: states a default of {min(unknown)}; allowed are {', '.join(DEPENDENT)}")
+        raise InputError(f"--policy {core}: states a default of {min(unknown)}; must be one of {', '.join(DEPENDENT)}")
     return found
 
 

@@ -62,9 +62,14 @@ class DataConfig:
         read_cuts(self.split)
         if self.embargo not in (None, "lookback"):
             parse_duration(self.embargo, "--embargo")
-        require(self.pool or not self.skip_short, "--skip-short", "given", "beside --pool")
-        require(not (self.pool and self.env), "--pool", f"with --env {self.env}", "beside candles alone")
-        require(len(set(self.symbols)) == len(self.symbols), "--symbols", " ".join(self.symbols), "each symbol once")
+        require(self.pool or not self.skip_short, "--skip-short", "given", "given beside --pool")
+        require(not (self.pool and self.env), "--pool", f"with --env {self.env}", "given beside candles alone")
+        require(
+            len(set(self.symbols)) == len(self.symbols),
+            "--symbols",
+            " ".join(self.symbols),
+            "names of symbols, each once",
+        )
         if self.bar is not None:
             parse_bar(self.bar)
         self.check_times()
@@ -74,7 +79,7 @@ class DataConfig:
         live = SOURCES.defines(self.chosen_source, "LIVE")
         given = {"--since": self.since, "--until": self.until}
         for name, text in given.items():
-            require(text is None or live, name, text, "beside --source ccxt or coingecko")
+            require(text is None or live, name, text, "given beside --source ccxt or coingecko")
         if live and self.until is None:  # here, so that config.json has it and a resumed run has the same candles
             object.__setattr__(self, "until", iso_second(int(time.time() * 1000) // DAY_MS * DAY_MS))
         begin, end = self.since_ms, self.until_ms
@@ -204,7 +209,7 @@ class MarketConfig:
             parse_bar(self.decide_every, "--decide-every")
         parse_duration(self.decide_phase, "--decide-phase")
         alone = self.decide_every is not None or (self.decide_phase == "0h" and not self.draw_phase)
-        require(alone, "--decide-phase, --draw-phase", "given", "beside --decide-every")
+        require(alone, "--decide-phase, --draw-phase", "given", "given beside --decide-every")
         require(bool(self.reward_terms), "--reward", "", "at least one term")
         self.check_features()
 
@@ -265,7 +270,7 @@ class MarketConfig:
             name, _, weight = text.partition("=")
             name = name.replace("-", "_")
             once = name in REWARD_TERMS.names and name not in terms
-            require(once, "--reward", text, f"each once of {', '.join(REWARD_TERMS.names)}")
+            require(once, "--reward", text, f"named once each, out of {', '.join(REWARD_TERMS.names)}")
             if name == "volatility" and weight == "auto":
                 terms[name] = None
                 continue

@@ -114,7 +114,7 @@ class PPOConfig:
 
     def __post_init__(self):
         both = self.total_steps is not None and self.num_episodes is not None
-        require(self.preset in PRESETS, "--preset", self.preset, ", ".join(PRESETS))
+        require(self.preset in PRESETS, "--preset", self.preset, f"one of {', '.join(PRESETS)}")
         require(not both, "--total-steps and --num-episodes", f"{self.total_steps}, {self.num_episodes}", "one of them")
         for name in COUNTS:
             value = getattr(self, name)
@@ -128,7 +128,9 @@ class PPOConfig:
             require(0 <= value <= 1, flag(name), value, "0 to 1")
         bars = self.lookahead
         require(bars is None or 1 <= bars <= 64, "--lookahead", bars, "1 to 64")
-        require(bars is None or self.baseline == "mean-action", "--lookahead", bars, "with --baseline mean-action")
+        require(
+            bars is None or self.baseline == "mean-action", "--lookahead", bars, "given with --baseline mean-action"
+        )
         require(0 < self.final_std <= 1, "--final-std", self.final_std, "above 0, up to 1")
         for name in ("ent_coef", "vf_coef", "weight_decay"):
             value = getattr(self, name)

@@ -89,7 +89,7 @@ class RunConfig:
         require(count is None or count >= 1, "--num-processes", count, "1 or more")
         if where is None or where == "auto":
             for name, value in (("--num-processes", None if count == 1 else count), ("--process-id", place)):
-                require(value is None, name, value, "only beside --coordinator HOST:PORT")
+                require(value is None, name, value, "given beside --coordinator HOST:PORT")
             return
         require(
             re.fullmatch(r"[^\s:]+:\d+|\[[0-9A-Fa-f:]+\]:\d+", where) is not None,
@@ -97,7 +97,7 @@ class RunConfig:
             where,
             "HOST:PORT or auto",
         )
-        require(count is not None, "--coordinator", where, "with --num-processes and --process-id")
+        require(count is not None, "--coordinator", where, "given with --num-processes and --process-id")
         assert count is not None
         require(place is not None and 0 <= place < count, "--process-id", place, f"0 to {count - 1}")
 

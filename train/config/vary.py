@@ -87,7 +87,7 @@ def parse_vary(words: Sequence[str]) -> tuple[Dimension, ...]:
         name, equals, text = word.partition("=")
         name = name.lstrip("-").replace("-", "_")
         if not equals or not name:
-            raise InputError(f"--vary {word}: allowed is NAME=v1,v2,... or NAME=LOW:HIGH, such as gamma=0.9,0.95")
+            raise InputError(f"--vary {word}: must be NAME=v1,v2,... or NAME=LOW:HIGH, such as gamma=0.9,0.95")
         dimension = parse_dimension(name, text, f"--vary {word}")
         if dimension.name in found:
             raise InputError(f"--vary {word}: {dimension.name} is varied twice; give all its values at once")
@@ -117,7 +117,7 @@ def parse_range(name: str, text: str, whole: bool, where: str) -> Range:
     numbers = [read_number(part, whole) for part in parts]
     fine = 2 <= len(numbers) <= 3 - log and all(math.isfinite(x) for x in numbers) and numbers[0] < numbers[1]
     if not fine or (log and numbers[0] <= 0) or (len(numbers) == 3 and numbers[2] <= 0):
-        raise InputError(f"{where}: allowed is {allowed}{', whole numbers' if whole else ''}")
+        raise InputError(f"{where}: must be {allowed}{', whole numbers' if whole else ''}")
     low, high, *step = numbers
     return Range(name, low, high, step[0] if step else None, log, whole)
 

@@ -58,4 +58,4 @@ class VertexConfig:
         allowed = "projects/P/locations/R/tensorboards/ID"
         require(board is None or BOARD.fullmatch(board) is not None, "--tensorboard", board, allowed)
         alone = board is None or self.service_account is not None
-        require(alone, "--tensorboard", board, "with --service-account, which writes there")
+        require(alone, "--tensorboard", board, "given with --service-account, which writes there")

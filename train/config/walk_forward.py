@@ -44,7 +44,7 @@ class WalkForwardConfig:
         require(fits, "--window", self.window, f"expanding, or {PERIODS}")
         for shift in self.shifts:
             require(PERIOD.fullmatch(shift) is not None, "--placebo", shift, f"none, or {PERIODS}")
-        require(len(set(self.placebo)) == len(self.placebo), "--placebo", " ".join(self.placebo), "each once")
+        require(len(set(self.placebo)) == len(self.placebo), "--placebo", " ".join(self.placebo), "named once each")
         size = self.batch_size
         require(size is None or 1 <= size <= 2**16, "--batch-size", size, "1 to 65536")
 

@@ -38,7 +38,7 @@ def output_folders(environment: Mapping[str, str]) -> OutputFolders:
         return OutputFolders(None, named[MODEL], named[LOGS])
     run, _, last = checkpoints.rpartition("/")
     if last != "checkpoints" or run == "gs:/":
-        raise InputError(f"${CHECKPOINTS} {checkpoints}: allowed is gs://BUCKET/.../checkpoints, or give --run-dir")
+        raise InputError(f"${CHECKPOINTS} {checkpoints}: must be gs://BUCKET/.../checkpoints, or give --run-dir")
     return OutputFolders(run, named[MODEL], named[LOGS])
 
 

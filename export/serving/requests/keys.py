@@ -63,7 +63,7 @@ class KeyFile(Keys):
         keys = [key for line in lines if (key := line.strip())]
         if not keys or min(map(len, keys)) < self.least:
             raise InputError(
-                f"{self.flag} {self.path}: allowed is a file with at least {self.least} bytes for each key, one a line"
+                f"{self.flag} {self.path}: must be a file with at least {self.least} bytes for each key, one a line"
             )
         return keys
 

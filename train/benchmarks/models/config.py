@@ -57,7 +57,7 @@ class ModelsConfig:
     """Show the traceback of an error."""
 
     def __post_init__(self):
-        require(0 < len(self.models) == len(set(self.models)), "--models", " ".join(self.models), "each once")
+        require(0 < len(self.models) == len(set(self.models)), "--models", " ".join(self.models), "named once each")
         for name, least in (("num_episodes", 1), ("repeats", 1), ("decisions", 100)):
             require(getattr(self, name) >= least, flag(name), getattr(self, name), f"{least} or more")
         price = self.price_per_hour

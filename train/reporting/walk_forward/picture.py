@@ -60,7 +60,7 @@ def picture(runs: Mapping[str, Run]) -> str:
         InputError: no test, more than there are colors, or one without blocks or without equity.parquet.
     """
     if not 1 <= len(runs) <= len(COLORS):
-        raise InputError(f"a picture of {len(runs)} tests: allowed are 1 to {len(COLORS)}")
+        raise InputError(f"a picture of {len(runs)} tests: must be 1 to {len(COLORS)}")
     for name, run in runs.items():
         if run.frame is None or not (run.result.get("walk_forward") or {}).get("blocks"):
             raise InputError(f"{name} ({run.name}): no walk-forward test with equity.parquet is there")
