@@ -219,7 +219,7 @@ def test_what_is_no_file_is_refused_and_never_waited_for(copy, name):
 def test_one_module_imports_onnxruntime():
     paths = [path for room in ("himari_jax", "envs", "train", "export") for path in (ROOT / room).rglob("*.py")]
     imported = re.compile(r"^\s*(import|from)\s+onnxruntime", re.MULTILINE)
-    assert [path.name for path in paths if imported.search(path.read_text())] == ["onnx_session.py"]
+    assert [path.name for path in paths if imported.search(path.read_text())] == ["session.py"]
 
 
 def test_a_session_calls_nobody_and_leaves_no_file(bundles, tmp_path):

