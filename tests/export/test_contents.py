@@ -164,7 +164,7 @@ def test_an_archive_is_read_as_numpy_reads_it(bundles):
 def test_an_archive_that_would_unpack_to_too_much_is_refused_before_it_is_unpacked(copy):
     bomb(copy, size=300 * 2**20)
     assert (copy / "golden.npz").stat().st_size < 4 * 2**20
-    with pytest.raises(InputError, match=r"golden.npz: damaged .it unpacks to 314,572,928 bytes; allowed"):
+    with pytest.raises(InputError, match=r"golden.npz: damaged .it unpacks to 314,572,928 bytes; must be at most"):
         load(copy)
 
 
