@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from himari_jax.errors import Fault, InputError
-from himari_jax.times import DAY_MS, YEAR_MS
+from himari_jax.times import DAY_MS, bars_per_year
 
 COLUMNS = ("open", "high", "low", "close", "volume")
 FACTS_KEY = "himari"  # of the metadata of a Parquet file: JSON with what is known of its source
@@ -64,15 +64,17 @@ class Candles:
     @property
     def bars_per_year(self) -> float:
         """365 days of bars where the market never closes, else as many as the data show."""
-        if self.calendar == "continuous":
-            return YEAR_MS / self.bar_ms
-        years = (self.time[-1] - self.time[0] + self.bar_ms) / (365.25 * DAY_MS)
-        return len(self.time) / years
+        return bars_per_year(self.calendar, self.bar_ms, len(self.time), self.span_ms)
+
+    @property
+    def span_ms(self) -> int:
+        """Milliseconds from the first open to the last close."""
+        return int(self.time[-1] - self.time[0]) + self.bar_ms
 
     @property
     def days(self) -> float:
         """Days of the calendar from the first open to the last close, whether or not the market was open."""
-        return float(self.time[-1] - self.time[0] + self.bar_ms) / DAY_MS
+        return self.span_ms / DAY_MS
 
     @property
     def fingerprint(self) -> str:

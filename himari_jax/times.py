@@ -10,6 +10,7 @@ from himari_jax.command import require
 HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS
 YEAR_MS = 365 * 24 * HOUR_MS
+CALENDAR_YEAR_MS = 365.25 * DAY_MS  # with leap days: bars that are counted fall on dates
 BAR_UNITS = {"m": 60_000, "h": 3_600_000, "d": 86_400_000}
 
 
@@ -64,6 +65,20 @@ def bar_name(bar_ms: int) -> str:
         if bar_ms % length == 0:
             return f"{bar_ms // length}{unit}"
     return f"{bar_ms} ms"
+
+
+def bars_per_year(calendar: str, bar_ms: int, count: int, span_ms: float) -> float:
+    """Counts the bars of a year: all of 365 days if the market never closes, else as many as the data show.
+
+    Args:
+        calendar: continuous | sessions.
+        bar_ms: length of a bar, milliseconds.
+        count: bars that the data have.
+        span_ms: from the open of the first of them to the close of the last, milliseconds.
+    """
+    if calendar == "continuous":
+        return YEAR_MS / bar_ms
+    return float(count / (span_ms / CALENDAR_YEAR_MS))
 
 
 def iso_second(time_ms: int) -> str:

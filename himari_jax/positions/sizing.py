@@ -9,7 +9,7 @@ import numpy as np
 from himari_jax.candles import Candles
 from himari_jax.features.market import segments
 from himari_jax.features.windows import BASE_HOURS, per_hour
-from himari_jax.times import HOUR_MS
+from himari_jax.times import CALENDAR_YEAR_MS
 
 LONG_WINDOW = 3600  # rows; those of bars of ten minutes and more are shorter
 
@@ -107,7 +107,7 @@ def bars_per_year(candles: Candles) -> np.ndarray:
         return np.full((len(candles.time), 1), candles.bars_per_year)
     row = np.arange(len(candles.time))
     first = np.maximum(row - sizing_lookback(candles.bar_ms) + 1, 0)
-    years = (candles.time - candles.time[first] + candles.bar_ms) / (365.25 * 24 * HOUR_MS)
+    years = (candles.time - candles.time[first] + candles.bar_ms) / CALENDAR_YEAR_MS
     return ((row - first + 1) / years)[:, None]
 
 
