@@ -10,14 +10,20 @@ from typing import Any, NamedTuple
 
 from himari_jax.cli import invocation
 from himari_jax.command import parse, require, run_command
-from himari_jax.errors import InputError, StorageError
+from himari_jax.errors import InputError
+from himari_jax.google_api import Policy, call, open_session
 from himari_jax.pasting import command_line
 
 PROG = invocation("export.monitoring")
 FILES = Path(__file__).resolve().parent / "deploy" / "monitoring" / "google"
 HOST = "https://monitoring.googleapis.com"
 PAGES = 100  # of a list, at most
-ROLE = "roles/monitoring.editor"
+POLICY = Policy(
+    role="roles/monitoring.editor",
+    no_answer="the same command goes on",
+    try_again="try again, the same command goes on",
+    temporary=(429,),  # too many requests
+)
 
 
 @dataclass(frozen=True)
@@ -69,8 +75,6 @@ def main(args: Sequence[str]) -> int:
     config = parse(MonitoringConfig, args, PROG)
     items = list(read_items(config))
     if config.apply:
-        from train.distributed.vertex_client import open_session
-
         apply(open_session(), items)
         print(f"see https://console.cloud.google.com/monitoring?project={config.project}")
         return 0
@@ -130,11 +134,11 @@ def apply(session: Any, items: Sequence[Item]) -> None:
     for item in items:
         there = known[item.kind].get(item.title)
         if there is None:
-            call(session, "POST", item.kind.address, item.content)
+            call(session, POLICY, "POST", item.kind.address, item.content)
         else:
             names = {key: there[key] for key in ("name", "etag") if key in there}
             version = item.kind.address.removeprefix(HOST).split("/")[1]
-            call(session, "PATCH", f"{HOST}/{version}/{there['name']}", item.content | names)
+            call(session, POLICY, "PATCH", f"{HOST}/{version}/{there['name']}", item.content | names)
         print(f"{'created' if there is None else 'renewed'}: {item.kind.name} {item.title}", flush=True)
 
 
@@ -143,39 +147,12 @@ def list_all(session: Any, kind: Kind) -> dict[str, dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
     page = ""
     for _ in range(PAGES):
-        answer = call(session, "GET", kind.address + (f"?pageToken={page}" if page else ""))
+        answer = call(session, POLICY, "GET", kind.address + (f"?pageToken={page}" if page else ""))
         found |= {one.get("displayName", ""): one for one in answer.get(kind.field, ())}
         page = answer.get("nextPageToken", "")
         if not page:
             break
     return found
-
-
-def call(session: Any, method: str, address: str, content: dict[str, Any] | None = None) -> dict[str, Any]:
-    """Asks Cloud Monitoring once and returns its answer.
-
-    Raises:
-        InputError: the message was refused.
-        StorageError: the service could not be reached, or the account may not.
-    """
-    from google.auth.exceptions import GoogleAuthError
-    from requests.exceptions import RequestException
-
-    from train.distributed.vertex_client import TIMEOUT, told_by
-
-    where = f"{method} {address}"
-    try:
-        answer = session.request(method, address, json=content, timeout=TIMEOUT)
-    except (GoogleAuthError, RequestException, OSError) as error:
-        raise StorageError(f"{where}: {' '.join(str(error).split())[:300]}; the same command goes on") from error
-    if answer.status_code == 200:
-        return dict(json.loads(answer.text))
-    told = told_by(answer.text)
-    if answer.status_code in (401, 403):
-        raise StorageError(f"{where}: permission denied ({told}); the account needs {ROLE}")
-    if 400 <= answer.status_code < 500 and answer.status_code != 429:
-        raise InputError(f"{where}: refused ({answer.status_code}: {told})")
-    raise StorageError(f"{where}: {answer.status_code}: {told}; try again, the same command goes on")
 
 
 if __name__ == "__main__":

@@ -52,6 +52,7 @@ HOST = (
         "cli",
         "extras",
         "storage",
+        "google_api",
         "permutation",
         "splits",
     ),

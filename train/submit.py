@@ -11,11 +11,11 @@ import tyro
 from himari_jax.cli import invocation
 from himari_jax.command import flag, run_command
 from himari_jax.errors import InputError, StorageError
+from himari_jax.google_api import open_session
 from himari_jax.stopping import exit_at_signals
 from train.config.ppo import Config
 from train.config.vertex import VertexConfig
-from train.distributed.vertex import Machines, custom_job, gcloud_line
-from train.distributed.vertex_client import open_session, send_job
+from train.distributed.vertex import Machines, custom_job, gcloud_line, send_job
 from train.training.resume import Flags, fields_of, file_defaults, hyphened, named, parse_kind
 
 PROG = invocation("train.submit")

@@ -142,10 +142,8 @@ class Cloud:
 
 @pytest.fixture
 def cloud(monkeypatch):
-    import train.distributed.vertex_client as client
-
     found = Cloud()
-    monkeypatch.setattr(client, "open_session", lambda: found)
+    monkeypatch.setattr(monitoring, "open_session", lambda: found)
     return found
 
 
@@ -172,7 +170,8 @@ def test_it_creates_each_once_and_renews_it_the_next_time(cloud, capsys):
 
 
 @pytest.mark.parametrize(
-    ("status", "code", "words"), [(403, 5, "monitoring.editor"), (400, 2, "refused"), (503, 5, "again")]
+    ("status", "code", "words"),
+    [(403, 5, "monitoring.editor"), (400, 2, "refused"), (429, 5, "again"), (503, 5, "again")],
 )
 def test_a_refusal_is_one_line(status, code, words, cloud, capsys):
     cloud.status = status

@@ -9,7 +9,7 @@ import pytest
 from commands import TINY
 
 from train.distributed.devices import no_device
-from train.distributed.environment import set_aside
+from train.distributed.environment import cache_folder, set_aside
 
 ROOT = Path(__file__).parents[2]
 HARMFUL = {
@@ -36,6 +36,11 @@ def test_what_does_no_harm_stays_and_nothing_is_said(capsys):
     set_aside(environ)
     assert environ == HARMLESS
     assert capsys.readouterr().err == ""
+
+
+def test_the_cache_folder_is_that_of_the_variable_and_an_empty_variable_is_none():
+    assert cache_folder({"JAX_COMPILATION_CACHE_DIR": "/cache"}) == Path("/cache")
+    assert cache_folder({"JAX_COMPILATION_CACHE_DIR": ""}) == cache_folder({})
 
 
 def test_a_device_that_is_not_there_is_put_down_to_who_asked_for_it():

@@ -114,8 +114,8 @@ class Session:
     def __init__(self, status, content):
         self.answer, self.asked = Answer(status, content), []
 
-    def post(self, address, json, timeout):
-        self.asked.append((address, json))
+    def request(self, method, address, json, timeout):
+        self.asked.append((method, address, json))
         return self.answer
 
 
@@ -126,7 +126,7 @@ def test_with_credentials_the_job_is_sent_and_where_to_watch_it_is_said(capsys, 
     monkeypatch.setattr(submit, "open_session", lambda: session)
     assert run_command(submit.main, [*WHERE, *OLD]) == 0
     place = "https://us-central1-aiplatform.googleapis.com/v1/projects/desk-1234/locations/us-central1/customJobs"
-    assert session.asked == [(place, wanted)]
+    assert session.asked == [("POST", place, wanted)]
     shown = capsys.readouterr().out
     assert "sent: projects/1/locations/us-central1/customJobs/77, JOB_STATE_PENDING" in shown
     assert "stream-logs 77" in shown
@@ -137,6 +137,7 @@ def test_with_credentials_the_job_is_sent_and_where_to_watch_it_is_said(capsys, 
     [
         (403, {"error": {"message": "no\npermission"}}, 5, "permission denied (no permission); the account needs"),
         (400, {"error": {"message": "machine type"}}, 2, "refused (400: machine type)"),
+        (429, "too many", 2, "refused (429: too many)"),
         (503, "<html>busy</html>", 5, "503: <html>busy</html>; try again"),
     ],
 )

@@ -10,6 +10,7 @@ from importlib import metadata
 from pathlib import Path
 
 from himari_jax import __version__
+from train.distributed.environment import cache_folder
 
 # What the project stands on, and what only an extra brings; the plug-ins of jax are those that are installed.
 PACKAGES = (
@@ -59,7 +60,7 @@ def look_around(environment: Mapping[str, str] | None = None) -> Machine:
         cards=count_cards(),
         driver=driver_version(),
         environment=environment,
-        cache=Path(environment.get("JAX_COMPILATION_CACHE_DIR") or Path.home() / ".cache" / "himari-jax"),
+        cache=cache_folder(environment),
         now=time.time(),
         newest=max(path.stat().st_mtime for path in home.glob("*.py")),
     )

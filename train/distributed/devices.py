@@ -2,11 +2,10 @@
 
 import contextlib
 import os
-from pathlib import Path
 
 from himari_jax.errors import InputError, first_line
 from himari_jax.extras import how_to_install
-from train.distributed.environment import set_aside
+from train.distributed.environment import cache_folder, set_aside
 from train.distributed.processes import ProcessPlace, join
 
 DETERMINISTIC = "--xla_gpu_deterministic_ops=true --xla_gpu_autotune_level=0"
@@ -48,7 +47,7 @@ def choose_device(
         raise InputError(no_device(device, os.environ.get("JAX_PLATFORMS", ""))) from error
     if device == "cuda" and found == "cpu":  # jax passes over a platform without a card where another is named
         raise InputError(no_device(device, ""))
-    folder = Path(os.environ.get("JAX_COMPILATION_CACHE_DIR", Path.home() / ".cache" / "himari-jax"))
+    folder = cache_folder(os.environ)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError:

@@ -1,7 +1,8 @@
-"""Settings of jax in the environment: those that training cannot run with are set aside before jax is imported."""
+"""Settings of jax in the environment: the cache folder, and those that are set aside before jax is imported."""
 
 import sys
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
+from pathlib import Path
 
 OFF = ("", "0", "n", "no", "f", "false", "off")
 # By variable: the values under which training runs. Shells, images and notebooks set the others for their own programs.
@@ -30,3 +31,12 @@ def set_aside(environ: MutableMapping[str, str]) -> None:
     if found:
         named = ", ".join(f"{name}={environ.pop(name)}" for name in found)
         print(f"note: set aside, training has its own settings of jax: {named}", file=sys.stderr)
+
+
+def cache_folder(environ: Mapping[str, str]) -> Path:
+    """The folder of compiled programs, `JAX_COMPILATION_CACHE_DIR` or one in the home folder.
+
+    Args:
+        environ: of the process.
+    """
+    return Path(environ.get("JAX_COMPILATION_CACHE_DIR") or Path.home() / ".cache" / "himari-jax")

@@ -1,4 +1,4 @@
-"""A training on Vertex AI: the folders that it names in a container, and the message that asks for one. No jax.
+"""A training on Vertex AI: the folders that it names in a container, and the message that starts one. No jax.
 
 Sources: Vertex AI API, the messages `CustomJob`, `CustomJobSpec`, `Scheduling` and `MachineSpec`.
 """
@@ -9,10 +9,16 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from himari_jax.errors import InputError
+from himari_jax.google_api import Policy, call
 from himari_jax.storage import split_address
 
 # Vertex AI sets the three where a job has a baseOutputDirectory: BASE/checkpoints/, BASE/model/, BASE/logs/.
 CHECKPOINTS, MODEL, LOGS = "AIP_CHECKPOINT_DIR", "AIP_MODEL_DIR", "AIP_TENSORBOARD_LOG_DIR"
+POLICY = Policy(
+    role="roles/aiplatform.user, and roles/iam.serviceAccountUser on the job's account",
+    no_answer="was it sent? see the console",
+    try_again="try again",
+)
 
 
 class OutputFolders(NamedTuple):
@@ -106,6 +112,23 @@ def custom_job(name: str, machines: Machines, output: str, args: Sequence[str]) 
     }
     spec |= {key: value for key, value in further.items() if value is not None}
     return {"displayName": name, "labels": {"app": "himari-train"}, "jobSpec": spec}
+
+
+def send_job(session: Any, project: str, region: str, job: dict[str, Any]) -> dict[str, Any]:
+    """Sends a message `CustomJob` and returns the service's answer.
+
+    Args:
+        session: of `google_api.open_session`.
+        project: of Google Cloud.
+        region: such as us-central1.
+        job: the message.
+
+    Raises:
+        InputError: the service refused the message.
+        StorageError: it could not be reached, or the account may not send it.
+    """
+    address = f"https://{region}-aiplatform.googleapis.com/v1/projects/{project}/locations/{region}/customJobs"
+    return call(session, POLICY, "POST", address, job)
 
 
 def gcloud_line(project: str, region: str, name: str, file: str) -> str:
