@@ -1,1 +1,1 @@
-"""Live sources: candles from exchanges and CoinGecko, page by page; files that grow; a poller; a fake exchange."""
+"""Live sources: candles from exchanges and CoinGecko, page by page; files that grow; a fake exchange."""

@@ -7,7 +7,7 @@ import pytest
 from fakes import START, SYMBOL, exchange_on, market_rows, read_all, world
 
 from himari_jax.errors import InputError, SourceError
-from himari_jax.live.clock import SimulatedClock
+from himari_jax.live.clock import ScaledClock, SimulatedClock
 from himari_jax.live.fake import FakeExchange, Reply
 from himari_jax.live.paging import first_moment, read_pages
 from himari_jax.live.retries import TRIES, retry_after
@@ -172,6 +172,12 @@ def test_the_loop_ends_at_now_without_a_question_where_nothing_has_closed():
     clock = SimulatedClock(START + HOUR_MS - 1)
     feed = exchange_on(FakeExchange({SYMBOL: market_rows(5)}, HOUR_MS, clock), clock)
     assert list(read_pages(feed, SYMBOL, HOUR_MS, START, 2**60, clock, print)) == []
+
+
+def test_a_clock_of_a_demo_runs_faster():
+    clock = ScaledClock(START, 3600_000.0)
+    clock.sleep(3600)
+    assert START + HOUR_MS <= clock.now_ms() < START + 1000 * HOUR_MS
 
 
 def test_one_proxy_and_another_address_come_from_the_environment(monkeypatch):
