@@ -166,7 +166,7 @@ def explain(name: str, ledger_name: str | None) -> None:
     say(out, remarks(book, trial, counted))
     result = None if folder is None else read_result(folder)
     if result is not None and result["trials"] != counted.number:
-        say(out, [f"its verdict was deflated by {result['trials']}; train.backtest {folder} judges it anew"])
+        say(out, [f"its verdict was deflated by {result['trials']}; train.backtest {folder} evaluates it anew"])
 
 
 def run_folder(name: str) -> Path | None:

@@ -12,14 +12,14 @@ from train.training.longer import longer_line
 
 def test_a_stage_that_lasts_is_named_while_it_lasts_and_a_short_one_is_not(monkeypatch, capsys):
     monkeypatch.setattr(stages, "SOON", 0.05)
-    work = stages.Stages("judging 5 decisions")
+    work = stages.Stages("evaluating 5 decisions")
     with work.stage("a short one"):
         pass
     with work.stage("a long one"):
         until = time.monotonic() + 10
         while not (said := capsys.readouterr().out) and time.monotonic() < until:
             time.sleep(0.01)
-    assert said == "judging 5 decisions: a long one ... 0 s\n"
+    assert said == "evaluating 5 decisions: a long one ... 0 s\n"
     assert capsys.readouterr().out == ""
     assert work.seconds > 0.05
 

@@ -72,7 +72,7 @@ def test_what_comes_after_a_test_begins_is_known_to_none_of_its_policies(case):
     # Returns that end before it.
     step = walk.sessions[0].config.market.step(walk.simulator.candles.bar_ms) * walk.simulator.candles.bar_ms
     before = walk.simulator.times + step <= block.test
-    first, second = (each.gain(each.judged(own)).returns for each, own in ((walk, learned), (later, again)))
+    first, second = (each.gain(each.ensemble(own)).returns for each, own in ((walk, learned), (later, again)))
     assert 300 <= before.sum() < len(before)
     assert np.array_equal(first[before], second[before])
     assert not np.array_equal(first[~before], second[~before])
@@ -125,7 +125,7 @@ def test_the_policy_of_a_block_is_the_one_that_train_ppo_trains_with_its_cuts(po
 
 def test_the_best_seed_of_a_block_is_that_of_its_validation_span(case):
     flags, prepared, walk, learned = case
-    best = walk_on(prepared, *flags, "--ensemble", "best").judged(learned)
+    best = walk_on(prepared, *flags, "--ensemble", "best").ensemble(learned)
     for k in range(len(walk.blocks)):
         own = max(learned[2 * k : 2 * k + 2], key=lambda one: one.sharpe)
         assert same(jax.tree.map(lambda x, k=k: x[k, 0], best), own.variables)

@@ -67,7 +67,7 @@ def test_each_block_is_a_row_with_its_numbers_and_the_whole_track_is_the_last(ca
 def test_the_console_says_seeds_trend_placebo_permutations_trials_and_the_verdict_as_train_ppo_does(capsys, tmp_path):
     text = " ".join(printed(capsys, tmp_path, make_walk_result()).split())
     for said in (
-        "retrained 5 times: window expanding, validation 1y, test 1y, embargo 2 bars; judged: the mean action of 4",
+        "retrained 5 times: window expanding, validation 1y, test 1y, embargo 2 bars; evaluated: the mean action of 4",
         "seeds: 4, each alone +0.38 to +0.44 to its constant, mean +0.41",
         "the policy is +0.15 to it (one-sided p 0.121), one bar late +0.08",
         "alone it is +0.29 [+0.01, +0.55]",
@@ -105,7 +105,7 @@ def test_what_was_not_run_is_left_out(capsys, tmp_path):
     walk["seeds"] = walk["seeds"][:1]
     text = printed(capsys, tmp_path, make_walk_result(walk=walk))
     assert not re.search("^(placebo|permutations|trend rule|seeds)", text, re.MULTILINE)
-    assert "judged: one seed" in " ".join(text.split())
+    assert "evaluated: one seed" in " ".join(text.split())
     headings = read(write_report(make_walk_run(tmp_path / "run", walk=walk))).headings
     assert "Walk-forward" in headings
     assert not {"Permutations and placebo", "Ensemble and trend rule"} & set(headings)

@@ -189,7 +189,7 @@ def refuse_leaks(leaks: set[str], rows: int, where: str, seen: int = 0) -> Audit
     """
     result = causality_result(leaks, rows, seen)
     if not result.passed:
-        raise InputError(f"{where}: the audit of causality failed: it {result.detail}; nothing was judged")
+        raise InputError(f"{where}: the audit of causality failed: it {result.detail}; nothing was evaluated")
     return result
 
 

@@ -1,6 +1,5 @@
 """From account histories on a span to the numbers of result.json."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -70,9 +69,7 @@ def summarize(
     agents[chosen] |= intervals_of(played.agents[chosen], played.bars_per_year)
     across = across_seeds(agents, played.agents)
     power = power_block(strongest, len(played.liquidated), played.bars_per_year, len(trials))
-    evidence = gather(played, chosen, rivals, samples, trials, power)._replace(
-        doubts=tuple(doubts), worthwhile=worthwhile
-    )
+    evidence = gather(played, chosen, rivals, samples, trials)._replace(doubts=tuple(doubts), worthwhile=worthwhile)
     result = {
         "verdict": verdict(evidence),
         "chosen_seed": seeds[chosen],
@@ -176,12 +173,7 @@ def resample(played: SpanHistories, chosen: int, num_samples: int) -> Samples:
 
 
 def gather(
-    played: SpanHistories,
-    chosen: int,
-    rivals: Mapping[str, Rival],
-    samples: Samples,
-    trials: np.ndarray,
-    power: Mapping[str, Any],
+    played: SpanHistories, chosen: int, rivals: Mapping[str, Rival], samples: Samples, trials: np.ndarray
 ) -> Evidence:
     """Collects the evidence for the verdict on the chosen seed."""
     year, history = played.bars_per_year, played.agents[chosen]
@@ -193,7 +185,6 @@ def gather(
         late_sharpe=zero_if_nan(metrics.sharpe(played.late.returns, year)),
         late_interval=interval(samples.late - samples.agents[chosen]),
         spread=float(np.max(np.nanstd(np.asarray(history.decision, np.float64), axis=0))),
-        years_needed=power["years_needed"] or math.inf,
     )
 
 

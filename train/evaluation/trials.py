@@ -132,14 +132,14 @@ def is_new(book: Book, trial: Trial) -> bool:
     return known is None or (known.sketch is None and trial.sketch is not None) or trial.chosen > known.chosen
 
 
-def count_together(book: Book, judged: Trial) -> Counted:
+def count_together(book: Book, trial: Trial) -> Counted:
     """The trials that count with one: on the same series, at the same time, chosen by validation, not struck.
 
     The one in question is the first, and counts whatever the ledger says of it.
     """
-    others = [trial for key, trial in book.trials.items() if key != judged.key and together(trial, judged)]
-    trials = [judged, *(trial for trial in others if book.counts(trial))]
-    return Counted(trials, clusters([trial.sketch for trial in trials]))
+    others = [other for key, other in book.trials.items() if key != trial.key and together(other, trial)]
+    trials = [trial, *(other for other in others if book.counts(other))]
+    return Counted(trials, clusters([each.sketch for each in trials]))
 
 
 def together(one: Trial, other: Trial) -> bool:

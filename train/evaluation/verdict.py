@@ -19,7 +19,6 @@ class Evidence(NamedTuple):
     late_sharpe: float  # of the agent, one bar later
     late_interval: tuple[float, float]  # of (one bar later) minus (on time)
     spread: float  # largest deviation over bars of a multiplier
-    years_needed: float  # until a true difference of this size is found 4 times in 5
     worthwhile: float = WORTHWHILE
     doubts: tuple[str, ...] = ()  # whatever else speaks against an edge
 

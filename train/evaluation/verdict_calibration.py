@@ -13,7 +13,7 @@ from scipy.signal import lfilter
 from scipy.special import ndtr, ndtri
 
 from himari_jax.statistics import metrics
-from train.evaluation.rivals import RIVALS, hardest, measure_all, power_block
+from train.evaluation.rivals import RIVALS, measure_all
 from train.evaluation.summary import gather, resample
 from train.evaluation.verdict import verdict
 from train.simulation.history import AccountHistory
@@ -110,15 +110,14 @@ def account(multiplier: np.ndarray, market: np.ndarray) -> AccountHistory:
 def word_of(skill: Skill, key: tuple[int, ...], trials: int = 1, samples: int = 400) -> str:
     """The verdict on one policy on one market."""
     known, market = draw_account(skill, np.random.default_rng(key))
-    return judge(play(known, market)._replace(bars_per_year=skill.bars_per_year), trials, samples)
+    return verdict_word(play(known, market)._replace(bars_per_year=skill.bars_per_year), trials, samples)
 
 
-def judge(played: SpanHistories, trials: int, samples: int) -> str:
+def verdict_word(played: SpanHistories, trials: int, samples: int) -> str:
     """The word for the only policy of some histories."""
     drawn = resample(played, 0, samples)
     rivals = measure_all(played, 0, drawn.agents[0], drawn.baselines, RIVALS)
-    power = power_block(hardest(rivals), len(played.liquidated), played.bars_per_year, trials)
-    return str(verdict(gather(played, 0, rivals, drawn, np.zeros(trials), power))["word"])
+    return str(verdict(gather(played, 0, rivals, drawn, np.zeros(trials)))["word"])
 
 
 def expected_power(skill: Skill) -> float:
@@ -144,6 +143,6 @@ def any_edge(skill: Skill, key: tuple[int, ...], configurations: int, seeds: int
         scores = [metrics.sharpe(account(1 + SPREAD * s[:half], market[:half]).returns, 1.0) for s in policies]
         best = policies[int(np.argmax(scores))]
         played = play(best[half:], market[half:])._replace(bars_per_year=skill.bars_per_year)
-        if judge(played, n + 1, samples) == "EDGE":
+        if verdict_word(played, n + 1, samples) == "EDGE":
             return True
     return False

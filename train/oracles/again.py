@@ -26,6 +26,6 @@ def write_report_again(folder: Path) -> Path:
         raise InputError(f"{folder}: result.json is damaged; the command that trained the run makes it anew")
     task = OracleTask(build_setup(stored_config(folder)))
     saved = read_saved(folder, str(result["timings"]["updates"]))
-    path = task.course(saved.variables, task.setup.seeds.index(result["shown_seed"]))
+    path = task.play_year(saved.variables, task.setup.seeds.index(result["shown_seed"]))
     write_oracle_report(folder, task.env, OraclePath(*(x[:PLOTTED_BARS] for x in path)))
     return folder / "report.html"

@@ -123,7 +123,7 @@ class OracleTask:
         began, variables = time.perf_counter(), state.runner.variables
         scores = self.measure(variables, "at the end")
         blocks = [self.block(score) for score in scores]
-        paths = [self.course(variables, k) for k in range(len(scores))]
+        paths = [self.play_year(variables, k) for k in range(len(scores))]
         first = self.first_spread() if self.env.optimum.value == 0 else None
         for block, path in zip(blocks, paths, strict=True):
             block |= self.env.facts(path.seen, path.weights)
@@ -146,7 +146,7 @@ class OracleTask:
         write_oracle_report(folder, self.env, OraclePath(*(x[:PLOTTED_BARS] for x in paths[middle])))
         return result
 
-    def course(self, variables: dict, k: int) -> OraclePath:
+    def play_year(self, variables: dict, k: int) -> OraclePath:
         """Simulates a year of one seed's policy, on a path of its own."""
         key = jax.random.fold_in(jax.random.key(SCORE_SEED + 1), self.setup.seeds[k])
         chosen = jax.tree.map(lambda x: x[k], variables)

@@ -15,8 +15,8 @@ from himari_jax.statistics.metric_table import METRICS
 from himari_jax.statistics.metrics import zero_if_nan
 from train.config.ppo import Config
 from train.reporting.chance import rank_text
-from train.reporting.course import course_line
 from train.reporting.facts import OF_SEVERAL
+from train.reporting.learning_curves import curve_advice
 from train.reporting.tables import Grid, print_grid
 from train.reporting.walk_words import permutations
 from train.reporting.words import headline, sentences
@@ -126,13 +126,13 @@ def run_lines(result: dict[str, Any], config: Config) -> list[str]:
     timing = result["timings"]
     speed = timing["steps_per_second"]
     pace = f" ({speed:,.0f} steps/s)" if speed else ""
-    course = course_line(result, result.get("course"))
+    advice = curve_advice(result, result.get("course"))
     return [
         *verdict_lines(result, config.market.initial_capital),
         *filter(None, [permutations(result.get("permutations"))]),
         f"trained {timing['steps']:,} steps in {timing['train_seconds']:.1f} s{pace} on {timing['device']}; "
         f"{times_beside(timing)}; peak memory {timing['peak_memory_mb']:,.0f} MB",
-        *([course] if course else []),
+        *([advice] if advice else []),
     ]
 
 

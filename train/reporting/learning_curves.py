@@ -1,8 +1,9 @@
-"""Describes the curves of training to plotly, the best evaluations circled."""
+"""Learning curves of a run: where the best evaluations stand, the advice that follows, and the plots for plotly."""
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -18,10 +19,99 @@ PANELS = {
 }
 
 
-def training(
+class BestEvaluation(NamedTuple):
+    """Position of a seed's best evaluation in the order of training."""
+
+    position: Literal["first", "between", "last"]
+    advice: str | None  # what to do; None between first and last
+
+
+def locate_best(
+    updates: Sequence[int], sharpes: Sequence[float | None], best: int, total_steps: int
+) -> BestEvaluation | None:
+    """Locates the best evaluation of a seed among all; None for a single evaluation, or where the best is missing.
+
+    Args:
+        updates: at which validation was measured, in order, (E,).
+        sharpes: measured there, None or not finite where undefined, (E,).
+        best: update of the best one, the first of equals.
+        total_steps: that the run was trained for.
+    """
+    finite = {update: x for update, x in zip(updates, sharpes, strict=True) if x is not None and math.isfinite(x)}
+    if len(finite) < 2 or best not in finite:
+        return None
+    order, values = list(finite), list(finite.values())
+    if best == updates[-1]:
+        return BestEvaluation(
+            "last",
+            f"best validation is the last of {len(order)} evaluations (Sharpe {values[-1]:+.2f}, {values[-2]:+.2f} "
+            f"before it): still improving; train longer with --total-steps {2 * total_steps}, in a new run",
+        )
+    if best == order[0]:
+        after = "only unlearned" if values[-1] < values[0] else "improved nothing"
+        return BestEvaluation(
+            "first",
+            f"best validation is the first of {len(order)} evaluations (Sharpe {values[0]:+.2f}, {values[-1]:+.2f} at "
+            f"the end): training after it {after}; try more --weight-decay, a lower --learning-rate or another --bar",
+        )
+    return BestEvaluation("between", None)
+
+
+def summarize_curve(
+    metrics: Sequence[Mapping[str, Any]], best_update: Sequence[int], chosen: int, total_steps: int
+) -> dict[str, Any]:
+    """Summarizes the learning curve of a run: the block `course` of result.json.
+
+    Args:
+        metrics: lines of metrics.jsonl, of every part of the run.
+        best_update: of each seed, (K,).
+        chosen: index of the seed that the advice is about.
+        total_steps: that the run was trained for.
+    """
+    updates = [line["update"] for line in metrics if "update" in line]
+    found = []
+    for k, best in enumerate(best_update):
+        sharpes = [validation_sharpe(line, k) for line in metrics if "update" in line]
+        found.append(locate_best(updates, sharpes, best, total_steps))
+    mine = found[chosen]
+    return {
+        "best": mine and mine.position,
+        "best_by_seed": [each and each.position for each in found],
+        "advice": mine and mine.advice,
+    }
+
+
+def curve_summary(result: Mapping[str, Any], metrics: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
+    """Returns `course` of a result, computed for a run of 0.1.0, which lacks it; None where nothing was trained.
+
+    Args:
+        result: as result.json.
+        metrics: lines of metrics.jsonl.
+    """
+    if "course" in result or "best_update" not in result:
+        return result.get("course")
+    chosen = [block["seed"] for block in result["seeds"]].index(result["chosen_seed"])
+    return summarize_curve(metrics, result["best_update"], chosen, result["timings"]["steps"])
+
+
+def curve_advice(result: Mapping[str, Any], summary: Mapping[str, Any] | None) -> str:
+    """Words the advice on the learning curve, with the seed where there are several; empty where there is none."""
+    if summary is None or summary["advice"] is None:
+        return ""
+    of = f"seed {result['chosen_seed']}: " if len(result["seeds"]) > 1 else ""
+    return f"{of}{summary['advice']}"
+
+
+def validation_sharpe(line: Mapping[str, Any], seed: int) -> float | None:
+    """Reads the validation Sharpe of a seed off a line of metrics.jsonl; None where it has none."""
+    measured = line.get("validation_sharpe_by_seed") or []
+    return measured[seed] if seed < len(measured) else None
+
+
+def draw_curves(
     metrics: Sequence[Mapping[str, Any]], seeds: Sequence[int], best: Mapping[int, tuple[int, str]]
 ) -> list[Figure]:
-    """Draws the curves of training, one small plot for each thing that was measured.
+    """Draws the learning curves, one small plot for each measured quantity.
 
     Args:
         metrics: lines of metrics.jsonl.
@@ -49,7 +139,7 @@ def circled(curve: Figure, measured: Mapping[int, Mapping[str, Any]], best: Mapp
     Args:
         curve: the plot.
         measured: lines of metrics.jsonl by update.
-        best: as `training` takes it.
+        best: as `draw_curves` takes it.
     """
     marks, notes, end = [], [], max(row["steps"] for row in measured.values())
     for k, (update, words) in best.items():

@@ -10,11 +10,10 @@ from himari_jax.statistics.metric_table import METRICS
 from train.config.serialize import flatten
 from train.reporting.by_year import year_by_year
 from train.reporting.chance import rank_text
-from train.reporting.course import course_line, course_of
 from train.reporting.evidence_plots import histogram_of_samples, power_curves
 from train.reporting.facts import OF_SEVERAL, bars_per_year, market_of, rival_of, symbols_of, windows_of
 from train.reporting.figure import Figure, figures
-from train.reporting.learning_curves import training
+from train.reporting.learning_curves import curve_advice, curve_summary, draw_curves
 from train.reporting.page import number, pairs, row, table
 from train.reporting.plots import (
     distribution,
@@ -55,7 +54,7 @@ def all_sections(run: Run, extra: Extra) -> Iterator[tuple[str, str]]:
     yield "Policies", policies(result)
     yield "Known optimum", pairs(result.get("oracle") or {})
     yield "Seeds", seeds(run)
-    yield "Training", curves_of_training(run)
+    yield "Training", learning_curves(run)
     yield "Data", data_report(run.data) + base_positions(run.data.get("base"))
     yield "Settings and fingerprints", settings(run)
 
@@ -206,18 +205,18 @@ def seeds(run: Run) -> str:
     return figures([forest(f"{len(blocks)} seeds on the test span", named, caption)]) + pairs(facts)
 
 
-def curves_of_training(run: Run) -> str:
-    """Draws what was measured in training, the best evaluations marked, and words what follows from where they are."""
+def learning_curves(run: Run) -> str:
+    """Draws the learning curves, the best evaluations marked, under the advice that follows from their position."""
     result = run.result
     numbers = [block.get("seed", k) for k, block in enumerate(result.get("seeds") or [])]
-    course = course_of(result, run.metrics)
+    curve = curve_summary(result, run.metrics)
     marks = {}
-    for k, place in enumerate(course["best_by_seed"] if course else ()):
+    for k, place in enumerate(curve["best_by_seed"] if curve else ()):
         if place is not None:
             words = BEST[place] if numbers[k] == result["chosen_seed"] else ""
             marks[k] = (result["best_update"][k], words)
-    drawn = figures(training(run.metrics, numbers, marks), "grid")
-    advice = course_line(result, course)
+    drawn = figures(draw_curves(run.metrics, numbers, marks), "grid")
+    advice = curve_advice(result, curve)
     return (f"<p>{escape(advice[:1].upper() + advice[1:])}.</p>" if drawn and advice else "") + drawn
 
 

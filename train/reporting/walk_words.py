@@ -41,12 +41,12 @@ def how(walk: Mapping[str, Any]) -> str:
     number, seeds = len(walk["blocks"]), len(walk.get("seeds") or [])
     best = walk.get("ensemble") == "best"
     several = "in each block the best seed on validation, of" if best else "the mean action of"
-    judged = f"{several} {seeds} seeds" if seeds > 1 else "one seed"
+    evaluated = f"{several} {seeds} seeds" if seeds > 1 else "one seed"
     bars = walk.get("embargo_bars")
     embargo = "" if bars is None else f", embargo {bars} bar{'' if bars == 1 else 's'}"
     return (
         f"retrained {number} time{'' if number == 1 else 's'}: window {walk['window']}, validation "
-        f"{walk['validation']}, test {walk['test']}{embargo}; judged: {judged}"
+        f"{walk['validation']}, test {walk['test']}{embargo}; evaluated: {evaluated}"
     )
 
 

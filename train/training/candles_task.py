@@ -24,7 +24,7 @@ from train.evaluation.summary import correlation_advice, summarize
 from train.evaluation.trials import evaluated_on, note_trials
 from train.learning.population import without_episodes
 from train.learning.setup import Best, Setup
-from train.reporting.course import describe_course
+from train.reporting.learning_curves import summarize_curve
 from train.reporting.report import write_report
 from train.reporting.run_files import Extra
 from train.reporting.stages import Stages, peak_memory_mb
@@ -54,7 +54,7 @@ def evaluate_test_span(
     chosen = int(np.argmax(np.asarray(best.sharpe)))
     market, candles = session.config.market, session.candles
     simulator = session.simulator("test", (market.delay, market.delay + 1))
-    stages = Stages(f"judging {simulator.num_rows:,} decisions")
+    stages = Stages(f"evaluating {simulator.num_rows:,} decisions")
     with stages.stage("choosing the best rule on validation"):
         rule = best_rule(rule_histories(validation, market.delay, market.cost), validation.bars_per_year)
     with stages.stage("playing the policy and the baselines"):
@@ -94,7 +94,7 @@ def facts_of(session: Session, simulator: Simulator, best: Best, chosen: int, fo
         "synthetic": session.candles.synthetic,
         "best_update": taken,
         "validation_sharpe": sharpes,
-        "course": describe_course(read_metrics(folder), taken, chosen, session.config.wanted_steps),
+        "course": summarize_curve(read_metrics(folder), taken, chosen, session.config.wanted_steps),
         "spans": session.spans(),
         "fingerprint": session.candles.fingerprint,
         "base": session.described_base,

@@ -78,7 +78,7 @@ def adapter_params(inner: Any, constants: dict | None, width: int) -> AdapterPar
 
 
 @dataclass(frozen=True)
-class Judged:
+class ActorPolicy:
     """rejax's actor in the place of a policy of `train.oracles.scoring`, which asks for `apply` and `initial_carry`.
 
     An action that is cut is played as it would be without noise: `1 + clip(mean)`.
@@ -133,7 +133,7 @@ class RejaxPeer:
         network = {"activation": "tanh", "hidden_layer_sizes": (128, 128)}
         adapter = Adapter(self.env, squashed, hyper.reward_scale)
         self.algo = PPO.create(env=adapter, env_params=params, agent_kwargs=network, **settings(trial))
-        self.judged = Judged(self.algo.actor, squashed)
+        self.scored_policy = ActorPolicy(self.algo.actor, squashed)
         state = self.algo.init_state(jax.random.key(trial.seed))
         self.state = with_our_start(state, hyper.initial_log_std) if squashed else state
         update = self.algo.num_envs * self.algo.num_steps
@@ -152,7 +152,7 @@ class RejaxPeer:
     def score(self) -> float:
         """Share of the optimum."""
         variables = jax.tree.map(lambda x: x[None], self.state.actor_ts.params)
-        policy: Any = self.judged
+        policy: Any = self.scored_policy
         scores = score_policies(self.env, policy, variables, jax.random.key(SCORE_SEED), PATHS, BARS)
         return scores[0].value / self.env.optimum.value
 

@@ -29,8 +29,8 @@ def config_of_chosen(config: Config, ledger: Path | str) -> Config:
     return replace(config, run=replace(config.run, ledger=str(ledger), run_dir=None, resume=False, fresh=False))
 
 
-def judge(session: Session, chosen: Finished, variables: Variables, folder: Path) -> dict[str, Any]:
-    """Writes the run folder of the chosen configuration and judges it on the test span; what result.json holds.
+def evaluate_chosen(session: Session, chosen: Finished, variables: Variables, folder: Path) -> dict[str, Any]:
+    """Writes the run folder of the chosen configuration and evaluates it on the test span; returns result.json.
 
     Args:
         session: of the configuration.
@@ -75,7 +75,7 @@ def lines_of(session: Session, chosen: Finished) -> Iterator[str]:
 def state_of(session: Session, chosen: Finished, variables: Variables) -> TrainState:
     """The content of a checkpoint: the best parameters, which stand for the newest ones too; the optimizer begins anew.
 
-    What a population learned last is not kept: nothing is ever judged by it.
+    The last parameters of a population are not kept: nothing is evaluated with them.
     """
     first = first_state(session)()
     found = jax.tree.map(lambda like, leaf: jnp.asarray(leaf, like.dtype), first.best.variables, variables)

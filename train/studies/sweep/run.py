@@ -18,7 +18,7 @@ from train.artifacts.run_folder import lock
 from train.config.vary import Choices, Point, configure
 from train.evaluation.ledger import FILE as LEDGER
 from train.evaluation.ledger import open_ledger
-from train.studies.sweep.chosen import FOLDER, config_of_chosen, judge
+from train.studies.sweep.chosen import FOLDER, config_of_chosen, evaluate_chosen
 from train.studies.sweep.console import batch_line, print_result, print_table
 from train.studies.sweep.count import count_trials, deflated
 from train.studies.sweep.flags import FILE, Sweep, describe, listed_points, read_json, refuse_differences
@@ -36,7 +36,7 @@ CHOICE, RESULT, POPULATION = "choice.json", "result.json", "population"
 
 
 def sweep(flags: Sweep, resumed: Path | None = None) -> int:
-    """Trains, chooses, judges and prints; 0 when done.
+    """Trains, chooses, evaluates and prints; 0 when done.
 
     Args:
         flags: of the sweep.
@@ -204,14 +204,16 @@ class Run:
         return best
 
     def finish(self, chosen: Finished, trials: Sequence[Finished]) -> int:
-        """Counts all trials, judges the chosen one, writes result and report."""
+        """Counts all trials, evaluates the chosen one, writes result and report."""
         base, name = self.flags.base, self.folder.absolute().name
         played = count_trials(self.ledger, base, trials, self.store, self.finished, name, self.build)
         if chosen.trial not in self.finished:
-            print(f"the best one, trial {chosen.trial}, is another worker's: run its command again, it judges it there")
+            print(
+                f"the best one, trial {chosen.trial}, is another worker's: run its command again, it evaluates it there"
+            )
             return 0
         config = config_of_chosen(configure(base, chosen.point), ledger_of(self.flags, self.folder))
-        test = judge(self.build(config), chosen, self.store.policies(chosen.trial), self.folder / FOLDER)
+        test = evaluate_chosen(self.build(config), chosen, self.store.policies(chosen.trial), self.folder / FOLDER)
         result = self.result(chosen, test, deflated(self.ledger, played[chosen.trial], played), trials)
         write_json(self.folder / RESULT, result)
         write_sweep_report(self.folder, result, read_json(self.folder), trials, dimensions(self.flags))

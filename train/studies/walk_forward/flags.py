@@ -21,7 +21,7 @@ PROG = invocation("train.walk_forward")
 
 @dataclass(frozen=True)
 class WalkForwardFlags(Flags):
-    """Retrain before each test block on what lies before it, and judge all blocks as one track."""
+    """Retrain before each test block on what lies before it, and evaluate all blocks as one track."""
 
     walk: tyro.conf.OmitArgPrefixes[WalkForwardConfig] = field(default_factory=WalkForwardConfig)
 

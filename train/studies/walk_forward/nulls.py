@@ -74,7 +74,7 @@ class Nulls:
         return permutation_test(run, self.results, value, at_once, measure, told)
 
     def train(self, variants: Sequence[Prepared]) -> list[tuple[Walk, dict]]:
-        """The test on other candles, with the policies that are judged there."""
+        """Trains the test again on other candles; each walk with the variables of its ensemble, as `Walk.ensemble`."""
         walks = [make_walk(self.walk.flags, variant) for variant in variants]
         members = [member for walk in walks for member in walk.members]
         found = train_population(
@@ -85,4 +85,4 @@ class Nulls:
             signals=self.signals,
         )
         each = len(self.walk.members)
-        return [(walk, walk.judged(found[i * each : (i + 1) * each])) for i, walk in enumerate(walks)]
+        return [(walk, walk.ensemble(found[i * each : (i + 1) * each])) for i, walk in enumerate(walks)]

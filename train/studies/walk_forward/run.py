@@ -51,7 +51,7 @@ MEMBERS = "members"  # folder of the finished trainings in the run folder
 
 
 def walk_forward(flags: WalkForward, resumed: Path | None = None) -> int:
-    """Trains, judges and prints the result; 0 when done.
+    """Trains, evaluates and prints the result; 0 when done.
 
     Args:
         flags: checked.
@@ -78,7 +78,7 @@ def walk_forward(flags: WalkForward, resumed: Path | None = None) -> int:
         print(f"run folder: {folder}")
         totals, data_seconds = Totals(), time.perf_counter() - begun
         trained = train(walk, folder, totals, signals)
-        result = judge(walk, trained, prepared, folder, totals, signals)
+        result = evaluate_track(walk, trained, prepared, folder, totals, signals)
         result["timings"] |= {"data_seconds": data_seconds, "seconds": time.perf_counter() - begun}
         result = null_if_nan(result)
         write_json(folder / "result.json", result)
@@ -167,10 +167,10 @@ def tell_failures(walk: Walk, trained: Sequence[Trained]) -> None:
             raise NumericalError(
                 f"{which} before the first evaluation: try --learning-rate 1e-4 or a lower --max-grad-norm"
             )
-        print(f"warning: {which}; judged is its policy of update {each.update}", file=sys.stderr)
+        print(f"warning: {which}; evaluated is its policy of update {each.update}", file=sys.stderr)
 
 
-def judge(
+def evaluate_track(
     walk: Walk, trained: Sequence[Trained], prepared: Prepared, folder: Path, totals: Totals, signals: StopSignals
 ) -> dict[str, Any]:
     """Plays the track, tests it, and writes everything but result.json.
@@ -184,9 +184,9 @@ def judge(
         signals: are asked on the way.
     """
     config, session, simulator = walk.flags.base, walk.sessions[0], walk.simulator
-    stages = Stages(f"judging {simulator.num_rows:,} decisions")
+    stages = Stages(f"evaluating {simulator.num_rows:,} decisions")
     with stages.stage("playing the policies and the baselines"):
-        played = walk.histories(walk.judged(trained))
+        played = walk.histories(walk.ensemble(trained))
     ledger = open_ledger(config.run.ledger or folder.absolute().parent)
     evaluated = evaluated_on(simulator, folder.absolute().name, hash_of(walk))
     agent = played.agents[0]

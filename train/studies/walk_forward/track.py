@@ -79,8 +79,8 @@ class Walk:
         """Number of the block that each decision of the track is of, (L,)."""
         return block_of(self.blocks, self.simulator.times, self.sessions[0].parts[0].candles.bar_ms)
 
-    def judged(self, trained: Sequence[Trained]) -> dict:
-        """Variables (B, E, ...) of the policies whose mean action is judged, as --ensemble says.
+    def ensemble(self, trained: Sequence[Trained]) -> dict:
+        """Variables of the policies whose mean action decides in each block, as --ensemble chooses them, (B, E, ...).
 
         Args:
             trained: of the members, in their order.

@@ -19,62 +19,61 @@ EDGE = Evidence(
     late_sharpe=1.9,
     late_interval=(-0.3, 0.1),
     spread=0.3,
-    years_needed=2.0,
 )
 
 
 ONE = np.array([0.02])  # a ledger with a single trial
 
 
-def judged(rival=None, **changes):
+def verdict_with(rival=None, **changes):
     found = BASE._replace(**rival or {})
     return verdict(EDGE._replace(rival=found, rivals=(found, CONSTANT), **changes))
 
 
 def test_edge_needs_to_be_ahead_of_both_rivals_and_a_bar_later():
-    found = judged()
+    found = verdict_with()
     assert (found["word"], found["leans"], found["probability"]) == ("EDGE", "to", 0.99)
-    assert judged({"p": 0.05})["word"] == "EDGE"
+    assert verdict_with({"p": 0.05})["word"] == "EDGE"
     for rival, leans, reason in (
         ({"p": 0.06}, "to", "an edge needs 0.050 or less"),
         ({"p": 0.7, "difference": -0.2, "high": 0.4}, "against", "-0.20 Sharpe against base (one-sided p 0.700)"),
         ({"late": 0.0}, "to", "one bar later it is not ahead (+0.00)"),
     ):
-        found = judged(rival)
+        found = verdict_with(rival)
         assert (found["word"], found["leans"]) == ("INCONCLUSIVE", leans)
         assert reason in found["reason"]
-    doubted = judged(doubts=("an audit failed",))
+    doubted = verdict_with(doubts=("an audit failed",))
     assert doubted["word"] == "INCONCLUSIVE"
     assert doubted["reason"] == "an audit failed"
 
 
 def test_trials_share_the_level():
-    assert judged(trials=5)["word"] == "EDGE"  # p .01 against 1 - .95 ** (1 / 5) = .0102
-    found = judged(trials=6)
+    assert verdict_with(trials=5)["word"] == "EDGE"  # p .01 against 1 - .95 ** (1 / 5) = .0102
+    found = verdict_with(trials=6)
     assert found["word"] == "INCONCLUSIVE"
     assert "an edge needs 0.009 or less, 5 % shared by 6 trials" in found["reason"]
 
 
 def test_no_edge_where_what_is_worth_having_is_excluded():
-    found = judged({"p": 0.4, "difference": 0.01, "high": 0.09})
+    found = verdict_with({"p": 0.4, "difference": 0.01, "high": 0.09})
     assert found["word"] == "NO EDGE"
     assert "with 95 % confidence it is not ahead by 0.1 (at most +0.09)" in found["reason"]
-    assert judged({"p": 0.4, "difference": 0.01, "high": 0.09}, worthwhile=0.05)["word"] == "INCONCLUSIVE"
+    assert verdict_with({"p": 0.4, "difference": 0.01, "high": 0.09}, worthwhile=0.05)["word"] == "INCONCLUSIVE"
     # The words rank: a wide interval around a large loss that reaches what is worth having is no proof.
-    assert judged({"p": 0.9, "difference": -1.32, "high": 0.4})["leans"] == "against"
+    assert verdict_with({"p": 0.9, "difference": -1.32, "high": 0.4})["leans"] == "against"
 
 
 def test_no_edge_where_the_policy_is_constant_whatever_its_sharpe():
-    assert judged(spread=0.0099)["word"] == "NO EDGE"
-    assert judged(spread=0.01)["word"] == "EDGE"
+    assert verdict_with(spread=0.0099)["word"] == "NO EDGE"
+    assert verdict_with(spread=0.01)["word"] == "EDGE"
 
 
 def test_no_edge_where_the_sharpe_lives_on_delay_0():
-    found = judged({"late": -2.2}, late_sharpe=-1.0, late_interval=(-4.0, -2.0))
+    found = verdict_with({"late": -2.2}, late_sharpe=-1.0, late_interval=(-4.0, -2.0))
     assert found["word"] == "NO EDGE"
     assert "delay 0" in found["reason"]
     # Falling, but not below the rival: that is no leak, only a doubt.
-    assert judged({"late": 0.1}, late_sharpe=1.3, late_interval=(-1.4, -0.1))["word"] == "EDGE"
+    assert verdict_with({"late": 0.1}, late_sharpe=1.3, late_interval=(-1.4, -0.1))["word"] == "EDGE"
 
 
 def path_of(returns, assets=1, held=0.25, multiplier=None):

@@ -1,4 +1,4 @@
-"""The course of training: where the best validation stands, and that a run says so wherever it speaks."""
+"""Learning curves: the position of the best validation, and that console, result and report of a run agree on it."""
 
 import json
 import math
@@ -13,7 +13,7 @@ from report_runs import make_result, make_run, read, unpack
 
 from train.learning.setup import Best
 from train.reporting import learning_curves
-from train.reporting.course import course_line, course_of, describe_course, judge_course
+from train.reporting.learning_curves import curve_advice, curve_summary, locate_best, summarize_curve
 from train.reporting.report import write_report
 from train.training.trainer import better
 
@@ -24,9 +24,9 @@ SHARPES = st.lists(
 )
 
 
-def judge(sharpes, best, total_steps=1000):
-    """The finding on evaluations every third update, the best of which has an index."""
-    return judge_course([3 * k + 3 for k in range(len(sharpes))], sharpes, 3 * best + 3, total_steps)
+def locate(sharpes, best, total_steps=1000):
+    """Locates the best of evaluations at every third update, by its index."""
+    return locate_best([3 * k + 3 for k in range(len(sharpes))], sharpes, 3 * best + 3, total_steps)
 
 
 def lines_of(sharpes):
@@ -43,59 +43,59 @@ def test_the_first_of_equals_decides_as_it_does_in_training(sharpes):
     place = sharpes.index(max(sharpes))
     assert int(best.update[0]) == 3 * place + 3
     word = {0: "first", len(sharpes) - 1: "last"}.get(place, "between")
-    assert judge(sharpes, place).best == word
+    assert locate(sharpes, place).position == word
 
 
 @given(sharpes=SHARPES)
 def test_only_a_best_between_needs_no_advice(sharpes):
-    found = judge(sharpes, sharpes.index(max(sharpes)))
-    assert (found.advice is None) == (found.best == "between")
+    found = locate(sharpes, sharpes.index(max(sharpes)))
+    assert (found.advice is None) == (found.position == "between")
     assert "\n" not in (found.advice or "")
 
 
 @pytest.mark.parametrize("sharpes", [[], [1.0], [1.0, None], [math.nan, 1.0], [1.0, math.inf, None]])
 def test_a_single_evaluation_says_nothing(sharpes):
-    assert all(judge(sharpes, best) is None for best in range(-1, 4))
+    assert all(locate(sharpes, best) is None for best in range(-1, 4))
 
 
 def test_a_best_that_was_not_measured_says_nothing():
-    assert judge([1.0, 2.0], 7) is None
-    assert judge([1.0, None, 2.0], 1) is None
-    assert judge_course([2, 3], [1.0, 0.5], 0, 1) is None  # nothing was finite in training
+    assert locate([1.0, 2.0], 7) is None
+    assert locate([1.0, None, 2.0], 1) is None
+    assert locate_best([2, 3], [1.0, 0.5], 0, 1) is None  # nothing was finite in training
 
 
 def test_what_ends_without_a_number_is_not_still_improving():
-    assert judge([1.0, 2.0, math.nan], 1).best == "between"
-    assert judge([None, 2.0, 1.0], 1).best == "first"
+    assert locate([1.0, 2.0, math.nan], 1).position == "between"
+    assert locate([None, 2.0, 1.0], 1).position == "first"
 
 
 def test_still_improving_asks_for_twice_the_steps():
-    assert "--total-steps 246912," in judge([1.0, 2.0], 1, 123456).advice
+    assert "--total-steps 246912," in locate([1.0, 2.0], 1, 123456).advice
 
 
 def test_unlearned_is_said_only_where_validation_fell():
-    assert "only unlearned" in judge([2.0, 1.0, 1.5], 0).advice
-    assert "improved nothing" in judge([2.0, 1.0, 2.0], 0).advice
-    assert "unlearned" not in judge([0.0, 0.0], 0).advice
+    assert "only unlearned" in locate([2.0, 1.0, 1.5], 0).advice
+    assert "improved nothing" in locate([2.0, 1.0, 2.0], 0).advice
+    assert "unlearned" not in locate([0.0, 0.0], 0).advice
 
 
 def test_the_advice_is_about_the_chosen_seed_and_names_it_among_several():
     metrics = lines_of([(1.0, 5.0), (2.0, 4.0)])
     for chosen, word in enumerate(("last", "first")):
-        course = describe_course(metrics, [2, 1], chosen, 1000)
+        course = summarize_curve(metrics, [2, 1], chosen, 1000)
         assert course["best"] == word
         assert course["best_by_seed"] == ["last", "first"]
         result = {"chosen_seed": 7 + chosen, "seeds": [{"seed": 7}, {"seed": 8}]}
-        assert course_line(result, course) == f"seed {7 + chosen}: {course['advice']}"
-        assert course_line({**result, "seeds": [{"seed": 7 + chosen}]}, course) == course["advice"]
+        assert curve_advice(result, course) == f"seed {7 + chosen}: {course['advice']}"
+        assert curve_advice({**result, "seeds": [{"seed": 7 + chosen}]}, course) == course["advice"]
 
 
 def test_every_line_counts_and_a_line_without_validation_does_not():
     metrics = lines_of([(1.0,), (3.0,), (2.0,)])
-    assert describe_course(metrics, [2], 0, 1)["best"] == "between"
-    assert describe_course(metrics[1:], [2], 0, 1)["best"] == "first"
-    assert describe_course([{"update": 9}, *metrics[:2]], [2], 0, 1)["best"] == "last"
-    assert describe_course([], [2], 0, 1) == {"best": None, "best_by_seed": [None], "advice": None}
+    assert summarize_curve(metrics, [2], 0, 1)["best"] == "between"
+    assert summarize_curve(metrics[1:], [2], 0, 1)["best"] == "first"
+    assert summarize_curve([{"update": 9}, *metrics[:2]], [2], 0, 1)["best"] == "last"
+    assert summarize_curve([], [2], 0, 1) == {"best": None, "best_by_seed": [None], "advice": None}
 
 
 @pytest.mark.parametrize("algorithm", ["ppo", "pathwise"])
@@ -107,7 +107,7 @@ def test_console_result_and_report_of_a_run_agree(algorithm, tmp_path, capsys):
     early, late = (line["validation_sharpe"] for line in metrics)
     assert result["course"]["best"] == ("last" if np.float32(late) > np.float32(early) else "first")
     without = {name: value for name, value in result.items() if name != "course"}
-    assert course_of(without, metrics) == result["course"]  # as runs of 0.1.0 are read
+    assert curve_summary(without, metrics) == result["course"]  # as runs of 0.1.0 are read
     advice = result["course"]["advice"]
     printed = capsys.readouterr().out
     assert advice in printed
@@ -118,7 +118,7 @@ def test_a_run_named_again_says_it_again(finished, tmp_path, capsys):
     folder = tmp_path / "run"
     shutil.copytree(finished, folder)
     result = json.loads((folder / "result.json").read_text())
-    result["course"] = judge([1.0, 2.0], 1)._asdict()
+    result["course"] = {"best": "last", "advice": locate([1.0, 2.0], 1).advice}
     for course, said in ((result.pop("course"), True), (None, False)):
         (folder / "result.json").write_text(json.dumps(result | ({"course": course} if course else {})))
         assert command(folder, "--symbols", "SYN1", "SYN2", "--num-seeds", "2") == 0
@@ -127,8 +127,8 @@ def test_a_run_named_again_says_it_again(finished, tmp_path, capsys):
 
 def test_the_best_evaluation_of_every_seed_is_circled_on_its_curve():
     metrics = lines_of([(1.0, 5.0), (3.0, 4.0), (2.0, 1.0)])
-    plain = learning_curves.training(metrics, [0, 1], {})[0]
-    figure = learning_curves.training(metrics, [0, 1], {0: (2, "the best"), 1: (1, "")})[0]
+    plain = learning_curves.draw_curves(metrics, [0, 1], {})[0]
+    figure = learning_curves.draw_curves(metrics, [0, 1], {0: (2, "the best"), 1: (1, "")})[0]
     curves, marks = figure.traces[:2], figure.traces[2:]
     assert curves == plain.traces
     for curve, mark in zip(curves, marks, strict=True):
@@ -145,7 +145,7 @@ def test_the_best_evaluation_of_every_seed_is_circled_on_its_curve():
 def test_words_beside_the_mark_lie_towards_the_middle_of_the_plot():
     metrics = lines_of([(1.0,), (3.0,), (4.0,)])
     for update, side in ((1, "left"), (3, "right")):
-        note = learning_curves.training(metrics, [0], {0: (update, "the best")})[0].layout["annotations"][0]
+        note = learning_curves.draw_curves(metrics, [0], {0: (update, "the best")})[0].layout["annotations"][0]
         assert note["xanchor"] == side
         assert (note["ax"] < 0) == (side == "right")
 
@@ -158,7 +158,7 @@ def test_a_report_of_an_older_run_has_sentence_and_mark(tmp_path, best, says):
 
 
 @pytest.mark.parametrize("lost", ["best_update", "course"])
-def test_a_report_without_the_course_says_nothing_of_it(tmp_path, lost):
+def test_a_report_without_the_learning_curve_says_nothing_of_it(tmp_path, lost):
     run = make_run(tmp_path / "run", rows=900)
     result = make_result(("SYN1", "SYN2"))
     if lost == "best_update":  # the result of a backtest has none
