@@ -37,7 +37,7 @@ class BenchConfig:
     venv: Path | None = None
     """Serving environment to start the server from and to weigh; by default the server runs in this one."""
     seconds: float = 2.0
-    """Of each measurement over HTTP."""
+    """Seconds of each measurement over HTTP."""
     saturating: int = 64
     """Connections at which the rate is measured."""
     repeats: int = 5
@@ -76,7 +76,7 @@ def main(args: Sequence[str]) -> int:
 
 
 def place_of(bench: BenchConfig, folder: Path) -> Place:
-    """Where servers are started."""
+    """Settings for the servers that are started."""
     if bench.venv is None:
         return Place(folder, allow_code=bench.allow_features_code)
     return Place(folder, str((bench.venv / "bin" / "python").absolute()), False, bench.allow_features_code)

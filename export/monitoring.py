@@ -35,7 +35,7 @@ class MonitoringConfig:
     apply: bool = False
     """Create them, and renew those that are there, by the credentials of this machine."""
     channel: tuple[str, ...] = ()
-    """Who is told: projects/P/notificationChannels/ID; several are allowed."""
+    """Channel for the alerts, projects/P/notificationChannels/ID; several are allowed."""
     debug: bool = False
     """Show the traceback of an error."""
 
@@ -51,7 +51,7 @@ class MonitoringConfig:
 
 
 class Kind(NamedTuple):
-    """What Cloud Monitoring keeps, and where."""
+    """A kind of resource in Cloud Monitoring."""
 
     name: str
     address: str  # of the list
@@ -99,7 +99,7 @@ def read_items(config: MonitoringConfig) -> Iterator[Item]:
 
 
 def described(item: Item) -> str:
-    """What is told of an item in its line."""
+    """Detail of an item in its line: severity of a policy, number of charts."""
     if item.kind.name == "policy":
         return str(item.content["severity"])
     return f"{len(item.content['mosaicLayout']['tiles'])} charts"
@@ -143,7 +143,7 @@ def apply(session: Any, items: Sequence[Item]) -> None:
 
 
 def list_all(session: Any, kind: Kind) -> dict[str, dict[str, Any]]:
-    """What is there of a kind, by title."""
+    """Existing resources of a kind, by title."""
     found: dict[str, dict[str, Any]] = {}
     page = ""
     for _ in range(PAGES):

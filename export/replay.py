@@ -1,4 +1,4 @@
-"""`python -m export.replay LOG BUNDLE`: plays a decision log again, and says what made the paper result."""
+"""`python -m export.replay LOG BUNDLE`: plays a decision log again: parity, parts of the result, verdict."""
 
 import sys
 import time
@@ -53,7 +53,7 @@ def main(args: Sequence[str]) -> int:
     from export.live.final import final_book
     from export.live.page import write_page
     from export.live.replay import compare, waterfall
-    from export.live.verdict import judge
+    from export.live.verdict import live_verdict
     from himari_jax.times import YEAR_MS
 
     out = config.out or config.log.with_suffix(".html")
@@ -70,7 +70,7 @@ def main(args: Sequence[str]) -> int:
     bars = source.bars
     years = (bars[-1]["time"] + bar - bars[0]["time"]) / YEAR_MS
     per_year = YEAR_MS / bar if calendar == "continuous" else len(bars) / years
-    verdict = judge((logged[0] - logged[1]).mean(-1), per_year, bar)
+    verdict = live_verdict((logged[0] - logged[1]).mean(-1), per_year, bar)
     write_page(out, source, parity, revisions, parts, verdict)
     tell(source, parity, revisions, parts, verdict, out)
     if config.metrics_file is not None:

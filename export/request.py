@@ -45,7 +45,7 @@ class RequestConfig:
     equity: Annotated[float | None, auto("the run's --initial-capital")] = None
     """Money of the account; of a pool it is shared out evenly among the symbols."""
     holding: tuple[str, ...] = ()
-    """What the account holds, SYMBOL=UNITS@PRICE with the average price of entry, such as BTC-USD=3.2@8069.6."""
+    """Holdings of the account, SYMBOL=UNITS@PRICE with the average price of entry, such as BTC-USD=3.2@8069.6."""
     base: Annotated[tuple[str, ...], auto("by the base sizing of training")] = ()
     """Your own base positions in money, SYMBOL=MONEY, such as BTC-USD=12500."""
     base_positions: Annotated[str | None, auto("the file of the run")] = None

@@ -127,19 +127,19 @@ class Model:
 
     @cached_property
     def kind(self) -> str:
-        """Which of the models it is, as monitoring has limits for each: `base`, `lstm` or `multi-asset`."""
+        """Kind of the model, `base`, `lstm` or `multi-asset`: monitoring has limits for each."""
         if len(self.places) > 1:
             return "multi-asset"
         return "lstm" if self.carry_shapes else "base"
 
     @cached_property
     def test_span(self) -> dict[str, float]:
-        """What the policy did on the test span, see `export.bundling.test_span`; without what is not known."""
+        """Known figures of the test span, see `export.bundling.test_span`."""
         return {name: x for name, x in (self.manifest.get("test_span") or {}).items() if x is not None}
 
     @cached_property
     def drift(self) -> DriftTable | None:
-        """What the market inputs of training looked like; None in a bundle of before that was kept."""
+        """Distribution of the market inputs in training; None in a bundle of before that was kept."""
         stored = self.manifest.get("drift")
         return None if stored is None else DriftTable.from_json(stored)
 
@@ -166,7 +166,7 @@ class Model:
 
     @cached_property
     def source_kind(self) -> str | None:
-        """What the volumes of training meant, one of `himari_jax.candles.KINDS`; None where nobody said."""
+        """Kind of the volumes in training, one of `himari_jax.candles.KINDS`; None where it is not known."""
         return self.manifest.get("source_kind")
 
     def refuse_source(self, kind: str) -> None:

@@ -243,8 +243,8 @@ def serve_on(config: ServerConfig, host: str, port: int, environment: dict[str, 
             what = f"{error.strerror}; choose another --host or --port"
             raise StorageError(f"--host {host} --port {port}: {what}") from error
         address = sock.getsockname()
-        told = who_may_ask(host, settings.api_keys is not None)
-        log("NOTICE", "listening", host=address[0], port=address[1], predict=settings.predict_route, message=told)
+        reach = who_may_ask(host, settings.api_keys is not None)
+        log("NOTICE", "listening", host=address[0], port=address[1], predict=settings.predict_route, message=reach)
         return run_processes(config, sock, settings, log)
     finally:
         log.close()

@@ -1,1 +1,1 @@
-"""What `python -m export.bench` measures with: a server beside ours, and what processes take."""
+"""Tools of `python -m export.bench`: a second server for comparison, and resource use of processes."""

@@ -1,4 +1,4 @@
-"""What a process takes of the machine, and what an environment takes of the disk."""
+"""Memory and processor time of a process, and the size of an environment on disk."""
 
 import os
 from pathlib import Path

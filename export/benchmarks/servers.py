@@ -19,7 +19,7 @@ START_SECONDS = 60
 
 @dataclass(frozen=True)
 class Place:
-    """Where and how servers are started.
+    """Settings for starting servers.
 
     Args:
         folder: for scratch files.

@@ -1,4 +1,4 @@
-"""The policy card: what a bundle was trained on, what it was worth, how it answers, where it must not be used."""
+"""The policy card: training, test results, response curves and limits of a bundle."""
 
 from collections.abc import Mapping
 from html import escape
@@ -50,7 +50,7 @@ def pairs(values: Mapping[str, str]) -> str:
 
 
 def facts(model: Model) -> dict[str, str]:
-    """What the policy is and what it was trained on."""
+    """Signature and training of a policy, by name."""
     manifest = model.manifest
     data, sizing = manifest.get("data") or {}, manifest["sizing"]
     spans = data.get("spans") or {}
@@ -69,7 +69,7 @@ def facts(model: Model) -> dict[str, str]:
 
 
 def kind_of(manifest: Mapping[str, Any]) -> str:
-    """What the volumes of training mean."""
+    """Kind of the volumes in training, in words."""
     if manifest.get("synthetic"):
         return "made by chance"
     return KINDS.get(str((manifest.get("data") or {}).get("source_kind")), "kind of source not said")
@@ -93,7 +93,7 @@ def worth(manifest: Mapping[str, Any]) -> dict[str, str]:
 
 
 def limits(model: Model) -> list[str]:
-    """Where the policy must not be used."""
+    """Uses that the policy was not tested for, one sentence each."""
     manifest, rules = model.manifest, model.rules
     found = [
         f"on bars of another length than {manifest.get('bar')}, or fewer than {model.min_candles} of them in a row",

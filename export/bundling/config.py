@@ -21,9 +21,9 @@ class BundleConfig:
     checkpoint: str = "best"
     """best (on the validation span), latest, or a step."""
     seed_index: Annotated[int | None, auto("the seed that did best on validation")] = None
-    """Which of the run's seeds, from 0."""
+    """Index of the seed among those of the run, from 0."""
     data: tuple[str, ...] = ()
-    """Where the run's candles are now, if they moved."""
+    """New paths of the run's candles, if they moved."""
     gcs: str | None = None
     """Also write it to gs://BUCKET/PREFIX, the manifest last; nothing may be there yet."""
     bucket_name: str | None = None
@@ -47,6 +47,6 @@ class BundleConfig:
 
     @property
     def target(self) -> str | None:
-        """Where in a bucket it is written as well."""
+        """Address in a bucket that the bundle is also written to; None: nowhere."""
         folder = named_address(self.bucket_name, self.model_dir)
         return self.gcs if folder is None else f"{folder}/bundle"

@@ -1,4 +1,4 @@
-"""The drift table of a bundle: what the market inputs of training looked like."""
+"""The drift table of a bundle: distribution of the market inputs in training."""
 
 from himari_jax.drift import DriftTable, fit_drift
 from himari_jax.features.market import market_features, observation_names

@@ -1,4 +1,4 @@
-"""Response surfaces: what the multiplier does as one input moves, all others as they were."""
+"""Response surfaces: the multiplier against one input, all others held."""
 
 from typing import NamedTuple
 
@@ -21,7 +21,7 @@ class Surface(NamedTuple):
 
     @property
     def swing(self) -> float:
-        """How far the mean multiplier of an asset moves, at most."""
+        """Range of the mean multiplier, of the asset with the largest."""
         return float(np.ptp(self.mean, axis=0).max())
 
 

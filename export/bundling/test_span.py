@@ -1,4 +1,4 @@
-"""What the policy of a bundle did on the test span: what monitoring compares it with."""
+"""Figures of the test span, which monitoring compares live results with."""
 
 from collections.abc import Mapping
 from typing import Any

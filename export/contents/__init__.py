@@ -1,1 +1,1 @@
-"""What a bundle may hold: guarded reading of its files, and the rules for manifest, graph and golden archive."""
+"""Guarded reading of a bundle: its files, and the rules for manifest, graph and golden archive."""

@@ -29,7 +29,7 @@ class Row(NamedTuple):
 
 
 class Received(NamedTuple):
-    """What a poll brought."""
+    """Candles of a poll."""
 
     entered: list[Row]  # new, late or revised
     revised: list[tuple[Row, Row]]  # before, after
@@ -101,7 +101,7 @@ class Book:
 
 
 def fault_of(row: Row) -> str:
-    """Why a candle is none; empty where it is one."""
+    """Reason why a row is no valid candle; empty where it is valid."""
     columns: dict[str, Any] = {name: np.array([getattr(row, name)], np.float64) for name in COLUMNS}
     _, faults = bad_rows(RawCandles(row.symbol, row.symbol, np.array([1]), np.array([row.time], np.int64), **columns))
     return faults[0].text if faults else ""

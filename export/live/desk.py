@@ -28,7 +28,7 @@ BaseOf = Callable[[Candles], np.ndarray]  # candles up to a decision -> (N,) bas
 
 @dataclass(frozen=True)
 class Terms:
-    """What the paper accounts trade by; by default as in training."""
+    """Costs, fill and decision times of the paper accounts."""
 
     costs: Costs
     fill: str  # next-open | same-close
@@ -52,7 +52,7 @@ class Lane:
 
 
 class Seen(NamedTuple):
-    """What a decision is made from."""
+    """Inputs of a decision."""
 
     features: np.ndarray  # (N, k) float64
     corr: np.ndarray  # (P,)
@@ -71,7 +71,7 @@ class Desk:
         self.seat(model, base_of)
 
     def seat(self, model: Model, base_of: BaseOf) -> None:
-        """Lets a model decide from now on; of what one before it remembered, or saw drift, nothing is left."""
+        """Makes a model decide from now on; recurrent state and drift windows begin anew."""
         self.model, self.base_of = model, base_of
         lookback = model.min_candles + SPARE_BARS + self.terms.step
         self.bars = lookback if model.base_sizing in FINITE_MEMORY else None  # of candles that a decision needs
@@ -173,7 +173,7 @@ class Desk:
         }
 
     def decide(self, lane: Lane, candles: Candles, late: bool) -> dict[str, Any]:
-        """Asks the policy, and orders what it says unless it is too late for that."""
+        """Runs the policy; orders its weights for the next fill unless the decision is late."""
         try:
             seen = self.look(lane, candles)
         except InputError as error:
@@ -204,7 +204,7 @@ class Desk:
         }
 
     def look(self, lane: Lane, candles: Candles) -> Seen:
-        """What the policy sees at the newest bar.
+        """Computes the inputs of a decision at the newest bar.
 
         Raises:
             InputError: the look-back is not whole, a feature is not defined, or no base position is known.
@@ -250,7 +250,7 @@ class Desk:
         self.counted = counted
 
     def remember(self, lane: Lane, observation: list[float], begins: bool) -> np.ndarray:
-        """Steps a lane's memory over a decision of the log; the multiplier that it says, (N,)."""
+        """Steps the recurrent state of a lane over a decision of the log; returns the multiplier, (N,)."""
         carry = self.model.initial_carry(1) if begins else lane.carry
         found = self.model.predict(np.array([observation], np.float32), carry)
         lane.carry = found.carry

@@ -1,4 +1,4 @@
-"""Where the loop's candles come from: a source asked again and again, or files that are let out as time goes."""
+"""Candle feeds of the loop: a live source that is polled, or files that are played back."""
 
 from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
@@ -67,7 +67,7 @@ class SourceFeed:
         symbols: of the source, by the bundle's names.
         bar_ms: length of a bar.
         clock: of the loop.
-        note: is told what an operator should see, each line once.
+        note: called with each line for the operator, once.
     """
 
     def __init__(
@@ -79,21 +79,21 @@ class SourceFeed:
         note: Callable[[str], None] = print,
     ):
         self.source, self.symbols, self.bar_ms, self.clock, self.note = source, symbols, bar_ms, clock, note
-        self.name, self.kind, self.told = source.name, source.kind, set[str]()
+        self.name, self.kind, self.noted = source.name, source.kind, set[str]()
         for theirs in symbols.values():
             source.check(theirs, bar_ms)
 
-    def say_once(self, line: str) -> None:
-        """Tells a line that was not told yet."""
-        if line not in self.told:
-            self.told.add(line)
+    def note_once(self, line: str) -> None:
+        """Passes a line on to `note`, the first time that it comes."""
+        if line not in self.noted:
+            self.noted.add(line)
             self.note(line)
 
     def fetch(self, since: int, now: int) -> list[Row]:
         """The candles that open at `since` or later and have closed, by the source's clock, too."""
         found = []
         for ours, theirs in self.symbols.items():
-            for page in read_pages(self.source, theirs, self.bar_ms, since, now, self.clock, self.say_once):
+            for page in read_pages(self.source, theirs, self.bar_ms, since, now, self.clock, self.note_once):
                 found += [Row(ours, int(time), *map(float, values)) for time, *values in page.tolist()]
         return found
 

@@ -10,7 +10,7 @@ from himari_jax.times import iso_minute
 
 
 class Revisions(NamedTuple):
-    """How the final candles differ from those that decisions were made on."""
+    """Differences between the final candles and those that decisions were made on."""
 
     changed: int  # candles with other numbers than when their bar was decided
     late: int  # candles that were not there when their bar was decided

@@ -101,7 +101,7 @@ def read_log(path: Path) -> list[dict[str, Any]]:
 
 
 def problem_of(record: dict[str, Any], first: bool) -> str:
-    """What is wrong with a record; empty where nothing is."""
+    """Describes the fault of a record; empty where it has none."""
     kind = record["kind"]
     if kind not in NEEDED or (kind == "start") != first:
         return f"is a {kind} there"

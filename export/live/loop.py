@@ -48,7 +48,7 @@ class Pace:
 
 @dataclass
 class Waiting:
-    """What came since the last record of the log."""
+    """Candles and failures since the last record of the log."""
 
     entered: list[Row] = field(default_factory=list)
     refused: list[tuple[Row, str]] = field(default_factory=list)
@@ -66,17 +66,17 @@ class PaperLoop:
         clock: to wait by.
         log: to append to.
         pace: of the questions.
-        say: is told what an operator should see.
+        note: called with each line for the operator.
     """
 
     def __init__(
-        self, desk: Desk, feed: Feed, clock: Clock, log: DecisionLog, pace: Pace, say: Callable[[str], None] = print
+        self, desk: Desk, feed: Feed, clock: Clock, log: DecisionLog, pace: Pace, note: Callable[[str], None] = print
     ):
         self.desk, self.book, self.feed, self.clock = desk, desk.book, feed, clock
-        self.log, self.pace, self.say = log, pace, say
+        self.log, self.pace, self.note = log, pace, note
         self.next, self.waiting, self.stopped = -1, Waiting(), False
         self.idle = False  # whether it waits, for a close or for the source, and can be stopped at once
-        self.refused: set[Row] = set()  # so that each is told once
+        self.refused: set[Row] = set()  # so that each is reported once
 
     def start(self, facts: dict[str, Any]) -> None:
         """Reads the candles before the first bar, and begins the log with them.
@@ -220,7 +220,7 @@ class PaperLoop:
         except StorageError as error:
             waiting.failures += 1
             if waiting.failures in (1, 10, 100):
-                self.say(f"{iso_second(now)} {error}; asked again")
+                self.note(f"{iso_second(now)} {error}; asked again")
             return
         found = self.book.take(rows, now)
         waiting.entered += found.entered

@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, start_http_serv
 
 from export.live.desk import ACCOUNTS, NOT_FINITE, Desk
 from export.live.replay import Parity
-from export.live.verdict import judge
+from export.live.verdict import live_verdict
 from himari_jax.errors import StorageError
 from himari_jax.statistics.metrics import cost_drag, max_drawdown, sharpe, turnover, win_rate_bar
 from himari_jax.times import DAY_MS
@@ -23,10 +23,10 @@ COUNTS = {
     "late": "bars whose decision came too late to be traded",
     "skipped": "bars without a candle",
     "undecided": "bars at which the policy could not decide",
-    "revised": "candles that the source changed after it had told them",
+    "revised": "candles that the source changed after it had delivered them",
     "refused": "candles that no market can have made",
     "failures": "questions that the source did not answer",
-    "nonfinite": "outputs of the policy that were no numbers",
+    "nonfinite": "outputs of the policy that were not finite",
 }
 
 
@@ -111,7 +111,7 @@ class PaperMetrics:
     def update(self, record: dict[str, Any]) -> None:
         """Takes a record."""
         self.count(record)
-        self.judge()
+        self.refresh()
         for lane, entry in zip(self.desk.lanes, record["lanes"], strict=True):
             for symbol, multiplier in zip(lane.symbols, entry.get("multiplier", ()), strict=False):
                 self.gauges["multiplier"].labels(self.model, symbol).set(multiplier)
@@ -154,7 +154,7 @@ class PaperMetrics:
             for symbol, multiplier in zip(lane.symbols, entry.get("multiplier", ()), strict=False):
                 self.said[symbol].append(multiplier)
 
-    def judge(self) -> None:
+    def refresh(self) -> None:
         """Sets what follows from the returns so far."""
         for name in ACCOUNTS:
             simple = np.expm1(self.returns[name])
@@ -172,7 +172,7 @@ class PaperMetrics:
         if deviations:
             self.gauges["deviation"].labels(self.model).set(max(deviations))
         differences = np.subtract(self.returns["policy"], self.returns["base"])
-        verdict = judge(differences, self.bars_per_year, self.desk.book.bar_ms)
+        verdict = live_verdict(differences, self.bars_per_year, self.desk.book.bar_ms)
         for bound, value in zip(("mean", "low", "high"), verdict.yearly, strict=True):
             if np.isfinite(value):
                 self.gauges["difference"].labels(self.model, bound).set(value)

@@ -1,4 +1,4 @@
-"""A decision log played again: the same decisions from the same candles, and what made the paper result."""
+"""A decision log played again: parity of the decisions, and the parts of the paper result."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -30,7 +30,7 @@ class Played(NamedTuple):
 
 
 class Parity(NamedTuple):
-    """How a log compares with the replay of it."""
+    """Agreement of a log with its replay."""
 
     bars: int
     decisions: int
@@ -58,7 +58,7 @@ class Source:
         return [record for record in self.records if record["kind"] == "bar"]
 
     def terms(self, costs: str = "costs") -> Terms:
-        """What the accounts traded by; `trained` costs are those of the bundle."""
+        """Trading terms of the log; `costs` is `costs`, those of the log, or `trained`, those of the bundle."""
         start = self.start
         return Terms(Costs(*start[costs]), start["fill"], start["step"], start["phase_ms"], start["late_ms"])
 
@@ -100,7 +100,7 @@ class Source:
             if digest != desk.model.digest:
                 desk.seat(self.model(digest), self.bases[digest])
             if final is None and desk.model.base_sizing == "file":
-                desk.base_of = self.told(record)
+                desk.base_of = self.logged_base(record)
             played = desk.play(record["time"], record["decided"])
             entries.append(played | {"state": desk.state(), "counted": desk.counted})
         return Played(log_returns(entries), entries)
@@ -110,7 +110,7 @@ class Source:
         """The log as it was known, by the terms that it was written with."""
         return self.play(self.terms())
 
-    def told(self, record: dict[str, Any]) -> BaseOf:
+    def logged_base(self, record: dict[str, Any]) -> BaseOf:
         """The base positions of a file as they were known at a bar: the file may have been written anew since."""
         places = {tuple(symbols): k for k, symbols in enumerate(self.start["lanes"])}
 
@@ -123,7 +123,7 @@ class Source:
         return base_of
 
     def logged(self) -> Played:
-        """What the log itself says."""
+        """The log as it was written."""
         return Played(log_returns(self.bars), self.bars)
 
 

@@ -25,7 +25,7 @@ from train.data.loading import load_raw
 
 
 def terms_of(config: PaperConfig, model: Model, trained: Config) -> tuple[Terms, Costs]:
-    """What the paper accounts trade by, and the costs of training.
+    """Trading terms of the paper accounts, and the costs of training.
 
     Raises:
         InputError: the bundle does not say how decisions are filled.
@@ -42,7 +42,7 @@ def terms_of(config: PaperConfig, model: Model, trained: Config) -> tuple[Terms,
 
 
 def facts_of(desk: Desk, trained: Costs, feed: Feed, equity: float) -> dict[str, Any]:
-    """What the log says at its beginning, beside the candles."""
+    """Facts in the first record of the log, beside the candles."""
     model, terms = desk.model, desk.terms
     return {
         "bundle": model.digest,

@@ -1,4 +1,4 @@
-"""The live verdict: policy minus base, judged at every look by an interval that holds at all of them."""
+"""The live verdict: policy minus base, tested at every bar by an interval that holds at all bars at once."""
 
 from typing import NamedTuple
 
@@ -9,7 +9,7 @@ from himari_jax.times import DAY_MS, YEAR_MS
 
 
 class LiveVerdict(NamedTuple):
-    """What the paper account shows so far."""
+    """Verdict on the paper account so far."""
 
     word: str  # EDGE | NO EDGE | INCONCLUSIVE
     sentence: str
@@ -20,8 +20,8 @@ class LiveVerdict(NamedTuple):
     path: np.ndarray  # (S, 3) yearly mean, low, high at every bar
 
 
-def judge(differences: np.ndarray, bars_per_year: float, bar_ms: int) -> LiveVerdict:
-    """Judges policy minus base.
+def live_verdict(differences: np.ndarray, bars_per_year: float, bar_ms: int) -> LiveVerdict:
+    """Tests policy minus base.
 
     Args:
         differences: (S,) log return of the policy's account minus that of the base's, a bar each.

@@ -121,7 +121,7 @@ class Application:
         self.metrics.ready.set(0)
 
     def refusing(self, error: ApiError) -> Endpoint:
-        """What answers a request whose headers alone forbid it; the connection is closed."""
+        """Endpoint for a request that its headers alone forbid; the connection is closed."""
 
         def refuse(call: Call) -> Reply:
             raise error
@@ -162,5 +162,5 @@ def nowhere(call: Call) -> Reply:
 
 
 def nowhere_below_v2(call: Call) -> Reply:
-    """Answers unknown paths of the protocol with 404 and, where it can be told, the way to the same end."""
+    """Answers unknown paths of the protocol with 404 and, where there is one, the alternative."""
     raise triton.not_offered(f"/v2/{call.path['rest']}")

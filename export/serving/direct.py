@@ -37,7 +37,7 @@ class DirectRequest:
         return self.size <= self.endpoint.app.settings.max_body
 
     def body(self) -> bytes:
-        """What came of the body."""
+        """The body so far."""
         return self.parts[0] if len(self.parts) == 1 else b"".join(self.parts)
 
     def stop_deadline(self) -> None:

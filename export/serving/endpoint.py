@@ -130,7 +130,7 @@ class Endpoint:
         return None
 
     def explain(self, error: Exception, asked: Asked) -> Reply:
-        """What is answered instead: a refusal says why, a fault of the server nothing of itself."""
+        """The answer to a refusal, with its reason, or to a fault of the server, without details."""
         return self.refuse(error, asked.note) if isinstance(error, ApiError) else self.fail(error, asked.note)
 
     def refuse(self, refusal: ApiError, note: dict[str, Any]) -> Reply:

@@ -140,7 +140,7 @@ candidates, parent = Candidates(verdicts=Verdicts()), os.getpid()
 for _ in range(3):
     if os.getpid() == parent:
         os.fork()
-os.write(1, (candidates.judge(Path("there"), (("a", 1, 2, 3),), bool)["refused"] + "\\n").encode())  # a line at once
+os.write(1, (candidates.verify(Path("there"), (("a", 1, 2, 3),), bool)["refused"] + "\\n").encode())  # a line at once
 if os.getpid() == parent:
     for _ in range(3):
         os.wait()

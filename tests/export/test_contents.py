@@ -1,4 +1,4 @@
-"""What a bundle may hold: a graph that is a policy, an archive of known size, names that can be answered with."""
+"""Contents of a bundle: a graph that is a policy, an archive of known size, names that can be answered with."""
 
 import io
 import json

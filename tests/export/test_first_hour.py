@@ -1,4 +1,4 @@
-"""What a user meets first: where the server listens, and a folder that is not what a command asks for."""
+"""First contact of a user: the address the server listens on, and folders of the wrong kind."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""What the image of the trainings runs: signals reach the training, the bundle is the run's, or is refused."""
+"""The job of the training image: signals reach the training, the bundle is the run's, or is refused."""
 
 import json
 import os

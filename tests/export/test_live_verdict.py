@@ -2,14 +2,14 @@
 
 import numpy as np
 
-from export.live.verdict import judge
+from export.live.verdict import live_verdict
 from himari_jax.times import DAY_MS
 
 RNG = np.random.default_rng(0)
 
 
 def said(differences):
-    found = judge(np.asarray(differences, np.float64), 365.0, DAY_MS)
+    found = live_verdict(np.asarray(differences, np.float64), 365.0, DAY_MS)
     assert found.word == "INCONCLUSIVE"
     assert "inf" not in found.sentence
     assert "nan" not in found.sentence

@@ -1,4 +1,4 @@
-"""Prometheus' own promtool judges the alerts: each fires where it should and is quiet where it should; PSI is PSI."""
+"""The alerts by Prometheus' own promtool: each fires where it should and is quiet where it should; PSI is PSI."""
 
 import re
 import shutil

@@ -1,4 +1,4 @@
-"""What the paper loop shows to Prometheus is what its log says, also after a restart."""
+"""Metrics of the paper loop agree with its log, also after a restart."""
 
 import numpy as np
 import pytest
@@ -32,7 +32,7 @@ def samples(metrics):
 
 @pytest.fixture
 def metrics(bundles, tmp_path):
-    """Of a loop that has not begun."""
+    """Metrics of a loop that has not begun."""
     paper = Paper(bundles["mlp"], tmp_path)
     desk = Desk(paper.model, Book(paper.model.symbols, HOUR_MS), paper.terms, base_by(paper.model))
     return PaperMetrics(desk, 8760.0)
@@ -62,7 +62,7 @@ def test_costs_are_yearly_and_the_deviation_is_that_of_the_symbol_that_moves_mos
     for k, multiplier in enumerate(said):
         assert ("himari_paper_multiplier_deviation",) not in samples(metrics) or k == 0
         metrics.count(record(settled={"policy": settled, "base": settled}, multiplier=multiplier))
-    metrics.judge()
+    metrics.refresh()
     found = samples(metrics)
     assert found["himari_paper_multiplier_deviation",] == pytest.approx(0.5)
     assert found["himari_paper_cost_yearly", "policy"] == pytest.approx(2e-4 * 8760)

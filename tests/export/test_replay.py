@@ -158,9 +158,9 @@ def test_the_command_prints_the_gap_and_writes_a_page(bundles, tmp_path, capsys)
     records[7]["state"][0]["policy"]["log_equity"] += 1e-3
     records[7]["lanes"][0]["settled"]["policy"]["log_return"] += 1e-3
     paper.log.write_text("".join(json.dumps(record) + "\n" for record in records))
-    told = tmp_path / "himari.prom"
-    assert run_command(main, [str(paper.log), str(bundles["mlp"]), "--metrics-file", str(told)]) == 1
-    assert 'himari_replay_differences{model="mlp"} 1.0' in told.read_text()
+    prom = tmp_path / "himari.prom"
+    assert run_command(main, [str(paper.log), str(bundles["mlp"]), "--metrics-file", str(prom)]) == 1
+    assert 'himari_replay_differences{model="mlp"} 1.0' in prom.read_text()
     assert "1 entries differ" in capsys.readouterr().out
 
 

@@ -1,4 +1,4 @@
-"""What clients of the Open Inference Protocol send, with the bodies of KServe's SDK 0.21 and with tritonclient."""
+"""Requests of clients of the Open Inference Protocol, with the bodies of KServe's SDK 0.21 and with tritonclient."""
 
 import json
 
@@ -130,10 +130,10 @@ def test_the_configuration_says_what_the_metadata_says(lstm):
     metadata = json.loads(lstm.ask("/v2/models/lstm")[2])
     assert config["max_batch_size"] == 1024
     for part in ("input", "output"):
-        for told, tensor in zip(config[part], metadata[f"{part}s"], strict=True):
-            assert told["name"] == tensor["name"]
-            assert told["data_type"] == f"TYPE_{tensor['datatype']}"
-            assert [-1, *told.get("reshape", {"shape": told["dims"]})["shape"]] == tensor["shape"]
+        for configured, tensor in zip(config[part], metadata[f"{part}s"], strict=True):
+            assert configured["name"] == tensor["name"]
+            assert configured["data_type"] == f"TYPE_{tensor['datatype']}"
+            assert [-1, *configured.get("reshape", {"shape": configured["dims"]})["shape"]] == tensor["shape"]
 
 
 @pytest.mark.parametrize("path", ["/v2/", "/v2/models", "/v2/models/", "/v2/models/mlp/nothing", "/v2/x/y", "/v2//"])

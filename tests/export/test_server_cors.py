@@ -1,4 +1,4 @@
-"""Which pages of other origins browsers let ask."""
+"""Cross-origin requests: pages that browsers let ask."""
 
 import pytest
 from serving import Desk

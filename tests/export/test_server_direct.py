@@ -1,4 +1,4 @@
-"""What the protocol answers without ASGI is what ASGI answers: bytes, log, counts."""
+"""The direct way and ASGI agree: bytes, log, counts."""
 
 import gzip
 import json
@@ -96,7 +96,7 @@ no gzip, a bomb, an unknown coding, too long, chunks, chunks in parts, chunks th
 a body that does not come, an upgrade, to be continued, an odd id"""
 
 
-def told(desk, port, data):
+def exchange(desk, port, data):
     """Answer, log lines and counts of a request, without what is never twice the same."""
     desk.lines.truncate(desk.lines.seek(0))
     before = counts(desk)
@@ -119,7 +119,7 @@ def test_there_is_a_case_for_each_request(mlp):
 
 @pytest.mark.parametrize("case", CASES.replace("\n", " ").split(", "))
 def test_the_direct_way_answers_logs_and_counts_as_asgi_does(pair, case):
-    direct, asgi = (told(desk, port, requests(desk)[case]) for desk, port in pair)
+    direct, asgi = (exchange(desk, port, requests(desk)[case]) for desk, port in pair)
     assert direct == asgi
     assert direct[0].startswith(b"HTTP/1.1 ")
 
@@ -128,7 +128,7 @@ def test_the_direct_way_answers_logs_and_counts_as_asgi_does(pair, case):
 def test_both_ways_agree_whatever_the_state_of_the_server(pair, monkeypatch, state):
     bodies = [json.dumps({"instances": [desk.seen()]}).encode() for desk, _ in pair]
     change_state(pair, monkeypatch, state)
-    found = [told(*one, http("/predict", body, **GIVEN)) for one, body in zip(pair, bodies, strict=True)]
+    found = [exchange(*one, http("/predict", body, **GIVEN)) for one, body in zip(pair, bodies, strict=True)]
     for _, lines, _ in found:
         lines[0].pop("stack_trace", None)  # names the way
     assert found[0] == found[1]

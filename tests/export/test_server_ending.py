@@ -42,7 +42,7 @@ def test_sigterm_loses_no_connection_that_stands_and_drains_before_it_closes(bun
         before, start = sum(some.answered for some in clients), time.monotonic()
         process.send_signal(signal.SIGTERM)
         wait_for(lambda: not ready(port))
-        assert ask(port, "GET", "/health/ready")[0] == 503  # new connections are taken and told
+        assert ask(port, "GET", "/health/ready")[0] == 503  # new connections are accepted and answered
         assert process.wait(10) == 0
         assert time.monotonic() - start >= 1
         for some in clients:

@@ -128,7 +128,7 @@ def test_fuzzed_requests_are_answered_or_refused_and_leave_no_trace(bundles, pol
 
 
 def send_all(port, data):
-    """What comes back for bytes after which the caller sends no more."""
+    """Sends bytes, closes the sending side, and returns all that comes back."""
     with socket.create_connection(("127.0.0.1", port), timeout=20) as sock, suppress(ConnectionError):
         sock.sendall(data)
         sock.shutdown(socket.SHUT_WR)

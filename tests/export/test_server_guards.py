@@ -1,4 +1,4 @@
-"""What is refused before a handler sees it, keys that change, and what the working directory may not do."""
+"""Refusals before any handler, keys that change, and a working directory that is not trusted."""
 
 import json
 import os

@@ -76,10 +76,10 @@ def test_swaps_and_kills_under_load_lose_nothing_but_the_connections_of_the_kill
         lost = [when for crowd in crowds for when, _ in crowd.lost]
         assert before <= counted <= answered() + len(lost) + 2 * CLIENTS
         assert all(thread.is_alive() for crowd in crowds for thread in crowd.threads)  # nobody was refused
-        seconds, told = time.monotonic() - begun, time.monotonic()
+        seconds, signaled = time.monotonic() - begun, time.monotonic()
         process.send_signal(signal.SIGTERM)
         assert process.wait(15) == 0
-        ended = time.monotonic() - told
+        ended = time.monotonic() - signaled
         for crowd in crowds:
             crowd.join()
     statuses = sum((crowd.statuses for crowd in crowds), crowds[0].statuses.__class__())

@@ -248,8 +248,8 @@ def test_bad_candles_of_a_symbol_are_refused_by_its_name(desk):
 
 
 def test_the_open_inference_protocol_has_one_asset(desk):
-    told = json.loads(desk.ask(f"/v2/models/{desk.model.name}")[2])
-    assert {x["name"]: x["shape"] for x in told["outputs"]} == {"multiplier": [-1, 1], "value": [-1]}
+    found = json.loads(desk.ask(f"/v2/models/{desk.model.name}")[2])
+    assert {x["name"]: x["shape"] for x in found["outputs"]} == {"multiplier": [-1, 1], "value": [-1]}
     rows = desk.golden["observation"][:3]
     tensor = {"name": "observation", "shape": list(rows.shape), "datatype": "FP32", "data": rows.tolist()}
     status, _, answer = desk.ask(f"/v2/models/{desk.model.name}/infer", json.dumps({"inputs": [tensor]}).encode())
@@ -259,11 +259,11 @@ def test_the_open_inference_protocol_has_one_asset(desk):
 
 
 def test_the_manifest_says_that_it_is_a_pool_and_when_it_decides(pools, desk, capsys):
-    told = json.loads(desk.ask("/manifest")[2])
-    assert (told["pool"], told["symbols"], told["decide_every"]) == (True, list(POOL), None)
-    assert told["observation"][0] == "asset.price"
-    assert told["features_hash"] == features_hash(("asset",), 3_600_000)
-    assert told["decisions"] == "ask at the close of every bar"
+    found = json.loads(desk.ask("/manifest")[2])
+    assert (found["pool"], found["symbols"], found["decide_every"]) == (True, list(POOL), None)
+    assert found["observation"][0] == "asset.price"
+    assert found["features_hash"] == features_hash(("asset",), 3_600_000)
+    assert found["decisions"] == "ask at the close of every bar"
     daily = json.loads((pools("daily") / "bundle" / "manifest.json").read_text())
     assert (daily["decide_every"], daily["decide_phase"], daily["min_candles"]) == ("24h", "7h", 400)
     assert "closes that are a multiple of 24h plus 7h, UTC: every 24 bars" in daily["decisions"]

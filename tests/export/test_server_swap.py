@@ -150,7 +150,7 @@ def test_a_candidate_that_is_mended_is_served(versions, bundles):
 
 
 def hammer(port, body, answers, stop, errors):
-    """Asks on one kept connection until told to stop."""
+    """Asks on one kept connection until it is to stop."""
     import http.client
 
     link = http.client.HTTPConnection("127.0.0.1", port, timeout=20)

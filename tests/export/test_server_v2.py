@@ -33,8 +33,8 @@ def test_tritonclient_gets_the_golden_answers(mlp, binary):
         assert client.is_server_ready()
         assert client.is_model_ready("mlp")
         assert client.get_server_metadata()["extensions"] == ["binary_tensor_data", "model_configuration"]
-        told = client.get_model_metadata("mlp", mlp.model.version)
-        assert told["inputs"] == [{"name": "observation", "datatype": "FP32", "shape": [-1, mlp.model.width]}]
+        metadata = client.get_model_metadata("mlp", mlp.model.version)
+        assert metadata["inputs"] == [{"name": "observation", "datatype": "FP32", "shape": [-1, mlp.model.width]}]
         inputs = tensors({"observation": mlp.golden["observation"]}, binary)
         for outputs in (None, wanted(("value", "multiplier"), binary)):
             for packing in (None, "gzip", "deflate"):
@@ -145,10 +145,10 @@ def test_bad_tensors_are_refused_by_name(desk, name):
     assert json.loads(answer)["error"].startswith(f"{field}: "), answer
 
 
-@pytest.mark.parametrize("told", ["", "-1", "x", "99999999", "9" * 5000, "3", "0"])
-def test_a_header_length_that_is_wrong_is_refused(desk, told):
+@pytest.mark.parametrize("length", ["", "-1", "x", "99999999", "9" * 5000, "3", "0"])
+def test_a_header_length_that_is_wrong_is_refused(desk, length):
     body = json.dumps(good(desk)).encode()
-    headers = {"inference-header-content-length": told}
+    headers = {"inference-header-content-length": length}
     assert desk.ask("/v2/models/mlp/infer", body, headers)[0] == 400
     headers = {"inference-header-content-length": str(len(body))}
     assert desk.ask("/v2/models/mlp/infer", body, headers)[0] == 200

@@ -27,11 +27,11 @@ jax.monitoring.register_event_duration_secs_listener(
     lambda name, seconds, **_: log.write("compiled\\n") if name.endswith("backend_compile_duration") else None
 )
 advance = train.training.trainer.Trainer.advance
-def told(self, updates):
+def logged_advance(self, updates):
     seconds = advance(self, updates)
     log.write(f"chunk {self.done}\\n")
     return seconds
-train.training.trainer.Trainer.advance = told
+train.training.trainer.Trainer.advance = logged_advance
 sys.exit(run_command(main))
 """
 

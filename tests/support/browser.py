@@ -50,7 +50,7 @@ class Browser:
             self.events.append(answer)
 
     def ask(self, script):
-        """What a script says."""
+        """Evaluates a script and returns its value."""
         return self.call("Runtime.evaluate", expression=script, returnByValue=True)["result"].get("value")
 
     def open(self, path, width):
@@ -74,7 +74,7 @@ class Browser:
 
 
 def complains(event):
-    """What an event of the browser has against a page, if anything."""
+    """The complaint of an event of the browser about a page; None where it is none."""
     kind, params = event.get("method", ""), event.get("params", {})
     if kind in (
         "Runtime.exceptionThrown",

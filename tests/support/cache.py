@@ -1,4 +1,4 @@
-"""Where tests keep what is costly to make anew."""
+"""Folder for test data that is costly to make."""
 
 import os
 from pathlib import Path

@@ -54,7 +54,7 @@ def refused(text, *words, suffix=".csv", **options):
 
 
 def outcome(call):
-    """What a call returns, or the line that it refuses with."""
+    """The result of a call, or the line of its InputError."""
     try:
         return call()
     except InputError as error:

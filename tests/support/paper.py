@@ -1,4 +1,4 @@
-"""The paper loop on the golden candles of a bundle, with a source that misbehaves as it is told."""
+"""The paper loop on the golden candles of a bundle, with a source whose faults are scripted."""
 
 import json
 
@@ -25,7 +25,7 @@ class Exchange:
     def __init__(self, path):
         golden = golden_of(path)
         symbols, self.time = golden["symbols"].tolist(), golden["time"].tolist()
-        self.versions = {  # symbol, time -> moments and what is told from then on
+        self.versions = {  # symbol, time -> moments, each with the row from then on
             (symbol, time): [(time + HOUR_MS, Row(symbol, time, *(float(golden[x][t, n]) for x in COLUMNS)))]
             for n, symbol in enumerate(symbols)
             for t, time in enumerate(self.time)
@@ -43,12 +43,12 @@ class Exchange:
         self.versions[symbol, self.at(k)] = [(moment + ms, row)]
 
     def revise(self, symbol, k, ms, **numbers):
-        """Tells other numbers from some time after the close on."""
+        """Changes the numbers of a candle from some time after its close on."""
         moment, row = self.versions[symbol, self.at(k)][-1]
         self.versions[symbol, self.at(k)].append((moment + ms, row._replace(**numbers)))
 
     def drop(self, symbol, *ks):
-        """Never tells of these candles."""
+        """Removes these candles."""
         for k in ks:
             del self.versions[symbol, self.at(k)]
 
@@ -57,17 +57,17 @@ class Exchange:
         return [versions[-1][1] for versions in self.versions.values()]
 
     def fetch(self, since, now):
-        """What is told at a moment; the running candle, too."""
+        """The candles as of a moment; the running one, too."""
         self.asked += 1
         if self.asked in self.down:
             raise StorageError("exchange: 503")
-        told = []
+        rows = []
         for (_, time), versions in self.versions.items():
             if since <= time <= now < time + HOUR_MS:
-                told.append(versions[0][1]._replace(close=versions[0][1].open, volume=0.0))
+                rows.append(versions[0][1]._replace(close=versions[0][1].open, volume=0.0))
             elif time >= since and (out := [row for moment, row in versions if moment <= now]):
-                told.append(out[-1])
-        return told
+                rows.append(out[-1])
+        return rows
 
     def quotes(self, time):
         """Prices a little above the open of the running candle, where there is one."""

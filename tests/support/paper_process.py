@@ -26,7 +26,7 @@ TROUBLES = ("", "", "", "", "429", "500", "truncated", "", "", "timeout", "", ""
 
 
 def changes_of(candles, rng):
-    """Every twentieth candle is told otherwise half an hour after its close, every fiftieth comes minutes late."""
+    """Revises every twentieth candle half an hour after its close, and delays every fiftieth by minutes."""
     found = []
     for symbol, rows in candles.items():
         for row in rows[rng.choice(len(rows), len(rows) // 20, replace=False)]:

@@ -1,4 +1,4 @@
-"""Finished run folders without any training, and what a browser would make of their reports."""
+"""Finished run folders without any training, and a parser of their reports."""
 
 import gzip
 import json
@@ -93,7 +93,7 @@ def make_extra(symbols=("SYN1", "SYN2"), rows=2000):
 
 
 class Page(HTMLParser):
-    """What a browser would make of the page: tags, words, headings and scripts."""
+    """Tags, words, headings and scripts of a page."""
 
     def __init__(self, text):
         super().__init__()
@@ -121,9 +121,9 @@ class Page(HTMLParser):
 
     @property
     def packed(self):
-        """What is packed in the page, in its order: figures, and the library last."""
+        """Unpacked texts of the page, in its order: figures, and the library last."""
         sized = zip(self.scripts, self.sizes, strict=True)
-        return [told(text, size) for (kind, text), size in sized if kind == "text/plain"]
+        return [unpack_text(text, size) for (kind, text), size in sized if kind == "text/plain"]
 
 
 def read(path):
@@ -136,7 +136,7 @@ def unpack(array):
     return packing.unpacked(array)
 
 
-def told(text, size):
+def unpack_text(text, size):
     """The text that packing.py packed into letters, read as its docstring says."""
     places = {letter: k for k, letter in enumerate(packing.ALPHABET)}
     letters = np.array([places[letter] for letter in text.encode()]).reshape(-1, 2)

@@ -58,7 +58,7 @@ def watch(log: str) -> None:
 
 
 def names_of(folder: Path) -> list[str]:
-    """What stands in a run folder and among its checkpoints."""
+    """Names of the files in a run folder and of its checkpoints."""
     return [path.name for place in (folder, folder / "checkpoints") for path in place.iterdir()]
 
 

@@ -86,7 +86,7 @@ def rival(name, sharpe, difference):
 
 
 def make_walk_result(symbols=SYMBOLS, walk=None, **more):
-    """result.json of a walk-forward test: one judged policy, no course of training."""
+    """result.json of a walk-forward test: one evaluated policy, no learning curve."""
     seed = block(1.42, seed=0, sharpe_difference={"baseline": "constant", "value": 0.441, "interval": [0.13, 0.76]})
     own = block(
         1.2, decisions=1800, base_sharpe=0.8, constant_sharpe=0.9, timing_value=0.31, late_sharpe=1.1, multiplier=1.1

@@ -52,7 +52,7 @@ def moved(candles: Candles, rows: np.ndarray, seed: int = 7) -> Candles:
 
 
 def policies(walk: Walk) -> list:
-    """What the trainings of a test learn."""
+    """Trains the members of a walk."""
     return train_population(walk.members)
 
 

@@ -170,8 +170,8 @@ def plain_paths() -> dict[str, Any]:
     """Paths of the server itself."""
     status = {"type": "object", "required": ["status"], "properties": {"status": {"type": "string"}}}
     yes, no = {"200": "yes"}, {"503": "no"}
-    told = {"200": "as said"}
-    metrics, page = answers(told, {}, {}), answers(told, {}, {})
+    good = {"200": "as said"}
+    metrics, page = answers(good, {}, {}), answers(good, {}, {})
     metrics["200"]["content"] = {TEXT: {"schema": {"type": "string"}}}
     page["200"]["content"] = {PAGE: {"schema": {"type": "string"}}}
     ready = "A verified model is loaded and the server is not draining."
@@ -179,39 +179,39 @@ def plain_paths() -> dict[str, Any]:
         "/health/live": get("The process runs.", answers(yes, {}, status), OPEN),
         "/health/ready": get(ready, answers(yes | no, {}, status), OPEN),
         "/manifest": get(
-            "Signature of the model and what made it.", answers(told, NO_KEY | NO_MODEL, {"type": "object"})
+            "Signature of the model and what made it.", answers(good, NO_KEY | NO_MODEL, {"type": "object"})
         ),
         "/metrics": get("Prometheus.", metrics, OPEN),
-        "/openapi.json": get("This description.", answers(told, {}, {"type": "object"}), OPEN),
+        "/openapi.json": get("This description.", answers(good, {}, {"type": "object"}), OPEN),
         "/docs": get("A page to try requests on.", page, OPEN),
     }
 
 
 def protocol_paths() -> dict[str, Any]:
     """Paths of the Open Inference Protocol, and of Triton's extensions that have an answer."""
-    told, anything = {"200": "as the protocol has it"}, {"type": "object"}
+    good, anything = {"200": "as the protocol has it"}, {"type": "object"}
 
-    def said(refusals: dict[str, str], schema: Any = anything, more: dict[str, str] | None = None) -> dict[str, Any]:
-        return answers(told | (more or {}), refusals, schema, "PlainError")
+    def plain(refusals: dict[str, str], schema: Any = anything, more: dict[str, str] | None = None) -> dict[str, Any]:
+        return answers(good | (more or {}), refusals, schema, "PlainError")
 
     named, is_ready = NO_KEY | NOT_SERVED | NO_MODEL, {"503": "no"}
     limits = {status: REFUSALS[status] for status in ("400", "408", "413", "415")}
-    listed = said(NO_KEY | NO_MODEL | limits, {"type": "array", "items": anything})
+    listed = plain(NO_KEY | NO_MODEL | limits, {"type": "array", "items": anything})
     paths = {
-        "/v2": get("Open Inference Protocol: the server.", said({}), OPEN),
-        "/v2/health/live": get("Open Inference Protocol: the process runs.", said({}), OPEN),
-        "/v2/health/ready": get("Open Inference Protocol: ready for requests.", said({}, more=is_ready), OPEN),
+        "/v2": get("Open Inference Protocol: the server.", plain({}), OPEN),
+        "/v2/health/live": get("Open Inference Protocol: the process runs.", plain({}), OPEN),
+        "/v2/health/ready": get("Open Inference Protocol: ready for requests.", plain({}, more=is_ready), OPEN),
         "/v2/repository/index": post(
             "Triton: the served model.", listed | {"400": listed["405"], "413": listed["405"]}
         ),
     }
-    infer = said(NOT_SERVED | REFUSALS, ref("InferOut"))
+    infer = plain(NOT_SERVED | REFUSALS, ref("InferOut"))
     infer["200"]["content"][BYTES] = {"schema": {"description": "JSON, then the tensors, as FP32."}}
     tensors = body("Infer", {"tensor": {"inputs": [TENSOR]}}, **{BYTES: {"schema": {}}})
     for base in VERSIONED:
-        paths[base] = get("Open Inference Protocol: names and shapes of the tensors.", said(named))
-        paths[f"{base}/ready"] = get("Open Inference Protocol: the model is ready.", said(named))
-        paths[f"{base}/config"] = get("Triton: configuration of the model.", said(named))
+        paths[base] = get("Open Inference Protocol: names and shapes of the tensors.", plain(named))
+        paths[f"{base}/ready"] = get("Open Inference Protocol: the model is ready.", plain(named))
+        paths[f"{base}/config"] = get("Triton: configuration of the model.", plain(named))
         paths[f"{base}/infer"] = post("Open Inference Protocol: tensors in, tensors out.", infer, tensors)
         paths[f"{base}/infer"]["post"]["parameters"] = [HEADER]
     for path, operations in paths.items():

@@ -1,4 +1,4 @@
-"""Which symbols an instance is about: all of the model's, or of a pool the one that it names; and their source."""
+"""Symbols and source of an instance: all symbols of the model, or of a pool the one that the instance names."""
 
 from collections.abc import Iterable
 from typing import Any

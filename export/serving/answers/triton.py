@@ -1,4 +1,4 @@
-"""What Triton's clients ask below /v2 beyond the protocol: answered where there is an answer, else refused by name.
+"""Paths below /v2 of Triton's extensions: those that have an answer, and a named refusal for the others.
 
 Sources: Triton, "Model configuration", "Model repository", "Statistics", "Trace", "Logging" and "Shared memory"
 extensions. perf_analyzer asks for the metadata of the server and of the model, then for the configuration.

@@ -22,7 +22,7 @@ MB = 2**20
 
 
 def main(job: Mapping[str, Any]) -> None:
-    """Verifies a bundle as `judge` does and writes the verdict to standard output.
+    """Verifies a bundle as `verify_candidate` does and writes the verdict to standard output.
 
     Args:
         job: `folder`, `allow_code`, `rows`, `memory_mb`, `cpu_seconds`, `seconds`.
@@ -36,7 +36,7 @@ def main(job: Mapping[str, Any]) -> None:
                 os.dup2(nowhere.fileno(), number)
         stand_back()
         confine(job["memory_mb"], job["cpu_seconds"])
-        answer.write(json.dumps(judge(job)))
+        answer.write(json.dumps(verify_candidate(job)))
 
 
 def leave_with_server() -> None:
@@ -87,7 +87,7 @@ def confine(memory_mb: int, cpu_seconds: int | None = None) -> None:
         limit(resource.RLIMIT_CORE, 0)
 
 
-def judge(job: Mapping[str, Any]) -> dict[str, str]:
+def verify_candidate(job: Mapping[str, Any]) -> dict[str, str]:
     """The verdict on a bundle: `digest` where it holds, `refused` or `passing` with the reason where it does not."""
     from export.loading import load
 

@@ -36,7 +36,7 @@ class GaveUp(StorageError):
 
 
 class Limits(NamedTuple):
-    """What verifying a candidate may take."""
+    """Limits of the process that verifies a candidate."""
 
     memory_mb: int = 512  # beyond the interpreter and its libraries
     cpu_seconds: int = 20
@@ -102,7 +102,7 @@ class Candidates:
             InputError: it does not hold.
             StorageError: it could not be verified for a reason that may pass.
         """
-        verdict = self.judge(folder, signature, gave_up)
+        verdict = self.verify(folder, signature, gave_up)
         if "refused" in verdict:
             raise InputError(verdict["refused"])
         contents = read_contents(folder)
@@ -110,7 +110,7 @@ class Candidates:
             raise StorageError(f"{folder}: changed while it was verified")
         return open_model(contents, self.allow_code)
 
-    def judge(self, folder: Path, signature: Signature, gave_up: Callable[[], bool]) -> dict[str, str]:
+    def verify(self, folder: Path, signature: Signature, gave_up: Callable[[], bool]) -> dict[str, str]:
         """The verdict of another worker, else of a process of its own: `digest` or `refused`."""
         if self.verdicts is None:
             return self.ask(folder, gave_up)
@@ -169,10 +169,10 @@ class Candidates:
             time.sleep(POLL_SECONDS)
 
     def explain(self, folder: Path, code: int, words: str) -> dict[str, str]:
-        """What the end of a process without a verdict says of the candidate.
+        """The verdict on a candidate whose process ended without one.
 
         Raises:
-            StorageError: nothing, as it was ended by another cause.
+            StorageError: the cause lies outside the candidate.
         """
         if code == -signal.SIGXCPU:
             return {"refused": f"{folder}: verifying it takes more than {self.limits.cpu_seconds} s of the processor"}

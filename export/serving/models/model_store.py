@@ -64,8 +64,8 @@ class ModelStore:
 
     Args:
         path: of that folder.
-        on_load: told of a model that begins to answer.
-        on_refuse: told of a bundle that does not hold, and why.
+        on_load: called with each model that begins to answer.
+        on_refuse: called with the folder of a bundle that does not hold, and the reason.
         allow_code: whether to run code for features that a bundle carries.
         candidates: how a bundle is verified; None: in this process, without limits.
     """
@@ -83,7 +83,7 @@ class ModelStore:
         self.current: ServedModel | None = None
         self.seen: Signature | None = None  # of what was looked at last
         self.serving: Signature | None = None  # of what is served
-        self.told = ""  # the newest refusal
+        self.refusal = ""  # the newest refusal
         self.retry_at, self.pause = inf, FIRST_PAUSE
         self.stopping = threading.Event()
 
@@ -131,7 +131,7 @@ class ModelStore:
             self.refuse(folder, signature, error)
             return False
         self.seen, self.serving, self.current = signature, signature, served
-        self.retry_at, self.pause, self.told = inf, FIRST_PAUSE, ""
+        self.retry_at, self.pause, self.refusal = inf, FIRST_PAUSE, ""
         self.on_load(served)
         return True
 
@@ -155,12 +155,12 @@ class ModelStore:
         mark = signature or ((f"{folder}: {text}", 0, 0, 0),)
         passing = isinstance(error, StorageError | OSError | MemoryError)
         if mark != self.seen:
-            self.seen, self.told, self.pause = mark, "", FIRST_PAUSE
+            self.seen, self.refusal, self.pause = mark, "", FIRST_PAUSE
         self.retry_at = time.monotonic() + self.pause if passing else inf
         self.pause = min(2 * self.pause, MOST_PAUSE)
         text = " ".join(text.split())[:500] + ("; it is tried again" if passing else "")
-        if text != self.told:
-            self.told = text
+        if text != self.refusal:
+            self.refusal = text
             self.on_refuse(folder, text)
 
     def watch(self, seconds: float, also: Callable[[], None]) -> threading.Thread:
@@ -177,7 +177,7 @@ class ModelStore:
 
 
 def drift_places(model: Model) -> np.ndarray:
-    """Where an observation has the features of the drift table, (F,); none where the bundle has no table.
+    """Indices of the drift table's features in an observation, (F,); F = 0 where the bundle has no table.
 
     Raises:
         InputError: it names an input that this policy does not have.

@@ -1,4 +1,4 @@
-"""Why a worker fell: its exit code or signal, what it wrote at the end, and whether memory ran out."""
+"""The cause of a worker's end: exit code or signal, last words, and whether memory ran out."""
 
 import os
 import signal
@@ -34,7 +34,7 @@ def hear(pipe: int) -> str:
 
 
 def memory_kills() -> int | None:
-    """Processes of this control group that were ended for want of memory; None where that is not told."""
+    """Processes of this control group that were ended for want of memory; None where the system does not count them."""
     if sys.platform != "linux":
         return None
     for path in (*own_groups(), CGROUPS / "memory.events", CGROUPS / "memory" / "memory.oom_control"):
@@ -47,7 +47,7 @@ def memory_kills() -> int | None:
 
 
 def own_groups() -> list[Path]:
-    """Where the counts of this process's own control group would be."""
+    """Paths that may hold the memory counts of this process's control group."""
     found = []
     try:
         for line in Path("/proc/self/cgroup").read_text().splitlines():

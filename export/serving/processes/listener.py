@@ -34,7 +34,7 @@ def listen(host: str, port: int, backlog: int = 2048) -> socket.socket:
 def turn_away(sock: socket.socket) -> None:
     """Lets no new connection begin, in any process that shares the socket; those that began can still be accepted.
 
-    A connection that waits when its listener closes is reset, although its caller was told that it stands. Where the
+    A connection that waits when its listener closes is reset, although its caller had it confirmed. Where the
     system has no such filter, what begins within the last moment before the close is lost.
     """
     if sys.platform != "linux":

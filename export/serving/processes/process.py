@@ -22,7 +22,7 @@ POLL_SECONDS = 1.0
 
 @dataclass(frozen=True)
 class Plan:
-    """What a process needs besides the settings of the application."""
+    """Settings of a process, besides those of the application."""
 
     bundle: Path
     candidates: Candidates

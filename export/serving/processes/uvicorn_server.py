@@ -25,7 +25,7 @@ EVERYBODY = signal.SIGUSR1  # from the supervisor: all workers end, so that nobo
 
 @dataclass(frozen=True)
 class Ending:
-    """How the server ends."""
+    """Settings of the server's end."""
 
     drain_seconds: float  # not ready, but still accepting, so that a balancer can look away
     alone: bool = True  # without a supervisor: a second signal ends at once
@@ -54,7 +54,7 @@ class Server(uvicorn.Server):
     def on_signal(self, number: int) -> None:
         """First signal: not ready, then stop accepting; a second one stops at once.
 
-        A worker is told by its supervisor alone to stop at once (SIGKILL): Ctrl-C and some service managers signal
+        Only its supervisor stops a worker at once (SIGKILL): Ctrl-C and some service managers signal
         every process of a group, and the supervisor passes its own signal on.
         """
         if not self.ending.alone and number == signal.SIGINT:

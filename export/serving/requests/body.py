@@ -62,7 +62,7 @@ def inflate(data: bytes, wbits: int, limit: int) -> bytes:
 
 
 def coding_of(headers: dict[bytes, bytes]) -> bytes:
-    """How a body is compressed, as its headers say; `identity`: not at all."""
+    """Content coding of a body by its headers; `identity`: not compressed."""
     return headers.get(b"content-encoding", b"identity").strip().lower()
 
 

@@ -1,4 +1,4 @@
-"""Cross-origin requests: which pages of other origins a browser lets ask this server; none unless the operator says.
+"""Cross-origin requests: pages of other origins that a browser lets ask this server; by default none.
 
 Source: WHATWG, "Fetch", section CORS protocol. Credentials are never allowed: the key is a header that a page sends
 itself, not a cookie that a browser adds.
@@ -33,7 +33,7 @@ class Cors:
         self.origins = frozenset(origin.lower().encode() for origin in origins)
 
     def headers(self, asked: dict[bytes, bytes]) -> Headers:
-        """What is added to an answer, so that the page that asked may read it; caches keep origins apart."""
+        """Headers that let the page that asked read an answer; `vary` keeps origins apart in caches."""
         if self.any:
             return ((b"access-control-allow-origin", b"*"), (b"access-control-expose-headers", SHOWN))
         origin = asked.get(b"origin", b"")

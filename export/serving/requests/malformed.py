@@ -1,4 +1,4 @@
-"""What is wrong with a body that is no JSON: a NaN and its place, a byte order mark, a file's name, or no JSON."""
+"""Refusals of a body that is no JSON: a NaN and its place, a byte order mark, a file's name, or anything else."""
 
 import json
 import re
@@ -18,7 +18,7 @@ class Constant(str):
 
 
 def no_json(body: bytes, error: Exception) -> ApiError:
-    """The refusal of a body that could not be decoded, by the field where it can be told.
+    """The refusal of a body that could not be decoded, by its field where that is known.
 
     Args:
         body: the JSON part of the request.

@@ -34,7 +34,7 @@ class Stream(NamedTuple):
 
     @property
     def bound(self) -> bytes:
-        """What a token is signed with."""
+        """Bytes that bind a token to its stream, part of what is signed."""
         return (f"{self.symbol}\0{self.name}" if self.symbol else self.name).encode()
 
 

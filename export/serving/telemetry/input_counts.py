@@ -1,4 +1,4 @@
-"""Where the market inputs that a model is asked about lie, in the bins of its training, as counters for Prometheus.
+"""Market inputs of the answered requests, counted in the bins of training, as metrics for Prometheus.
 
 The shares of a week or of four, their PSI and its threshold are rules there (export/deploy/monitoring/rules.yml), so
 that they outlive the server and add up over workers and machines.

@@ -24,7 +24,7 @@ class Output:
     """A text stream that never blocks its writer: a thread writes, and what finds no room is dropped and counted.
 
     Args:
-        on_flow: told how many lines were dropped, once lines are written again.
+        on_flow: called with the number of dropped lines, once lines are written again.
         write: of bytes, which may block or fail.
         most: lines that may wait.
     """
