@@ -14,10 +14,11 @@ from walks import COMMON, SYNTHETIC, TINY, prepared_for, walk_command, walk_on
 from himari_jax.command import run_command
 from himari_jax.times import HOUR_MS
 from train.artifacts.files import write_json
-from train.artifacts.run_folder import describe
+from train.artifacts.run_folder import FAILED, describe
 from train.ppo import main as ppo
 from train.studies.walk_forward import run
 from train.studies.walk_forward.flags import read_flags
+from train.training import kept
 from train.training.candles_task import made_by
 
 ROOT = Path(__file__).parents[2]
@@ -25,17 +26,18 @@ SHORT = [*SYNTHETIC, *TINY]
 
 
 class Trained(Exception):
-    """What stands for a training."""
+    """Raised where training would begin."""
 
 
 @pytest.fixture
 def untrained(monkeypatch):
     """Every test stops where training would begin, after its folder was made."""
+    monkeypatch.setattr(run, "train", stop)
 
-    def train(*_):
-        raise Trained
 
-    monkeypatch.setattr(run, "train", train)
+def stop(*_):
+    """Takes the place of a training."""
+    raise Trained
 
 
 def refused(args, capsys):
@@ -149,6 +151,23 @@ def test_train_ppo_and_walk_forward_leave_each_others_folders_alone(capsys, tmp_
     assert "no walk-forward test is there" in refused(["--resume", "--run-dir", "runs/run"], capsys)
     assert walk_command("--resume") == 1, "the newest of its own"
     assert "resuming runs/test" in capsys.readouterr().out
+
+
+def test_resume_passes_over_a_test_whose_numbers_went_bad_before_anything_was_evaluated(
+    capsys, tmp_path, monkeypatch, untrained
+):
+    monkeypatch.chdir(tmp_path)
+    assert walk_command(*COMMON, "--run-dir", "runs/good") == 1
+    lost = kept.Trained({}, -np.inf, 0, [], 8, failed=True)
+    monkeypatch.setattr(run, "train", lambda walk, folder, *_: run.report_failures(walk, [lost] * 3, folder))
+    assert walk_command(*COMMON, "--run-dir", "runs/bad") == 3
+    assert (Path("runs/bad") / FAILED).exists()
+    monkeypatch.setattr(run, "train", stop)
+    capsys.readouterr()
+    assert walk_command("--resume") == 1
+    assert capsys.readouterr().out.startswith("passed over runs/bad: its numbers went bad")
+    assert walk_command("--resume", "--run-dir", "runs/bad") == 1, "who names it, gets it"
+    assert not (Path("runs/bad") / FAILED).exists()
 
 
 def unfinished_run(folder):

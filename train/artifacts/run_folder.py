@@ -122,14 +122,32 @@ def newest_unfinished(root: Path) -> Path:
     Raises:
         InputError: there is none.
     """
-    folders = [path.parent for path in root.glob("*/config.json") if not is_walk_forward(path.parent)]
-    unfinished = [folder for folder in folders if not finished(folder)]
+
+    def may_go_on(folder: Path) -> bool:
+        return not is_walk_forward(folder) and not finished(folder)
+
+    return newest_to_resume(root, "config.json", "run", may_go_on)
+
+
+def newest_to_resume(root: Path, header: str, kind: str, may_go_on: Callable[[Path], bool]) -> Path:
+    """Finds the folder that `--resume` alone goes on with: the one started last whose numbers did not go bad.
+
+    Args:
+        root: folder of the folders.
+        header: file that is written at the start of each.
+        kind: word for what they hold.
+        may_go_on: whether a folder with such a file is of that kind and not finished.
+
+    Raises:
+        InputError: there is none.
+    """
+    unfinished = [path.parent for path in root.glob(f"*/{header}") if may_go_on(path.parent)]
     found = [folder for folder in unfinished if not (folder / FAILED).exists()]
     for folder in sorted(set(unfinished) - set(found)):
         print(f"passed over {folder}: its numbers went bad, and would again; begin anew with other flags")
     if not found:
-        raise InputError(f"--resume: no unfinished run under {root}/ that can go on; name one with --run-dir")
-    return max(found, key=lambda folder: (folder / "config.json").stat().st_mtime)
+        raise InputError(f"--resume: no unfinished {kind} under {root}/ that can go on; name one with --run-dir")
+    return max(found, key=lambda folder: (folder / header).stat().st_mtime)
 
 
 def finished(folder: Path) -> bool:

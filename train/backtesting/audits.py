@@ -14,7 +14,7 @@ from himari_jax.splits import Stretches, cut_times, decision_rows, find_span, fr
 from train.config.market import MarketConfig
 from train.data.base import first_decision
 from train.data.evaluation_data import EvaluationData
-from train.data.market import market_from
+from train.data.market import market_from, training_inputs
 from train.data.members import Member
 from train.evaluation.causality import (
     agent_way,
@@ -59,7 +59,11 @@ def audit_agent(agent: Agent, data: EvaluationData) -> tuple[AuditResult, AuditR
         leaks, count, seen = leaks | found, count + rows, max(seen, sum(around or ()))
     if train:
         stored = jax.tree.map(lambda x: x[agent.chosen], agent.variables["constants"]["normaliser"])
-        if fitted_elsewhere(stored, *training_inputs(agent, data, train)):
+        markets = [
+            market_from(each.candles, agent.market, agent.market.delay, features=agent.features)
+            for each in data.members
+        ]
+        if fitted_elsewhere(stored, *training_inputs(list(zip(markets, train, strict=True)))):
             leaks |= {"the constants of its normalizer"}
     causality = refuse_leaks(leaks, count, str(agent.folder), seen)
     return causality, audit_null_market(null_history(agent, data.members[0].candles))
@@ -69,17 +73,6 @@ def train_spans(data: EvaluationData) -> list[Stretches]:
     """The training span of each member; it may be empty."""
     cuts = data.cuts or cut_times(data.candles.time, data.rules.cuts)
     return [find_span(each.candles, data.rules, cuts, "train") for each in data.members]
-
-
-def training_inputs(agent: Agent, data: EvaluationData, train: Sequence[Stretches]) -> tuple[np.ndarray, np.ndarray]:
-    """Features and correlations at the training decisions of all members."""
-    seen, corr = [], []
-    for each, span in zip(data.members, train, strict=True):
-        market = market_from(each.candles, agent.market, agent.market.delay, features=agent.features)
-        rows = decision_rows(span)
-        seen.append(market.features[rows])
-        corr.append(market.corr[rows])
-    return np.concatenate(seen), np.concatenate(corr)
 
 
 def audit_way(agent: Agent, data: EvaluationData, train: Stretches | None) -> tuple[set[str], int, Around]:

@@ -1,10 +1,15 @@
 """From candles and flags to a market."""
 
+from collections.abc import Sequence
+
+import numpy as np
+
 from envs.market import Market, build_market
 from himari_jax.candles import Candles
 from himari_jax.features.market import BASE, Features
 from himari_jax.positions.base_positions import Base
 from himari_jax.positions.sizing import SizingRules
+from himari_jax.splits import Stretches, decision_rows
 from train.config.market import MarketConfig
 
 
@@ -22,6 +27,18 @@ def market_from(
     """
     rules, step = sizing_rules(config), config.step(candles.bar_ms)
     return build_market(candles, base or config.base_sizing, rules, config.fill, delay, features=features, step=step)
+
+
+def training_inputs(pairs: Sequence[tuple[Market, Stretches]]) -> tuple[np.ndarray, np.ndarray]:
+    """Features (L, N, k) and correlations (L, P) at all training decisions, to which the normalizer is fit.
+
+    Args:
+        pairs: market, on the host, and training span of each member.
+    """
+    rows = [decision_rows(span) for _, span in pairs]
+    features = [market.features[own] for (market, _), own in zip(pairs, rows, strict=True)]
+    corr = [market.corr[own] for (market, _), own in zip(pairs, rows, strict=True)]
+    return np.concatenate(features), np.concatenate(corr)
 
 
 def sizing_rules(market: MarketConfig) -> SizingRules:

@@ -62,6 +62,9 @@ def portfolio_returns(simulator: Simulator, start: int, found: list[np.ndarray])
 def pool_mean(returns: np.ndarray, active: np.ndarray) -> np.ndarray:
     """Returns (..., S) of a span: those of the one account, or the mean of the accounts of a pool that decide.
 
+    The equation is that of `portfolio_returns`; numpy adds eight and more accounts in another order along the last
+    axis than along the first, so that one in place of the other would change the last bits.
+
     Args:
         returns: (..., S, A) of the accounts.
         active: (S, A) bool, whether they decide.

@@ -32,7 +32,7 @@ from train.data.base import (
     where_known,
 )
 from train.data.loading import checked_parts, load_raw
-from train.data.market import market_from
+from train.data.market import market_from, training_inputs
 from train.data.members import Member, join_candles
 from train.data.spans import note_short_stretches, split_members, split_rules
 from train.learning.setup import Setup, make_learner
@@ -198,7 +198,8 @@ def session_of(config: Config, prepared: Prepared, splits: Sequence[Split | None
     base = load_base(account, tuple(s for n, _ in kept for s in candles[n].symbols), data.assume_utc)
     parts = [align(prepared, n, split, account, base) for n, split in kept]
     # Of the whole span: whatever the base, the same constants.
-    scaling = fit_scaling(*training_rows([part for part in parts if part.split.train]))
+    seen, corr = training_inputs([(part.market, part.split.train) for part in parts if part.split.train])
+    scaling = fit_scaling(seen, corr, np.arange(len(seen)))
     parts = [part._replace(split=known_split(part, account, report)) for part in parts]
     trained = [part for part in parts if part.split.train]
     for part in trained:
@@ -246,20 +247,6 @@ def align(prepared: Prepared, number: int, split: Split, account: MarketConfig, 
     own = base_of_part(base, candles)
     on_time = prepared.market(number, replace(account, delay=0), own)
     return Part(candles, own, split, prepared.market(number, account, own), on_time)
-
-
-def training_rows(parts: Sequence[Part]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Features and correlations at the training decisions of all parts, and their rows: what the normalizer is fit to.
-
-    Those of one part stay in place, which keeps the sums over them as they were.
-    """
-    if len(parts) == 1:
-        market = parts[0].market
-        return market.features, market.corr, decision_rows(parts[0].split.train)
-    rows = [decision_rows(part.split.train) for part in parts]
-    seen = np.concatenate([part.market.features[own] for part, own in zip(parts, rows, strict=True)])
-    corr = np.concatenate([part.market.corr[own] for part, own in zip(parts, rows, strict=True)])
-    return seen, corr, np.arange(len(seen))
 
 
 def known_split(part: Part, account: MarketConfig, report: DataReport) -> Split:

@@ -127,15 +127,14 @@ def read_stored(folder: Path) -> Sweep:
 
 
 def newest_unfinished(root: Path) -> Path:
-    """The folder of the sweep under `root` that was started last and has no result.
+    """Finds the folder of the sweep under `root` that was started last and has no result.
 
     Raises:
         InputError: there is none.
     """
-    found = [path.parent for path in root.glob(f"*/{FILE}") if not (path.parent / "result.json").exists()]
-    if not found:
-        raise InputError(f"--resume: no unfinished sweep under {root}/; name one with --run-dir")
-    return max(found, key=lambda folder: (folder / FILE).stat().st_mtime)
+    from train.artifacts.run_folder import newest_to_resume
+
+    return newest_to_resume(root, FILE, "sweep", lambda folder: not (folder / "result.json").exists())
 
 
 def refuse_differences(folder: Path, sweep: Sweep, fingerprint: str) -> None:

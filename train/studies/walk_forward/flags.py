@@ -67,18 +67,17 @@ def parse_flags(args: Sequence[str], default: WalkForwardFlags | None = None) ->
 
 
 def newest_unfinished(root: Path) -> Path:
-    """The folder of the walk-forward test under `root` that was started last and has no result.
+    """Finds the folder of the walk-forward test under `root` that was started last, has no result and did not fail.
 
     Raises:
         InputError: there is none.
     """
-    from train.artifacts.run_folder import is_walk_forward, read_result
+    from train.artifacts.run_folder import is_walk_forward, newest_to_resume, read_result
 
-    tests = [path for path in root.glob("*/config.json") if is_walk_forward(path.parent)]
-    found = [path for path in tests if read_result(path.parent) is None]
-    if not found:
-        raise InputError(f"--resume: no unfinished walk-forward test under {root}/; name one with --run-dir")
-    return max(found, key=lambda path: path.stat().st_mtime).parent
+    def may_go_on(folder: Path) -> bool:
+        return is_walk_forward(folder) and read_result(folder) is None
+
+    return newest_to_resume(root, "config.json", "walk-forward test", may_go_on)
 
 
 def read_stored(folder: Path) -> WalkForward:

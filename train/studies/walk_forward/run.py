@@ -20,7 +20,7 @@ from himari_jax.errors import InputError, NumericalError
 from himari_jax.times import iso_second
 from train.artifacts.feature_files import refuse_other_files
 from train.artifacts.files import null_if_nan, write_bytes, write_frame, write_json
-from train.artifacts.run_folder import claim, describe, lock, read_result
+from train.artifacts.run_folder import FAILED, claim, describe, lock, read_result
 from train.data.base import sha256_of
 from train.evaluation.by_symbol import by_symbol
 from train.evaluation.ledger import open_ledger
@@ -117,6 +117,7 @@ def write_headers(folder: Path, flags: WalkForward, walk: Walk) -> None:
     """config.json, data_report.json and the user's own files."""
     session = walk.sessions[0]
     stored = describe(flags.base, made_by(session)) | {"walk_forward": dataclasses.asdict(flags.walk)}
+    (folder / FAILED).unlink(missing_ok=True)
     write_json(folder / "config.json", stored)
     write_json(folder / "data_report.json", CandlesTask(session).findings())
     for name, content in session.files.items():
@@ -149,12 +150,17 @@ def train(walk: Walk, folder: Path, totals: Totals, signals: StopSignals) -> lis
         trained = train_population(
             members, folder / MEMBERS, **spread, totals=totals, progress=progress, signals=signals
         )
-    tell_failures(walk, trained)
+    report_failures(walk, trained, folder)
     return trained
 
 
-def tell_failures(walk: Walk, trained: Sequence[Trained]) -> None:
-    """Says which trainings had to be given up; what did best before is judged.
+def report_failures(walk: Walk, trained: Sequence[Trained], folder: Path) -> None:
+    """Warns of trainings that had to be given up, whose best policy before that is evaluated.
+
+    Args:
+        walk: the test.
+        trained: of the members, in their order.
+        folder: of the run; is marked where the test cannot go on.
 
     Raises:
         NumericalError: nothing was evaluated before.
@@ -164,6 +170,7 @@ def tell_failures(walk: Walk, trained: Sequence[Trained]) -> None:
             continue
         which = f"test block from {iso_second(block.test)[:10]} on, seed {seed}: the numbers went bad"
         if not np.isfinite(each.sharpe):
+            write_json(folder / FAILED, {"block": iso_second(block.test), "seed": seed})
             raise NumericalError(
                 f"{which} before the first evaluation: try --learning-rate 1e-4 or a lower --max-grad-norm"
             )
