@@ -79,7 +79,7 @@ def measure_all(bench: ModelsConfig, rows: list[Row]) -> list[Row]:
 
 
 def keep(bench: ModelsConfig, rows: Sequence[Row]) -> None:
-    """Writes the rows where --out says."""
+    """Writes the rows to --out."""
     if bench.out is not None:
         write_rows(bench.out, rows)
 

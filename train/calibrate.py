@@ -65,7 +65,7 @@ class CalibrateConfig:
     markets: int = 500
     """Markets on which the whole verdict is reached, for each figure of the word EDGE."""
     seed: int = 0
-    """Of all series."""
+    """Seed of all series."""
     processes: int = 2
     """Processes that share the work."""
     debug: bool = False
@@ -152,7 +152,7 @@ def figures(config: CalibrateConfig) -> Iterator[Figure]:
 
 
 def verdict_figures(every: Callable, config: CalibrateConfig) -> Iterator[Figure]:
-    """How often the word is EDGE: on noise, and where the multiplier has a true skill."""
+    """Shares of markets with the verdict EDGE: on noise, and where the multiplier has a true skill."""
     from train.evaluation.verdict_calibration import Skill, expected_power  # with jax, after the flags are read
 
     for years in (1, 3):
@@ -201,7 +201,7 @@ def finds_edge(skill: "Skill", key: Sequence[int], config: CalibrateConfig) -> b
 
 
 def is_fooled(skill: "Skill", key: Sequence[int], config: CalibrateConfig) -> bool:
-    """Whether a user who tries some configurations of noise is told EDGE once."""
+    """Whether one of several configurations of noise gets the verdict EDGE."""
     from train.evaluation.verdict_calibration import any_edge
 
     return any_edge(skill, tuple(key), CONFIGURATIONS, SEEDS, config.samples)

@@ -31,7 +31,7 @@ class PlanConfig:
     futures: int = 200
     """Futures to draw for each true difference."""
     seed: int = 0
-    """Of the draws."""
+    """Seed of the draws."""
     debug: bool = False
     """Show the traceback of an error."""
 
@@ -71,7 +71,7 @@ def tell(claim: Claim, found: Sequence[Outlook], years: float) -> None:
 
 
 def words(found: Sequence[Outlook], years: float) -> list[str]:
-    """What to make of the table."""
+    """Interprets the table in sentences."""
     none, _, claimed, *_ = found
     known, refuted = claimed.median(claimed.confirmed), none.median(none.refuted)
     return [

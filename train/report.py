@@ -27,7 +27,7 @@ class ReportConfig:
 
 
 def main(args: Sequence[str]) -> int:
-    """Writes the page and says where it is."""
+    """Writes the page and prints its path."""
     folder = local_run(parse(ReportConfig, args, PROG).run)
     refuse_other_folders(folder)
     if is_on_known_optimum(folder):

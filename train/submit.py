@@ -51,7 +51,7 @@ def main(args: Sequence[str]) -> int:
 
 
 def read_flags(args: Sequence[str]) -> tuple[VertexConfig, str]:
-    """Where the job runs, and the address of the run; the flags of the training are checked before it costs anything.
+    """Reads where the job runs, and the address of the run; checks the flags of the training before it costs anything.
 
     Raises:
         InputError: one line.
@@ -74,7 +74,7 @@ def read_flags(args: Sequence[str]) -> tuple[VertexConfig, str]:
 
 
 def machines(config: VertexConfig) -> Machines:
-    """What the job runs on."""
+    """Machines that the job runs on."""
     return Machines(
         image=str(config.image),
         machine_type=config.machine_type,

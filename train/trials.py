@@ -42,9 +42,9 @@ class TrialsConfig:
     which: Annotated[tyro.conf.Positional[tuple[str, ...]], tyro.conf.arg(metavar="RUN|ID")] = ()
     """Run folders, or the first letters of the ids that list shows."""
     reason: Annotated[str | None, auto("none; strike and restore need one")] = None
-    """Why a trial is struck or restored; it stays on record."""
+    """Reason for striking or restoring a trial; it stays on record."""
     ledger: Annotated[str | None, auto("that of RUN, else runs/trials.jsonl")] = None
-    """Where trials are counted: a folder, FILE.jsonl or gs://BUCKET/PREFIX."""
+    """Place of the trial ledger: a folder, FILE.jsonl or gs://BUCKET/PREFIX."""
     debug: bool = False
     """Show the traceback of an error."""
 
@@ -223,7 +223,7 @@ def overlap(trial: Trial, other: Trial) -> float:
 
 
 def remarks(book: Book, trial: Trial, counted: Counted) -> Iterable[str]:
-    """What the number means, and what is left out."""
+    """Explains the number, and which trials it leaves out."""
     bars = trial.decisions
     luck = expected_maximum_sharpe(counted.sharpes(bars), bars) * trial.annual_factor
     number = counted.number

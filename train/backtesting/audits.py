@@ -76,10 +76,10 @@ def train_spans(data: EvaluationData) -> list[Stretches]:
 
 
 def audit_way(agent: Agent, data: EvaluationData, train: Stretches | None) -> tuple[set[str], int, Around]:
-    """What on the way of a run from the candles of one account to its equity knows the future, and what was looked at.
+    """Audits the way of a run from the candles of one account to its equity.
 
     Returns:
-        names; rows after which the future changed; bars before and after each that were looked at.
+        names of values that know the future; number of rows after which it changed; bars audited around each row.
     """
     candles, base = data.candles, data.members[0].base
     known = None
@@ -120,7 +120,7 @@ def null_history(agent: Agent, candles: Candles) -> AccountHistory:
 
 
 def refuse_fickle(strategy: Strategy, weights: np.ndarray, member: Member, market: MarketConfig) -> None:
-    """Calls a function again.
+    """Calls a strategy's function a second time on the same candles.
 
     Raises:
         InputError: it gives other weights.
@@ -135,7 +135,7 @@ def refuse_fickle(strategy: Strategy, weights: np.ndarray, member: Member, marke
 def audit_strategy(
     strategy: Strategy, weights: Sequence[np.ndarray], data: EvaluationData, market: MarketConfig, delay: int
 ) -> tuple[tuple[AuditResult, ...], bool]:
-    """Audits a function; says, too, whether its weights move though no audited candle could move them.
+    """Audits a strategy; also returns whether its weights move although no audited candle moves them.
 
     Args:
         strategy: a function or a file.
@@ -191,7 +191,7 @@ def null_of(strategy: Strategy, weights: np.ndarray, candles: Candles, market: M
 
     Args:
         strategy: a function.
-        weights: (T, n) on its candles: where they begin says how far the rule looks back.
+        weights: (T, n) on its candles; the first known row is the rule's look-back.
         candles: of the account.
         market: rules.
         delay: bars.

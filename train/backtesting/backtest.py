@@ -152,7 +152,7 @@ def evaluate_entry(
 
 
 def named_rule(entry: Entry) -> str | None:
-    """The simple rule that did best on the validation span of a run; None where nothing says."""
+    """Name of the simple rule that did best on the validation span of a run; None where it is unknown."""
     if not isinstance(entry.source, Agent):
         return None
     rules = (read_result(entry.source.folder) or {}).get("rules") or {}

@@ -271,7 +271,7 @@ def sentences(found: dict[str, Any], name: str, rows: Sequence[Row]) -> list[str
     """Puts the difference at the policy's own cost and delay into sentences."""
     own = next(r for r in rows if (r.cost, r.delay) == (found["own_cost"], found["own_delay"]))
     low, high = own.difference.interval
-    side = "better than" if low > 0 else "worse than" if high < 0 else "not to be told from"
+    side = "better than" if low > 0 else "worse than" if high < 0 else "not distinguishable from"
     lines = [
         f"at its own cost and delay (bold) {found['a']} is {side} {name} on these bars: Sharpe "
         f"{own.difference.value:+.2f}, 95 % interval {low:+.2f} to {high:+.2f}, p {own.difference.p:.3f}",

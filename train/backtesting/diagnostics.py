@@ -30,10 +30,10 @@ def lag(entry: Entry, result: dict[str, Any], rows: Sequence[dict[str, Any]]) ->
 
 
 def collapse(entry: Entry, played: SpanHistories, result: dict[str, Any]) -> AuditResult:
-    """Whether the policy is a constant; how much its seeds agree is told beside it."""
+    """Audits whether the policy is a constant; the detail includes how much its seeds agree."""
     agent = played.agents[entry.chosen]
     spread = result["multiplier_deviation"]
-    info = f"what it says deviates by {spread:.3f} over the bars"
+    info = f"the multiplier deviates by {spread:.3f} over the bars"
     if isinstance(entry.source, Agent):
         best, at = best_constant(entry)
         distance = float(np.nanmean(np.abs(agent.decision - np.nanmean(agent.decision, 0))))
@@ -69,7 +69,7 @@ def constant_targets(base: np.ndarray, multiplier: float, caps: tuple[float, flo
 
 
 def timing(result: dict[str, Any]) -> AuditResult:
-    """Whether it adds anything to its own mean exposure held: to the baseline `constant`."""
+    """Audits whether the policy beats its own mean exposure held, the baseline `constant`."""
     value, (low, high) = result["timing_value"]["value"], result["timing_value"]["interval"]
     passed = True if low > 0 else False if high < 0 else None
     info = f"Sharpe {value:+.2f} (95 % interval {low:+.2f} to {high:+.2f}) against its own mean exposure held"

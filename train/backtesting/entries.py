@@ -57,12 +57,12 @@ class Entry:
 
     @property
     def symbols(self) -> tuple[str, ...]:
-        """Of the candles."""
+        """Symbols of the candles."""
         return self.candles.symbols
 
     @property
     def fingerprint(self) -> str:
-        """Of the candles."""
+        """Fingerprint of the candles."""
         return self.candles.fingerprint
 
     @property
@@ -97,7 +97,7 @@ class Entry:
 
     @property
     def doubts(self) -> tuple[str, ...]:
-        """Why there can be no EDGE here, whatever the numbers say."""
+        """Reasons that rule out an EDGE here, whatever the numbers are."""
         found = []
         if seen := self.data.seen_rows:
             rows = self.num_rows
@@ -111,7 +111,7 @@ class Entry:
 
 
 def load(name: str, checkpoint: str) -> Agent | Strategy:
-    """A run folder or a strategy's file.
+    """Loads a run folder or a strategy's file.
 
     Raises:
         InputError: it is neither.
@@ -197,7 +197,7 @@ def with_base(
 
 
 def digest_of(source: Agent | Strategy, base: Base) -> str:
-    """What counts as one configuration; other base positions than those of training make another one of a run."""
+    """Hash of the configuration in the trial ledger; other base positions than in training make another one."""
     own = sha256_of(base)
     if isinstance(source, Strategy) or own == source.base_sha256:
         return source.digest
@@ -205,7 +205,7 @@ def digest_of(source: Agent | Strategy, base: Base) -> str:
 
 
 def shared_simulators() -> SimulatorOf:
-    """`simulate`, but what was built for the same candles, base, span, delays and rules is given again."""
+    """Returns `simulate` with a cache: the same candles, base, span, delays and rules share one simulator."""
     built: dict[tuple, Simulator] = {}
 
     def simulator_of(

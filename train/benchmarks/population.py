@@ -83,7 +83,7 @@ def one_run(policy: str, num_envs: int) -> Callable[[int], Any]:
 
 
 def seconds(update: Callable[[int], Any], count: int) -> float:
-    """How long some updates take."""
+    """Times some updates, seconds."""
     began = time.perf_counter()
     update(count)
     return time.perf_counter() - began

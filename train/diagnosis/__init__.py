@@ -1,1 +1,1 @@
-"""What `train.doctor` looks at: the machine, the laws that hold on any device, the speed of the three models."""
+"""Checks of `train.doctor`: the machine, the laws that hold on any device, the speed of the three models."""

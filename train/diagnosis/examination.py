@@ -19,7 +19,7 @@ THREADS = 4  # that compile
 
 @dataclass(frozen=True)
 class Verdict:
-    """How a law was found."""
+    """Outcome of checking a law on the device."""
 
     law: str
     error: float | None  # None: it was not looked at, or failed on the way
@@ -34,7 +34,7 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Speed:
-    """How fast a model trains at its defaults."""
+    """Training speed of a model at its defaults."""
 
     model: str
     num_envs: int

@@ -1,4 +1,4 @@
-"""What is wrong with a machine or an installation, and what to do: one line each."""
+"""Finds faults of a machine or an installation, each with its remedy in one line."""
 
 import os
 import re

@@ -32,7 +32,7 @@ HOURS = 8760.0
 
 
 class Deviation(NamedTuple):
-    """What a law was found to miss by."""
+    """Measured deviation from a law."""
 
     error: float
     most: float  # largest that rounding explains
@@ -40,7 +40,7 @@ class Deviation(NamedTuple):
 
 
 class Skipped(Exception):
-    """A law that cannot be looked at here; the text says why, and what to do."""
+    """Raised where a law cannot be checked on this machine; the message holds reason and remedy."""
 
 
 def product_error() -> float:
@@ -218,7 +218,7 @@ def statistics() -> Deviation:
 
 
 def fees() -> Costs:
-    """Of the account."""
+    """Costs of the account."""
     return Costs(jnp.float32(RATE), jnp.float32(0))
 
 

@@ -25,14 +25,14 @@ NODES = Path("/dev")
 
 @dataclass(frozen=True)
 class Machine:
-    """What was found; jax's part is empty where jax finds no device."""
+    """Facts of the machine; jax's part is empty where jax finds no device."""
 
     versions: Mapping[str, str]  # of python, the project and the packages that are installed
     requirements: tuple[str, ...]  # of the project, as its metadata say; empty where it is not installed
     cores: int
     host_mb: float | None  # memory of the machine
     cards: int  # NVIDIA cards that the system sees
-    driver: str | None  # of the cards, as the system says
+    driver: str | None  # of the cards, as the system reports it
     environment: Mapping[str, str]
     cache: Path  # folder of the compilation cache
     now: float  # seconds since 1970, by the system's clock
@@ -79,7 +79,7 @@ def versions() -> dict[str, str]:
 
 
 def requirements() -> tuple[str, ...]:
-    """What the installed project asks for."""
+    """Requirements of the installed project."""
     try:
         return tuple(metadata.requires("himari-jax") or ())
     except metadata.PackageNotFoundError:  # it runs from its folder

@@ -19,7 +19,7 @@ from train.training.session import build_session
 
 MODELS = {"base": ("mlp", 1), "lstm": ("lstm", 1), "multi": ("mlp", 3)}  # policy, assets
 REWARD_SCALE = 100.0  # for moves of a percent
-LEARNING_RATE = 0.01  # large: a law that holds only where nothing was learned says little
+LEARNING_RATE = 0.01  # large: a law that holds only where nothing was learned proves little
 
 Chunk = Callable[[LearnerState, Any, Any], tuple[LearnerState, Metrics]]
 
@@ -95,7 +95,7 @@ def first_runners(setup: Setup) -> LearnerState:
 
 
 def program_memory(program: Any) -> float | None:
-    """MB that a compiled program needs: arguments, results and what it keeps on the way; None where nobody says."""
+    """MB that a compiled program needs: arguments, results and temporaries; None where the backend reports none."""
     info = program.memory_analysis()
     if info is None:
         return None

@@ -50,5 +50,5 @@ def speed_lines(speeds: Iterable[Speed]) -> list[str]:
 
 
 def finding_lines(finding: Finding) -> list[str]:
-    """What is wrong, and what to do."""
+    """Formats a fault with its remedy."""
     return wrapped(f"{finding.text} -> {finding.remedy}", "  WRONG   " if finding.wrong else "  note    ", " " * 10)

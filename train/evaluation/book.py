@@ -48,13 +48,13 @@ class Trial(NamedTuple):
 
     @property
     def decisions(self) -> int:
-        """Number of returns that its Sharpe ratio is of; where nothing says, as if no bar of the span were missing."""
+        """Number of returns behind the Sharpe ratio; without a record, as if no bar of the span were missing."""
         first, last = self.ends
         return self.bars or (last - first) // length_of(self.bar) + 1
 
     @property
     def annual_factor(self) -> float:
-        """By which its Sharpe ratio becomes annual; where nothing says, of a market that never closes."""
+        """Factor to an annual Sharpe ratio; without a record, that of a market that never closes."""
         return float((self.per_year or YEAR_MS / length_of(self.bar)) ** 0.5)
 
     @property
@@ -64,7 +64,7 @@ class Trial(NamedTuple):
 
 
 class Strike(NamedTuple):
-    """Word that a trial does not count, or counts again."""
+    """Record that a trial does not count, or counts again."""
 
     trial: str  # its id
     reason: str
@@ -76,10 +76,10 @@ Record = Trial | Strike
 
 
 class Book(NamedTuple):
-    """What a ledger says."""
+    """Content of a trial ledger."""
 
     trials: dict[Key, Trial]
-    strikes: dict[str, Strike]  # the last word on a trial, by its id
+    strikes: dict[str, Strike]  # the last one of each trial, by its id
     unread: int = 0  # lines that hold nothing: of a process that died while writing, or of a later version
 
     def strike_of(self, trial: Trial) -> Strike | None:
@@ -116,7 +116,7 @@ def parse(lines: Iterable[str]) -> Book:
 
 
 def record_of(value: dict[str, Any]) -> Record:
-    """The record that an object holds, whatever else it says.
+    """Reads the record of a JSON object; unknown keys are ignored.
 
     Raises:
         ValueError, KeyError, TypeError, AttributeError, HimariError: it holds none.

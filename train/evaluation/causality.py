@@ -54,7 +54,7 @@ def audit_causality(
 ) -> Audited:
     """Names of values that change when only later candles change; empty if causal.
 
-    At each of the rows t the candles after t go up, go down, or are missing. `derive(candles)(t)` says what follows
+    At each of the rows t the candles after t go up, go down, or are missing. `derive(candles)(t)` returns what follows
     from candles: values whose first `t + known` rows may not change; where candles are missing, but by rounding.
 
     Args:

@@ -1,4 +1,4 @@
-"""Where a policy ranks among random ones with its mean weights and turnover."""
+"""Ranks a policy among random ones with its mean weights and turnover."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from train.simulation.play import SpanHistories
 
 
 def among_draws(played: SpanHistories, sharpe: float) -> dict[str, Any] | None:
-    """The rank of the chosen seed among the draws of `random`, for result.json; None where none were played.
+    """Ranks the chosen seed among the draws of `random`, for result.json; None where none were played.
 
     Args:
         played: histories of a span.

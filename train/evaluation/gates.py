@@ -28,7 +28,7 @@ class Gate:
 
 
 class GateResult(NamedTuple):
-    """How a gate was met."""
+    """Outcome of a gate."""
 
     name: str
     value: float  # nan where undefined, which passes no gate
@@ -61,7 +61,7 @@ def find_gates(name_or_path: str) -> tuple[Gate, ...]:
     """The built-in gates of a name, or those of a TOML file.
 
     Raises:
-        InputError: neither, or a file that is not as `load_gates` says.
+        InputError: neither, or a file that `load_gates` refuses.
     """
     if name_or_path in GATES:
         return GATES[name_or_path]

@@ -29,13 +29,13 @@ class Ledger(Protocol):
     name: str
 
     def read(self) -> Book:
-        """What stands in it; nothing where it is not there yet."""
+        """Reads the book; an empty one where the ledger does not exist yet."""
 
     def update(self, choose: Choose) -> Book:
-        """Adds what `choose` makes of what stands in it, and returns both."""
+        """Adds the records that `choose` returns for the present book; returns the book with them."""
 
     def check(self) -> None:
-        """Raises where `update` would, as far as can be said without adding anything."""
+        """Raises where `update` would, as far as can be checked without adding anything."""
 
 
 def open_ledger(name: str | Path) -> Ledger:
@@ -69,7 +69,7 @@ class FileLedger:
         self.path, self.name = path, str(path)
 
     def read(self) -> Book:
-        """What stands in the file; nothing where there is none."""
+        """Reads the file; an empty book where there is none."""
         with storage_errors(self.path):
             text = self.path.read_text("utf-8", "replace") if self.path.exists() else ""
         return self.book(text)
@@ -108,7 +108,7 @@ class BucketLedger:
         self.name = address
 
     def read(self) -> Book:
-        """What stands in the objects, in the order in which they were written."""
+        """Reads the objects in the order in which they were written."""
         folder = RemoteFolder(self.name)
         names = sorted(name for name in folder.list() if name.startswith("trials") and name.endswith(".jsonl"))
         with ThreadPoolExecutor(READERS) as pool:
@@ -130,7 +130,7 @@ class BucketLedger:
 
 
 def symbols_of_runs(folder: Path) -> dict[str, tuple[str, ...]]:
-    """Symbols of the runs in a folder by the fingerprint of their candles; what is no run says nothing."""
+    """Symbols of the runs in a folder by the fingerprint of their candles; other folders are skipped."""
     found: dict[str, tuple[str, ...]] = {}
     for path in folder.glob("*/config.json"):
         try:

@@ -1,4 +1,4 @@
-"""What a policy is compared with: the position that it multiplies, and the simple rules."""
+"""Rivals that a policy is compared with: the position that it multiplies, and the simple rules."""
 
 import math
 from collections.abc import Mapping, Sequence

@@ -26,7 +26,7 @@ class Sketch(NamedTuple):
 def sketch(times: np.ndarray, returns: np.ndarray, base: np.ndarray) -> Sketch | None:
     """Sketches what a policy earned beyond its base: `r / sd(r) - b / sd(b)`, summed over cells of time.
 
-    The base is what policies of a desk have in common; without it they are told apart by what they decide. Cells are
+    The base is what policies of a desk have in common; without it they differ by their decisions alone. Cells are
     powers of 2 minutes on one grid for all, so that sketches of any span and bar can be laid over each other.
 
     Args:

@@ -26,7 +26,7 @@ from train.simulation.history import AccountHistory
 from train.simulation.play import SpanHistories
 
 COLLAPSE_ABOVE = 0.99  # correlation of multipliers between seeds, above which they count as one policy
-BY_CHANCE = ("random",)  # one draw of chance is shown beside the others, but to beat its luck, or not to, says nothing
+BY_CHANCE = ("random",)  # one draw of chance is shown beside the others, but beating it proves nothing
 BAR_TOP_CORRELATION = 0.9  # above which assets are hardly different ones
 
 
@@ -208,7 +208,7 @@ def across_seeds(agents: list[dict], histories: list[AccountHistory]) -> dict[st
 
 
 def seed_advice(across: Mapping[str, Any] | None) -> list[str]:
-    """A line where all seeds decide alike: they count as one, but that says nothing against the policy."""
+    """A line where all seeds decide alike: they count as one, which is no evidence against the policy."""
     if not across or not across["collapsed"]:
         return []
     return ["the seeds decide alike: their number says nothing about luck"]

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Evaluated:
-    """What was evaluated, and on what, as the ledger knows it."""
+    """An evaluated configuration and its candles, as the ledger records them."""
 
     name: str  # of the run's folder or the strategy
     config_hash: str
@@ -59,7 +59,7 @@ class Evaluated:
 
 
 def evaluated_on(simulator: "Simulator", name: str, config_hash: str) -> Evaluated:
-    """What is evaluated on the whole span of a simulator.
+    """Describes a configuration evaluated on the whole span of a simulator.
 
     Args:
         simulator: of the span.
@@ -113,7 +113,7 @@ def note_trials(
 
     Args:
         ledger: is added to where it does not know a trial yet, or not what it did.
-        evaluated: what, and on what.
+        evaluated: configuration and candles.
         seeds: numbers of the policies; None, of a strategy, counts as 0.
         returns: of each policy at its own cost and delay, (S,).
         base: of the base position at the same, (S,).
@@ -135,7 +135,7 @@ def is_new(book: Book, trial: Trial) -> bool:
 def count_together(book: Book, trial: Trial) -> Counted:
     """The trials that count with one: on the same series, at the same time, chosen by validation, not struck.
 
-    The one in question is the first, and counts whatever the ledger says of it.
+    It stands first, and counts even where the ledger struck it.
     """
     others = [other for key, other in book.trials.items() if key != trial.key and together(other, trial)]
     trials = [trial, *(other for other in others if book.counts(other))]
@@ -153,7 +153,7 @@ def same_series(one: Trial, other: Trial) -> bool:
 
     That is a common symbol, at any bar, in candles of any fingerprint: whoever tried a portfolio, another bar or a day
     less has seen those moves. Synthetic candles of one name differ by seed: there the fingerprint decides. A trial of
-    0.1.0 whose symbols nothing tells counts: it is not known to be of another series.
+    0.1.0 whose symbols are unknown counts: it is not known to be of another series.
     """
     if one.fingerprint == other.fingerprint:
         return True

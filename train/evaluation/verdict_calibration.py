@@ -1,4 +1,4 @@
-"""How often the verdict says EDGE where the truth is known: clustered, fat-tailed returns, and policies of a skill.
+"""Measures how often the verdict is EDGE where the truth is known: fat-tailed clustered returns, policies of a skill.
 
 The market's return of a bar is `r = sigma_t (k s_t + e_t)`: sigma_t a GARCH(1, 1), e_t Student t, s_t what the
 policy knows, an AR(1) of unit variance. It holds `w_t = B (1 + D s_t)` and pays for what it trades; the position
@@ -43,7 +43,7 @@ class Skill(NamedTuple):
 
 
 def draw_account(skill: Skill, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """What a policy knows, (T,), and the market's returns, (T,)."""
+    """Draws the signal that a policy knows, (T,), and the market's returns, (T,)."""
     known = ar_noise(skill.bars, rng)
     sigma, shocks = clustered(skill.bars, rng)
     drift = 0.0 if skill.difference is None else strength(skill)
@@ -130,7 +130,7 @@ def expected_power(skill: Skill) -> float:
 
 
 def any_edge(skill: Skill, key: tuple[int, ...], configurations: int, seeds: int, samples: int = 400) -> bool:
-    """Whether a user who tries several configurations of several seeds on one market, all noise, is told EDGE once.
+    """Whether several configurations of several seeds on one market, all noise, yield one verdict EDGE.
 
     Validation chooses the seed of each; the trial ledger counts the configurations.
     """

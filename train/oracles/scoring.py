@@ -1,4 +1,4 @@
-"""How far from the known optimum a policy is: both on the same path, scored by the mean that the simulator knows."""
+"""Scores a policy against the known optimum: both on the same path, by the mean that the simulator knows."""
 
 from functools import partial
 from typing import Any, NamedTuple
@@ -14,7 +14,7 @@ BURN_IN = 100  # bars before the score counts
 
 
 class Score(NamedTuple):
-    """Of one policy, means over bars."""
+    """Scores of one policy, means over bars."""
 
     value: float  # utility per bar
     error: float  # standard error of it

@@ -53,17 +53,17 @@ class OracleTask:
 
     @property
     def name(self) -> str:
-        """Of the market."""
+        """Name of the market."""
         return str(self.setup.config.data.env)
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The market's name; the default run folder is named after it."""
+        """The name in a tuple; the default run folder is named after it."""
         return (self.name,)
 
     @property
     def parameters(self) -> dict[str, Any]:
-        """Of the market."""
+        """Parameters of the market, by name."""
         return asdict(self.env)
 
     @property
@@ -111,11 +111,11 @@ class OracleTask:
         return self.measure(variables, "on the way")[0].spread
 
     def record(self, scores: np.ndarray) -> dict[str, Any]:
-        """Mean and each."""
+        """Mean score and that of each seed, for metrics.jsonl."""
         return {"ratio": float(scores.mean()), "ratio_by_seed": scores.tolist()}
 
     def text(self, scores: np.ndarray, best: float) -> str:
-        """Mean over the seeds."""
+        """Words the mean over the seeds."""
         return f"of the optimum {scores.mean():.3f}" if self.env.optimum.value else f"regret {-scores.mean():.2e}"
 
     def evaluate(self, state: Any, folder: Path, timings: dict[str, Any]) -> dict[str, Any]:

@@ -16,7 +16,7 @@ FEWEST = 30  # bars, below which a Sharpe ratio of a year is not shown
 
 
 class Year(NamedTuple):
-    """What one calendar year added to the policy and to its rivals."""
+    """Figures of the policy and of its rivals in one calendar year."""
 
     year: int
     bars: int
@@ -51,7 +51,7 @@ def sharpe_of(gains: np.ndarray, bars_per_year: float) -> float:
 
 
 def year_by_year(frame: pl.DataFrame | None, bars_per_year: float, power: Mapping[str, Any] | None) -> str:
-    """Writes the table of the years; empty where nothing says what the policy multiplied.
+    """Writes the table of the years; empty where the policy's base is unknown.
 
     Args:
         frame: as equity.parquet, or None.

@@ -37,7 +37,7 @@ OF_SYMBOLS = {  # columns of a pool's symbols: key of the block, form
     "turnover/y": ("turnover", "{:.1f}"),
     "max DD": ("max_drawdown", "{:.1%}"),
 }
-WIDTH = 118  # columns where nothing says how wide the output is
+WIDTH = 118  # columns where the width of the output is unknown
 
 
 def print_result(result: dict[str, Any], config: Config, folder: Path) -> None:
@@ -149,14 +149,14 @@ def times_beside(timing: Mapping[str, Any]) -> str:
 
 def verdict_lines(result: dict[str, Any], capital: float) -> list[str]:
     """Writes the lines that say what the numbers mean, and the verdict."""
-    verdict, told = result["verdict"], list(sentences(result))
+    verdict, lines = result["verdict"], list(sentences(result))
     base = (result["baselines"].get("base") or {}).get("final_equity")
     beside = "" if base is None else f", with the base position alone {capital * base:,.0f}"
     lines = [
         "",
-        f"{headline(verdict)}: {told[0] if told else verdict['reason']}",
-        *told[1:],
-        *([f"reason: {verdict['reason']}"] if told else []),
+        f"{headline(verdict)}: {lines[0] if lines else verdict['reason']}",
+        *lines[1:],
+        *([f"reason: {verdict['reason']}"] if lines else []),
         *filter(None, [rank_text(result)]),
         f"{capital:,.0f} became {capital * result['agent']['final_equity']:,.0f}{beside}",
     ]
@@ -226,7 +226,7 @@ def by_cell(rows: Iterable[dict[str, Any]]) -> dict[tuple[float, int], float]:
 
 
 def console() -> Console:
-    """Opens standard output as wide as what one looks at: COLUMNS says so, else the terminal, else 118 columns.
+    """Opens standard output with the width of COLUMNS, else of the terminal, else 118 columns.
 
     Where the output goes into a pipe, the terminal is the one of standard error.
     """

@@ -6,7 +6,7 @@ from typing import Any
 from himari_jax.times import YEAR_MS, parse_bar
 from train.reporting.run_files import Run
 
-CAPITAL = 100_000.0  # at the start where nothing says
+CAPITAL = 100_000.0  # at the start, where the run names none
 OF_SEVERAL = ("herfindahl", "diversification")  # metrics that say nothing of a single asset
 
 

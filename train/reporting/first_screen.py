@@ -44,7 +44,7 @@ def top(run: Run) -> str:
 
 
 def what(run: Run) -> str:
-    """Words what was judged: symbols, policy and span."""
+    """Words what was evaluated: symbols, policy and span."""
     result = run.result
     name = str(result.get("span", "test"))
     test = (result.get("spans") or {}).get(name)
@@ -92,7 +92,7 @@ def terms(run: Run) -> str:
 
 
 def fee(run: Run) -> str:
-    """Words the fee and the slippage of a trade; empty where nothing says."""
+    """Words the fee and the slippage of a trade; empty where they are unknown."""
     market, own = market_of(run), run.result.get("own_cost")
     if own is not None:
         return f", at {own:g} bp of what is traded"
@@ -118,8 +118,8 @@ def notes(run: Run) -> Iterator[str]:
     """Words the sentences under the verdict."""
     result = run.result
     if result.get("rivals"):
-        told = [text for text in sentences(result) if not text.startswith("next: ")]
-        yield from (f"{sentence(text)}." for text in told[1:])
+        lines = [text for text in sentences(result) if not text.startswith("next: ")]
+        yield from (f"{sentence(text)}." for text in lines[1:])
         return
     difference = result["agent"].get("sharpe_difference")
     info = str(result["verdict"].get("reason", ""))

@@ -49,14 +49,14 @@ def as_steps(values: np.ndarray) -> dict[str, Any]:
         return {"start": 0, "unit": 1, "steps": [None] * len(values)}
     start, unit = found[0], unit_of(found)
     steps = np.diff(np.rint((found - start) / unit).astype(np.int64), prepend=0)
-    told: list[int | None] = [None] * len(values)
+    whole: list[int | None] = [None] * len(values)
     for place, step in zip(np.flatnonzero(known).tolist(), steps.tolist(), strict=True):
-        told[place] = step
-    return {"start": float(start), "unit": unit, "steps": told}
+        whole[place] = step
+    return {"start": float(start), "unit": unit, "steps": whole}
 
 
 def unit_of(values: np.ndarray) -> float:
-    """The step that values (n,), finite, are told in."""
+    """Unit of the whole steps that describe values (n,), finite."""
     if (values == np.rint(values)).all() and np.abs(values).max() < 2**53:
         return float(max(np.gcd.reduce(np.abs(np.diff(values.astype(np.int64))), initial=0), 1))
     low, high = float(values.min()), float(values.max())

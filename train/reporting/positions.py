@@ -162,5 +162,5 @@ def position(frame: pl.DataFrame, prices: pl.DataFrame, symbol: str) -> Figure |
 
 
 def points_for(symbols: int) -> int:
-    """How many points of a curve are drawn where each of so many symbols has one."""
+    """Number of points of a curve where each of so many symbols has one."""
     return MOST_POINTS if symbols < MANY else FEW_POINTS

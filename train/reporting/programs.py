@@ -21,7 +21,7 @@ FROM_CACHE = "/jax/compilation_cache/cache_hits"
 
 @dataclass
 class Cost:
-    """What the programs of one name took."""
+    """Counts and seconds of the programs of one name."""
 
     compiled: int = 0
     cached: int = 0  # that came from the cache on the disk
@@ -37,12 +37,12 @@ class Programs:
         self.lock = threading.Lock()
 
     def note_event(self, event: str, **_: str | int) -> None:
-        """Hears of a program in the cache, before its seconds are told."""
+        """Listens to jax: a program came from the cache; its seconds follow."""
         if event == FROM_CACHE:
             self.hit.now = True
 
     def note_seconds(self, event: str, duration_secs: float, **info: str | int) -> None:
-        """Hears of a step of making a program."""
+        """Listens to jax: a step of making a program took some seconds."""
         step = STEPS.get(event)
         if step is None:
             return

@@ -142,7 +142,7 @@ def evidence(run: Run, extra: Extra) -> Iterator[Figure | None]:
 
 
 def delays(run: Run, extra: Extra) -> str:
-    """Writes the Sharpe ratio on time and one bar later, where no backtest says more."""
+    """Writes the Sharpe ratio on time and one bar later, where no backtest has more."""
     late = run.result.get("delay")
     if extra.backtest is not None or not late:
         return ""
@@ -231,7 +231,7 @@ def data_report(data: Mapping[str, Any]) -> str:
 
 
 def base_positions(base: Mapping[str, Any] | None) -> str:
-    """Where the base comes from, and how often the multiplier, or its upper half, does nothing."""
+    """Writes the origin of the base, and how often the multiplier, or its upper half, changes nothing."""
     if not base:
         return ""
     rows = [

@@ -1,4 +1,4 @@
-"""Words of a walk-forward test: how it ran, what chance and the rule without parameters do; for console and report."""
+"""Sentences of a walk-forward test: its schedule, chance, the rule without parameters; for console and report."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -11,7 +11,7 @@ KINDS = {  # of a permutation: what it keeps
     "bars": "bars permuted one by one, volatility clusters broken",
     "blocks": "bars permuted in blocks, volatility clusters kept: the harder null",
 }
-STATISTIC = "Sharpe minus the constant's"  # S, unless `statistic` of the permutations says another
+STATISTIC = "Sharpe minus the constant's"  # S, unless the permutations name another `statistic`
 
 
 def lines(result: Mapping[str, Any]) -> Iterator[str]:
@@ -37,7 +37,7 @@ def lines(result: Mapping[str, Any]) -> Iterator[str]:
 
 
 def how(walk: Mapping[str, Any]) -> str:
-    """How often was retrained, on what, and who was judged."""
+    """Words the schedule of retraining, and which seeds are evaluated."""
     number, seeds = len(walk["blocks"]), len(walk.get("seeds") or [])
     best = walk.get("ensemble") == "best"
     several = "in each block the best seed on validation, of" if best else "the mean action of"
@@ -51,7 +51,7 @@ def how(walk: Mapping[str, Any]) -> str:
 
 
 def span(result: Mapping[str, Any]) -> str:
-    """What was judged, in a few words: the blocks and their days; empty where nothing was retrained."""
+    """Words the test blocks and their days; empty where nothing was retrained."""
     blocks = (result.get("walk_forward") or {}).get("blocks")
     if not blocks:
         return ""
@@ -88,14 +88,14 @@ def whole_track(result: Mapping[str, Any]) -> dict[str, float | None]:
 
 
 def symbols(result: Mapping[str, Any]) -> str:
-    """How many symbols of a pool are ahead of their own constant; empty for what is no pool."""
+    """Counts the symbols of a pool that beat their own constant; empty without a pool."""
     values = [block.get("timing_value") for block in (result.get("by_symbol") or {}).values()]
     known = [value for value in values if value is not None]
     return f"symbols: {sum(value > 0 for value in known)} of {len(known)} ahead of their own constant" if known else ""
 
 
 def seeds(found: Sequence[Mapping[str, Any]]) -> str:
-    """What the seeds do alone; empty for a single one."""
+    """Words the difference of each seed alone; empty for a single one."""
     known = [seed["difference"] for seed in found if seed.get("difference") is not None]
     if len(found) < 2 or not known:
         return ""
@@ -120,13 +120,13 @@ def trend(walk: Mapping[str, Any]) -> str:
 
 
 def placebo(found: Sequence[Mapping[str, Any]]) -> str:
-    """What is left where the inputs are shifted by years: it must be nothing."""
+    """Words the difference with inputs that are shifted by years; it must be flat."""
     shifts = "; ".join(f"{x['shift']} {signed(x.get('difference'))} {interval(x.get('interval'))}" for x in found)
     return f"placebo, inputs shifted, must be flat: {shifts}" if shifts else ""
 
 
 def permutations(found: Mapping[str, Any] | None) -> str:
-    """How retrained policies of permuted candles do; empty where there were none."""
+    """Words the permutation test; empty where there was none."""
     if not found:
         return ""
     known = [x for x in found.get("null") or [] if x is not None]
@@ -138,12 +138,12 @@ def permutations(found: Mapping[str, Any] | None) -> str:
 
 
 def statistic(found: Mapping[str, Any]) -> str:
-    """What S of the permutations is."""
+    """Names the statistic S of the permutations."""
     return str(found.get("statistic", STATISTIC))
 
 
 def trials(result: Mapping[str, Any]) -> str:
-    """How much was tried on this span, and what is left of the Sharpe ratio."""
+    """Words the number of trials on this span, and the deflated Sharpe ratio."""
     if result.get("trials") is None:
         return ""
     deflated = plain(result.get("deflated_sharpe"), ".3f")
@@ -151,7 +151,7 @@ def trials(result: Mapping[str, Any]) -> str:
 
 
 def caution(result: Mapping[str, Any]) -> str:
-    """What a figure of several real symbols owes to hindsight; empty where there is one, or they are made up."""
+    """Warns of hindsight in a figure of several real symbols; empty for one symbol or a synthetic market."""
     if len(result.get("symbols") or ()) < 2 or result.get("synthetic"):
         return ""
     return f"caution: {CAUTION}"

@@ -1,4 +1,4 @@
-"""The verdict in sentences: what it says, what the sample could find, what to do next; for console and report."""
+"""The verdict in sentences: its meaning, the power of the sample, the next step; for console and report."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -55,7 +55,7 @@ def against_rival(result: Mapping[str, Any]) -> str:
 
 
 def what_is_found(power: Mapping[str, Any], verdict: Mapping[str, Any]) -> str:
-    """Which true difference this sample finds, and how long one of this size needs."""
+    """Words the true difference that this sample finds, and the years that one of this size needs."""
     line = (
         f"{power['years']:.1f} years of this policy find a true difference of {power['even_odds']:.2f} Sharpe at even "
         f"odds, one of {power['four_in_five']:.2f} in 4 samples of 5"

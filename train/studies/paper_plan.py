@@ -1,4 +1,4 @@
-"""How long paper trading has to run: the live verdict on resampled futures of a run's test span."""
+"""Plans the length of paper trading: the live verdict on resampled futures of a run's test span."""
 
 from dataclasses import dataclass
 from math import sqrt
@@ -17,7 +17,7 @@ SHARPES = (0.5, 1.0, 2.0)  # of differences beside the claimed ones
 
 
 class Claim(NamedTuple):
-    """What a backtest says of policy minus base."""
+    """Policy minus base over the test span of a backtest."""
 
     differences: np.ndarray  # (S,) log return of the policy's account minus the base's, a decision each
     bars_per_year: float  # decisions of a year
@@ -40,7 +40,7 @@ class Claim(NamedTuple):
 
 @dataclass(frozen=True)
 class Outlook:
-    """What paper trading finds where this is the true difference."""
+    """Times to a live verdict where this is the true difference."""
 
     name: str
     yearly: float  # log growth in a year

@@ -20,7 +20,7 @@ REPEATS = 5  # at most
 
 @dataclass(frozen=True)
 class Row:
-    """What was measured of a job, or why it was not."""
+    """Measurement of a job, or the reason that there is none."""
 
     name: str
     size: int
@@ -46,11 +46,11 @@ class Compiling:
     Args:
         jobs: to build.
         threads: at a time.
-        told: is given a line for each program that is ready.
+        report: receives a line for each program that is ready.
     """
 
-    def __init__(self, jobs: Sequence[Job], threads: int, told: Callable[[str], None]):
-        self.left, self.told, self.lock = list(jobs), told, threading.Lock()
+    def __init__(self, jobs: Sequence[Job], threads: int, report: Callable[[str], None]):
+        self.left, self.report, self.lock = list(jobs), report, threading.Lock()
         self.ready: dict[Job, Program] = {}
         self.failed: dict[Job, str] = {}
         self.building: set[Job] = set()
@@ -73,7 +73,7 @@ class Compiling:
                 self.failed[job] = code_of(error)[1]
             seconds = time.perf_counter() - began
             self.building.discard(job)
-            self.told(f"{'failed' if job in self.failed else 'ready'} after {seconds:.1f} s: {job.title}")
+            self.report(f"{'failed' if job in self.failed else 'ready'} after {seconds:.1f} s: {job.title}")
 
     def wait(self, begin: float, end: float) -> None:
         """Waits until all are built, or the time is over.

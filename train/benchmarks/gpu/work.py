@@ -1,4 +1,4 @@
-"""What is measured, by device: the rows in the order of what matters, and the memory that there is."""
+"""Jobs of the benchmark by device, the most important first, and the memory of the device."""
 
 import jax
 

@@ -1,1 +1,1 @@
-"""What the three models cost: time, memory and latency, by device."""
+"""Benchmark of the three models: time, memory and latency, by device."""

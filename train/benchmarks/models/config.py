@@ -42,7 +42,7 @@ class ModelsConfig:
     decisions: int = 2000
     """Decisions whose latency is measured."""
     price_per_hour: float | None = None
-    """What the machine costs, US dollars an hour: adds the price of the command with a cold start."""
+    """Price of the machine, US dollars an hour: adds the price of the command with a cold start."""
     out: Path | None = None
     """FILE.json that keeps what was measured; rows of other devices that are in it stay."""
     merge: tuple[Path, ...] = ()

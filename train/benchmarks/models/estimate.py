@@ -1,4 +1,4 @@
-"""What the three models would take on a card that nobody has measured here: counted work, calibrated on one that was.
+"""Estimates the three models on a card that was not measured: counted work, calibrated on a card that was.
 
     t = operations * tau + work, between FLOPs / rate and twice the larger of FLOPs / rate and bytes / bandwidth
 
@@ -60,7 +60,7 @@ class Work:
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a model would take."""
+    """Estimated time of a model on a card."""
 
     work: Work
     tau: float  # seconds of an operation on the measured card

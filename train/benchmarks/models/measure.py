@@ -48,7 +48,7 @@ def measure(model: Model, bench: ModelsConfig, scratch: Path) -> Row:
         scratch: an empty folder, for runs and compilation cache.
 
     Raises:
-        InputError: a training or the export failed; the line says why.
+        InputError: a training or the export failed, with the reason.
     """
     flags = bench.flags_of(model)
     cold = start(model, "cold start", flags, scratch, 0)
@@ -82,7 +82,7 @@ def measure(model: Model, bench: ModelsConfig, scratch: Path) -> Row:
 
 
 def start(model: Model, what: str, flags: list[str], scratch: Path, decisions: int) -> dict[str, Any]:
-    """Trains once in a process of its own; what it says, with `command_seconds`.
+    """Trains once in a process of its own; returns its record, with `command_seconds`.
 
     Raises:
         InputError: it failed.

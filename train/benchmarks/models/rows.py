@@ -13,7 +13,7 @@ from train.benchmarks.models.config import Model
 
 @dataclass(frozen=True)
 class Row:
-    """What one model cost on one device."""
+    """Measured cost of one model on one device."""
 
     model: Model
     device: str  # kind of the GPU, or `CPU` with its cores
@@ -43,7 +43,7 @@ class Row:
 
     @property
     def machine(self) -> tuple[str, str]:
-        """What tells one machine from another."""
+        """Fields that identify a machine."""
         return self.device, self.processor
 
     @property

@@ -50,12 +50,12 @@ MEMORY = (
 
 
 def milliseconds(value: float | None) -> str:
-    """A latency, or `none` where it could not be measured; `notes` says why."""
+    """A latency, or `none` where it could not be measured; `notes` has the reason."""
     return "none" if value is None else f"{value:.3f}"
 
 
 def render(rows: Sequence[Row], markdown: bool) -> str:
-    """Both tables with their headings and notes; without a row, a line that says so."""
+    """Both tables with their headings and notes; without a row, a line instead of them."""
     if not rows:
         return "nothing measured"
     draw = as_markdown if markdown else as_console
@@ -120,7 +120,7 @@ def as_markdown(rows: Sequence[Row], columns: Sequence[Column]) -> list[str]:
 
 
 def notes(rows: Sequence[Row], markdown: bool) -> list[str]:
-    """What the columns mean, on which candles and machines, and what is missing; lines of at most 80 letters."""
+    """Explains the columns, names candles, machines and missing models; lines of at most 80 letters."""
     lines = [*MEANING]
     if any(row.onnx_p50_ms is None for row in rows):
         lines.append(f"ONNX none: not installed there: {how_to_install('export')}")

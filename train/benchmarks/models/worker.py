@@ -32,7 +32,7 @@ def main(args: Sequence[str]) -> int:
 
 
 def train_once(flags: list[str], folder: Path) -> dict[str, Any]:
-    """Does what train.ppo does and says what it took.
+    """Runs train.ppo and prints what it took.
 
     `ended` is on the clock that all processes of a machine share, so that the start of this one can be counted too.
     """

@@ -15,7 +15,7 @@ class Racer(Protocol):
     most_steps: float  # after which it would stop by itself
 
     def advance(self) -> int:
-        """Trains a little, waits for the device, and says how many bars were played."""
+        """Trains a little and waits for the device; returns the bars played."""
         ...
 
     def score(self) -> float:

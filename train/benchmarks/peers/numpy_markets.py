@@ -37,7 +37,7 @@ class Twin(Protocol):
 
 
 class AccountState(NamedTuple):
-    """Of single-asset accounts side by side."""
+    """State of single-asset accounts side by side."""
 
     t: np.ndarray  # (B,) row of the market
     weights: np.ndarray  # (B, 1), and so on as in Account
@@ -95,7 +95,7 @@ class AccountTwin:
 
 
 class OracleState(NamedTuple):
-    """Of a market with a known optimum."""
+    """State of a market with a known optimum."""
 
     market: np.ndarray  # (B, K)
     weights: np.ndarray  # (B,)
@@ -216,7 +216,7 @@ class GarleanuPedersenTwin(OracleTwin):
         return rng.normal(size=(episodes, 1))
 
     def shocks(self, rng: np.random.Generator, episodes: int) -> tuple[np.ndarray, np.ndarray]:
-        """Of signal and return."""
+        """Shocks of signal and return, (B,) each."""
         return rng.normal(size=episodes), rng.normal(size=episodes)
 
     def advance(self, market: np.ndarray, shocks: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:

@@ -158,7 +158,7 @@ class RejaxPeer:
 
 
 def iterate(algo: PPO, state: Any, count: int) -> Any:
-    """That many updates."""
+    """Trains for `count` updates."""
     return jax.lax.fori_loop(0, count, lambda _, state: algo.train_iteration(state), state)
 
 

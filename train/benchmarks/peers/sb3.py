@@ -120,7 +120,7 @@ class Trunk(BaseFeaturesExtractor):
 
 
 def network(trial: Trial) -> dict[str, Any]:
-    """Of the policy; by their own manner actor and critic share nothing."""
+    """Arguments of the policy network; at the peer's own defaults actor and critic share nothing."""
     ours = trial.values != "own"
     info: dict[str, Any] = {"log_std_init": trial.hyper.initial_log_std} if ours else {}
     if trial.contestant == "sb3":

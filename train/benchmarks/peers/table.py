@@ -137,7 +137,7 @@ def race_tables(measured: Measured, bench: PeersConfig) -> list[str]:
 
 
 def median_seconds(results: list[dict[str, Any]]) -> float:
-    """Of the seeds; infinite where most did not get there."""
+    """Median seconds to the goal over the seeds; infinite where most did not reach it."""
     return statistics.median_high([x.get("seconds") or float("inf") for x in results])
 
 

@@ -82,7 +82,7 @@ def last_end(blocks: Sequence[Mapping[str, Any]]) -> str:
 
 
 def error_of_one(result: Mapping[str, Any]) -> str:
-    """Says how little a block says: the error of the whole track, by the square root of the time."""
+    """Words the standard error of a single block, from that of the whole track by the square root of the time."""
     power, blocks = result.get("power") or {}, result["walk_forward"]["blocks"]
     error, years = power.get("standard_error"), power.get("years")
     if not error or not years:
@@ -176,7 +176,7 @@ def permutation_null(found: Mapping[str, Any] | None) -> Figure | None:
         better = int((null >= value).sum())
         caption += f" {better} of {len(null)} do as well as the real market (S, {signed(value)})"
         counted = f"(1 + {better}) / (1 + {len(null)}) = "
-        if p is not None:  # of a null that is not whole the count says another p
+        if p is not None:  # an incomplete null would count another p
             caption += f": p = {counted if len(null) == found['number'] else ''}{p:.3f}"
         caption += "."
     layout = {

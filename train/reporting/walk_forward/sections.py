@@ -105,7 +105,7 @@ def placebo_table(found: Sequence[Mapping[str, Any]]) -> str:
 
 
 def beside(result: Mapping[str, Any], walk: Mapping[str, Any]) -> str:
-    """Writes the judged policy beside its seeds one by one, and beside the rule without parameters."""
+    """Writes the evaluated policy beside its seeds one by one, and beside the rule without parameters."""
     rival = pooled(result)
     rows = [row("judged", number(result["agent"].get("sharpe"), ".2f"), number(rival.get("difference"), "+.2f"))]
     rows[0] = rows[0].replace("<tr>", '<tr class="agent">', 1)

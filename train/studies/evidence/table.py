@@ -9,7 +9,7 @@ from train.reporting.walk_words import labels, plain, pooled, signed
 
 LABEL, CELL = 20, 15  # columns of a label and of a cell
 WIDTH = LABEL + CELL * 4  # columns of a row at most: 80
-PEAK = ("2020", "2021")  # years whose share of the gain is told
+PEAK = ("2020", "2021")  # years whose share of the gain has a row
 SHARE = f"of it {' and '.join(PEAK)}"
 BEST = ("2018", *PEAK)
 OTHERS = "without " + " ".join(f"'{year[2:]}" for year in BEST)
@@ -37,7 +37,7 @@ def ends(interval: Sequence[float | None] | None) -> str:
 
 
 def ahead(values: Sequence[float | None]) -> str:
-    """How many differences are above 0, out of those that are known."""
+    """Counts the differences above 0 among those that are known."""
     known = [value for value in values if value is not None]
     return f"{sum(value > 0 for value in known)} of {len(known)}" if known else "-"
 
@@ -141,7 +141,7 @@ def on_time_and_late(block: Mapping[str, Any] | None) -> str:
 
 
 def explored_table(found: Mapping[str, Found]) -> Cells:
-    """What the exploration found, and below it the same flags here."""
+    """Figures of the exploration, and below each those of the same flags here."""
     rows = [["", "difference", "95 %", "one day late", "turnover/y"]]
     for name, each in found.items():
         row, result = ROWS[name], each.result
@@ -209,7 +209,7 @@ def console_page(found: Mapping[str, Found], width: int = WIDTH) -> str:
 
 
 def cells_in(width: int) -> int:
-    """How many cells stand beside a label."""
+    """Number of cells that fit beside a label."""
     return max(1, (width - LABEL) // CELL)
 
 

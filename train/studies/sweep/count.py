@@ -81,7 +81,7 @@ def count_trials(
 
 
 def place_of(config: Config) -> str:
-    """What a configuration's simulator depends on, as text."""
+    """Key of the simulator that a configuration needs, as text."""
     account = {name: value for name, value in asdict(config.market).items() if name not in COSTS}
     return Sessions.key(config) + json.dumps(account, sort_keys=True, default=str)
 
@@ -114,7 +114,7 @@ def stand_in(session: Session, each: Finished, evaluated: Evaluated) -> Played:
 
 
 def deflated(ledger: Ledger, chosen: Played, own: Mapping[int, Played]) -> dict[str, Any]:
-    """How far the chosen configuration is above luck, by clusters of trials and by trials, for result.json.
+    """Deflates the chosen configuration by clusters of trials and by trials, for result.json.
 
     Args:
         ledger: with everything that counts.

@@ -1,4 +1,4 @@
-"""A search by Optuna: ask a batch, tell what became of it; several processes may share one study.
+"""A search by Optuna: ask for a batch, tell its outcome; several processes may share one study.
 
 A trial is made running and named after its worker in one step of the storage, so that a worker that comes back finds
 what it had asked for and goes on with it: nothing is lost, and nothing is trained twice.
@@ -37,8 +37,8 @@ class OptunaSearch:
         sweep: flags.
         folder: of this worker.
         worker: its name, no other's.
-        finished: trials that are kept in its folder, by number: what the storage was not told is told now.
-        marks: what all workers of a study must have in common.
+        finished: trials that are kept in its folder, by number; the storage receives those that it lacks.
+        marks: as `marks_of`: what all workers of a study must have in common.
 
     Raises:
         InputError: Optuna is not installed, or the study varies other things.
@@ -87,7 +87,7 @@ class OptunaSearch:
             ) from error
 
     def agree(self, sweep: Sweep, marks: dict[str, Any]) -> None:
-        """Writes down what a new study is of; refuses one that is of something else."""
+        """Stores the marks of a new study; refuses a study with other marks."""
         theirs = self.study.user_attrs.get(MARK)
         if theirs is None and not self.study.get_trials(deepcopy=False):
             self.study.set_user_attr(MARK, marks)
@@ -106,7 +106,7 @@ class OptunaSearch:
         return [trial for trial in found if SURPLUS not in trial.user_attrs]
 
     def mine(self) -> list["FrozenTrial"]:
-        """Trials that this worker asked for and has not told of."""
+        """Running trials of this worker: asked for, without an outcome."""
         from optuna.trial import TrialState
 
         return [x for x in self.trials() if x.state == TrialState.RUNNING and x.user_attrs.get(WORKER) == self.worker]
@@ -149,7 +149,7 @@ class OptunaSearch:
             return {each.name: suggest(trial, each) for each in self.dimensions}
 
     def tell(self, batch: Sequence[Finished]) -> None:
-        """Tells the study of a batch: score; the last one before it was dropped; or that it failed."""
+        """Reports a batch to the study: its score, the last score before it was dropped, or a failure."""
         from optuna.trial import TrialState
 
         identities = {trial.number: trial._trial_id for trial in self.mine()}
@@ -168,9 +168,9 @@ class OptunaSearch:
                     self.study.tell(each.trial, each.score)
 
     def others(self) -> list[Finished]:
-        """Trials that other workers have told of."""
-        told = [trial.user_attrs for trial in self.trials() if trial.state.is_finished()]
-        return [restored(attrs[RECORD]) for attrs in told if RECORD in attrs and attrs.get(WORKER) != self.worker]
+        """Finished trials of other workers."""
+        finished = [trial.user_attrs for trial in self.trials() if trial.state.is_finished()]
+        return [restored(attrs[RECORD]) for attrs in finished if RECORD in attrs and attrs.get(WORKER) != self.worker]
 
     def waiting(self) -> list[str]:
         """Workers that have trials of the study running, with how many."""
@@ -217,7 +217,7 @@ def open_storage(storage: str | None, folder: Path) -> Any:
 
 
 def import_optuna() -> Any:
-    """Optuna, told to be silent.
+    """Imports Optuna and silences its log.
 
     Raises:
         InputError: it is not installed.
@@ -236,7 +236,7 @@ def seed_of(worker: str, seed: int, trials: int) -> int:
 
 
 def marks_of(sweep: Sweep, config_hash: str, fingerprint: str) -> dict[str, Any]:
-    """What all workers of a study must have in common, by words for it.
+    """Returns what all workers of a study must have in common, by name.
 
     Args:
         sweep: flags.

@@ -67,7 +67,7 @@ def points_to_check(flags: Sweep) -> list[Point]:
 
 
 def dimensions(flags: Sweep) -> Sequence[Any]:
-    """What is varied."""
+    """Dimensions that are varied."""
     return flags.search.dimensions
 
 
@@ -98,7 +98,7 @@ def open_folder(folder: Path, flags: Sweep, session: Session) -> None:
 
 
 def ledger_of(flags: Sweep, folder: Path) -> str:
-    """Where the trials of a sweep are counted."""
+    """Place of the ledger in which the trials of a sweep are counted."""
     return flags.base.run.ledger or str(folder.absolute().parent / LEDGER)
 
 

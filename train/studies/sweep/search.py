@@ -1,4 +1,4 @@
-"""Which configurations come next: the interface of a search, and those that are listed from the start."""
+"""The interface of a search for configurations, and searches whose points are listed from the start."""
 
 from collections.abc import Mapping, Sequence
 from typing import Protocol
@@ -8,13 +8,13 @@ from train.studies.sweep.store import Asked, Finished
 
 
 class Search(Protocol):
-    """Proposes trials in batches, and hears what became of them."""
+    """Proposes trials in batches, and receives their outcomes."""
 
     def ask(self) -> list[Asked]:
         """The next batch; none where all were tried."""
 
     def tell(self, batch: Sequence[Finished]) -> None:
-        """Takes note of a batch that is kept in the folder."""
+        """Receives the outcomes of a batch that is kept in the folder."""
 
     def others(self) -> list[Finished]:
         """Trials that other workers have trained."""

@@ -27,7 +27,7 @@ class Sessions:
 
     @staticmethod
     def key(config: Config) -> str:
-        """What candles and features depend on."""
+        """Key of the candles and features that a configuration needs."""
         made: dict[str, Any] = {
             "data": asdict(config.data),
             "options": {name: asdict(options) for name, options in config.source_options.items()},

@@ -1,4 +1,4 @@
-"""What a sweep keeps of its trials: a line of JSON each in finished.jsonl, and the parameters of every policy."""
+"""Storage of a sweep's trials: a line of JSON each in finished.jsonl, and the parameters of every policy."""
 
 import json
 import math
@@ -44,7 +44,7 @@ class Finished:
 
     @property
     def score(self) -> float:
-        """What is searched for: the mean over the seeds of the best validation score."""
+        """Objective of the search: the mean over the seeds of the best validation score."""
         return float(np.mean(self.scores)) if self.scores else -math.inf
 
     @property
@@ -120,7 +120,7 @@ class Store:
             ) from error
 
     def place(self, number: int) -> Path:
-        """Where the parameters of a trial are."""
+        """Path of the parameters of a trial."""
         return self.folder / POLICIES / f"{number:05d}.npz"
 
 

@@ -59,7 +59,7 @@ class Nulls:
 
         Args:
             value: of the real candles, Sharpe minus that of the constant.
-            progress: is told how far it is.
+            progress: called with the markets done, their number and a text.
         """
         run = self.walk.flags.base.run
 
@@ -67,11 +67,11 @@ class Nulls:
             variants = [permuted(self.prepared, run.permute, run.seed, draw) for draw in draws]
             return [walk.gain(variables) for walk, variables in self.train(variants)]
 
-        def told(done: int, number: int, text: str) -> None:
+        def report(done: int, number: int, text: str) -> None:
             progress(done, number, f"{self.totals.speed():,.0f} steps/s")
 
         at_once = markets_at_once(len(self.walk.members), self.walk.flags.walk.batch_size)
-        return permutation_test(run, self.results, value, at_once, measure, told)
+        return permutation_test(run, self.results, value, at_once, measure, report)
 
     def train(self, variants: Sequence[Prepared]) -> list[tuple[Walk, dict]]:
         """Trains the test again on other candles; each walk with the variables of its ensemble, as `Walk.ensemble`."""

@@ -1,4 +1,4 @@
-"""What a walk-forward test found: the numbers of result.json."""
+"""Results of a walk-forward test: the numbers of result.json."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -125,7 +125,7 @@ def write_headers(folder: Path, flags: WalkForward, walk: Walk) -> None:
 
 
 def plan(walk: Walk) -> str:
-    """What will be trained, in a line."""
+    """Summarizes what will be trained, in a line."""
     config, blocks, seeds = walk.flags.base, len(walk.blocks), len(walk.seeds)
     members = len(walk.members)
     session = walk.sessions[0]
