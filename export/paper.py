@@ -55,7 +55,6 @@ def main(args: Sequence[str]) -> int:
         if not config.any_source:
             refuse_kind(model, feed)
         desk, own = make_desk(config, model, trained, symbols)
-        # A file that nothing is written to is not left behind: whatever can be refused has been.
         log = stack.enter_context(DecisionLog(path, sync=not config.simulate))
         records = read_log(path) if path.stat().st_size else []
         if config.simulate:
@@ -123,9 +122,10 @@ def metrics_for(config: PaperConfig, asked: int, loop: "PaperLoop", records: lis
     Raises:
         StorageError: the port cannot be had.
     """
+    from export.live.log import yearly_bars
     from export.live.metrics import PaperMetrics
 
-    metrics = PaperMetrics(loop.desk, bars_per_year(records, loop.desk))
+    metrics = PaperMetrics(loop.desk, yearly_bars(records[0]))
     metrics.catch_up(records)
     try:
         port = metrics.serve(asked, config.metrics_host)
@@ -134,16 +134,6 @@ def metrics_for(config: PaperConfig, asked: int, loop: "PaperLoop", records: lis
         raise StorageError(f"{where}: {error.strerror}; end what uses it, or take another") from error
     print(f"metrics: http://{config.metrics_host}:{port}/metrics", flush=True)
     return metrics
-
-
-def bars_per_year(records: list[dict[str, Any]], desk: "Desk") -> float:
-    """Bars of a year: always open, or as many as the candles before the first bar show."""
-    from himari_jax.times import YEAR_MS
-
-    if desk.model.never_closes:
-        return YEAR_MS / desk.book.bar_ms
-    times = sorted({row[1] for row in records[0]["candles"]})
-    return len(times) * YEAR_MS / (times[-1] - times[0] + desk.book.bar_ms)
 
 
 def run(config: PaperConfig, loop: "PaperLoop", until: int | None, path: Path, metrics: "PaperMetrics | None") -> None:

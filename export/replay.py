@@ -51,10 +51,10 @@ def main(args: Sequence[str]) -> int:
     """Replays and prints; 0 at parity, 1 where a number is not reproduced."""
     config = parse(ReplayConfig, args, PROG)
     from export.live.final import final_book
+    from export.live.log import yearly_bars
     from export.live.page import write_page
     from export.live.replay import compare, waterfall
     from export.live.verdict import live_verdict
-    from himari_jax.times import YEAR_MS
 
     out = config.out or config.log.with_suffix(".html")
     for flag, path in (("--out", out), ("--metrics-file", config.metrics_file)):
@@ -65,12 +65,8 @@ def main(args: Sequence[str]) -> int:
         parity = compare(source)
         final, revisions = final_book(source, final_rows(config, source))
         parts = waterfall(source, final)
-    bar, logged = source.start["bar_ms"], source.logged().log_returns
-    calendar = source.start["calendar"]
-    bars = source.bars
-    years = (bars[-1]["time"] + bar - bars[0]["time"]) / YEAR_MS
-    per_year = YEAR_MS / bar if calendar == "continuous" else len(bars) / years
-    verdict = live_verdict((logged[0] - logged[1]).mean(-1), per_year, bar)
+    logged = source.logged().log_returns
+    verdict = live_verdict((logged[0] - logged[1]).mean(-1), yearly_bars(source.start), source.start["bar_ms"])
     write_page(out, source, parity, revisions, parts, verdict)
     tell(source, parity, revisions, parts, verdict, out)
     if config.metrics_file is not None:

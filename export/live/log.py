@@ -1,5 +1,6 @@
-"""The decision log: a line of JSON for each bar, appended and synced; what a kill tore off is cut away."""
+"""The decision log: a line of JSON for each bar, appended and synced; a line that a kill tore off is cut away."""
 
+import contextlib
 import fcntl
 import json
 import os
@@ -9,6 +10,7 @@ from types import TracebackType
 from typing import Any
 
 from himari_jax.errors import InputError, StorageError
+from himari_jax.times import bars_per_year
 
 FORMAT = 1
 NEEDED = {  # fields of each kind of record, without which a log cannot be gone on with or replayed
@@ -24,6 +26,8 @@ BLOCK = 1 << 16  # bytes read at a time to find where the last whole line ends
 class DecisionLog:
     """A log that one process appends to; a line is whole on the disk before the loop goes on.
 
+    A new log that stays empty, because the start is refused, is removed with the folders that were made for it.
+
     Raises:
         InputError: another process has it, or a line that is not the last one is damaged.
         StorageError: it cannot be written.
@@ -31,6 +35,8 @@ class DecisionLog:
 
     def __init__(self, path: Path, sync: bool = True):
         self.path, self.sync = path, sync
+        self.is_new = not path.exists()
+        self.new_folders = [folder for folder in path.parents if not folder.exists()]  # the innermost first
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self.file = path.open("a+b", buffering=0)  # a line that failed leaves nothing to be written later
@@ -73,6 +79,11 @@ class DecisionLog:
 
     def close(self) -> None:
         """Lets others write it."""
+        if self.is_new and not os.fstat(self.file.fileno()).st_size:
+            with contextlib.suppress(OSError):  # somebody else's file in a folder keeps it
+                self.path.unlink()
+                for folder in self.new_folders:
+                    folder.rmdir()
         self.file.close()
 
     def __enter__(self) -> "DecisionLog":
@@ -98,6 +109,12 @@ def read_log(path: Path) -> list[dict[str, Any]]:
         if problem := problem_of(record, number == 1):
             raise InputError(f"{path}: line {number} {problem}: another version wrote it, or it was edited")
     return records
+
+
+def yearly_bars(start: dict[str, Any]) -> float:
+    """Bars of a year by the first record of a log: as many as its candles show, where the market closes."""
+    times, bar = {row[1] for row in start["candles"]}, start["bar_ms"]
+    return bars_per_year(start["calendar"], bar, len(times), max(times) - min(times) + bar)
 
 
 def problem_of(record: dict[str, Any], first: bool) -> str:

@@ -1,7 +1,8 @@
-"""The words of the live verdict before anything is known."""
+"""The words of the live verdict before anything is known, and the bars of a year."""
 
 import numpy as np
 
+from export.live.log import yearly_bars
 from export.live.verdict import live_verdict
 from himari_jax.times import DAY_MS
 
@@ -14,6 +15,12 @@ def said(differences):
     assert "inf" not in found.sentence
     assert "nan" not in found.sentence
     return found.sentence
+
+
+def test_a_log_counts_the_bars_of_a_year_where_the_market_closes():
+    start = {"bar_ms": DAY_MS, "candles": [["A", day * DAY_MS] for day in range(7 * 104 - 2) if day % 7 < 5]}
+    assert yearly_bars(start | {"calendar": "continuous"}) == 365
+    assert yearly_bars(start | {"calendar": "sessions"}) == 520 / (726 / 365.25)
 
 
 def test_accounts_that_never_differ_wait_for_no_warm_up():

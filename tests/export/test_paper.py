@@ -80,6 +80,14 @@ def without(record, *names):
     return {name: value for name, value in record.items() if name not in names}
 
 
+def test_a_start_that_is_refused_leaves_nothing(bundles, tmp_path):
+    exchange = Exchange(bundles["mlp"])
+    exchange.fetch = lambda since, now: []
+    with pytest.raises(InputError, match="no candle of SYN1 SYN2"):
+        Paper(bundles["mlp"], tmp_path / "a" / "b", exchange).run(1)
+    assert not (tmp_path / "a").exists()
+
+
 def test_a_log_has_one_writer(tmp_path):
     with DecisionLog(tmp_path / "log"), pytest.raises(InputError, match="another paper loop"):
         DecisionLog(tmp_path / "log")
