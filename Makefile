@@ -14,7 +14,7 @@ help: ## lists the targets
 train: $(INSTALLED) ## trains the base policy on the embedded BTC-USD sample
 	$(BIN)/python -m train.ppo
 
-test: $(TESTABLE) ## the default tests; HIMARI_DATA names a folder of real candles for those that need them
+test: $(TESTABLE) ## the default tests; HIMARI_DATA: real candles for some of them
 	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile
 
 test-slow: $(TESTABLE) ## the tests that take minutes
@@ -25,7 +25,7 @@ BEYOND ?= jax jaxlib orbax-checkpoint
 NEWEST := build/newest
 NEWEST_PIP := $(NEWEST)/bin/python -m pip install --quiet --disable-pip-version-check --upgrade --upgrade-strategy eager
 NEWEST_PYTHON ?= $(lastword $(foreach k,11 12 13 14 15,$(shell python3.$(k) -c 'print("python3.$(k)")' 2>/dev/null)))
-test-newest: ## the default tests on the newest Python here and the newest libraries; BEYOND="" keeps to others' bounds
+test-newest: ## the default tests on the newest Python and libraries
 	@test -n "$(NEWEST_PYTHON)" || { echo "make test-newest: no python3.11 or newer is on the PATH; NEWEST_PYTHON=... names one"; exit 2; }
 	@rm -rf $(NEWEST) && $(NEWEST_PYTHON) -m venv $(NEWEST)
 	@$(NEWEST_PIP) pip
@@ -44,37 +44,37 @@ format: $(TESTABLE) ## mends the style
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-doctor: $(INSTALLED) ## is it well here? versions, the laws that hold on any device, speed, what to do
+doctor: $(INSTALLED) ## versions, laws, speed on this device; what to do about it
 	$(BIN)/python -m train.doctor $(ARGS)
 
-trend: $(INSTALLED) ## --preset trend on the daily candles of many coins, $$HIMARI_DATA/daily
+trend: $(INSTALLED) ## trains on the daily candles of many coins in HIMARI_DATA/daily
 	@test -n "$(HIMARI_DATA)" -a -d "$(HIMARI_DATA)/daily" || { echo "make trend: HIMARI_DATA must name a folder with daily/, candles of many coins"; exit 2; }
 	$(BIN)/python -m train.ppo --preset trend --data $(HIMARI_DATA)/daily --split 2017-01-01 2018-01-01 --num-seeds 4
 
 SEEDS ?= 3
-prove: $(INSTALLED) ## trains on every market with a known optimum and prints how near it came; SEEDS=3
+prove: $(INSTALLED) ## trains on every market with a known optimum; SEEDS=3
 	$(BIN)/python -m train.prove --seeds $(SEEDS)
 
-evidence: $(INSTALLED) ## retrains yearly on the coins of $$HIMARI_DATA/daily, on permuted markets too: is there an edge?
+evidence: $(INSTALLED) ## yearly retraining on HIMARI_DATA/daily: is there an edge?
 	@test -n "$(HIMARI_DATA)" -a -d "$(HIMARI_DATA)/daily" || { echo "make evidence: HIMARI_DATA must name a folder with daily/, candles of many coins"; exit 2; }
 	$(BIN)/python -m train.evidence --data $(HIMARI_DATA)/daily $(ARGS)
 
-bench-models: $(INSTALLED) ## time, memory and latency of the three models on this machine; ARGS="--data candles/"
+bench-models: $(INSTALLED) ## time, memory, latency of three models; ARGS="--data candles/"
 	@$(PIP) -e '.[export]'
 	$(BIN)/python -m train.bench_models $(ARGS)
 
-bench: $(INSTALLED) ## steps per second of environment and training, bars per second of backtests
+bench: $(INSTALLED) ## steps per second of training, bars per second of backtests
 	@$(PIP) -e '.[bench]'
 	$(BIN)/python -m train.bench
 
-bench-gpu: $(INSTALLED) ## training, backtests, peers, retrainings on this device, in five minutes; ARGS="--minutes 10"
+bench-gpu: $(INSTALLED) ## all that a device does, in five minutes; ARGS="--minutes 10"
 	$(BIN)/python -m train.bench_gpu $(ARGS)
 
-bench-peers: $(INSTALLED) ## seconds to a good policy, steps per second and memory, beside rejax and stable-baselines3
+bench-peers: $(INSTALLED) ## time to a good policy, beside rejax and stable-baselines3
 	@$(PIP) -e '.[bench]'
 	$(BIN)/python -m train.bench_peers $(if $(HIMARI_DATA),--data $(firstword $(wildcard $(HIMARI_DATA)/spot/BTC*))) $(ARGS)
 
-bench-serve: $(INSTALLED) ## latency, rate, start, memory and size of the server, on bundles that it makes
+bench-serve: $(INSTALLED) ## latency, rate, start, memory, size of the server
 	@$(PIP) -e '.[export,serve]' 'fastapi>=0.115,<1'
 	@rm -rf build && $(PYTHON) -m venv build/serve
 	@build/serve/bin/pip install -q -q --disable-pip-version-check --no-deps .
@@ -87,7 +87,7 @@ docs: $(INSTALLED) ## builds the pages of docs/ as a web site in build/docs
 
 PAGES ?= README.md $(wildcard docs/*.md)
 LONG ?=
-docs-output: $(INSTALLED) ## writes the console blocks anew from real runs; PAGES=README.md LONG="bench prove" picks
+docs-output: $(INSTALLED) ## console blocks from real runs; PAGES=README.md LONG=bench
 	@$(PIP) -e '.[docs,test]' $(if $(filter bench bench-peers,$(LONG)),-e '.[bench]')
 	LONG="$(LONG)" $(BIN)/cog -c -P -r -I docs -p 'import console' $(PAGES)
 
