@@ -1,9 +1,9 @@
-"""From a table to candles: columns chosen, times and numbers read, rows of several symbols told apart."""
+"""From a table to the candles of a symbol: columns are chosen, the rows of several symbols are separated."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -12,33 +12,22 @@ from himari_jax.errors import Fault, InputError, refuse_faults
 from himari_jax.reading.columns import SPACE, Cells, shown
 from himari_jax.reading.epochs import Times
 from himari_jax.reading.names import same_name
-from himari_jax.reading.numbers import (
-    Comma,
-    NumberPart,
-    check_numbers,
-    comma_of,
-    join_numbers,
-    parse_numbers,
-    separator_note,
-    sign_of,
-    usual_comma,
-)
+from himari_jax.reading.numbers import join_numbers, separator_note
+from himari_jax.reading.parsing import Columns, parse_columns
 from himari_jax.reading.positional import find_roles
 from himari_jax.reading.roles import Roles, choose_roles, role_notes, symbol_columns
 from himari_jax.reading.tables import Table, cells_of, sample, says_utc
-from himari_jax.reading.times import (
-    ASSUME,
-    Part,
-    check_clock,
-    check_times,
-    join_times,
-    parse_times,
-    refuse_half_clock,
-    refuse_naive,
-)
+from himari_jax.reading.times import ASSUME, Part, join_times, parse_times, refuse_half_clock, refuse_naive
 
 if TYPE_CHECKING:
     import polars as pl
+
+
+class Naming(NamedTuple):
+    """The column that names the symbol of each row."""
+
+    names: "pl.Series"  # (T,)
+    table: Table  # that holds it, with all of its cells in memory: each symbol reads it
 
 
 @dataclass(frozen=True)
@@ -53,17 +42,20 @@ class CandleTable:
         return sample(self.table)
 
     @cached_property
-    def named_by(self) -> tuple[int, "pl.Series"] | None:
-        """The column that says whose candles a row holds, and all of its cells; None: the rows are of one symbol.
+    def named_by(self) -> Naming | None:
+        """The column that names the symbol of each row; None: the rows are of one symbol.
 
         Raises:
             InputError: two columns disagree about how many there are.
         """
         import polars as pl
 
-        found = {}
-        for k in symbol_columns(self.table):
-            cells = self.table.column(k)
+        candidates = symbol_columns(self.table)
+        if not candidates:
+            return None
+        table, found = self.table.loaded(), {}
+        for k in candidates:
+            cells = table.column(k)
             cells = cells.str.strip_chars(SPACE) if cells.dtype == pl.String else cells
             if cells.n_unique() > 1:
                 found[k] = cells
@@ -71,7 +63,12 @@ class CandleTable:
         if len(sizes) > 1:
             names = " and ".join(shown(self.table.names[k]) for k in list(found)[:2])
             raise InputError(f"{self.table.origin}: columns {names} tell different symbols apart; allowed: one of them")
-        return next(iter(found.items()), None)
+        return Naming(next(iter(found.values())), table) if found else None
+
+    @cached_property
+    def loaded(self) -> Table:
+        """The table with all of its cells in memory."""
+        return self.table.loaded()
 
     @cached_property
     def symbols(self) -> list[str]:
@@ -81,7 +78,7 @@ class CandleTable:
             return found if len(found) > 1 else []
         if self.named_by is None:
             return []
-        return [str(name) for name in self.named_by[1].unique(maintain_order=True).drop_nulls().to_list()]
+        return [str(name) for name in self.named_by.names.unique(maintain_order=True).drop_nulls().to_list()]
 
     def find(self, symbol: str) -> str | None:
         """The symbol of the table that is meant; None: there is none.
@@ -110,22 +107,25 @@ class CandleTable:
         """
         import polars as pl
 
-        rows = mine = None
-        if own is not None and self.table.labels:
-            mine = [k for k, label in enumerate(self.table.labels) if label == own]
+        table, rows, mine = self.table, None, None
+        if own is not None and table.labels:
+            table, mine = self.loaded, [k for k, label in enumerate(table.labels) if label == own]
         elif own is not None and self.named_by is not None:
-            rows = np.flatnonzero(self.named_by[1].cast(pl.String).eq(own).fill_null(False).to_numpy())
-        roles = self._roles(symbol, mine, no_volume)
-        return _Reading(self.table, roles, rows).candles(symbol, assume_utc)
+            table = self.named_by.table
+            rows = np.flatnonzero(self.named_by.names.cast(pl.String).eq(own).fill_null(False).to_numpy())
+        elif not table.headed:  # what the columns are is read off all rows, too
+            table = table.loaded()
+        roles = self._roles(table, symbol, mine, no_volume)
+        return _Reading(table, roles, rows).candles(symbol, assume_utc)
 
-    def _roles(self, symbol: str, mine: Sequence[int] | None, no_volume: bool) -> Roles:
+    def _roles(self, table: Table, symbol: str, mine: Sequence[int] | None, no_volume: bool) -> Roles:
         """The column of each role; a fault in the rows is reported before a missing column."""
         try:
-            if not self.table.headed:
-                return find_roles(self.table, self.first, no_volume)
-            return choose_roles(self.table, self.first, self._coin_names(symbol), no_volume, mine)
+            if not table.headed:
+                return find_roles(table, self.first, no_volume)
+            return choose_roles(table, self.first, self._coin_names(symbol), no_volume, mine)
         except InputError:
-            for _ in self.table.blocks([]):
+            for _ in table.blocks([]):
                 pass
             raise
 
@@ -145,20 +145,9 @@ class _Reading:
 
     def candles(self, symbol: str, assume_utc: bool) -> RawCandles:
         table, roles = self.table, self.roles
-        wanted = (*roles.time, *roles.prices, *roles.volumes)
-        for k in () if table.delimiter else wanted:  # a text holds texts
-            column = table.column(k)
-            check = check_numbers if k not in roles.time else check_times if k == roles.time[0] else check_clock
-            check(column, cells_of(table, k, np.arange(1, len(column) + 1)))
-        comma = usual_comma(table.delimiter)
-        row, times, parts = self._parse(wanted, comma)
-        if self._may_be_decimal(parts, comma):
-            numbers_in = roles.prices if comma else (*roles.prices, *roles.volumes)
-            shows = comma_of(texts for _, columns in table.blocks(numbers_in) for texts in columns)
-            if shows not in ("", comma):  # between commas a comma separates thousands unless the prices say otherwise
-                comma = shows
-                row, times, parts = self._parse(wanted, comma)
-        cells = {k: self._only(cells_of(table, k, row)) for k in wanted}
+        columns = Columns(roles.time, (*roles.prices, *roles.volumes), roles.prices, roles.volumes)
+        row, times, parts, comma = parse_columns(table, columns, self.rows)
+        cells = {k: self._only(cells_of(table, k, row)) for k in (*columns.time, *columns.numbers)}
         faults, notes = [*roles.faults], [*table.notes]
         numbers, bad = {}, np.zeros(len(row), bool)
         for k, own in parts.items():
@@ -191,35 +180,6 @@ class _Reading:
             prices[bad] = np.nan
         found = RawCandles(symbol, table.origin, row, when.time, opens, high, low, close, volume, tuple(notes))
         return replace(found, faults=tuple(faults))
-
-    def _parse(self, wanted: Sequence[int], comma: Comma) -> tuple[np.ndarray, list[Part], dict[int, list[NumberPart]]]:
-        """Rows (T,), the parts of the time and of each column of numbers, block by block."""
-        rows: list[np.ndarray] = []
-        times: list[Part] = []
-        parts: dict[int, list[NumberPart]] = {k: [] for k in wanted[len(self.roles.time) :]}
-        signs: dict[int, str] = {}
-        begin = 0
-        for row, columns in self.table.blocks(wanted):
-            end = begin + len(row)
-            if self.rows is not None:
-                first, last = np.searchsorted(self.rows, (begin, end))
-                inside = self.rows[first:last] - begin
-                row, columns = row[inside], [column.gather(inside) for column in columns]
-            begin = end
-            if len(row) == 0:
-                continue
-            rows.append(row)
-            if len(self.roles.time) == 1:
-                times.append(parse_times(columns[0], times))
-            for k, column in zip(parts, columns[len(self.roles.time) :], strict=True):
-                sign = signs.setdefault(k, sign_of(column))
-                parts[k].append(parse_numbers(column, comma, k in self.roles.volumes, sign))
-        return np.concatenate(rows), times, parts
-
-    def _may_be_decimal(self, parts: dict[int, list[NumberPart]], comma: Comma) -> bool:
-        """Whether commas stand in the numbers, and between commas, where most separate thousands, in all prices."""
-        having = {k for k, own in parts.items() if any(part.commas for part in own)}
-        return having >= set(self.roles.prices) if comma else bool(having)
 
     def _only(self, cells: Cells) -> Cells:
         """The cells of the symbol's rows."""

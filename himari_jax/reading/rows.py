@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from himari_jax.errors import InputError
+from himari_jax.reading.tables import FrameTable
 
 if TYPE_CHECKING:
     import polars as pl
@@ -55,16 +56,31 @@ class TextTable:
 
         return pl.concat([texts for _, (texts,) in self.blocks([k])])
 
+    def loaded(self) -> FrameTable:
+        """The table with the texts of all of its cells in memory.
+
+        Raises:
+            InputError: as `blocks` does.
+        """
+        import polars as pl
+
+        rows, blocks = zip(*self.blocks(range(len(self.names))), strict=True)
+        frame = pl.concat([pl.DataFrame({str(k): texts for k, texts in enumerate(block)}) for block in blocks])
+        named = self.names, self.headed, self.notes, self.labels
+        return FrameTable(self.origin, frame, *named, self.delimiter, self.utc, np.concatenate(rows))
+
     def _blocks(self, wanted: Sequence[int]) -> Iterator["Block"]:
         line = self.line
         for begin, end in pieces(self.data, self.start):
-            block = _plain_block(self.data[begin:end], self.delimiter, len(self.names))
+            letters = self.data[begin:end]
+            block = _plain_block(letters, self.delimiter, len(self.names))
             if block is None:  # a quoted cell may go on in the next piece: the csv module reads all that is left
                 yield from self._odd_blocks(begin, line, wanted)
                 return
             table, offsets, lines = block
-            texts = [table.to_series(k).fill_null("") for k in wanted]
-            if self.delimiter != "\t":  # as `skipinitialspace` does in `csv_rows`
+            texts = [table.to_series(k) for k in wanted]
+            texts = [column.fill_null("") if column.null_count() else column for column in texts]
+            if self.delimiter != "\t" and b" " in letters:  # as `skipinitialspace` does in `csv_rows`
                 texts = [column.str.strip_chars_start(" ") for column in texts]
             if table.height:
                 yield line + offsets, texts

@@ -13,17 +13,10 @@ from himari_jax.reading.content import read_table
 from himari_jax.reading.entries import unpack
 from himari_jax.reading.frames import damage_told
 from himari_jax.reading.names import plain
-from himari_jax.reading.numbers import (
-    Comma,
-    NumberPart,
-    check_numbers,
-    comma_of,
-    join_numbers,
-    parse_numbers,
-    usual_comma,
-)
-from himari_jax.reading.tables import Table, cells_of, says_utc
-from himari_jax.reading.times import Part, check_times, join_times, parse_times, refuse_naive
+from himari_jax.reading.numbers import join_numbers
+from himari_jax.reading.parsing import Columns, parse_columns
+from himari_jax.reading.tables import cells_of, says_utc
+from himari_jax.reading.times import join_times, refuse_naive
 
 
 class Series(NamedTuple):
@@ -51,36 +44,13 @@ def read_series(data: bytes, path: Path, symbols: Sequence[str], assume_utc: boo
     with damage_told(origin):
         table = read_table(unpack(data, path.name, origin), origin, least=1)
         when, columns = choose_series(table.names, symbols, origin)
-        for k in () if table.delimiter else (when, *columns):  # a text holds texts
-            column = table.column(k)
-            check = check_times if k == when else check_numbers
-            check(column, cells_of(table, k, np.arange(1, len(column) + 1)))
-        comma = usual_comma(table.delimiter)
-        row, times, parts = _parse(table, when, columns, comma)
-        if not comma and any(part.commas for own in parts for part in own):
-            comma = comma_of(texts for _, block in table.blocks(columns) for texts in block)
-            row, times, parts = _parse(table, when, columns, comma)
+        row, times, parts, comma = parse_columns(table, Columns((when,), tuple(dict.fromkeys(columns))))
         cells = cells_of(table, when, row)
         found = join_times(times, cells)
         if not (assume_utc or says_utc(table, when)) and (naive := refuse_naive(found, cells)):
             raise naive
-        read = [join_numbers(own, cells_of(table, k, row), comma) for own, k in zip(parts, columns, strict=True)]
+        read = [join_numbers(parts[k], cells_of(table, k, row), comma) for k in columns]
     return Series(row, found.time, np.stack(read, 1), _extra(table.names, (when, *columns)))
-
-
-def _parse(
-    table: Table, when: int, columns: Sequence[int], comma: Comma
-) -> tuple[np.ndarray, list[Part], list[list[NumberPart]]]:
-    """Rows (K,), the parts of the time and of each column of numbers, block by block."""
-    rows: list[np.ndarray] = []
-    times: list[Part] = []
-    parts: list[list[NumberPart]] = [[] for _ in columns]
-    for row, (texts, *numbers) in table.blocks([when, *columns]):
-        rows.append(row)
-        times.append(parse_times(texts, times))
-        for own, column in zip(parts, numbers, strict=True):
-            own.append(parse_numbers(column, comma))
-    return np.concatenate(rows), times, parts
 
 
 def choose_series(names: Sequence[str], symbols: Sequence[str], origin: str) -> tuple[int, list[int]]:

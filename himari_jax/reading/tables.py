@@ -59,10 +59,17 @@ class Table(Protocol):
     def column(self, k: int) -> "pl.Series":
         """All cells of one column."""
 
+    def loaded(self) -> "FrameTable":
+        """The table with all of its cells in memory: a file that is read more than once is split once.
+
+        Raises:
+            InputError: as `blocks` does.
+        """
+
 
 @dataclass(frozen=True)
 class FrameTable:
-    """A table whose columns have types; rows count from 1."""
+    """A table in memory, whose columns have types, or hold the texts of a CSV file."""
 
     origin: str
     frame: "pl.DataFrame"
@@ -72,6 +79,7 @@ class FrameTable:
     labels: list[str] = field(default_factory=list)
     delimiter: str = ""
     utc: bool = False
+    row: np.ndarray | None = None  # (T,) int64, line of each row of a text; None: rows count from 1
 
     def blocks(self, wanted: Sequence[int]) -> Iterator["Block"]:
         """The rows of the wanted columns in their order, a block at a time.
@@ -82,12 +90,17 @@ class FrameTable:
         if self.frame.height == 0:
             raise InputError(f"{self.origin}: no rows; allowed: at least one row")
         for begin in range(0, self.frame.height, BLOCK_ROWS):
+            end = min(begin + BLOCK_ROWS, self.frame.height)
             columns = [self.frame.to_series(k).slice(begin, BLOCK_ROWS) for k in wanted]
-            yield np.arange(begin + 1, begin + 1 + min(BLOCK_ROWS, self.frame.height - begin)), columns
+            yield np.arange(begin + 1, end + 1) if self.row is None else self.row[begin:end], columns
 
     def column(self, k: int) -> "pl.Series":
         """All cells of one column."""
         return self.frame.to_series(k)
+
+    def loaded(self) -> "FrameTable":
+        """Itself."""
+        return self
 
 
 def split_pairs(names: Sequence[str]) -> tuple[list[str], list[str]]:

@@ -71,14 +71,17 @@ def check_blocks(delimiter, text, size, rows):
         assume(False)  # a second header; a delimiter at the end of rows
     with patch.multiple(row_reader, BLOCK_BYTES=size, ODD_ROWS=rows):
         blocks = outcome(lambda: list(table.blocks(range(6))))
+        loaded = outcome(lambda: list(table.loaded().blocks(range(6))))
     wanted = rows_of_csv(text, delimiter)
     if isinstance(blocks, str):
         assert isinstance(wanted, str), wanted
         assert blocks.startswith(wanted)
+        assert loaded == blocks
         return
-    lines = [line for block, _ in blocks for line in block.tolist()]
-    cells = [list(row) for _, texts in blocks for row in zip(*(column.to_list() for column in texts), strict=True)]
-    assert list(zip(lines, cells, strict=True)) == wanted
+    for found in (blocks, loaded):
+        lines = [line for block, _ in found for line in block.tolist()]
+        cells = [list(row) for _, texts in found for row in zip(*(column.to_list() for column in texts), strict=True)]
+        assert list(zip(lines, cells, strict=True)) == wanted
 
 
 @settings(max_examples=300)

@@ -14,6 +14,7 @@ from himari_jax.checking.candles import check_candles
 from himari_jax.errors import InputError
 from himari_jax.reading.names import bar_of_name, names_symbol, undated
 from himari_jax.reading.names import plain as plain_name
+from himari_jax.reading.rows import TextTable
 
 MONTHS = {f"BTCUSDT-1h-2019-{month}.csv": rows for month, rows in (("10", slice(0, 25)), ("11", slice(25, ROWS)))}
 
@@ -100,6 +101,27 @@ def test_symbols_below_each_other_are_told_apart(tmp_path, name, interleaved):
         ask(path)
     with pytest.raises(InputError, match="no file of that name; it must be one of BTC/USD, ETH/USD, candles"):
         ask(path, "SOL/USD")
+
+
+def test_a_text_is_split_once_however_many_symbols_it_holds_and_with_or_without_a_header(tmp_path, monkeypatch):
+    pieces = []
+    split = TextTable.blocks
+    monkeypatch.setattr(TextTable, "blocks", lambda self, wanted: pieces.append(wanted) or split(self, wanted))
+    columns = TIMES, *ohlcv()
+    for count in (2, 5):
+        names = [f"S{k}" for k in range(count)]
+        symbols = np.repeat(names, ROWS).tolist()
+        long = [symbols, *(np.tile(column, count) for column in columns)]
+        header = ("symbol", "time", "open", "high", "low", "close", "volume")
+        (tmp_path / "long.csv").write_bytes(table(*long, header=header))
+        pieces.clear()
+        for raw in ask(tmp_path / "long.csv", *names):
+            same(raw)
+        assert len(pieces) == 2  # the first rows, and all of them
+    (tmp_path / "bare.csv").write_bytes(table(*columns))
+    pieces.clear()
+    same(ask(tmp_path / "bare.csv")[0])
+    assert len(pieces) == 2
 
 
 def test_symbols_below_each_other_in_several_files_are_joined(tmp_path):
