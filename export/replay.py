@@ -53,7 +53,7 @@ def main(args: Sequence[str]) -> int:
     from export.live.final import final_book
     from export.live.log import yearly_bars
     from export.live.page import write_page
-    from export.live.replay import compare, waterfall
+    from export.live.replay import compare, portfolio, waterfall
     from export.live.verdict import live_verdict
 
     out = config.out or config.log.with_suffix(".html")
@@ -65,8 +65,8 @@ def main(args: Sequence[str]) -> int:
         parity = compare(source)
         final, revisions = final_book(source, final_rows(config, source))
         parts = waterfall(source, final)
-    logged = source.logged().log_returns
-    verdict = live_verdict((logged[0] - logged[1]).mean(-1), yearly_bars(source.start), source.start["bar_ms"])
+    policy, base = portfolio(source.logged().log_returns)
+    verdict = live_verdict(policy - base, yearly_bars(source.start), source.start["bar_ms"])
     write_page(out, source, parity, revisions, parts, verdict)
     tell(source, parity, revisions, parts, verdict, out)
     if config.metrics_file is not None:

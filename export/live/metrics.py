@@ -8,10 +8,11 @@ import numpy as np
 from prometheus_client import CollectorRegistry, Counter, Gauge, start_http_server, write_to_textfile
 
 from export.live.desk import ACCOUNTS, NOT_FINITE, Desk
-from export.live.replay import Parity
-from export.live.verdict import live_verdict
+from export.live.figures import AccountFigures
+from export.live.replay import Parity, log_returns, portfolio
+from export.live.verdict import warm_up_and_aim
 from himari_jax.errors import StorageError
-from himari_jax.statistics.metrics import cost_drag, max_drawdown, sharpe, turnover, win_rate_bar
+from himari_jax.statistics.confidence_sequence import RunningSequence
 from himari_jax.times import DAY_MS
 
 DEVIATION_DAYS = 28  # over which the multiplier's deviation is taken
@@ -40,10 +41,8 @@ class PaperMetrics:
 
     def __init__(self, desk: Desk, bars_per_year: float):
         self.desk, self.bars_per_year = desk, bars_per_year
-        self.returns: dict[str, list[float]] = {name: [] for name in ACCOUNTS}  # log return of a bar
-        self.held: dict[str, list[float]] = {name: [] for name in ACCOUNTS}  # gross after the fill
-        self.traded: dict[str, list[float]] = {name: [] for name in ACCOUNTS}  # share of equity
-        self.paid: dict[str, list[float]] = {name: [] for name in ACCOUNTS}  # costs, share of equity
+        self.accounts = {name: AccountFigures() for name in ACCOUNTS}
+        self.difference = RunningSequence(*warm_up_and_aim(bars_per_year, desk.book.bar_ms))
         decisions = max(LEAST_DECISIONS, DEVIATION_DAYS * DAY_MS // (desk.book.bar_ms * desk.terms.step))
         self.said: dict[str, deque[float]] = {symbol: deque(maxlen=decisions) for symbol in desk.book.symbols}
         self.registry = CollectorRegistry()
@@ -128,7 +127,7 @@ class PaperMetrics:
             self.gauges["candle"].labels(self.model, symbol).set(close / 1000)
 
     def count(self, record: dict[str, Any]) -> None:
-        """Adds a record to counters and returns."""
+        """Adds a record to the counters and to the sums of the accounts."""
         lanes = record["lanes"]
         amounts = {
             "bars": 1,
@@ -143,37 +142,27 @@ class PaperMetrics:
         }
         for name, amount in amounts.items():
             self.counts[name].labels(self.model).inc(amount)
-        for name in ACCOUNTS:
+        policy, base = returns = portfolio(log_returns([record]))[:, 0].tolist()
+        self.difference.add(policy - base)
+        for name, log_return in zip(ACCOUNTS, returns, strict=True):
             settled = [lane["settled"][name] for lane in lanes if lane.get("settled")]
-            share = 1 / len(lanes)
-            self.returns[name].append(share * sum(one["log_return"] for one in settled))
-            self.held[name].append(share * sum(sum(one["held"]) for one in settled))
-            self.traded[name].append(share * sum(sum(map(abs, one["delta"])) for one in settled))
-            self.paid[name].append(share * sum(one["cost"] for one in settled))
+            held = sum(sum(one["held"]) for one in settled) / len(lanes)
+            traded = sum(sum(map(abs, one["delta"])) for one in settled) / len(lanes)
+            self.accounts[name].add(log_return, held, traded, sum(one["cost"] for one in settled) / len(lanes))
         for lane, entry in zip(self.desk.lanes, lanes, strict=True):
             for symbol, multiplier in zip(lane.symbols, entry.get("multiplier", ()), strict=False):
                 self.said[symbol].append(multiplier)
 
     def refresh(self) -> None:
-        """Sets what follows from the returns so far."""
-        for name in ACCOUNTS:
-            simple = np.expm1(self.returns[name])
-            labels = self.model, name
-            self.gauges["equity"].labels(*labels).set(float(np.exp(np.sum(self.returns[name]))))
-            self.gauges["drawdown"].labels(*labels).set(max_drawdown(simple))
-            if len(simple) > 2 and simple.std() > 0:
-                self.gauges["sharpe"].labels(*labels).set(sharpe(simple, self.bars_per_year))
-            self.gauges["turnover"].labels(*labels).set(turnover(np.array(self.traded[name]), self.bars_per_year))
-            self.gauges["cost"].labels(*labels).set(cost_drag(np.array(self.paid[name]), self.bars_per_year))
-            held = np.array(self.held[name])[:, None]
-            if held.any():
-                self.gauges["win_rate"].labels(*labels).set(win_rate_bar(simple, held))
+        """Sets the gauges that follow from all bars so far."""
+        for name, account in self.accounts.items():
+            for figure, value in account.figures(self.bars_per_year).items():
+                self.gauges[figure].labels(self.model, name).set(value)
         deviations = [float(np.std(said)) for said in self.said.values() if len(said) >= LEAST_DECISIONS]
         if deviations:
             self.gauges["deviation"].labels(self.model).set(max(deviations))
-        differences = np.subtract(self.returns["policy"], self.returns["base"])
-        verdict = live_verdict(differences, self.bars_per_year, self.desk.book.bar_ms)
-        for bound, value in zip(("mean", "low", "high"), verdict.yearly, strict=True):
+        yearly = self.difference.look() * self.bars_per_year
+        for bound, value in zip(("mean", "low", "high"), yearly.tolist(), strict=True):
             if np.isfinite(value):
                 self.gauges["difference"].labels(self.model, bound).set(value)
 

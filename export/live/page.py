@@ -8,7 +8,7 @@ import numpy as np
 
 from export.live.desk import ACCOUNTS
 from export.live.final import Revisions
-from export.live.replay import Parity, Source, Waterfall
+from export.live.replay import Parity, Source, Waterfall, portfolio
 from export.live.verdict import LiveVerdict
 from himari_jax.times import iso_minute
 from train.artifacts.files import write_text
@@ -57,8 +57,8 @@ def closes(source: Source) -> np.ndarray:
 
 def growth(source: Source) -> Figure:
     """Draws what one unit became by policy and base."""
-    time, found = closes(source), source.logged().log_returns
-    curves = {name: np.exp(found[k].cumsum(0)).mean(-1) for k, name in enumerate(ACCOUNTS)}
+    time, found = closes(source), portfolio(source.logged().log_returns)
+    curves = {name: np.exp(found[k].cumsum()) for k, name in enumerate(ACCOUNTS)}
     colors = {"policy": "--agent", "base": "--b1"}
     traces = [line(name, time, values, colors[name], width=2.0) for name, values in curves.items()]
     ends = ", ".join(f"{name} {values[-1]:.3f}" for name, values in curves.items())

@@ -25,8 +25,8 @@ class Played(NamedTuple):
 
     @property
     def totals(self) -> np.ndarray:
-        """Log growth of policy and base, (2,), each lane with an equal share at the start."""
-        return np.log(np.exp(self.log_returns.sum(1)).mean(-1))
+        """Log growth of policy and base, (2,), of the portfolio of all lanes."""
+        return portfolio(self.log_returns).sum(1)
 
 
 class Parity(NamedTuple):
@@ -136,6 +136,15 @@ def log_returns(entries: Sequence[dict[str, Any]]) -> np.ndarray:
 
     rows = [[[of(lane, name) for lane in entry["lanes"]] for entry in entries] for name in ACCOUNTS]
     return np.array(rows, np.float64).reshape(len(ACCOUNTS), len(entries), -1)
+
+
+def portfolio(log_returns: np.ndarray) -> np.ndarray:
+    """Log returns of the portfolio that holds an equal share of equity in every lane, evened out at every bar, (...).
+
+    Args:
+        log_returns: (..., K) of the lanes; of a single one they are the portfolio's, bit for bit.
+    """
+    return np.asarray(np.logaddexp.reduce(log_returns, axis=-1) - np.log(log_returns.shape[-1]))
 
 
 def compare(source: Source) -> Parity:

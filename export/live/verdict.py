@@ -28,8 +28,7 @@ def live_verdict(differences: np.ndarray, bars_per_year: float, bar_ms: int) -> 
         bars_per_year: bars of a year.
         bar_ms: length of a bar, milliseconds.
     """
-    warm_up = max(int(WARM_UP_DAYS * DAY_MS / bar_ms), 2)
-    aim = max(int(bars_per_year), 2)  # narrowest after a year
+    warm_up, aim = warm_up_and_aim(bars_per_year, bar_ms)
     path = sequence(differences, warm_up, aim) * bars_per_year
     years = len(differences) / bars_per_year
     # Once the interval excluded 0 it was decided: it holds at all looks at once.
@@ -58,6 +57,11 @@ def live_verdict(differences: np.ndarray, bars_per_year: float, bar_ms: int) -> 
         sentence = f"policy minus base {percent(mean)} a year ({span_of(low_now, high_now)})"
     going = f"at this pace it is decided in {duration(max(ahead, 0.0))}" if effect > 0 else "nothing is known yet"
     return LiveVerdict("INCONCLUSIVE", sentence, going, (mean, low_now, high_now), years, max(ahead, 0.0), path)
+
+
+def warm_up_and_aim(bars_per_year: float, bar_ms: int) -> tuple[int, int]:
+    """Bars that set the scale of the interval, and bars after which it is narrowest: those of a year."""
+    return max(int(WARM_UP_DAYS * DAY_MS / bar_ms), 2), max(int(bars_per_year), 2)
 
 
 def percent(share: float) -> str:

@@ -49,18 +49,59 @@ def sequence(returns: np.ndarray, warm_up: int, aim: int, level: float = LEVEL) 
     begin = first_counted(returns, warm_up)
     if begin >= len(returns):
         return found
-    scale = float(np.mean(returns[begin - warm_up : begin] ** 2))
+    mixture = tightest(aim, level) / float(np.mean(returns[begin - warm_up : begin] ** 2))
     counted = np.asarray(returns[begin:], np.float64)
     bars = np.arange(1, len(counted) + 1)
-    total, squares = np.cumsum(counted), np.cumsum(counted**2)
-    mixture = tightest(aim, level) / scale
+    found[begin:] = interval(np.cumsum(counted), np.cumsum(counted**2), bars, mixture, level)
+    return found
+
+
+class RunningSequence:
+    """The newest look of a `sequence`, brought up to date return by return; a return costs the same at any length.
+
+    Args:
+        warm_up: see `sequence`.
+        aim: see `sequence`.
+        level: see `sequence`.
+    """
+
+    def __init__(self, warm_up: int, aim: int, level: float = LEVEL):
+        self.warm_up, self.aim, self.level = warm_up, aim, level
+        self.first: list[float] = []  # returns of the warm-up
+        self.bars, self.total, self.squares = 0, 0.0, 0.0
+
+    def add(self, value: float) -> None:
+        """Adds the return of a bar."""
+        if len(self.first) == self.warm_up:
+            self.bars, self.total, self.squares = self.bars + 1, self.total + value, self.squares + value * value
+        elif self.first or value:
+            self.first.append(value)
+
+    def look(self) -> np.ndarray:
+        """Mean, low, high, (3,): the last row of `sequence`."""
+        if not self.bars:
+            return np.array([np.nan, -np.inf, np.inf])
+        mixture = tightest(self.aim, self.level) / float(np.mean(np.array(self.first) ** 2))
+        total, squares, bars = np.array([self.total]), np.array([self.squares]), np.array([self.bars])
+        return interval(total, squares, bars, mixture, self.level)[0]
+
+
+def interval(total: np.ndarray, squares: np.ndarray, bars: np.ndarray, mixture: float, level: float) -> np.ndarray:
+    """Mean and interval, (S, 3): mean, low, high.
+
+    Args:
+        total: (S,) sums so far.
+        squares: (S,) sums of squares so far.
+        bars: (S,) of them.
+        mixture: see `radius`.
+        level: see `radius`.
+    """
     mean = total / bars
     width = half_width(np.maximum(squares - total**2 / bars, 0), bars, mixture, level)
     # Where the scale was far too small, means far off the interval stand, too: 0 is asked for by itself.
     stands = np.abs(total) <= radius(squares, mixture, level)
     width[stands & (width < np.abs(mean))] = np.inf
-    found[begin:] = np.stack([mean, mean - width, mean + width], axis=1)
-    return found
+    return np.stack([mean, mean - width, mean + width], axis=1)
 
 
 def half_width(around: np.ndarray, bars: np.ndarray, mixture: float, level: float) -> np.ndarray:

@@ -10,10 +10,12 @@ from export.bundling.test_span import figures_of
 from export.live.book import Book, Row
 from export.live.desk import NOT_FINITE, Desk, base_by
 from export.live.drift_watch import DriftWatch
+from export.live.figures import AccountFigures
 from export.live.metrics import LEAST_DECISIONS, PaperMetrics, write_parity
-from export.live.replay import Parity
+from export.live.replay import Parity, portfolio
 from himari_jax.drift import alarms, count_bins
 from himari_jax.errors import StorageError
+from himari_jax.statistics import metrics as statistics
 from himari_jax.times import HOUR_MS
 
 pytest_plugins = ("server_fixtures",)
@@ -67,6 +69,31 @@ def test_costs_are_yearly_and_the_deviation_is_that_of_the_symbol_that_moves_mos
     assert found["himari_paper_multiplier_deviation",] == pytest.approx(0.5)
     assert found["himari_paper_cost_yearly", "policy"] == pytest.approx(2e-4 * 8760)
     assert found["himari_paper_turnover_yearly", "policy"] == pytest.approx(0.2 * 8760)
+
+
+def test_figures_bar_by_bar_are_those_of_the_whole_series():
+    rng, year = np.random.default_rng(0), 8760.0
+    logs, traded, paid = rng.normal(0, 0.01, 300), rng.uniform(0, 1, 300), rng.uniform(0, 1e-3, 300)
+    held = rng.uniform(0, 1, 300) * (rng.random(300) < 0.7)
+    account = AccountFigures()
+    assert account.figures(year)["equity"] == 1.0
+    for k, bar in enumerate(zip(logs, held, traded, paid, strict=True), 1):
+        account.add(*map(float, bar))
+        if k not in (1, 2, 3, 10, 300):
+            continue
+        found, r = account.figures(year), np.expm1(logs[:k])
+        wanted = {"equity": np.exp(logs[:k].sum()), "drawdown": statistics.max_drawdown(r)}
+        wanted |= {"turnover": statistics.turnover(traded[:k], year), "cost": statistics.cost_drag(paid[:k], year)}
+        wanted |= {"sharpe": statistics.sharpe(r, year)} if k > 2 else {}
+        wanted |= {"win_rate": statistics.win_rate_bar(r, held[:k, None])} if held[:k].any() else {}
+        assert found == pytest.approx(wanted, rel=1e-12, nan_ok=True)
+
+
+def test_a_pool_holds_an_equal_share_of_equity_in_each_account():
+    returns = np.random.default_rng(0).normal(0, 0.02, (2, 50, 3))
+    np.testing.assert_allclose(np.expm1(portfolio(np.log1p(returns))), returns.mean(-1), rtol=0, atol=1e-15)
+    alone = np.log1p(returns[..., :1])
+    np.testing.assert_array_equal(portfolio(alone), alone[..., 0])
 
 
 def test_an_output_that_is_no_number_is_counted_apart(metrics):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from himari_jax.statistics.confidence_sequence import bars_to_decide, radius, sequence, tightest
+from himari_jax.statistics.confidence_sequence import RunningSequence, bars_to_decide, radius, sequence, tightest
 
 YEAR = 8760
 WEEK = 168
@@ -53,6 +53,15 @@ def test_the_warm_up_begins_when_the_accounts_first_differ():
     x = np.random.default_rng(0).normal(0.1, 1, 500)
     late = sequence(np.concatenate([np.zeros(1000), x]), WEEK, YEAR)
     np.testing.assert_array_equal(late[1000:], sequence(x, WEEK, YEAR))
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e-4])
+def test_the_newest_look_is_the_last_row_of_the_sequence(scale):
+    x = np.concatenate([np.zeros(20), np.random.default_rng(0).normal(0.05, scale, 400)])
+    running = RunningSequence(24, 200)
+    for k, path in enumerate(sequence(x, 24, 200)):
+        running.add(float(x[k]))
+        np.testing.assert_array_equal(running.look(), path)
 
 
 def test_the_bounds_are_means_that_the_sum_of_squares_about_them_just_allows():
