@@ -21,6 +21,11 @@ def sharpe(returns: np.ndarray, bars_per_year: float) -> float:
     return _ratio(r.mean(), deviation(r)) * math.sqrt(bars_per_year) if len(r) else math.nan
 
 
+def sharpe_or_zero(returns: np.ndarray, bars_per_year: float) -> float:
+    """Annual Sharpe ratio; 0 where it is undefined, as that of cash."""
+    return zero_if_nan(sharpe(returns, bars_per_year))
+
+
 def deviation(returns: np.ndarray) -> float:
     """Sample deviation, `std(r, ddof=1)`; exactly 0 for equal numbers, where the float mean would leave 1e-18."""
     r = _series(returns)

@@ -4,7 +4,7 @@ import fcntl
 import json
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any
@@ -17,11 +17,11 @@ from train.config.serialize import differences, from_json, to_json
 FAILED = "failed.json"  # in the folder of a run whose numbers went bad (exit code 3), until it is started again
 
 
-def default_folder(config: Config, symbols: tuple[str, ...]) -> Path:
-    """Names a new run folder: `runs/<UTC time>-<policy>-<symbols>`."""
+def default_folder(kind: str, symbols: Sequence[str]) -> Path:
+    """Names a new folder: `runs/<UTC time>-<kind>-<symbols>`; of a run the kind is its policy."""
     now = datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
     name = re.sub(r"[^A-Za-z0-9+_.-]", "_", "+".join(symbols))[:60]
-    return Path("runs") / f"{now}-{config.policy.policy}-{name}"
+    return Path("runs") / f"{now}-{kind}-{name}"
 
 
 def stored_config(folder: Path) -> Config:

@@ -11,7 +11,6 @@ from himari_jax.statistics import metrics
 from himari_jax.statistics.bootstrap import interval as ends_of
 from himari_jax.statistics.bootstrap import paired_metric_differences, stationary_bootstrap_sharpe
 from himari_jax.statistics.comparison import Difference, iqm_interval, paired_difference, probability_of_improvement
-from himari_jax.statistics.metrics import zero_if_nan
 from himari_jax.statistics.significance import minimum_detectable_sharpe
 from himari_jax.times import iso_second
 from train.artifacts.files import make_parent, null_if_nan, write_json
@@ -47,7 +46,7 @@ class Side(NamedTuple):
 
     def scores(self, bars_per_year: float) -> np.ndarray:
         """Annual Sharpe by seed, (K,)."""
-        return np.array([zero_if_nan(metrics.sharpe(r, bars_per_year)) for r in self.returns])
+        return np.array([metrics.sharpe_or_zero(r, bars_per_year) for r in self.returns])
 
 
 Sides = dict[Cell, Side]
@@ -162,8 +161,8 @@ def compare_cell(a: Side, b: Side, year: float, cell: Cell) -> Row:
     return Row(
         cost=round(1e4 * cell.rate, 6),
         delay=cell.delay,
-        a=zero_if_nan(metrics.sharpe(a.history.returns, year)),
-        b=zero_if_nan(metrics.sharpe(b.history.returns, year)),
+        a=metrics.sharpe_or_zero(a.history.returns, year),
+        b=metrics.sharpe_or_zero(b.history.returns, year),
         difference=paired_difference(a.history.returns, b.history.returns, year),
         seeds_better=probability_of_improvement(a.scores(year), b.scores(year)),
         bars=len(a.time),

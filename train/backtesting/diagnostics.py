@@ -57,7 +57,7 @@ def best_constant(entry: Entry) -> tuple[float, float]:
     caps = rules.max_position_pct, rules.max_gross
     orders = [every_bar(constant_targets(base, m, caps, simulator.is_pool)) for m in MULTIPLIERS]
     played = play_orders(simulator, 0, orders, [entry.cost] * len(orders))
-    sharpes = [zero_if_nan(metrics.sharpe(history.returns, entry.bars_per_year)) for history in played]
+    sharpes = [metrics.sharpe_or_zero(history.returns, entry.bars_per_year) for history in played]
     k = int(np.argmax(sharpes))
     return sharpes[k], float(MULTIPLIERS[k])
 

@@ -153,7 +153,7 @@ def agent_rows(entry: Entry, k: int, window: int, group: Group) -> list[dict[str
     rows = []
     for (cell, history), constant in zip(group, still.T, strict=True):
         found = account_metrics(history, end, year)
-        timing = zero_if_nan(found["sharpe"]) - zero_if_nan(metrics.sharpe(constant, year))
+        timing = zero_if_nan(found["sharpe"]) - metrics.sharpe_or_zero(constant, year)
         who = {"policy": entry.name, "seed": entry.seeds[k], **place_of(entry, window, cell, len(still))}
         rows.append({**who, **found, "timing_value": timing})
     return rows

@@ -36,8 +36,8 @@ def by_symbol(played: SpanHistories, chosen: int) -> dict[str, dict[str, Any]]:
         block["decisions"] = int(rows.sum())
         block["multiplier"] = None if own.multiplier is None else float(np.mean(own.multiplier))
         beside = {name: own_account(played.baselines[name], a, rows) for name in BESIDE if name in played.baselines}
-        block |= {f"{name}_sharpe": sharpe_of(history, year) for name, history in beside.items()}
-        block["late_sharpe"] = sharpe_of(own_account(played.late, a, rows), year)
+        block |= {f"{name}_sharpe": metrics.sharpe_or_zero(history.returns, year) for name, history in beside.items()}
+        block["late_sharpe"] = metrics.sharpe_or_zero(own_account(played.late, a, rows).returns, year)
         if "constant_sharpe" in block:
             block["timing_value"] = zero_if_nan(block["sharpe"]) - block["constant_sharpe"]
         found[symbol] = block
@@ -47,8 +47,3 @@ def by_symbol(played: SpanHistories, chosen: int) -> dict[str, dict[str, Any]]:
 def own_account(history: AccountHistory, member: int, rows: np.ndarray) -> AccountHistory:
     """A symbol's account at its own decisions."""
     return history.accounts[member].cut(rows)
-
-
-def sharpe_of(history: AccountHistory, bars_per_year: float) -> float:
-    """Annual Sharpe ratio; 0 where it is undefined."""
-    return zero_if_nan(metrics.sharpe(history.returns, bars_per_year))

@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from himari_jax.statistics import metrics
-from himari_jax.statistics.metrics import zero_if_nan
 from himari_jax.statistics.power import LEVEL, OFTEN, family_level, smallest_found, years_to_find
 from train.simulation.history import AccountHistory
 from train.simulation.play import SpanHistories
@@ -42,7 +41,7 @@ def measure(
         samples: resampled differences, (n,).
         bars_per_year: A.
     """
-    ours, theirs = (zero_if_nan(metrics.sharpe(each.returns, bars_per_year)) for each in (agent, rival))
+    ours, theirs = (metrics.sharpe_or_zero(each.returns, bars_per_year) for each in (agent, rival))
     known = samples[np.isfinite(samples)]
     if not len(known):
         return Rival(name, theirs, ours - theirs, 1.0, -math.inf, math.inf, math.nan, late)
@@ -64,12 +63,12 @@ def measure_all(
         names: which; those that were not played are left out.
     """
     year, agent = played.bars_per_year, played.agents[chosen]
-    late = zero_if_nan(metrics.sharpe(played.late.returns, year))
+    late = metrics.sharpe_or_zero(played.late.returns, year)
     found = {}
     for name in names:
         if name not in played.baselines:
             continue
-        behind = late - zero_if_nan(metrics.sharpe(played.late_baselines[name].returns, year))
+        behind = late - metrics.sharpe_or_zero(played.late_baselines[name].returns, year)
         found[name] = measure(name, agent, played.baselines[name], behind, samples - beside[name], year)
     return found
 
@@ -77,7 +76,7 @@ def measure_all(
 def best_rule(histories: Mapping[str, AccountHistory], bars_per_year: float) -> str:
     """The simple rule with the highest Sharpe ratio on a span: validation chooses the one that the test is against."""
     rules = {name: each for name, each in histories.items() if name not in NO_RULES}
-    return max(rules, key=lambda name: zero_if_nan(metrics.sharpe(rules[name].returns, bars_per_year)))
+    return max(rules, key=lambda name: metrics.sharpe_or_zero(rules[name].returns, bars_per_year))
 
 
 def hardest(rivals: Mapping[str, Rival]) -> Rival:

@@ -102,7 +102,7 @@ def baseline_blocks(played: SpanHistories, samples: "Samples") -> dict[str, dict
 
 def agent_blocks(played: SpanHistories, seeds: Sequence[int], samples: "Samples", rival: str) -> list[dict[str, Any]]:
     """Metrics of every seed with its Sharpe ratio beside that of a rival."""
-    theirs = zero_if_nan(metrics.sharpe(played.baselines[rival].returns, played.bars_per_year))
+    theirs = metrics.sharpe_or_zero(played.baselines[rival].returns, played.bars_per_year)
     found = []
     for seed, history, column in zip(seeds, played.agents, samples.agents, strict=True):
         block: dict[str, Any] = account_metrics(history, played.liquidated, played.bars_per_year)
@@ -178,11 +178,11 @@ def gather(
     """Collects the evidence for the verdict on the chosen seed."""
     year, history = played.bars_per_year, played.agents[chosen]
     return Evidence(
-        sharpe=zero_if_nan(metrics.sharpe(history.returns, year)),
+        sharpe=metrics.sharpe_or_zero(history.returns, year),
         rival=hardest(rivals),
         rivals=tuple(rivals.values()),
         trials=len(trials),
-        late_sharpe=zero_if_nan(metrics.sharpe(played.late.returns, year)),
+        late_sharpe=metrics.sharpe_or_zero(played.late.returns, year),
         late_interval=interval(samples.late - samples.agents[chosen]),
         spread=float(np.max(np.nanstd(np.asarray(history.decision, np.float64), axis=0))),
     )

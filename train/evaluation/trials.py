@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from himari_jax.statistics import metrics
-from himari_jax.statistics.metrics import zero_if_nan
 from himari_jax.times import bar_name, iso_second
 from train.evaluation.book import Book, Trial
 from train.evaluation.ledger import Ledger
@@ -46,7 +45,7 @@ class Evaluated:
             fingerprint=self.fingerprint,
             span=f"{iso_second(self.times[0])}/{iso_second(self.times[-1])}",
             bar=self.bar,
-            sharpe=zero_if_nan(metrics.sharpe(returns, 1.0)),
+            sharpe=metrics.sharpe_or_zero(returns, 1.0),
             time=int(time.time()),
             symbols=self.symbols,
             synthetic=self.synthetic,

@@ -28,7 +28,7 @@ def null_verdict(path: OraclePath) -> dict[str, Any]:
     baselines = {name: account(np.full_like(weights, w), None, market) for name, w in rules.items()}
     liquidated = np.zeros(len(weights), bool)
     played = SpanHistories([agent], late, baselines, baselines, liquidated, BARS_PER_YEAR)
-    own = np.array([zero_if_nan(metrics.sharpe(agent.returns, 1.0))])
+    own = np.array([metrics.sharpe_or_zero(agent.returns, 1.0)])
     result, _ = summarize(played, 0, [0], own, NUM_SAMPLES)
     return {
         "verdict": result["verdict"],

@@ -8,7 +8,6 @@ import numpy as np
 from himari_jax.account import Costs
 from himari_jax.positions.baselines import Window, random
 from himari_jax.statistics import metrics
-from himari_jax.statistics.metrics import zero_if_nan
 from train.simulation.history import AccountHistory
 from train.simulation.placement import Place
 from train.simulation.returns import lanes_at_once, place_returns, run_returns
@@ -39,7 +38,7 @@ def draw_sharpes(simulator: Simulator, delay: int, agent: AccountHistory, rate: 
         draws = range(first, first + size)
         found = [draw_returns(simulator, a, window, rate, draws, where) for a, window in enumerate(windows)]
         returns = portfolio_returns(simulator, 0, found)
-        sharpes += [zero_if_nan(metrics.sharpe(column, simulator.bars_per_year)) for column in returns.T]
+        sharpes += [metrics.sharpe_or_zero(column, simulator.bars_per_year) for column in returns.T]
     return np.array(sharpes[:DRAWS])
 
 

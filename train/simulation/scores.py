@@ -10,7 +10,6 @@ import numpy as np
 
 from himari_jax.policies.policy import Policy
 from himari_jax.statistics import metrics
-from himari_jax.statistics.metrics import zero_if_nan
 from train.learning.population import Spread, pad, pick, stack
 from train.simulation.engine import Lanes, Limits, Tape, play_policy
 from train.simulation.placement import form_of
@@ -69,4 +68,4 @@ def sharpe_of_span(simulator: Simulator, returns: np.ndarray) -> float:
         returns: (S, A) of its accounts, S >= L.
     """
     own = returns[: simulator.num_rows, : len(simulator.members)]
-    return zero_if_nan(metrics.sharpe(pool_mean(own, simulator.active.T), simulator.bars_per_year))
+    return metrics.sharpe_or_zero(pool_mean(own, simulator.active.T), simulator.bars_per_year)

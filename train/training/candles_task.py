@@ -10,7 +10,6 @@ import numpy as np
 
 from himari_jax.splits import count_rows
 from himari_jax.statistics import metrics
-from himari_jax.statistics.metrics import zero_if_nan
 from himari_jax.times import bar_name, iso_second
 from train.artifacts.feature_files import describe_features
 from train.artifacts.files import null_if_nan, write_frame, write_json
@@ -198,7 +197,7 @@ class CandlesTask:
         inputs = where.put(variables), simulator.tape_at(where), lanes, limits
         path = run_policy(self.session.learner.policy, steps, *inputs, form=where.form)
         whole = pool_mean(np.asarray(path.returns), simulator.active.T)
-        return np.array([zero_if_nan(metrics.sharpe(r, simulator.bars_per_year)) for r in whole])
+        return np.array([metrics.sharpe_or_zero(r, simulator.bars_per_year) for r in whole])
 
     def record(self, scores: np.ndarray) -> dict[str, Any]:
         """Mean and each."""

@@ -9,7 +9,6 @@ import jax
 import numpy as np
 
 from himari_jax.statistics import metrics
-from himari_jax.statistics.metrics import zero_if_nan
 from train.config.market import MarketConfig
 from train.config.run import RunConfig
 from train.simulation.history import AccountHistory
@@ -36,12 +35,12 @@ class Gain(NamedTuple):
     @property
     def sharpe(self) -> float:
         """Annual Sharpe ratio of the policy."""
-        return zero_if_nan(metrics.sharpe(self.returns, self.bars_per_year))
+        return metrics.sharpe_or_zero(self.returns, self.bars_per_year)
 
     @property
     def difference(self) -> float:
         """Its annual Sharpe ratio minus that of the constant."""
-        return self.sharpe - zero_if_nan(metrics.sharpe(self.constant, self.bars_per_year))
+        return self.sharpe - metrics.sharpe_or_zero(self.constant, self.bars_per_year)
 
 
 def permutation_test(

@@ -53,7 +53,9 @@ def train_counted(config: Config, resumed: Path | None, programs: Programs, impo
     begun = time.perf_counter()
     task = make_task(config, resumed if config.run.resume else None)
     check_processes_agree(task)
-    folder = Path(broadcast_text(str(resumed or config.run.run_dir or default_folder(config, task.names))))
+    folder = Path(
+        broadcast_text(str(resumed or config.run.run_dir or default_folder(config.policy.policy, task.names)))
+    )
     earlier = on_first_process(lambda: open_folder(folder, task))
     print_end = print_result if config.data.env is None else print_oracle
     if all_gather((earlier is not None,))[0][0]:

@@ -2,19 +2,17 @@
 
 import contextlib
 import json
-import re
 import shutil
 import socket
 import time
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from himari_jax.errors import InputError
 from himari_jax.stopping import exit_at_signals
 from train.artifacts.files import null_if_nan, read_text, write_json
-from train.artifacts.run_folder import lock
+from train.artifacts.run_folder import default_folder, lock
 from train.config.vary import Choices, Point, configure
 from train.evaluation.ledger import FILE as LEDGER
 from train.evaluation.ledger import open_ledger
@@ -45,7 +43,7 @@ def sweep(flags: Sweep, resumed: Path | None = None) -> int:
     build = Sessions()
     sessions = [build(configure(flags.base, point)) for point in points_to_check(flags)]  # before hours are spent
     session = sessions[0]
-    folder = resumed or Path(flags.base.run.run_dir or default_folder(session.symbols))
+    folder = resumed or Path(flags.base.run.run_dir or default_folder("sweep", session.symbols))
     open_folder(folder, flags, session)
     with contextlib.closing(lock(folder)):
         exit_at_signals(f"stopped; finished batches are kept in {folder}; {go_on(folder, 'train.sweep')}")
@@ -69,12 +67,6 @@ def points_to_check(flags: Sweep) -> list[Point]:
 def dimensions(flags: Sweep) -> Sequence[Any]:
     """Dimensions that are varied."""
     return flags.search.dimensions
-
-
-def default_folder(symbols: Sequence[str]) -> str:
-    """Names a new folder: `runs/<UTC time>-sweep-<symbols>`."""
-    now = datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
-    return f"runs/{now}-sweep-{re.sub(r'[^A-Za-z0-9+_.-]', '_', '+'.join(symbols))[:60]}"
 
 
 def open_folder(folder: Path, flags: Sweep, session: Session) -> None:

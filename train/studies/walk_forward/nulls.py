@@ -39,7 +39,7 @@ class Nulls:
     def placebos(self, progress: Callable[[str], None]) -> list[dict[str, Any]]:
         """Sharpe ratio and difference to the constant with inputs that are late by each --placebo."""
         done = {each["shift"]: each for each in self.results.read() if each.get("kind") == "placebo"}
-        for shift in self.walk.flags.walk.shifts:
+        for shift in self.walk.settings.shifts:
             if shift in done:
                 continue
             variant = with_late_inputs(self.prepared, late_ms(self.walk, shift))
@@ -51,7 +51,7 @@ class Nulls:
             self.results.add(done[shift])
             progress(f"placebo, inputs {shift} late: {gain.difference:+.2f}")
         return [
-            {key: value for key, value in done[shift].items() if key != "kind"} for shift in self.walk.flags.walk.shifts
+            {key: value for key, value in done[shift].items() if key != "kind"} for shift in self.walk.settings.shifts
         ]
 
     def permutations(self, value: float, progress: Progress) -> dict[str, Any] | None:
@@ -61,7 +61,7 @@ class Nulls:
             value: of the real candles, Sharpe minus that of the constant.
             progress: called with the markets done, their number and a text.
         """
-        run = self.walk.flags.base.run
+        run = self.walk.config.run
 
         def measure(draws: Sequence[int]) -> list[Gain]:
             variants = [permuted(self.prepared, run.permute, run.seed, draw) for draw in draws]
@@ -70,7 +70,7 @@ class Nulls:
         def report(done: int, number: int, text: str) -> None:
             progress(done, number, f"{self.totals.speed():,.0f} steps/s")
 
-        at_once = markets_at_once(len(self.walk.members), self.walk.flags.walk.batch_size)
+        at_once = markets_at_once(len(self.walk.members), self.walk.settings.batch_size)
         return permutation_test(run, self.results, value, at_once, measure, report)
 
     def train(self, variants: Sequence[Prepared]) -> list[tuple[Walk, dict]]:
@@ -79,7 +79,7 @@ class Nulls:
         members = [member for walk in walks for member in walk.members]
         found = train_population(
             members,
-            batch=self.walk.flags.walk.batch_size,
+            batch=self.walk.settings.batch_size,
             devices=self.walk.devices,
             totals=self.totals,
             signals=self.signals,

@@ -7,7 +7,6 @@ import numpy as np
 
 from himari_jax.statistics import metrics
 from himari_jax.statistics.comparison import paired_difference
-from himari_jax.statistics.metrics import zero_if_nan
 from himari_jax.times import iso_second
 from train.evaluation.summary import account_metrics
 from train.simulation.history import AccountHistory
@@ -20,7 +19,7 @@ TREND = "trend"  # the rule without parameters
 
 def sharpe_on(history: AccountHistory, rows: np.ndarray, year: float) -> float:
     """Annual Sharpe ratio on some of the decisions; 0 where it is undefined."""
-    return zero_if_nan(metrics.sharpe(history.returns[rows], year))
+    return metrics.sharpe_or_zero(history.returns[rows], year)
 
 
 def describe_blocks(walk: Walk, played: SpanHistories, trained: Sequence[Trained]) -> list[dict[str, Any]]:

@@ -4,11 +4,9 @@ import contextlib
 import dataclasses
 import hashlib
 import json
-import re
 import sys
 import time
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -20,7 +18,7 @@ from himari_jax.errors import InputError, NumericalError
 from himari_jax.times import iso_second
 from train.artifacts.feature_files import refuse_other_files
 from train.artifacts.files import null_if_nan, write_bytes, write_frame, write_json
-from train.artifacts.run_folder import FAILED, claim, describe, lock, read_result
+from train.artifacts.run_folder import FAILED, claim, default_folder, describe, lock, read_result
 from train.data.base import sha256_of
 from train.evaluation.by_symbol import by_symbol
 from train.evaluation.ledger import open_ledger
@@ -64,7 +62,7 @@ def walk_forward(flags: WalkForward, resumed: Path | None = None) -> int:
     for shift in flags.walk.shifts:
         refuse_long_shift(shift, late_ms(walk, shift), prepared)
     session = walk.sessions[0]
-    folder = resumed or Path(base.run.run_dir or default_folder(flags, session.symbols))
+    folder = resumed or Path(base.run.run_dir or default_folder(f"walk-{base.policy.policy}", session.symbols))
     earlier = open_folder(folder, flags, session)
     if earlier is not None:
         print_walk_forward(earlier, base.market.initial_capital, folder)
@@ -84,13 +82,6 @@ def walk_forward(flags: WalkForward, resumed: Path | None = None) -> int:
         write_json(folder / "result.json", result)
         print_walk_forward(result, base.market.initial_capital, folder)
     return 0
-
-
-def default_folder(flags: WalkForward, symbols: Sequence[str]) -> Path:
-    """Names a new folder: `runs/<UTC time>-walk-<policy>-<symbols>`."""
-    now = datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
-    name = re.sub(r"[^A-Za-z0-9+_.-]", "_", "+".join(symbols))[:60]
-    return Path("runs") / f"{now}-walk-{flags.base.policy.policy}-{name}"
 
 
 def open_folder(folder: Path, flags: WalkForward, session: Session) -> dict[str, Any] | None:
@@ -126,7 +117,7 @@ def write_headers(folder: Path, flags: WalkForward, walk: Walk) -> None:
 
 def plan(walk: Walk) -> str:
     """Summarizes what will be trained, in a line."""
-    config, blocks, seeds = walk.flags.base, len(walk.blocks), len(walk.seeds)
+    config, blocks, seeds = walk.config, len(walk.blocks), len(walk.seeds)
     members = len(walk.members)
     session = walk.sessions[0]
     steps = config.total_updates * config.steps_per_update
@@ -146,7 +137,7 @@ def train(walk: Walk, folder: Path, totals: Totals, signals: StopSignals) -> lis
         def progress(done: int, number: int, text: str) -> None:
             bar.tell("trained", done, number, text)
 
-        spread = {"batch": walk.flags.walk.batch_size, "devices": walk.devices}
+        spread = {"batch": walk.settings.batch_size, "devices": walk.devices}
         trained = train_population(
             members, folder / MEMBERS, **spread, totals=totals, progress=progress, signals=signals
         )
@@ -180,7 +171,7 @@ def report_failures(walk: Walk, trained: Sequence[Trained], folder: Path) -> Non
 def evaluate_track(
     walk: Walk, trained: Sequence[Trained], prepared: Prepared, folder: Path, totals: Totals, signals: StopSignals
 ) -> dict[str, Any]:
-    """Plays the track, tests it, and writes everything but result.json.
+    """Plays the track, tests it, writes result.json, equity.parquet and the report; returns the result.
 
     Args:
         walk: the test.
@@ -190,7 +181,7 @@ def evaluate_track(
         totals: what is trained is added to it.
         signals: are asked on the way.
     """
-    config, session, simulator = walk.flags.base, walk.sessions[0], walk.simulator
+    config, session, simulator = walk.config, walk.sessions[0], walk.simulator
     stages = Stages(f"evaluating {simulator.num_rows:,} decisions")
     with stages.stage("playing the policies and the baselines"):
         played = walk.histories(walk.ensemble(trained))
@@ -200,15 +191,7 @@ def evaluate_track(
     trials = note_trials(ledger, evaluated, [config.run.seed], [agent.returns], played.baselines["base"].returns)
     with stages.stage("choosing the best rule on validation"):
         rule = best_rule(rule_histories(session.validation, walk.delay, walk.cost), simulator.bars_per_year)
-    nulls = Nulls(walk, prepared, folder, totals, signals)
-    placebos = nulls.placebos(lambda text: print(text, flush=True))
-    value = walk.gain_of(agent).difference
-    with Bar(max(config.run.permutations, 1), 0) as bar:
-
-        def progress(done: int, number: int, text: str) -> None:
-            bar.tell("permuted markets", done, number, text)
-
-        permutations = nulls.permutations(value, progress)
+    placebos, permutations = run_nulls(Nulls(walk, prepared, folder, totals, signals), walk.gain_of(agent).difference)
     doubts, worthwhile = doubt(permutations), config.run.worthwhile
     seeds = [config.run.seed]
     with stages.stage("intervals by bootstrap"):
@@ -217,9 +200,8 @@ def evaluate_track(
         result["by_symbol"] = by_symbol(played, 0)
     else:
         result["advice"] += correlation_advice(session.candles, session.parts[0].split.train)
-    flags = walk.flags.walk
     result["walk_forward"] = {
-        **{name: getattr(flags, name) for name in ("test", "window", "validation", "ensemble")},
+        **{name: getattr(walk.settings, name) for name in ("test", "window", "validation", "ensemble")},
         "embargo_bars": embargo_bars(walk),
         "blocks": describe_blocks(walk, played, trained),
         "seeds": describe_seeds(walk, trained),
@@ -229,15 +211,8 @@ def evaluate_track(
         "members": len(walk.members),
         "timings": totals.record(),
     }
-    updates = config.total_updates
-    result |= {
-        "symbols": list(simulator.symbols),
-        "policy": config.policy.policy,
-        "synthetic": session.candles.synthetic,
-        "spans": session.spans(),
-        "fingerprint": session.fingerprint,
-        "base": session.described_base,
-        "timings": {"device": jax.devices()[0].device_kind, "updates": updates, **totals.record()},
+    result |= describe_walk(walk) | {
+        "timings": {"device": jax.devices()[0].device_kind, "updates": config.total_updates, **totals.record()}
     }
     curves = {name: history.bar_equity for name, history in played.baselines.items()}
     write_frame(folder / "equity.parquet", equity_frame(simulator, 0, walk.delay, agent, curves))
@@ -246,6 +221,35 @@ def evaluate_track(
     with stages.stage("writing the report"):
         write_report(folder, Extra(prices=closing_prices(simulator), samples=np.asarray(samples)))
     return result
+
+
+def run_nulls(nulls: Nulls, value: float) -> tuple[list[dict[str, Any]], dict[str, Any] | None]:
+    """Runs placebos and permutation test, with their progress on the console.
+
+    Args:
+        nulls: of the test.
+        value: of the real candles, Sharpe minus that of the constant.
+    """
+    placebos = nulls.placebos(lambda text: print(text, flush=True))
+    with Bar(max(nulls.walk.config.run.permutations, 1), 0) as bar:
+
+        def progress(done: int, number: int, text: str) -> None:
+            bar.tell("permuted markets", done, number, text)
+
+        return placebos, nulls.permutations(value, progress)
+
+
+def describe_walk(walk: Walk) -> dict[str, Any]:
+    """Symbols, policy, spans, candles and base of a test, as result.json holds them."""
+    session = walk.sessions[0]
+    return {
+        "symbols": list(walk.simulator.symbols),
+        "policy": walk.config.policy.policy,
+        "synthetic": session.candles.synthetic,
+        "spans": session.spans(),
+        "fingerprint": session.fingerprint,
+        "base": session.described_base,
+    }
 
 
 def embargo_bars(walk: Walk) -> int:
@@ -257,7 +261,7 @@ def embargo_bars(walk: Walk) -> int:
 
 def hash_of(walk: Walk) -> str:
     """Hash that identifies the test in the trial ledger."""
-    kept = {name: value for name, value in dataclasses.asdict(walk.flags.walk).items() if name != "batch_size"}
+    kept = {name: value for name, value in dataclasses.asdict(walk.settings).items() if name != "batch_size"}
     kept = {name: value for name, value in kept.items() if name != "placebo"} | {"seeds": len(walk.seeds)}
     first = walk.sessions[0].config_hash
     return hashlib.sha256(f"{first} {json.dumps(kept, sort_keys=True)}".encode()).hexdigest()

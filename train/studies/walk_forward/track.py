@@ -11,6 +11,7 @@ import numpy as np
 from himari_jax.errors import InputError
 from himari_jax.times import iso_second
 from train.config.ppo import Config
+from train.config.walk_forward import WalkForwardConfig
 from train.data.blocks import Block, block_of, plan_blocks, split_block, with_decisions
 from train.data.spans import refuse_short, split_rules
 from train.learning.sharding import device_count
@@ -40,6 +41,16 @@ class Walk:
     sessions: tuple[Session, ...]
 
     @property
+    def config(self) -> Config:
+        """Flags of every training."""
+        return self.flags.base
+
+    @property
+    def settings(self) -> WalkForwardConfig:
+        """When is retrained, and on what."""
+        return self.flags.walk
+
+    @property
     def members(self) -> list[Member]:
         """The trainings: every seed of every block, block by block."""
         return [Member(session, seed) for session in self.sessions for seed in self.seeds]
@@ -56,18 +67,18 @@ class Walk:
         Raises:
             InputError: there are not as many.
         """
-        wanted = self.flags.base.run.devices
+        wanted = self.config.run.devices
         return None if wanted is None else device_count(wanted)
 
     @property
     def delay(self) -> int:
         """Bars by which the policies see the market late."""
-        return self.flags.base.market.delay
+        return self.config.market.delay
 
     @property
     def cost(self) -> float:
         """Share of the traded value that a trade costs."""
-        return self.flags.base.market.cost
+        return self.config.market.cost
 
     @cached_property
     def simulator(self) -> Simulator:
@@ -87,7 +98,7 @@ class Walk:
         """
         seeds = len(self.seeds)
         blocks = [trained[first : first + seeds] for first in range(0, len(trained), seeds)]
-        if self.flags.walk.ensemble == "best":
+        if self.settings.ensemble == "best":
             blocks = [[max(each, key=lambda one: one.sharpe)] for each in blocks]
         return stack_blocks([[one.variables for one in each] for each in blocks])
 
@@ -112,7 +123,7 @@ class Walk:
 
     def gain_of(self, history: AccountHistory) -> Gain:
         """A history of the whole track beside its own constant."""
-        return gain_of(self.flags.base.market, self.simulator, history)
+        return gain_of(self.config.market, self.simulator, history)
 
 
 def make_walk(flags: WalkForward, prepared: Prepared) -> Walk:
