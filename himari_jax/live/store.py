@@ -15,7 +15,7 @@ import polars as pl
 
 from himari_jax.atomic import replacing
 from himari_jax.candles import COLUMNS, FACTS_KEY, RawCandles
-from himari_jax.errors import InputError
+from himari_jax.errors import InputError, first_line
 from himari_jax.reading.frames import fact_notes, read_facts
 from himari_jax.times import bar_name, iso_second
 
@@ -62,9 +62,7 @@ def read_store(path: Path) -> Stored:
         time = frame["timestamp"].dt.epoch("ms").to_numpy().astype(float)
         return Stored(np.column_stack([time, *(frame[name].to_numpy() for name in COLUMNS)]), facts)
     except (pl.exceptions.PolarsError, OSError, ValueError) as error:
-        raise InputError(
-            f"{path}: damaged ({str(error).splitlines()[0]}); move it away, it is downloaded anew"
-        ) from error
+        raise InputError(f"{path}: damaged ({first_line(error)}); move it away, it is downloaded anew") from error
 
 
 def write_store(path: Path, stored: Stored) -> None:

@@ -1,4 +1,4 @@
-"""Flags of the commands that evaluate: on what, at which costs and delays; light: no jax."""
+"""Flags of the commands that evaluate: candles, span, costs, delays. Light: no jax."""
 
 import math
 from dataclasses import dataclass, field, replace
@@ -21,7 +21,7 @@ LEDGER = auto("that of the first run; of strategies alone runs/trials.jsonl")
 
 @dataclass(frozen=True)
 class CandlesConfig:
-    """Candles for a trained policy; what is not given is as the run had it."""
+    """Candles for a trained policy; what is not given is that of the run."""
 
     data: tuple[str, ...] = ()
     """A folder or files of candles, such as another exchange or a later period."""
@@ -48,13 +48,13 @@ class CandlesConfig:
             parse_bar(self.bar)
 
     def over(self, own: DataConfig) -> DataConfig:
-        """The run's data flags with what was given now."""
+        """Returns the data flags of a run, replaced where flags are given now."""
         given: dict[str, Any] = {
             name: value
             for name in ("symbols", "bar", "calendar", "source")
             if (value := getattr(self, name)) not in (None, ())
         }
-        if self.data:  # other files: nothing of how the run's were read holds
+        if self.data:  # other files: how those of the run were read does not hold for them
             given |= {"data": self.data, "source": self.source or "files"}
             given |= {name: getattr(self, name) for name in ("assume_utc", "no_volume", "repair", "bar")}
         elif self.source and self.source != own.chosen_source:
@@ -66,7 +66,7 @@ class CandlesConfig:
 
 @dataclass(frozen=True)
 class EvaluationDataConfig(CandlesConfig):
-    """Candles and span; what is not given is as the run had it."""
+    """Candles and span; what is not given is that of the run."""
 
     base_positions: Annotated[str | None, auto("the file of the run")] = None
     """Own base positions for these candles, instead of the file that a run was trained with."""
@@ -81,7 +81,7 @@ class EvaluationDataConfig(CandlesConfig):
 
 
 def parse_span(text: str) -> tuple[float, float]:
-    """Epoch milliseconds of FROM:TO; a date without a time as TO is its whole day.
+    """Parses FROM:TO to epoch milliseconds; a date without a time as TO is its whole day.
 
     Raises:
         InputError: it is none of the names and no pair of times.
@@ -100,7 +100,7 @@ def parse_span(text: str) -> tuple[float, float]:
 
 
 def moment(text: str, whole_day: bool) -> float:
-    """A time in ISO 8601 as epoch milliseconds; without a zone it is UTC."""
+    """Parses a time in ISO 8601 to epoch milliseconds; without a zone it is UTC."""
     when = datetime.fromisoformat(text)
     when = when.replace(tzinfo=UTC) if when.tzinfo is None else when
     # The decision at midnight earns the next day's first bar: it belongs to that day.
@@ -109,7 +109,7 @@ def moment(text: str, whole_day: bool) -> float:
 
 @dataclass(frozen=True)
 class GridConfig:
-    """Costs, delays and which parameters."""
+    """Costs, delays and the checkpoint."""
 
     costs: tuple[float, ...] = (0.0, 5.0, 10.0, 20.0)
     """Costs of trading, basis points of the traded value; that of the run is added."""
@@ -131,7 +131,7 @@ class GridConfig:
 
 @dataclass(frozen=True)
 class BacktestConfig:
-    """Play runs, strategies and baselines over windows, costs and delays, and judge them on a span."""
+    """Play runs, strategies and baselines over windows, costs and delays, and evaluate them on a span."""
 
     entries: tyro.conf.Positional[tuple[str, ...]] = field()
     """Run folders or their gs:// addresses; FILE.py with weights(market) or weights(market, candles); FILE.parquet with
@@ -154,11 +154,11 @@ class BacktestConfig:
     worthwhile: float = 0.1
     """Annual Sharpe that a multiplier has to add to be worth having; NO EDGE says that it does not."""
     ledger: Annotated[str | None, LEDGER] = None
-    """Where trials are counted: a folder, FILE.jsonl or gs://BUCKET/PREFIX."""
+    """Place where trials are counted: a folder, FILE.jsonl or gs://BUCKET/PREFIX."""
     out: Annotated[str | None, auto("RUN/backtest; of other candles, spans or entries RUN/backtests/NAME")] = None
     """Folder of the results."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where to compute; auto takes a GPU when there is one."""
+    """Device to compute on; auto takes a GPU when there is one."""
     debug: bool = False
     """Show the traceback of an error."""
 
@@ -178,7 +178,7 @@ class BacktestConfig:
 
     @property
     def shown_baselines(self) -> tuple[str, ...]:
-        """Names, after the rule for all and none."""
+        """Names of the baselines in the table; all and none are replaced."""
         if self.baselines == ("all",):
             return BASELINES.names
         return () if self.baselines == ("none",) else self.baselines
@@ -199,11 +199,11 @@ class CompareConfig:
     data: tyro.conf.OmitArgPrefixes[EvaluationDataConfig] = field(default_factory=EvaluationDataConfig)
     grid: tyro.conf.OmitArgPrefixes[GridConfig] = field(default_factory=GridConfig)
     ledger: Annotated[str | None, LEDGER] = None
-    """Where trials are counted: a folder, FILE.jsonl or gs://BUCKET/PREFIX."""
+    """Place where trials are counted: a folder, FILE.jsonl or gs://BUCKET/PREFIX."""
     out: Annotated[str | None, auto("nothing is written")] = None
     """File of the comparison, JSON."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where to compute; auto takes a GPU when there is one."""
+    """Device to compute on; auto takes a GPU when there is one."""
     debug: bool = False
     """Show the traceback of an error."""
 

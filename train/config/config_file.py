@@ -20,12 +20,12 @@ WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: "
 
 
 def read_config_file(path: Path) -> dict[str, Any]:
-    """Fields of `Config` that the file has; what it does not say keeps its default.
+    """Reads the fields of `Config` that a file has; the others keep their defaults.
 
-    Of a run's config.json, what concerned that one start is left out: its folder, its processes, --fresh, --debug.
+    Of a run's config.json the flags of its start are left out: folder, processes, --fresh, --debug.
 
     Raises:
-        InputError: names the file, the key, its value and what is allowed.
+        InputError: names the file, the key, its value and what it must be.
     """
     values = read_object(path)
     of_a_run = "flags" in values
@@ -46,17 +46,17 @@ def read_config_file(path: Path) -> dict[str, Any]:
 
 
 def new_start(run: RunConfig) -> RunConfig:
-    """A run's flags without what concerned its start: folder, processes, --resume, --fresh, --debug."""
-    forgotten = ("run_dir", "bucket_name", "model_dir", "devices", "coordinator", "num_processes", "process_id")
-    nothing: dict[str, Any] = dict.fromkeys(forgotten)
-    return dataclasses.replace(run, **nothing, resume=False, fresh=False, debug=False)
+    """Returns the flags of a run without those of its start: folder, processes, --resume, --fresh, --debug."""
+    own = ("run_dir", "bucket_name", "model_dir", "devices", "coordinator", "num_processes", "process_id")
+    unset: dict[str, Any] = dict.fromkeys(own)
+    return dataclasses.replace(run, **unset, resume=False, fresh=False, debug=False)
 
 
 def read_object(path: Path) -> dict[str, Any]:
-    """The JSON object in a file, none of whose keys stands twice.
+    """Reads the JSON object in a file; no key may stand twice.
 
     Raises:
-        InputError: no such file, or something else is in it.
+        InputError: no such file, or its content is something else.
     """
     if path.is_dir():
         raise InputError(f"--config {path}: is a folder; name a file, such as {path / 'config.json'}")
@@ -74,7 +74,7 @@ def read_object(path: Path) -> dict[str, Any]:
 
 
 def unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object of JSON; ValueError where a key stands twice."""
+    """Makes a JSON object of its pairs; ValueError where a key stands twice."""
     keys = [key for key, _ in pairs]
     if twice := [key for key in keys if keys.count(key) > 1]:
         raise ValueError(f"{twice[0]} stands there twice")
@@ -82,10 +82,10 @@ def unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def read_group(path: Path, group: str, values: Any) -> Any:
-    """One group of flags.
+    """Makes one group of flags of its JSON values.
 
     Raises:
-        InputError: names the file, the key, its value and what is allowed.
+        InputError: names the file, the key, its value and what it must be.
     """
     hints = HINTS[group]
     if not isinstance(values, dict):
@@ -107,13 +107,13 @@ def read_group(path: Path, group: str, values: Any) -> Any:
 
 
 def with_keys(message: str, group: str) -> str:
-    """A message about flags as one about the keys of a group."""
+    """Replaces the flags that a message names by the keys of a group."""
     keys = {path_flag(f"{group}.{name}"): f"{group}.{name}" for name in HINTS[group]}
     return re.sub(r"--[a-z][a-z.-]*[a-z]", lambda found: keys.get(found[0], found[0]), message)
 
 
 def nearest(key: str, own: Mapping[str, str]) -> str:
-    """The known name that a key comes nearest to: here, then in any group, then the least far one here."""
+    """Returns the known name nearest to a key: in the group, then in any group, then the least distant of the group."""
     anywhere = {name: f"{group}.{name}" for group, hints in HINTS.items() for name in hints}
     if key in anywhere:
         return anywhere[key]
@@ -122,7 +122,7 @@ def nearest(key: str, own: Mapping[str, str]) -> str:
 
 
 def as_type(value: Any, hint: Any) -> Any:
-    """A value of JSON as a field of that type holds it; TypeError where it is another."""
+    """Converts a JSON value to the type of its field; TypeError where it does not fit."""
     kind, parts = get_origin(hint), get_args(hint)
     if kind in (Union, UnionType):
         for part in parts:
@@ -144,7 +144,7 @@ def as_type(value: Any, hint: Any) -> Any:
 
 
 def in_words(hint: Any) -> str:
-    """The values that a type has."""
+    """Describes the values of a type in words."""
     kind, parts = get_origin(hint), get_args(hint)
     if kind in (Union, UnionType):
         return " or ".join(in_words(part) for part in parts)

@@ -1,4 +1,4 @@
-"""The two cuts of `--split`: where validation and test begin. Light: no jax."""
+"""The two cuts of `--split`, at which validation and test begin. Light: no jax."""
 
 import contextlib
 from collections.abc import Sequence
@@ -11,19 +11,19 @@ ALLOWED = "two rising shares between 0 and 1, or two rising dates such as 2017-0
 
 
 def read_cuts(words: Sequence[float | str]) -> tuple[float, float]:
-    """Where validation and test begin: shares below 1, or epoch milliseconds.
+    """Returns the cuts at which validation and test begin: shares below 1, or epoch milliseconds.
 
     Args:
         words: two shares or two dates.
 
     Raises:
-        InputError: something else; what was most likely meant is named.
+        InputError: the words are no cuts; names the ones most likely meant.
     """
     given = " ".join(word if isinstance(word, str) else f"{word:g}" for word in words)
     if meant := meant_cuts(words):
         low, high = meant
-        told = f"train {low:g}, validation {high - low:.6g}, test {1 - high:.6g}"
-        raise InputError(f"--split {given}: name the two cuts, as shares: --split {low:g} {high:g} ({told})")
+        spans = f"train {low:g}, validation {high - low:.6g}, test {1 - high:.6g}"
+        raise InputError(f"--split {given}: name the two cuts, as shares: --split {low:g} {high:g} ({spans})")
     require(len(words) == 2 and len({isinstance(word, str) for word in words}) == 1, "--split", given, ALLOWED)
     low, high = (parse_moment(word, "--split") if isinstance(word, str) else word for word in words)
     require(0 < low < high < 1 or 1 < low < high, "--split", given, ALLOWED)
@@ -31,9 +31,9 @@ def read_cuts(words: Sequence[float | str]) -> tuple[float, float]:
 
 
 def meant_cuts(words: Sequence[float | str]) -> tuple[float, float] | None:
-    """The cuts that percent or the lengths of the spans come to (60 80, 60/20/20, 0.6 0.2 0.2); None for other words.
+    """Converts percent or lengths of the spans to cuts (60 80, 60/20/20, 0.6 0.2 0.2); None for other words.
 
-    Two shares that rise are cuts already, and come to nothing else.
+    Two rising shares are cuts already: None.
     """
     parts = [part for word in words for part in str(word).replace("/", " ").replace(",", " ").split()]
     numbers: list[float] = []

@@ -1,4 +1,4 @@
-"""Defaults that depend on other flags: the presets, and what a policy core states of itself.
+"""Defaults that depend on other flags: those of presets and of policy cores.
 
 A default is the core's own, else the preset's, else that of the kind of market, else the common one. A core states its
 own at the top of its module, as literals: `DEFAULTS`, `CANDLES` of PPO on candles, and `SEVERAL_ASSETS` where there is
@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from himari_jax.errors import InputError
 from himari_jax.plugins import POLICIES
 
-# The flags whose defaults are found here.
+# Flags whose defaults depend on other flags.
 DEPENDENT = ("num_envs", "lookahead", "hidden_dim", "initial_log_std", "learning_rate")
 # On candles, where nearly all of a return is noise, exploration must be wide (with a narrow one the clipped ratio
 # allows steps of a few hundredths), and learning slow, or it learns the noise.
@@ -76,7 +76,7 @@ def default(
     costly: bool = False,
     algorithm: str = "ppo",
 ) -> Any:
-    """The default of a flag, None where neither core nor presets have one.
+    """Returns the default of a flag; None where neither core nor presets have one.
 
     Args:
         name: one of DEPENDENT.
@@ -100,12 +100,12 @@ def default(
 
 
 def candle_defaults(core: str, num_assets: int) -> dict[str, Any]:
-    """Defaults of PPO on candles."""
+    """Returns the defaults of PPO on candles."""
     return CANDLES | stated(core, "CANDLES") | (CANDLES_SEVERAL if num_assets > 1 else {})
 
 
 def known_defaults(costly: bool) -> dict[str, Any]:
-    """Defaults of markets with a known optimum, where noise pays the fee; and of pathwise, whose mean it bends."""
+    """Returns the defaults of markets with a known optimum, and of pathwise: noise pays fees and bends its gradient."""
     return KNOWN | {"initial_log_std": -2.0 if costly else 0.0}
 
 
@@ -122,7 +122,7 @@ def core_defaults(core: str, num_assets: int) -> dict[str, Any]:
 
 
 def stated(core: str, variable: str) -> dict[str, Any]:
-    """Defaults under one of the names in a core's file.
+    """Reads the defaults in one constant of a core's file.
 
     Raises:
         InputError: it states something else than literals of DEPENDENT.
@@ -134,7 +134,7 @@ def stated(core: str, variable: str) -> dict[str, Any]:
 
 
 def describe_default(name: str) -> str:
-    """The defaults of a flag in words, for its help."""
+    """Describes the defaults of a flag in words, for its help."""
     common = PRESETS["common"].defaults.get(name)
     words = [] if common is None else [f"{common}"]
     for core in POLICIES.names:

@@ -9,7 +9,7 @@ from himari_jax.times import parse_moment
 
 
 class Explored(NamedTuple):
-    """What the exploration found before this test was written; quoted, since it cannot be run again."""
+    """Results of the exploration that came before this test; quoted, since it cannot be run again."""
 
     difference: float  # Sharpe minus that of the constant
     interval: tuple[float, float]  # 95 %
@@ -55,7 +55,7 @@ TAKEN = (
 
 @dataclass(frozen=True)
 class EvidenceConfig:
-    """Is there something to learn? Retrain yearly on many daily coins, judge all years as one track, put late inputs
+    """Is there something to learn? Retrain yearly on many daily coins, evaluate all years as one track, put late inputs
     and permuted bars beside it; resumes where it stopped."""
 
     data: Path | None = None
@@ -63,11 +63,11 @@ class EvidenceConfig:
     run_dir: Path = Path("runs/evidence")
     """Folder of the tests, a folder each, and of their trial ledger; a test that is finished there is not run again."""
     rows: tuple[str, ...] = tuple(ROWS)
-    """Which tests: trend-pathwise, trend-ppo, twelve-pathwise, twelve-ppo, twelve-ppo-before."""
+    """Names of tests: trend-pathwise, trend-ppo, twelve-pathwise, twelve-ppo, twelve-ppo-before."""
     first_test: str = "2018-01-01"
     """First day of the first test year (UTC)."""
     num_seeds: int = 4
-    """Policies of each year, whose mean action is judged."""
+    """Policies of each year, whose mean action is evaluated."""
     permutations: int = 200
     """Null markets, permuted candles on which everything is trained anew; 0: none."""
     permuted: tuple[str, ...] = ("trend-pathwise", "trend-ppo")
@@ -83,7 +83,7 @@ class EvidenceConfig:
     render: bool = False
     """Run nothing: tables and picture of what is finished under --run-dir."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where to compute."""
+    """Device to compute on."""
     debug: bool = False
     """Show the traceback of an error."""
 
@@ -108,12 +108,12 @@ class EvidenceConfig:
 
     @property
     def page(self) -> Path:
-        """Where the tables are written to."""
+        """File of the tables."""
         return self.out or self.run_dir / "evidence.md"
 
     @property
     def drawing(self) -> Path:
-        """Where the picture is written to."""
+        """File of the picture."""
         return self.picture or self.run_dir / "walk-forward.svg"
 
     def folder(self, name: str) -> Path:

@@ -18,7 +18,7 @@ from train.config.cuts import read_cuts
 
 @dataclass(frozen=True)
 class DataConfig:
-    """Which candles, and how they are cut in time."""
+    """Candles, and the cuts between training, validation and test."""
 
     env: Annotated[
         str | None, choice("A market with a known optimum instead of candles.", MARKETS.summaries, "candles")
@@ -33,11 +33,11 @@ class DataConfig:
     bar: Annotated[str | None, auto("as the data show; 1h for synthetic, ccxt and coingecko")] = None
     """Length of a bar: 15m, 1h, 1d."""
     since: Annotated[str | None, auto("2020, or what the source still has")] = None
-    """With ccxt and coingecko: when the candles begin, such as 2020-01-01 (UTC)."""
+    """Begin of the candles, with ccxt and coingecko, such as 2020-01-01 (UTC)."""
     until: Annotated[str | None, auto("the last midnight, UTC")] = None
-    """With ccxt and coingecko: when they end; a run keeps what it began with."""
+    """End of the candles, with ccxt and coingecko; a run that goes on keeps its own."""
     split: Annotated[tuple[float | str, ...], tyro.conf.arg(metavar="CUT CUT")] = (0.6, 0.8)
-    """Where validation and test begin: shares of the rows, or dates such as 2017-01-01 2018-01-01 (UTC)."""
+    """Cuts at which validation and test begin: shares of the rows, or dates such as 2017-01-01 2018-01-01 (UTC)."""
     embargo: Annotated[str | None, auto("the decision interval, the delay and a bar, at least a day")] = None
     """Time after each cut without a decision, such as 10d; look-backs may lie before it. lookback: as much as the
     features look back, inside the span."""
@@ -50,7 +50,7 @@ class DataConfig:
     assume_utc: bool = False
     """Take times without a zone for UTC."""
     no_volume: bool = False
-    """Take candles without a volume: it is 0 in every bar, and so is what is computed from it."""
+    """Take candles without a volume: it counts as 0 in every bar."""
     repair: tuple[Literal["sort"], ...] = ()
     """Faults to mend instead of refusing: sort (rows not in time order)."""
 
@@ -75,7 +75,11 @@ class DataConfig:
         self.check_times()
 
     def check_times(self) -> None:
-        """Raises where --since and --until are no times, or belong to no live source; says when a live one ends."""
+        """Checks --since and --until; a live source without --until ends at the last midnight.
+
+        Raises:
+            InputError: they are no times in order, or the source is not live.
+        """
         live = SOURCES.defines(self.chosen_source, "LIVE")
         given = {"--since": self.since, "--until": self.until}
         for name, text in given.items():
@@ -88,27 +92,27 @@ class DataConfig:
 
     @property
     def since_ms(self) -> int | None:
-        """Where the candles of a live source begin, epoch milliseconds; None where the source decides."""
+        """Begin of the candles of a live source, epoch milliseconds; None where the source decides."""
         return None if self.since is None else parse_moment(self.since, "--since")
 
     @property
     def until_ms(self) -> int | None:
-        """Where they end; None without a live source."""
+        """End of the candles of a live source, epoch milliseconds; None of other sources."""
         return None if self.until is None else parse_moment(self.until, "--until")
 
     @property
     def cuts(self) -> tuple[float, float]:
-        """Where validation and test begin: shares below 1, or epoch milliseconds."""
+        """Cuts at which validation and test begin: shares below 1, or epoch milliseconds."""
         return read_cuts(self.split)
 
     @property
     def bar_ms(self) -> int | None:
-        """Milliseconds of a bar, None where the data decide."""
+        """Milliseconds of a bar; None where the data decide."""
         return None if self.bar is None else parse_bar(self.bar)
 
     @property
     def chosen_source(self) -> str:
-        """The source, after the rule for its default."""
+        """Name of the source, its default applied."""
         return self.source or ("files" if self.data else "sample")
 
 
@@ -131,7 +135,7 @@ class OracleOptions:
     fee_bps: Annotated[float | None, auto("0; 10 for no-trade-band")] = None
     """hidden-drift, no-trade-band: fee, basis points of what is traded."""
     phi: Annotated[float | None, auto("0.95; 0.98 for mean-reversion")] = None
-    """garleanu-pedersen, mean-reversion: what a bar leaves of the signal."""
+    """garleanu-pedersen, mean-reversion: share of the signal that is left after a bar."""
     signal: Annotated[float | None, auto("0.001")] = None
     """garleanu-pedersen: deviation of the predictable part of the return."""
     cost: Annotated[float | None, auto("50")] = None
@@ -171,7 +175,7 @@ class MarketConfig:
     """Parquet or CSV of your own base positions instead: a timestamp, and a column per symbol with a share of equity. A
     row is known at its time, a bar's close, and holds until the next one."""
     base_max_age: str = "7d"
-    """How long a row of --base-positions may hold: 12h, 3d."""
+    """Longest time that a row of --base-positions holds: 12h, 3d."""
     kelly_fraction: float = 0.25
     """Share of the full Kelly position."""
     kelly_prior_bars: float = 720.0
@@ -184,7 +188,7 @@ class MarketConfig:
     features: Annotated[
         tuple[str, ...],
         choice(
-            "What is seen of the market: sets by name, FILE.py with features(candles), or several of them.",
+            "Features of the market: sets by name, FILE.py with features(candles), or several of them.",
             FEATURE_SETS.summaries,
         ),
     ] = ("base",)
@@ -193,7 +197,7 @@ class MarketConfig:
     delay: int = 0
     """Bars by which the policy's view of the market is late."""
     initial_capital: float = 100_000.0
-    """For the money shown; nothing else depends on it."""
+    """Money at the start, for the amounts that are shown; nothing else depends on it."""
 
     def __post_init__(self):
         check_ranges(vars(self), flag)
@@ -214,7 +218,7 @@ class MarketConfig:
         self.check_features()
 
     def check_features(self) -> None:
-        """Raises where a feature set is not known, or two of them have one name."""
+        """Raises InputError where a feature set is not known, or two of them have one name."""
         require(bool(self.features), "--features", "", f"{', '.join(FEATURE_SETS.names)}, or FILE.py")
         for text in self.features:
             name = PurePath(text).name
@@ -237,13 +241,13 @@ class MarketConfig:
         return self.commission_rate + self.slippage_bps / 1e4
 
     def doubts(self) -> list[str]:
-        """What is allowed and yet looks like percent in the place of a share, or of basis points; a line each."""
+        """Returns a line for each value that looks like percent where a share or basis points are asked for."""
         rate, slippage = self.commission_rate, self.slippage_bps
-        told = {
+        lines = {
             f"--commission-rate {rate:g} is {100 * rate:g} % of what is traded; 0.1 % is 0.001": rate > 0.01,
             f"--slippage-bps {slippage:g} is {slippage / 100:g} % of what is traded": slippage >= 1000,
         }
-        return [line for line, doubtful in told.items() if doubtful]
+        return [line for line, doubtful in lines.items() if doubtful]
 
     def step(self, bar_ms: int) -> int:
         """D, bars from decision to decision.
@@ -279,5 +283,5 @@ class MarketConfig:
 
 
 def two_bases(sizing: str, path: str) -> InputError:
-    """The refusal of a base sizing beside own base positions."""
+    """Makes the error for a base sizing beside own base positions."""
     return InputError(f"--base-sizing {sizing} and --base-positions {path}: there is one base; give one of them")

@@ -55,7 +55,7 @@ class PolicyConfig:
 
 @dataclass(frozen=True)
 class PPOConfig:
-    """How it learns."""
+    """The learning algorithm."""
 
     total_steps: Annotated[int | None, auto("2,000,000")] = None
     """Bars played over all environments; rounded up to whole updates."""
@@ -106,9 +106,9 @@ class PPOConfig:
     vf_coef: float = 0.5
     """Weight of the value loss."""
     final_std: float = 1.0
-    """Share of the exploration's deviation that annealing leaves at the end (geometric); 1: only as it learns."""
+    """Share of the exploration's deviation that annealing leaves at the end (geometric); 1: no annealing."""
     weight_decay: float = 0.0
-    """Decay of the kernels, as a share at learning rate 1 (AdamW); it keeps noise from being learned by heart."""
+    """Decay of the kernels, as a share at learning rate 1 (AdamW); against overfitting to noise."""
     max_grad_norm: float = 0.5
     """Gradient norm beyond which the gradient is scaled down."""
 
@@ -149,13 +149,13 @@ COUNTS = (
 
 
 def default_options() -> dict[str, Any]:
-    """The options of every source that has some, at their defaults, by the name of the source."""
+    """Returns the options of each source that has some, at their defaults, by the name of the source."""
     return {name: kind() for name, kind in option_kinds().items()}
 
 
 @dataclass(frozen=True)
 class Config:
-    """Train a position-sizing policy by PPO and judge it on candles it never saw."""
+    """Train a position-sizing policy by PPO and evaluate it on candles it never saw."""
 
     policy: tyro.conf.OmitArgPrefixes[PolicyConfig] = field(default_factory=PolicyConfig)
     data: tyro.conf.OmitArgPrefixes[DataConfig] = field(default_factory=DataConfig)
@@ -174,7 +174,7 @@ class Config:
         self.refuse_mixture()
 
     def refuse_mixture(self) -> None:
-        """Raises where flags of candles meet a market with a known optimum, or the other way round."""
+        """Raises InputError where flags of candles are given with --env, or flags of its markets without."""
         if self.data.env is None:
             for name, value in self.oracle.given().items():
                 raise InputError(f"--oracle.{name.replace('_', '-')} {value}: belongs to --env, which is not given")
@@ -196,12 +196,12 @@ class Config:
 
     @property
     def num_envs(self) -> int:
-        """Parallel environments, after the rule for their default."""
+        """Parallel environments, their default applied."""
         return self.ppo.num_envs or self.default("num_envs")
 
     @property
     def lookahead(self) -> int:
-        """Bars over which an action is compared with the mean action, after the rule for their default; 0: not so."""
+        """Bars over which an action is compared with the mean action, their default applied; 0: none."""
         if self.ppo.baseline != "mean-action":
             return 0
         return self.ppo.lookahead or self.default("lookahead")
@@ -224,26 +224,26 @@ class Config:
         return -(-self.wanted_steps // self.steps_per_update)
 
     def interval_updates(self, episodes: int | None, share: int) -> int:
-        """Updates of an interval given in episodes, rounded up; `1 / share` of the run where it is not given."""
+        """Converts an interval in episodes to updates, rounded up; None is `1 / share` of the run."""
         if episodes is None:
             return max(1, -(-self.total_updates // share))
         return -(-episodes * self.ppo.episode_steps // self.steps_per_update)
 
     def hidden_dim(self, num_assets: int) -> int:
-        """Units of a layer, after the rule for their default."""
+        """Returns the units of a layer, their default applied."""
         return self.policy.hidden_dim or self.default("hidden_dim", num_assets)
 
     def initial_log_std(self, costly: bool, num_assets: int = 1) -> float:
-        """Exploration at the start, after the rule for its default."""
+        """Returns the log deviation of the action at the start, its default applied."""
         wanted = self.policy.initial_log_std
         return float(self.default("initial_log_std", num_assets, costly) if wanted is None else wanted)
 
     def learning_rate(self, num_assets: int) -> float:
-        """Step size of Adam at the start, after the rule for its default."""
+        """Returns the step size of Adam at the start, its default applied."""
         return float(self.ppo.learning_rate or self.default("learning_rate", num_assets))
 
     def default(self, name: str, num_assets: int = 1, costly: bool = False) -> Any:
-        """The default of a flag by policy, algorithm, preset and number of assets.
+        """Returns the default of a flag by policy, algorithm, preset and number of assets.
 
         Args:
             name: of the field.

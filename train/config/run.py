@@ -19,11 +19,11 @@ class RunConfig:
     run_dir: Annotated[str | None, auto("runs/<UTC time>-<policy>-<symbols>")] = None
     """The run folder; one that holds checkpoints is continued. gs://BUCKET/PREFIX keeps it in a bucket."""
     bucket_name: str | None = None
-    """With --model-dir: --run-dir gs://BUCKET_NAME/MODEL_DIR in other words."""
+    """Bucket of the run, given with --model-dir: the two are --run-dir gs://BUCKET_NAME/MODEL_DIR."""
     model_dir: str | None = None
-    """With --bucket-name: the folder of the run in the bucket."""
+    """Folder of the run in the bucket, given with --bucket-name."""
     ledger: Annotated[str | None, auto("trials.jsonl beside the run folder")] = None
-    """Where trials are counted: a folder, FILE.jsonl or gs://BUCKET/PREFIX, for several users one and the same."""
+    """Place where trials are counted, one for all users: a folder, FILE.jsonl or gs://BUCKET/PREFIX."""
     save_interval: Annotated[int | None, auto("a tenth of the run")] = None
     """Episodes between checkpoints."""
     save_seconds: float = 600.0
@@ -37,7 +37,7 @@ class RunConfig:
     fresh: bool = False
     """Refuse a run folder that is not empty."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where to compute; auto takes a GPU when there is one."""
+    """Device to compute on; auto takes a GPU when there is one."""
     devices: Annotated[
         Literal["all"] | int | None, auto("one device, or all of them where several processes train together")
     ] = None
@@ -45,9 +45,9 @@ class RunConfig:
     coordinator: Annotated[str | None, auto("as SLURM, Open MPI or Vertex AI say; else this process alone")] = None
     """HOST:PORT of the first of several processes that train together; auto looks for any cluster, Kubernetes too."""
     num_processes: Annotated[int | None, auto("with --coordinator auto found out")] = None
-    """How many processes train together; 1 trains alone wherever it runs."""
+    """Number of processes that train together; 1 trains alone wherever it runs."""
     process_id: Annotated[int | None, auto("with --coordinator auto found out")] = None
-    """Which of them this is, from 0; the first one writes the run folder and the log."""
+    """Number of this process, from 0; the first one writes the run folder and the log."""
     deterministic: bool = False
     """On a GPU: the same numbers in every run, at some cost in speed. A CPU has them anyway, on as many cores: their
     number decides in which order a sum is taken."""
@@ -84,7 +84,7 @@ class RunConfig:
         self.check_processes()
 
     def check_processes(self) -> None:
-        """Raises where the flags of several processes do not fit each other."""
+        """Raises InputError where the flags of several processes do not fit each other."""
         count, place, where = self.num_processes, self.process_id, self.coordinator
         require(count is None or count >= 1, "--num-processes", count, "1 or more")
         if where is None or where == "auto":
@@ -103,14 +103,14 @@ class RunConfig:
 
     @property
     def address(self) -> str | None:
-        """Where the run lives in a bucket, gs://BUCKET/PREFIX; None for a folder of this machine."""
+        """Address of a run in a bucket, gs://BUCKET/PREFIX; None for a folder of this machine."""
         if self.run_dir is not None:
             return self.run_dir.rstrip("/") if self.run_dir.startswith(SCHEME) else None
         return named_address(self.bucket_name, self.model_dir)
 
 
 def check_ledger(name: str | None) -> None:
-    """Raises where `--ledger` names no place."""
+    """Raises InputError where `--ledger` names no place."""
     require(name != "", "--ledger", "''", "a folder, FILE.jsonl or gs://BUCKET/PREFIX")
     if name is not None and name.startswith(SCHEME):
         split_address(name)

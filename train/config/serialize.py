@@ -1,4 +1,4 @@
-"""Flags as JSON: what `config.json` remembers, and what may change when a run goes on."""
+"""Flags as JSON: the content of `config.json`, and the flags that may change when a run goes on."""
 
 import dataclasses
 import hashlib
@@ -66,13 +66,13 @@ ALWAYS_HASHED = "synthetic"  # a source whose options count whatever the source 
 
 
 def path_flag(path: str) -> str:
-    """The flag of a dotted field: groups are left out, but for the options of a source or a market."""
+    """Returns the flag of a dotted field: groups are left out, but for the options of a source or a market."""
     group, name = path.split(".", 1)
     return flag(f"{group}.{name}" if group in {"oracle", *option_kinds()} else name)
 
 
 def to_json(config: Config) -> dict[str, Any]:
-    """The flags as nested dictionaries; the options of a source are a group of its name."""
+    """Converts flags to nested dictionaries; the options of a source are a group of its name."""
     groups: dict[str, Any] = {}
     for name, group in json.loads(json.dumps(dataclasses.asdict(config))).items():
         groups |= group if name == "source_options" else {name: group}
@@ -80,7 +80,7 @@ def to_json(config: Config) -> dict[str, Any]:
 
 
 def from_json(values: dict) -> Config:
-    """The flags that `to_json` wrote; options of a source that came later are at their defaults.
+    """Reads the flags that `to_json` wrote; options of a source that came later are at their defaults.
 
     Raises:
         InputError: a key or value that this version does not know.
@@ -98,7 +98,7 @@ def from_json(values: dict) -> Config:
 
 
 def group_kinds() -> dict[str, Any]:
-    """The dataclass of each group of flags by the group's name in config.json."""
+    """Returns the dataclass of each group of flags by the group's name in config.json."""
     kinds: dict[str, Any] = {}
     for field in dataclasses.fields(Config):
         kinds |= option_kinds() if field.name == "source_options" else {field.name: field.default_factory}
@@ -106,7 +106,11 @@ def group_kinds() -> dict[str, Any]:
 
 
 def config_fields(groups: Mapping[str, Any]) -> dict[str, Any]:
-    """Groups of flags by their names in config.json as fields of `Config`; a source that is left out has defaults."""
+    """Arranges groups of flags as fields of `Config`; a source that is left out has defaults.
+
+    Args:
+        groups: by their names in config.json.
+    """
     options = {name: group for name, group in groups.items() if name in option_kinds()}
     return {name: group for name, group in groups.items() if name not in options} | {
         "source_options": default_options() | options
@@ -114,14 +118,14 @@ def config_fields(groups: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def constant_of_before(market: MarketConfig, assets: int) -> MarketConfig:
-    """The account of a run of 0.1.0, whose constant base could stand on the gross cap, as that run had it."""
+    """Restores the account of a run of 0.1.0, whose constant base could lie on the gross cap."""
     differs = market.max_position_pct / 2 > market.max_gross / (assets + 1)
     on_cap = market.base_sizing == "constant" and differs
     return dataclasses.replace(market, base_sizing="constant-on-cap") if on_cap else market
 
 
 def read_group(name: str, kind: Any, values: dict) -> Any:
-    """A group of flags from its values; a flag that came later is as it was before.
+    """Makes a group of flags of its values; a flag that came later has the value of before.
 
     Raises:
         KeyError: one of them is missing.
@@ -135,7 +139,7 @@ def read_group(name: str, kind: Any, values: dict) -> Any:
 
 
 def differences(old: Config, new: Config) -> list[str]:
-    """Flags that differ and may not, as `--flag old -> new`."""
+    """Lists the flags that differ and must not, as `--flag old -> new`."""
     pairs = zip(flatten(to_json(old)).items(), flatten(to_json(new)).values(), strict=True)
     return [
         f"{path_flag(path)} {before} -> {after}"
@@ -145,7 +149,7 @@ def differences(old: Config, new: Config) -> list[str]:
 
 
 def flatten(values: dict, prefix: str = "") -> dict[str, Any]:
-    """Nested dictionaries as one, keys joined by dots."""
+    """Flattens nested dictionaries, keys joined by dots."""
     flat: dict[str, Any] = {}
     for key, value in values.items():
         if isinstance(value, dict):
@@ -156,7 +160,7 @@ def flatten(values: dict, prefix: str = "") -> dict[str, Any]:
 
 
 def config_hash(config: Config, base_sha256: str | None = None, features: Sequence[str] | None = None) -> str:
-    """SHA-256 of everything that shapes the result but the seed, as hex.
+    """Hashes all flags that change the result, but for the seed: SHA-256 as hex.
 
     Args:
         config: flags.
@@ -177,5 +181,5 @@ def config_hash(config: Config, base_sha256: str | None = None, features: Sequen
 
 
 def as_before(path: str, value: Any) -> bool:
-    """Whether a flag that came later is at the value that means what was done before."""
+    """Whether a flag that came later has the value of before."""
     return path in LATER and json.loads(json.dumps(LATER[path])) == value

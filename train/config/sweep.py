@@ -1,4 +1,4 @@
-"""Flags of `python -m train.sweep` beside those of `train.ppo`: what is varied, how it is searched. Light: no jax."""
+"""Flags of `python -m train.sweep` beside those of `train.ppo`: dimensions and search. Light: no jax."""
 
 import re
 from dataclasses import dataclass
@@ -16,10 +16,10 @@ LISTED, PROPOSED = 256, 16  # configurations of a batch, of grid and random, and
 
 @dataclass(frozen=True)
 class SweepConfig:
-    """What is varied, and how it is searched."""
+    """Dimensions of the sweep and their search."""
 
     vary: tuple[str, ...] = ()
-    """What differs between configurations, NAME=v1,v2,... each, by the names of flags: learning_rate=1e-4,1e-3
+    """Flags that differ between configurations, NAME=v1,v2,... each: learning_rate=1e-4,1e-3
     lstm_hidden_dim=32,64; the weight of a reward term as reward.volatility=0.1,0.5; | between lists:
     symbols="BTC ETH|BTC ETH SOL". Of numbers also LOW:HIGH (uniform), LOW:HIGH:STEP, log:LOW:HIGH, for random and
     optuna."""
@@ -34,7 +34,7 @@ class SweepConfig:
     """ETA: successive halving in each batch: one of ETA configurations, by mean validation score, goes on to ETA times
     as many updates."""
     storage: Annotated[str | None, auto("journal.log in the run folder")] = None
-    """Where optuna keeps the study: a journal file that machines share, or the URL of a database, such as
+    """Storage of the study of optuna: a journal file that machines share, or the URL of a database, such as
     postgresql://USER@HOST/NAME."""
     study: str = "sweep"
     """Name of the study in --storage."""
@@ -51,12 +51,12 @@ class SweepConfig:
 
     @cached_property
     def dimensions(self) -> tuple[Dimension, ...]:
-        """What is varied."""
+        """Dimensions of --vary."""
         return parse_vary(self.vary)
 
     @property
     def at_once(self) -> int:
-        """Configurations of a batch, after the rule for their default."""
+        """Configurations of a batch, their default applied."""
         return self.batch_size or (PROPOSED if self.search == "optuna" else LISTED)
 
     @property
@@ -69,10 +69,10 @@ class SweepConfig:
         return min(x for x in (self.num_trials or TRIALS, most) if x is not None)
 
     def check(self, base: Config) -> None:
-        """Raises one line where flags do not fit each other, or the other flags of the sweep.
+        """Raises InputError where flags do not fit each other, or those of `train.ppo`.
 
         Args:
-            base: those.
+            base: flags of `train.ppo`.
         """
         if not self.vary:
             raise InputError("--vary: says what differs; name a flag with values, such as --vary gamma=0.9,0.95,0.99")
@@ -102,5 +102,5 @@ class SweepConfig:
 
 
 def without_password(storage: str) -> str:
-    """A storage as it may be shown and written down: the password of a URL is ***."""
+    """Replaces the password in the URL of a storage by ***, for logs and files."""
     return re.sub(r"(://[^/@\s]*?:)[^@/\s]+@", r"\1***@", storage)

@@ -1,4 +1,4 @@
-"""What a sweep varies: `NAME=v1,v2,...` and `NAME=LOW:HIGH` as dimensions, and points of them as flags. Light: no jax.
+"""Dimensions of a sweep, `NAME=v1,v2,...` or `NAME=LOW:HIGH`, and their points as flags. Light: no jax.
 
 Grammar of a dimension, NAME being the field of a flag of `train.ppo` (`learning_rate`), an option of a source
 (`synthetic.num_bars`), or the weight of a reward term (`reward.volatility`):
@@ -59,7 +59,7 @@ class Range:
 
     @property
     def count(self) -> int | None:
-        """Number of values; None where they lie dense."""
+        """Number of values; None of a continuous range."""
         step = self.step or (1 if self.whole else None)
         return None if step is None else math.floor((self.high - self.low) / step * (1 + 1e-12)) + 1
 
@@ -68,19 +68,19 @@ Dimension = Choices | Range
 
 
 def size(dimensions: Sequence[Dimension]) -> int | None:
-    """Number of points; None where there is no end of them."""
+    """Number of points; None where it is infinite."""
     counts = [len(each.texts) if isinstance(each, Choices) else each.count for each in dimensions]
     return None if None in counts else math.prod(count for count in counts if count is not None)
 
 
 def parse_vary(words: Sequence[str]) -> tuple[Dimension, ...]:
-    """The dimensions of a sweep.
+    """Parses the dimensions of a sweep.
 
     Args:
         words: of `--vary`.
 
     Raises:
-        InputError: one line that names the word and what is allowed.
+        InputError: names the word and what it must be.
     """
     found: dict[str, Dimension] = {}
     for word in words:
@@ -96,7 +96,7 @@ def parse_vary(words: Sequence[str]) -> tuple[Dimension, ...]:
 
 
 def parse_dimension(name: str, text: str, where: str) -> Dimension:
-    """One dimension; `where` begins what an error says."""
+    """Parses one dimension; `where` begins the text of an error."""
     name, hint = known_name(name, where)
     kinds = alternatives(hint)
     if ":" in text and {int, float} & set(kinds):
@@ -110,7 +110,7 @@ def parse_dimension(name: str, text: str, where: str) -> Dimension:
 
 
 def parse_range(name: str, text: str, whole: bool, where: str) -> Range:
-    """`[log:]LOW:HIGH[:STEP]`."""
+    """Parses `[log:]LOW:HIGH[:STEP]`."""
     log = text.startswith("log:")
     parts = text.removeprefix("log:").split(":")
     allowed = "LOW:HIGH with LOW below HIGH, LOW:HIGH:STEP, or log:LOW:HIGH with LOW above 0"
@@ -123,7 +123,7 @@ def parse_range(name: str, text: str, whole: bool, where: str) -> Range:
 
 
 def read_number(text: str, whole: bool) -> float:
-    """A number; nan where there is none."""
+    """Parses a number; nan where the text is none."""
     try:
         return int(text) if whole else float(text)
     except ValueError:
@@ -131,7 +131,7 @@ def read_number(text: str, whole: bool) -> float:
 
 
 def known_name(name: str, where: str) -> tuple[str, Any]:
-    """The name of a dimension as the sweep writes it, and the type of its values.
+    """Returns the name of a dimension as the sweep writes it, and the type of its values.
 
     Raises:
         InputError: no such flag, or one that a sweep holds fixed.
@@ -152,7 +152,7 @@ def known_name(name: str, where: str) -> tuple[str, Any]:
 
 
 def place_of(name: str) -> tuple[str | None, str]:
-    """Group and field of a name: `learning_rate`, `ppo.learning_rate`, `synthetic.num_bars`; no group: not known."""
+    """Splits a name into group and field, as `learning_rate` or `ppo.learning_rate`; group None where it is unknown."""
     group, _, field = name.rpartition(".")
     if group:
         return (group if field in HINTS.get(group, {}) else None), field
@@ -160,12 +160,12 @@ def place_of(name: str) -> tuple[str | None, str]:
 
 
 def plain_groups() -> list[str]:
-    """The groups of flags that are written without the name of the group."""
+    """Lists the groups of flags that are written without the name of the group."""
     return [group for group in HINTS if group != "oracle" and group not in option_kinds()]
 
 
 def shown_names() -> dict[str, str]:
-    """How a sweep writes each flag, by its field and by GROUP.FIELD."""
+    """Returns the name of each flag in a sweep, by its field and by GROUP.FIELD."""
     plain = plain_groups()
     shown = {f"{group}.{field}": field for group in plain for field in HINTS[group]}
     shown |= {f"{group}.{field}": f"{group}.{field}" for group in HINTS if group not in plain for field in HINTS[group]}
@@ -173,13 +173,13 @@ def shown_names() -> dict[str, str]:
 
 
 def alternatives(hint: Any) -> list[Any]:
-    """The types of a field, None left out: it cannot be written."""
+    """Lists the types of a field but None, which cannot be written."""
     kinds = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
     return [kind for kind in kinds if kind is not NoneType]
 
 
 def read_value(text: str, name: str, hint: Any, where: str) -> Any:
-    """A value as its field holds it.
+    """Parses a value to a type of its field.
 
     Raises:
         InputError: it is of another type.
@@ -192,7 +192,7 @@ def read_value(text: str, name: str, hint: Any, where: str) -> Any:
 
 
 def from_text(text: str, kind: Any) -> Any:
-    """A value of one type; ValueError where the text is none."""
+    """Parses a value of one type; ValueError where the text is none."""
     origin, parts = get_origin(kind), get_args(kind)
     if origin is Literal:
         return {str(part): part for part in parts}[text] if text in map(str, parts) else invalid(text)
@@ -213,11 +213,11 @@ def invalid(text: str) -> Any:
 
 
 def configure(base: Config, point: Mapping[str, str]) -> Config:
-    """The flags of a point.
+    """Returns the flags of the sweep, replaced by those of a point.
 
     Args:
         base: flags of the sweep.
-        point: what differs.
+        point: values by dimension.
 
     Raises:
         InputError: the values do not fit each other or the other flags; names the point.
@@ -248,7 +248,7 @@ def configure(base: Config, point: Mapping[str, str]) -> Config:
 
 
 def weighed(terms: Sequence[str], weights: Mapping[str, str]) -> Iterator[str]:
-    """Reward terms with new weights; those that are not there yet come last."""
+    """Yields reward terms with new weights; new terms come last."""
     for text in terms:
         name = text.partition("=")[0].replace("-", "_")
         if name not in weights:
@@ -257,11 +257,11 @@ def weighed(terms: Sequence[str], weights: Mapping[str, str]) -> Iterator[str]:
 
 
 def changes_market(name: str) -> bool:
-    """Whether a dimension changes what is traded, or at which cost, and not only what is learned."""
+    """Whether a dimension changes the market or the account, and not only the learning."""
     group, field = place_of(name)
     return group is not None and group not in ("policy", "ppo") and field not in ("reward", "features", "draw_phase")
 
 
 def label(point: Mapping[str, str]) -> str:
-    """A point in words, such as `gamma=0.9 policy=lstm`."""
+    """Describes a point in words, such as `gamma=0.9 policy=lstm`."""
     return " ".join(f'{name}="{text}"' if " " in text else f"{name}={text}" for name, text in point.items())

@@ -1,4 +1,4 @@
-"""Flags of `python -m train.submit` beside those of `train.ppo`: where the job runs. Light: no jax."""
+"""Flags of `python -m train.submit` beside those of `train.ppo`: the machines of the job. Light: no jax."""
 
 import re
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ BOARD = re.compile(r"projects/[^/]+/locations/[^/]+/tensorboards/[^/]+")
 
 @dataclass(frozen=True)
 class VertexConfig:
-    """Where the job runs."""
+    """The machines of the job."""
 
     project: str | None = None
     """Project of Google Cloud; must be given."""
@@ -42,7 +42,7 @@ class VertexConfig:
     network: Annotated[str | None, auto("none")] = None
     """projects/NUMBER/global/networks/NAME to which the machines are peered."""
     dry_run: bool = False
-    """Only print what would be sent; that is so as well where there are no credentials."""
+    """Print the job and send nothing; without credentials that is so anyway."""
 
     def __post_init__(self):
         for name, form in (("project", PROJECT), ("region", REGION)):

@@ -1,4 +1,4 @@
-"""Flags of `python -m train.walk_forward` beside those of `train.ppo`: when is retrained, on what. Light: no jax."""
+"""Flags of `python -m train.walk_forward` beside those of `train.ppo`: blocks, windows, placebos. Light: no jax."""
 
 import re
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ PERIODS = "a number and y, mo, w, d or h, such as 1y, 3mo, 90d"
 
 @dataclass(frozen=True)
 class WalkForwardConfig:
-    """When a new policy is trained, and on what."""
+    """Test blocks, and the candles that the policy of each is trained on."""
 
     first_test: Annotated[str | None, auto("the day in the middle of the candles")] = None
     """First day of the first test block, such as 2018-01-01 (UTC)."""
@@ -27,9 +27,9 @@ class WalkForwardConfig:
     """Length of the validation span, which lies before the test block: it chooses the update and, with best, the
     seed."""
     ensemble: Literal["mean", "best"] = "mean"
-    """What is judged of several seeds: mean of their actions, or in each block the best on its validation span."""
+    """Policy of several seeds: the mean of their actions, or in each block the best on its validation span."""
     placebo: tuple[str, ...] = ("1y",)
-    """The same again with inputs that are late by so much, where nothing can be found: 1y 2y 3y; none leaves it
+    """Delays of placebos, the same test with inputs so late that nothing can be found: 1y 2y 3y; none leaves them
     out."""
     batch_size: Annotated[int | None, auto("as many as fit the memory")] = None
     """Policies that train side by side in one program; what a killed run loses at most."""
@@ -50,14 +50,14 @@ class WalkForwardConfig:
 
     @property
     def shifts(self) -> tuple[str, ...]:
-        """By how much the inputs of the placebos are late."""
+        """Delays of the placebos' inputs."""
         return () if self.placebo == ("none",) else self.placebo
 
     def check(self, base: Config) -> None:
-        """Raises one line where the other flags do not fit.
+        """Raises InputError where the flags of `train.ppo` do not fit.
 
         Args:
-            base: those of `train.ppo`.
+            base: flags of `train.ppo`.
         """
         if base.data.env is not None:
             raise InputError(f"--env {base.data.env}: a walk-forward test is on candles; give it to train.ppo")

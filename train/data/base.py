@@ -1,4 +1,4 @@
-"""The base of a run: a base sizing or a user's own file, where it is known, and where the multiplier does nothing."""
+"""The base of a run, a base sizing or a user's file: its first known row, and decisions without effect."""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -15,11 +15,11 @@ from himari_jax.times import iso_minute, parse_bar
 from train.config.market import MarketConfig
 from train.data.market import sizing_rules
 
-TOLD = 0.1  # share of decisions from which on it is told that the multiplier does nothing there
+NOTED = 0.1  # share of decisions without effect of the multiplier, from which on it is reported
 
 
 def load_base(market: MarketConfig, symbols: tuple[str, ...], assume_utc: bool, path: str | None = None) -> Base:
-    """The base that flags ask for: the name of a base sizing, or the positions of a file.
+    """Returns the base that flags ask for: the name of a base sizing, or the positions of a file.
 
     Args:
         market: flags.
@@ -37,26 +37,26 @@ def load_base(market: MarketConfig, symbols: tuple[str, ...], assume_utc: bool, 
 
 
 def sha256_of(base: Base) -> str | None:
-    """SHA-256 of the file of own base positions; None for a base sizing."""
+    """Returns the SHA-256 of the file of own base positions; None for a base sizing."""
     return base.sha256 if isinstance(base, OwnPositions) else None
 
 
 def base_of_part(base: Base, part: Candles) -> Base:
-    """The base of a part of the symbols: a file's columns of one symbol of a pool."""
+    """Returns the base of a part of the symbols: of a file its columns of one symbol of a pool."""
     if isinstance(base, OwnPositions) and base.symbols != part.symbols:
         return base.of(*part.symbols)
     return base
 
 
 def first_decision(base: Base, candles: Candles, market: MarketConfig, delay: int) -> int:
-    """The first row at which a base is known to a decision that is `delay` bars late."""
+    """Finds the first row at which a base is known to a decision that is `delay` bars late."""
     if not isinstance(base, OwnPositions):
         return 0
     return first_known(base_positions(base, candles, sizing_rules(market))) + delay
 
 
 def where_known(spans: Mapping[str, Stretches], base: Base, first: int, report: DataReport) -> dict[str, Stretches]:
-    """Spans without the decisions before a base is known; what is lost goes into the report.
+    """Removes the decisions before a base is known from spans; the report counts them.
 
     Raises:
         InputError: a span loses decisions and has fewer than two from then on.
@@ -69,18 +69,18 @@ def where_known(spans: Mapping[str, Stretches], base: Base, first: int, report: 
         if count_rows(span) < min(2, count_rows(spans[name])):
             raise InputError(
                 f"{base.origin}: its first row is of {begin}, after which the {name} span has no two decisions; "
-                "allowed: base positions from before it, or other cuts or spans"
+                "give base positions that begin earlier, or other cuts or spans"
             )
         if lost := count_rows(spans[name]) - count_rows(span):
-            what = f"decisions of the {name} span before its first row, {begin}, are left out"
-            report.add("base unknown", base.origin, lost, what)
+            detail = f"decisions of the {name} span before its first row, {begin}, are left out"
+            report.add("base unknown", base.origin, lost, detail)
     if base.extra and not any(entry["kind"] == "extra columns" for entry in report.entries):
         report.add("extra columns", base.origin, len(base.extra), f"not used: {', '.join(base.extra)}")
     return found
 
 
 def idle_shares(base: np.ndarray, spans: Mapping[str, Stretches], symbols: tuple[str, ...], cap: float) -> dict:
-    """Share of the decisions, by span and symbol, at which the multiplier or its upper half does nothing.
+    """Measures the share of the decisions, by span and symbol, at which the multiplier or its upper half does nothing.
 
     Args:
         base: base positions (T, N), as the policy's account takes them.
@@ -103,7 +103,7 @@ def idle_shares(base: np.ndarray, spans: Mapping[str, Stretches], symbols: tuple
 
 
 def merge_shares(parts: Iterable[Mapping[str, Mapping[str, Any]]]) -> dict[str, dict[str, Any]]:
-    """Shares of several members as those of one."""
+    """Merges the shares of several members by span."""
     found: dict[str, dict[str, Any]] = {}
     for part in parts:
         for name, by_symbol in part.items():
@@ -112,13 +112,13 @@ def merge_shares(parts: Iterable[Mapping[str, Mapping[str, Any]]]) -> dict[str, 
 
 
 def describe_base(market: MarketConfig, base: Base, shares: Mapping[str, Any]) -> dict[str, Any]:
-    """What data_report.json and result.json hold of a base."""
+    """Describes a base for data_report.json and result.json."""
     file = {"file": base.origin, "sha256": base.sha256} if isinstance(base, OwnPositions) else {}
     return {"sizing": market.sizing, **file, "cap": market.max_position_pct, "idle": shares}
 
 
 def idle_lines(described: Mapping[str, Any]) -> list[str]:
-    """One line for each symbol that has a span in which more than a tenth of the decisions are idle."""
+    """Words a line for each symbol that has a span in which more than a tenth of the decisions are idle."""
     spans: Mapping[str, Any] = described["idle"]
     lines = []
     for symbol in dict.fromkeys(symbol for span in spans.values() for symbol in span):
@@ -126,9 +126,9 @@ def idle_lines(described: Mapping[str, Any]) -> list[str]:
         for key, where in (("zero", "is 0 (no multiplier does anything)"), ("at_cap", "is at the cap of {cap:g}, "
             "where a multiplier above 1 does nothing,")):  # fmt: skip
             shares = {name: span[symbol][key] for name, span in spans.items() if symbol in span}
-            if max(shares.values()) > TOLD:
-                told = ", ".join(f"{share:.0%} of {name}" for name, share in shares.items())
-                parts.append(f"{where.format(cap=described['cap'])} in {told}")
+            if max(shares.values()) > NOTED:
+                words = ", ".join(f"{share:.0%} of {name}" for name, share in shares.items())
+                parts.append(f"{where.format(cap=described['cap'])} in {words}")
         if parts:
             lines.append(f"  {symbol}: the base position ({described['sizing']}) {'; it '.join(parts)} decisions")
     return lines

@@ -1,4 +1,4 @@
-"""Blocks of a walk-forward test: what each policy may know, and when it decides."""
+"""Blocks of a walk-forward test: spans of training, validation and test."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -16,7 +16,7 @@ from train.data.members import join_candles
 
 
 class Block(NamedTuple):
-    """A test block with what lies before it; moments are the first bars of their spans, epoch milliseconds."""
+    """A test block with the spans before it; times are the first bars of their spans, epoch milliseconds."""
 
     train: int | None  # None: from the first candle on
     val: int
@@ -26,10 +26,10 @@ class Block(NamedTuple):
 
 
 def plan_blocks(walk: WalkForwardConfig, parts: Sequence[Candles], embargo: int) -> list[Block]:
-    """The test blocks, from the first one to the end of the candles; the last one may be shorter.
+    """Plans the test blocks, from the first one to the end of the candles; the last one may be shorter.
 
-    What the returns of two spans could share is kept out at the end of the earlier one, so that test blocks follow
-    each other without a gap: every cut lies `embargo` bars before the span that begins after it.
+    The embargo lies at the end of the earlier of two spans, so that test blocks follow each other without a gap: every
+    cut lies `embargo` bars before the span that begins after it.
 
     Args:
         walk: flags.
@@ -62,7 +62,7 @@ def plan_blocks(walk: WalkForwardConfig, parts: Sequence[Candles], embargo: int)
 
 
 def with_decisions(blocks: Sequence[Block], parts: Sequence[Candles], rules: SplitRules) -> list[Block]:
-    """The blocks in which something is decided: not one that the candles only just reach, or that lies in a gap.
+    """Keeps the blocks that have decisions: not one that the candles only just reach, or that lies in a gap.
 
     Raises:
         InputError: there is none.
@@ -79,13 +79,13 @@ def with_decisions(blocks: Sequence[Block], parts: Sequence[Candles], rules: Spl
 
 
 def middle_day(time: np.ndarray) -> int:
-    """The midnight, UTC, before the middle of (T,) times, epoch milliseconds."""
+    """Returns the midnight, UTC, before the middle of (T,) times, epoch milliseconds."""
     day = 86_400_000
     return int((int(time[0]) + int(time[-1])) // 2 // day * day)
 
 
 def later(moment: int, period: str, number: int) -> int:
-    """A moment some periods of the calendar later, epoch milliseconds: 1y after a leap day is the last of February."""
+    """Adds periods of the calendar to a time, epoch milliseconds; 1y after a leap day is the last of February."""
     import polars as pl
 
     found = PERIOD.fullmatch(period)
@@ -95,10 +95,10 @@ def later(moment: int, period: str, number: int) -> int:
 
 
 def split_block(block: Block, parts: Sequence[Candles], rules: SplitRules, whole: bool = False) -> list[Split | None]:
-    """Decision rows of each part in a block's spans; None where it has none in any of them.
+    """Finds the decision rows of each part in a block's spans; None where it has none in any of them.
 
     Args:
-        block: which.
+        block: with its spans.
         parts: all symbols together, or the symbols of a pool.
         rules: of the run; their cuts are not looked at.
         whole: whether the test span goes on to the end of the candles.
@@ -123,23 +123,23 @@ def split_block(block: Block, parts: Sequence[Candles], rules: SplitRules, whole
 
 
 def from_time(span: Stretches, candles: Candles, moment: int) -> Stretches:
-    """The decision rows whose bars begin at or after a moment."""
+    """Keeps the decision rows whose bars begin at or after a time."""
     return from_row(span, int(np.searchsorted(candles.time, moment)))
 
 
 def before(span: Stretches, candles: Candles, moment: int) -> Stretches:
-    """The decision rows whose bars begin before a moment."""
+    """Keeps the decision rows whose bars begin before a time."""
     stop = int(np.searchsorted(candles.time, moment))
     cut = (range(each.start, min(each.stop, stop), each.step) for each in span)
     return tuple(each for each in cut if each)
 
 
 def block_of(blocks: Sequence[Block], times: np.ndarray, bar_ms: int) -> np.ndarray:
-    """Number of the block that each decision is of, (L,) int32.
+    """Finds the number of the block of each decision, (L,) int32.
 
     Args:
         blocks: in order.
-        times: (L,) when the decisions are made, epoch milliseconds.
+        times: (L,) of the decisions, epoch milliseconds.
         bar_ms: length of a bar.
     """
     starts = np.array([block.test for block in blocks])

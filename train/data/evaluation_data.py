@@ -1,4 +1,4 @@
-"""On which candles and over which span policies are evaluated."""
+"""Candles and span that policies are evaluated on."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -35,7 +35,7 @@ class EvaluationData:
 
     @property
     def times(self) -> np.ndarray:
-        """When decisions are made, (L,), epoch milliseconds."""
+        """Times of the decisions, (L,), epoch milliseconds."""
         return union_times(self.members)
 
     @property
@@ -74,7 +74,7 @@ class Loaded(NamedTuple):
 
 
 def load_candles(config: DataConfig, options: Any = None) -> Loaded:
-    """Candles as the source read them, checked, and what was found in them.
+    """Reads and checks candles.
 
     Args:
         config: flags.
@@ -96,7 +96,7 @@ def load_evaluation_data(
     features: Features = BASE,
     load: Callable[[DataConfig, Any], Loaded] = load_candles,
 ) -> EvaluationData:
-    """Loads, checks and cuts.
+    """Loads and checks candles, and finds the decisions of the span.
 
     Args:
         wanted: flags.
@@ -105,7 +105,7 @@ def load_evaluation_data(
         options: of the sources, by name.
         cuts: first bars of validation and test of the run, epoch milliseconds; None: by the split of `own`.
         features: whose look-back is needed.
-        load: `load_candles`, or one that remembers: it is asked with everything left out that changes no candle.
+        load: `load_candles`, or a cached one; flags that change no candle are at their defaults.
 
     Raises:
         InputError: flags or candles do not fit.
@@ -126,7 +126,7 @@ def load_evaluation_data(
 def known_data(
     data: EvaluationData, base: Base, market: MarketConfig, delay: int, report: DataReport
 ) -> EvaluationData:
-    """The data without the decisions before a base is known at every delay up to one; with the base of each member.
+    """Removes the decisions before a base is known at every delay up to a given one; sets the base of each member.
 
     Raises:
         InputError: the file of the base does not fit the candles, or no decision is left.
@@ -141,12 +141,12 @@ def known_data(
 
 
 def check_fits(data: EvaluationData, symbols: Sequence[str], bar: str, who: str) -> None:
-    """Refuses candles that a policy cannot be played on.
+    """Refuses candles that do not fit a policy.
 
     Raises:
         InputError: another number of symbols, or another bar.
     """
-    if not data.config.pool:  # whose policy has one asset, whichever
+    if not data.config.pool:  # whose policy is for any one asset
         refuse_other_number(symbols, data.candles.symbols, who)
     if bar_name(data.candles.bar_ms) != bar:
         raise InputError(f"{who}: trained on bars of {bar}, the candles have bars of {bar_name(data.candles.bar_ms)}")

@@ -1,4 +1,4 @@
-"""From flags to candles that everything else can rely on."""
+"""Loads the candles that flags name, and checks them."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -14,14 +14,14 @@ from train.config.market import DataConfig
 
 
 def load_raw(data: DataConfig, options: Mapping[str, Any]) -> list[RawCandles]:
-    """Candles of the chosen source, as it has them.
+    """Reads the candles of the chosen source, unchecked.
 
     Args:
         data: flags.
         options: of the sources, by name.
 
     Raises:
-        InputError: flags do not fit each other, or the source does not have what they ask for.
+        InputError: flags do not fit each other, or the source lacks the candles.
     """
     source = data.chosen_source
     if source == "files" and not data.data:
@@ -37,7 +37,7 @@ def load_raw(data: DataConfig, options: Mapping[str, Any]) -> list[RawCandles]:
 
 
 def checked(raws: Sequence[RawCandles], data: DataConfig) -> tuple[Candles, DataReport]:
-    """Candles and what was found in them.
+    """Checks candles and reports what was found in them.
 
     Raises:
         InputError: they break a rule of the boundary, or features have no windows for bars of that length.

@@ -1,4 +1,4 @@
-"""From candles and flags to a market."""
+"""Builds the market of candles and flags."""
 
 from collections.abc import Sequence
 
@@ -16,21 +16,21 @@ from train.config.market import MarketConfig
 def market_from(
     candles: Candles, config: MarketConfig, delay: int = 0, base: Base | None = None, features: Features = BASE
 ) -> Market:
-    """The market that the flags ask for, on the host.
+    """Builds the market that the flags ask for, on the host.
 
     Args:
         candles: checked.
-        config: base sizing with its rules, and the fill; its own delay is not looked at.
+        config: base sizing with its rules, and the fill; its own delay is ignored.
         delay: bars by which features, correlations and base positions are late.
         base: instead of the base sizing of the flags.
-        features: what is seen of the market.
+        features: of the market.
     """
     rules, step = sizing_rules(config), config.step(candles.bar_ms)
     return build_market(candles, base or config.base_sizing, rules, config.fill, delay, features=features, step=step)
 
 
 def training_inputs(pairs: Sequence[tuple[Market, Stretches]]) -> tuple[np.ndarray, np.ndarray]:
-    """Features (L, N, k) and correlations (L, P) at all training decisions, to which the normalizer is fit.
+    """Gathers features (L, N, k) and correlations (L, P) at all training decisions, to which the normalizer is fit.
 
     Args:
         pairs: market, on the host, and training span of each member.
@@ -42,7 +42,7 @@ def training_inputs(pairs: Sequence[tuple[Market, Stretches]]) -> tuple[np.ndarr
 
 
 def sizing_rules(market: MarketConfig) -> SizingRules:
-    """Caps and parameters of the base sizing, from flags."""
+    """Returns caps and parameters of the base sizing, from flags."""
     return SizingRules(
         max_position_pct=market.max_position_pct,
         max_gross=market.max_gross,

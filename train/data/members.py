@@ -20,17 +20,17 @@ class Member:
 
     @property
     def times(self) -> np.ndarray:
-        """When the decisions are made, (L,), epoch milliseconds."""
+        """Times of the decisions, (L,), epoch milliseconds."""
         return self.candles.time[decision_rows(self.span)] + self.candles.bar_ms
 
 
 def union_times(members: Sequence[Member]) -> np.ndarray:
-    """Every time at which some member decides, (L,), in order."""
+    """Returns every time at which some member decides, (L,), in order."""
     return members[0].times if len(members) == 1 else np.unique(np.concatenate([each.times for each in members]))
 
 
 def join_candles(parts: Sequence[Candles]) -> Candles:
-    """The candles of a pool side by side on all of their times; NaN where a symbol has none, one segment to a gap."""
+    """Joins the candles of a pool on all of their times; NaN where a symbol has none, a new segment after each gap."""
     if len(parts) == 1:
         return parts[0]
     time = np.unique(np.concatenate([each.time for each in parts]))

@@ -1,4 +1,4 @@
-"""Which rows are decisions: from flags to the spans of a run, and to the span that policies are evaluated on."""
+"""Decision rows: the spans of a run, and the span that policies are evaluated on."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -29,7 +29,7 @@ from train.data.members import Member, join_candles
 
 
 def split_rules(data: DataConfig, market: MarketConfig, features: Features, bar_ms: int) -> SplitRules:
-    """The rules that the flags ask for.
+    """Returns the split rules that the flags ask for.
 
     Raises:
         InputError: the decision interval is no whole number of bars.
@@ -45,13 +45,13 @@ def split_rules(data: DataConfig, market: MarketConfig, features: Features, bar_
 
 
 def split_members(parts: Sequence[Candles], rules: SplitRules, pool: bool, skip_short: bool) -> list[Split | None]:
-    """The spans of each part of the candles; in a pool the cuts are common, and a symbol may lack decisions in a span.
+    """Splits each part of the candles; in a pool the cuts are common, and a symbol may lack decisions in a span.
 
     Args:
         parts: all symbols together, or the symbols of a pool.
-        rules: for all of them.
+        rules: of all parts.
         pool: whether they are those of a pool.
-        skip_short: leaves out a symbol of a pool that has no decision in any span: None.
+        skip_short: whether a symbol of a pool without any decision is None instead of refused.
 
     Raises:
         InputError: a span without decisions, or a symbol without any.
@@ -90,7 +90,7 @@ def refuse_short(parts: Sequence[Candles], splits: Sequence[Split | None], rules
 
 
 def note_short_stretches(span: Stretches, episode_steps: int, candles: Candles, report: DataReport) -> None:
-    """Puts into a report which stretches of a training span no episode fits into: nothing is learned there.
+    """Reports the stretches of a training span that are shorter than an episode: nothing is learned there.
 
     Args:
         span: decision rows as episodes are drawn from them.
@@ -115,12 +115,12 @@ def note_short_stretches(span: Stretches, episode_steps: int, candles: Candles, 
 
 
 def evaluation_span(name: str, candles: Candles, cuts: tuple[int, int], rules: SplitRules) -> Stretches:
-    """Decision rows of a span after the look-back of the features; it may be empty.
+    """Finds the decision rows of a span after the look-back of the features; it may be empty.
 
     Args:
         name: train, val, test, all, or FROM:TO.
         candles: of one account.
-        cuts: where validation and test begin, epoch milliseconds.
+        cuts: first bars of validation and test, epoch milliseconds.
         rules: of the run.
     """
     if name in NAMED:
@@ -140,7 +140,7 @@ def refuse_empty(members: Sequence[Member], name: str, cuts: tuple[int, int] | N
     """Refuses a span without two decisions.
 
     Raises:
-        InputError: says where the candles begin and end.
+        InputError: names begin and end of the candles.
     """
     if sum(count_rows(each.span) for each in members) >= 2:
         return

@@ -14,17 +14,17 @@ DETERMINISTIC = "--xla_gpu_deterministic_ops=true --xla_gpu_autotune_level=0"
 def choose_device(
     device: str, deterministic: bool = False, place: ProcessPlace | None = None, members: bool = False
 ) -> None:
-    """Sets, before jax is imported, the device it computes on, and whether a GPU may sum in any order.
+    """Sets the device that jax computes on and whether a GPU may sum in any order; call it before jax is imported.
 
     Args:
         device: `auto`, `cpu` or `cuda`.
-        deterministic: whether sums come out the same every time.
-        place: among other processes, which are met before jax looks for devices.
+        deterministic: whether sums are the same every time.
+        place: of this process among others, which are joined before jax looks for devices.
         members: whether a population trains, whose members are shared out among the cores of a CPU, a device each.
 
     Raises:
-        InputError: a GPU was asked for and there is none, a setting of the environment is none that jax has, or the
-            other processes were not met.
+        InputError: there is no GPU that was asked for, jax refuses a setting of the environment, or the other
+            processes were not found.
     """
     if deterministic:
         os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {DETERMINISTIC}".strip()
@@ -58,11 +58,11 @@ def choose_device(
 
 
 def no_device(device: str, platforms: str) -> str:
-    """Words that jax finds no device, and what to do.
+    """Words the error where jax finds no device, with what to do.
 
     Args:
         device: `auto`, `cpu` or `cuda`, as given.
-        platforms: where jax looked, by JAX_PLATFORMS.
+        platforms: value of JAX_PLATFORMS.
     """
     if device == "auto" and platforms:
         return f"JAX_PLATFORMS={platforms} in the environment: jax finds no such device; unset it, or use --device cpu"

@@ -22,7 +22,7 @@ HARMLESS = {
 
 
 def set_aside(environ: MutableMapping[str, str]) -> None:
-    """Removes what training cannot run with, and says so in a line.
+    """Removes the settings that training cannot run with, and prints them in a line.
 
     Args:
         environ: of the process, before jax is imported.
@@ -34,7 +34,7 @@ def set_aside(environ: MutableMapping[str, str]) -> None:
 
 
 def cache_folder(environ: Mapping[str, str]) -> Path:
-    """The folder of compiled programs, `JAX_COMPILATION_CACHE_DIR` or one in the home folder.
+    """Returns the folder of compiled programs, `JAX_COMPILATION_CACHE_DIR` or one in the home folder.
 
     Args:
         environ: of the process.

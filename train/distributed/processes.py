@@ -1,4 +1,4 @@
-"""Several processes that train one policy: how they find each other, agree, and who writes."""
+"""Several processes that train one policy: discovery, agreement, and the first one, which writes."""
 
 import contextlib
 import json
@@ -26,10 +26,10 @@ KINDS: dict[int, type[HimariError]] = {
     kind.exit_code: kind for kind in (InputError, NumericalError, CheckpointError, StorageError, Preempted)
 }
 MOST_BYTES = 4096  # of a text that is broadcast
-GRACE = 3.0  # seconds that the first process, which holds the meeting place, leaves after the others
+GRACE = 3.0  # seconds by which the first process, the coordinator, leaves after the others
 LOST = re.compile(r"connection (reset|closed|refused)|heartbeat|timed? ?out|aborted|socket closed", re.IGNORECASE)
-HEARTBEAT = 30  # seconds after which a process that says nothing is taken for dead
-PATIENCE = 300  # seconds in which all must have come
+HEARTBEAT = 30  # seconds without a sign after which a process counts as lost
+PATIENCE = 300  # seconds to wait for all processes
 
 
 @dataclass(frozen=True)
@@ -50,9 +50,9 @@ class ProcessPlace:
 def find_place(
     coordinator: str | None, num_processes: int | None, process_id: int | None, environment: Mapping[str, str]
 ) -> ProcessPlace | None:
-    """Where this process stands; None where it trains alone.
+    """Finds the place of this process among others; None where it trains alone.
 
-    Flags say it, or the environment of SLURM, Open MPI or Vertex AI where it names more than one process.
+    It comes from flags, or from the environment of SLURM, Open MPI or Vertex AI where it names more than one process.
 
     Args:
         coordinator: `--coordinator`: HOST:PORT, `auto` (jax looks for any cluster it knows, Kubernetes too) or None.
@@ -61,7 +61,7 @@ def find_place(
         environment: variables.
 
     Raises:
-        InputError: what the environment says cannot be understood.
+        InputError: the environment cannot be understood.
     """
     if num_processes == 1:
         return None
@@ -80,7 +80,7 @@ def find_place(
 
 
 def from_cluster_spec(text: str) -> ProcessPlace | None:
-    """The place that Vertex AI names: pools in the order of their numbers, replicas in the order of their list.
+    """Reads the place that Vertex AI names: pools in the order of their numbers, replicas in the order of their list.
 
     Args:
         text: JSON `{"cluster": {"workerpool0": ["host:port"], ...}, "task": {"type": "workerpool0", "index": 0}}`.
@@ -105,7 +105,7 @@ def from_cluster_spec(text: str) -> ProcessPlace | None:
 
 
 def join(place: ProcessPlace) -> None:
-    """Meets the other processes; before anything else asks jax for devices.
+    """Joins the other processes; call it before jax is asked for devices.
 
     Raises:
         InputError: they were not found.
@@ -134,7 +134,7 @@ def join(place: ProcessPlace) -> None:
 
 
 def leave(code: int) -> int:
-    """The exit code, for processes that train alone or are done; a failed one leaves without waiting for the others."""
+    """Returns the exit code; a failed process among others ends here, without waiting for them."""
     jax = sys.modules.get("jax")
     if code and jax is not None and jax.distributed.is_initialized():
         sys.stdout.flush()
@@ -150,7 +150,7 @@ def report_lost_process() -> Iterator[None]:
     """Turns the runtime's error about a lost process into one line.
 
     Raises:
-        Preempted: then; the last checkpoint is as good as after any other loss.
+        Preempted: a process was lost; the last checkpoint is intact.
     """
     import jax
 
@@ -166,7 +166,7 @@ def report_lost_process() -> Iterator[None]:
 
 
 def is_first() -> bool:
-    """Whether this process writes: the run folder, the log, the progress."""
+    """Whether this is the first process, which writes run folder, log and progress."""
     import jax
 
     return jax.process_index() == 0
@@ -184,7 +184,7 @@ def all_gather(values: tuple[int, ...]) -> list[list[int]]:
 
 
 def broadcast(tree: Any) -> Any:
-    """Host arrays of the first process in all, bit for bit; shapes and types must be the same everywhere."""
+    """Copies host arrays of the first process to all, bit for bit; shapes and types must be the same everywhere."""
     import jax
     import numpy as np
     from jax.experimental.multihost_utils import broadcast_one_to_all
@@ -201,18 +201,18 @@ def broadcast(tree: Any) -> Any:
 
 
 def broadcast_text(text: str) -> str:
-    """A short text of the first process in all."""
+    """Copies a short text of the first process to all."""
     import numpy as np
 
-    info = np.frombuffer(text.encode()[:MOST_BYTES].ljust(MOST_BYTES, b"\0"), np.uint8)
-    return broadcast(info).tobytes().rstrip(b"\0").decode()
+    data = np.frombuffer(text.encode()[:MOST_BYTES].ljust(MOST_BYTES, b"\0"), np.uint8)
+    return broadcast(data).tobytes().rstrip(b"\0").decode()
 
 
 def on_first_process(work: Callable[[], T]) -> T | None:
-    """Runs something in the first process alone; where it fails, all end with its exit code.
+    """Calls a function in the first process alone; where it fails, all end with its exit code.
 
     Returns:
-        what it returned; None in the other processes.
+        the function's value; None in the other processes.
 
     Raises:
         HimariError: it failed, here or there.
@@ -222,14 +222,14 @@ def on_first_process(work: Callable[[], T]) -> T | None:
     if is_first():
         try:
             result = work()
-        except Exception as error:  # the others must hear of every kind
+        except Exception as error:  # the others learn the code of every kind
             failure = error
     code = 0 if failure is None else code_of(failure)[0]
-    info = all_gather((code,))[0][0]
+    first_code = all_gather((code,))[0][0]
     if failure is not None:
         raise failure
-    if info:
-        heard = KINDS.get(info, HimariError)("process 0 stopped; its last line says why")
-        heard.exit_code = info
-        raise heard
+    if first_code:
+        stopped = KINDS.get(first_code, HimariError)("process 0 stopped; its last line says why")
+        stopped.exit_code = first_code
+        raise stopped
     return result

@@ -22,7 +22,7 @@ POLICY = Policy(
 
 
 class OutputFolders(NamedTuple):
-    """Where Vertex AI wants the results of a training, as gs:// addresses; None where it says nothing."""
+    """Addresses gs://... that Vertex AI names for the results of a training; None where it names none."""
 
     run: str | None  # the run folder: its checkpoints/ is what AIP_CHECKPOINT_DIR names
     model: str | None  # the bundle
@@ -30,10 +30,10 @@ class OutputFolders(NamedTuple):
 
 
 def output_folders(environment: Mapping[str, str]) -> OutputFolders:
-    """The folders that the environment of a training container names.
+    """Reads the folders that the environment of a training container names.
 
     Raises:
-        InputError: a variable names no folder in a bucket, or one for checkpoints that is not called so.
+        InputError: a variable names no folder in a bucket, or the folder of checkpoints has another name.
     """
     named = {name: environment.get(name, "").rstrip("/") or None for name in (CHECKPOINTS, MODEL, LOGS)}
     for name, address in named.items():
@@ -49,7 +49,7 @@ def output_folders(environment: Mapping[str, str]) -> OutputFolders:
 
 
 def check_address(name: str, address: str) -> None:
-    """Raises one line that names the variable whose value is no address."""
+    """Raises InputError, naming the variable, where its value is no address."""
     try:
         split_address(address)
     except InputError as error:
@@ -58,7 +58,7 @@ def check_address(name: str, address: str) -> None:
 
 @dataclass(frozen=True)
 class Machines:
-    """What a job runs on."""
+    """Machines of a job."""
 
     image: str
     machine_type: str
@@ -73,13 +73,13 @@ class Machines:
 
 
 def custom_job(name: str, machines: Machines, output: str, args: Sequence[str]) -> dict[str, Any]:
-    """The message `CustomJob` of a training.
+    """Builds the message `CustomJob` of a training.
 
     The first worker pool has one replica, the process that writes; further replicas are the second pool.
 
     Args:
         name: shown in the console, up to 128 characters.
-        machines: what it runs on.
+        machines: of the job.
         output: gs://BUCKET/PREFIX, the folder under which the three variables lie.
         args: flags of `train.ppo`.
     """
@@ -132,7 +132,7 @@ def send_job(session: Any, project: str, region: str, job: dict[str, Any]) -> di
 
 
 def gcloud_line(project: str, region: str, name: str, file: str) -> str:
-    """The command of Google's own tool that sends a job.
+    """Words the command of Google's own tool that sends a job.
 
     Args:
         project: of Google Cloud.

@@ -12,7 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from himari_jax.account import Account, Costs
-from himari_jax.policies.policy import Policy, act, mean_action
+from himari_jax.policies.core import reset_carry
+from himari_jax.policies.policy import Output, Policy, act, mean_action
 from train.simulation.engine import Lanes, Limits, Path, Tape, cash, make_lanes, play_decision, read_rows
 from train.simulation.history import histories
 from train.simulation.placement import place_policies
@@ -44,8 +45,10 @@ def run_schedule(
         own = jax.tree.map(lambda x: x[number], variables)
 
         def decide(carry: Any, first: jax.Array, obs: jax.Array) -> tuple[Any, jax.Array]:
-            carry = jax.tree.map(lambda x: jnp.where(first[:, None], 0, x), carry)  # (E, B, H)
-            carry, output = jax.vmap(lambda one, memory: act(policy, one, memory, obs))(own, carry)
+            def act_one(one: dict, memory: Any) -> tuple[Any, Output]:
+                return act(policy, one, reset_carry(memory, first), obs)
+
+            carry, output = jax.vmap(act_one)(own, carry)  # (E, B, ...)
             return carry, mean_action(output).mean(0)
 
         def step(i: jax.Array, state: tuple[Account, Any, Path]) -> tuple[Account, Any, Path]:

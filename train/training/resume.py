@@ -25,7 +25,7 @@ PROG = invocation("train.ppo")
 
 @dataclass(frozen=True)
 class Flags(Config):
-    """Train a position-sizing policy by PPO and judge it on candles it never saw."""
+    """Train a position-sizing policy by PPO and evaluate it on candles it never saw."""
 
     config: Annotated[str | None, auto("none")] = None
     """Defaults of all other flags: the config.json of a run, or a JSON file with some of its groups, such as
