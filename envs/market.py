@@ -54,6 +54,7 @@ def build_market(
     dtype=np.float32,
     features: Features = BASE,
     step: int = 1,
+    computed: tuple[np.ndarray, np.ndarray] | None = None,
 ) -> Market:
     """Aligns prices in float64 on the host and rounds once; numpy arrays, ready for `device_put`.
 
@@ -66,6 +67,7 @@ def build_market(
         dtype: of the arrays.
         features: what is seen of the market.
         step: D, bars from decision to decision; positions drift between them.
+        computed: the `market_features` of these candles, where they are known already.
 
     Raises:
         InputError: unknown fill, a negative delay, or a user's features that are no numbers.
@@ -75,7 +77,7 @@ def build_market(
     if delay < 0:
         raise InputError(f"--delay {delay}: must be 0 or more bars")
     to_fill, to_mark, tradable = align_prices(candles, fill, step)
-    values, corr = market_features(candles, features)
+    values, corr = market_features(candles, features) if computed is None else computed
     base = base_positions(base_sizing, candles, rules or SizingRules())
     values, corr, base = (delayed(x, candles, delay) for x in (values, corr, base))
     to_fill, to_mark, values, corr, base = (x.astype(dtype) for x in (to_fill, to_mark, values, corr, base))

@@ -14,7 +14,12 @@ from train.config.market import MarketConfig
 
 
 def market_from(
-    candles: Candles, config: MarketConfig, delay: int = 0, base: Base | None = None, features: Features = BASE
+    candles: Candles,
+    config: MarketConfig,
+    delay: int = 0,
+    base: Base | None = None,
+    features: Features = BASE,
+    computed: tuple[np.ndarray, np.ndarray] | None = None,
 ) -> Market:
     """Builds the market that the flags ask for, on the host.
 
@@ -24,9 +29,10 @@ def market_from(
         delay: bars by which features, correlations and base positions are late.
         base: instead of the base sizing of the flags.
         features: of the market.
+        computed: the `market_features` of these candles, where they are known already.
     """
-    rules, step = sizing_rules(config), config.step(candles.bar_ms)
-    return build_market(candles, base or config.base_sizing, rules, config.fill, delay, features=features, step=step)
+    rules, step, sizing = sizing_rules(config), config.step(candles.bar_ms), base or config.base_sizing
+    return build_market(candles, sizing, rules, config.fill, delay, features=features, step=step, computed=computed)
 
 
 def training_inputs(pairs: Sequence[tuple[Market, Stretches]]) -> tuple[np.ndarray, np.ndarray]:
