@@ -5,10 +5,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from train.config.evidence import EVERY, EXPLORED_TRIALS, ROWS, Explored
+from train.reporting.tables import Grid, lines
 from train.reporting.walk_words import labels, plain, pooled, signed
 
-LABEL, CELL = 20, 15  # columns of a label and of a cell
-WIDTH = LABEL + CELL * 4  # columns of a row at most: 80
+WIDTH = 80  # columns of a row at most
 PEAK = ("2020", "2021")  # years whose share of the gain has a row
 SHARE = f"of it {' and '.join(PEAK)}"
 BEST = ("2018", *PEAK)
@@ -192,34 +192,22 @@ def shown(found: Mapping[str, Found]) -> dict[str, Found]:
 
 
 def console_page(found: Mapping[str, Found], width: int = WIDTH) -> str:
-    """All tables for a console, up to 80 columns wide; what does not fit goes on below."""
-    width, parts, columns = min(width, WIDTH), [], list(shown(found).items())
-    at_once = cells_in(width)
-    for first in range(0, len(columns), at_once):
-        some = dict(columns[first : first + at_once])
-        parts += [
-            aligned(main_table(some), width),
-            f"{textwrap.fill(YEARLY, width)}\n{aligned(year_table(some), width)}",
-        ]
-    if explored := explored_table(found):
-        parts.append(f"{textwrap.fill(BESIDE, width)}\n{aligned(explored, width)}")
+    """All tables for a console, up to 80 columns wide."""
+    width, columns = min(width, WIDTH), shown(found)
+    tables = [("", main_table(columns)), (YEARLY, year_table(columns))] if columns else []
+    tables.append((BESIDE, explored_table(found)))
+    parts = [aligned(title, cells, width) for title, cells in tables if cells]
     said = [MEANING, *notes(found)]
     parts.append("\n".join("\n".join(textwrap.wrap(line, width, subsequent_indent="  ")) for line in said))
     return "\n\n".join(parts)
 
 
-def cells_in(width: int) -> int:
-    """Number of cells that fit beside a label."""
-    return max(1, (width - LABEL) // CELL)
-
-
-def aligned(rows: Cells, width: int) -> str:
-    """A table in columns of equal width, labels before every group of them; no cell is cut."""
-    at_once, lines = cells_in(width), []
-    for first in range(1, len(rows[0]), at_once):
-        for label, *cells in ([row[0], *row[first : first + at_once]] for row in rows):
-            lines.append(f"{label:{LABEL}}{''.join(f'{cell:>{CELL}}' for cell in cells)}".rstrip())
-    return "\n".join(lines)
+def aligned(title: str, cells: Cells, width: int) -> str:
+    """A table in columns; those that do not fit go on below."""
+    grid = Grid(title, cells[0], gap=1)
+    for row in cells[1:]:
+        grid.add(*row)
+    return "\n".join(line for line, _ in lines(grid, width))
 
 
 def markdown_page(found: Mapping[str, Found]) -> str:
