@@ -20,7 +20,8 @@ from train.evaluation.gates import Gate, GateResult, check_gates, describe
 from train.evaluation.ledger import Ledger
 from train.evaluation.summary import account_metrics, intervals_of
 from train.evaluation.trials import note_trials
-from train.reporting.console import console, number, say
+from train.reporting.console import console, say
+from train.reporting.formats import number
 from train.reporting.tables import Grid, print_grid
 from train.simulation.draws import draw_sharpes, median_draw
 from train.simulation.history import AccountHistory
@@ -278,10 +279,10 @@ def sentences(found: dict[str, Any], name: str, rows: Sequence[Row]) -> list[str
     ]
     for key, who in (("a", found["a"]), ("b", name)):
         iqm, scores = found["iqm"][key], found["seeds"][key]
-        lowest, highest = (number(x, "{:.2f}") for x in iqm["interval"])
+        lowest, highest = (number(x, ".2f") for x in iqm["interval"])
         if len(scores) > 1:
             lines.append(
-                f"{who}: {len(scores)} seeds, inter-quartile mean {number(iqm['value'], '{:.2f}')} "
+                f"{who}: {len(scores)} seeds, inter-quartile mean {number(iqm['value'], '.2f')} "
                 f"({lowest} to {highest} over the luck of seeds)"
             )
     return [*lines, *(f"but {doubt}" for doubt in found["doubts"])]

@@ -2,14 +2,13 @@
 
 import math
 from collections.abc import Mapping
-from html import escape
 from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
 
 from himari_jax.statistics.metrics import sharpe
-from train.reporting.page import number, table
+from train.reporting.page import number, row, table
 from train.reporting.plots import RIVALS, returns
 
 FEWEST = 30  # bars, below which a Sharpe ratio of a year is not shown
@@ -64,7 +63,7 @@ def year_by_year(frame: pl.DataFrame | None, bars_per_year: float, power: Mappin
     for each in found:
         cells = [f"{each.bars:,}", f"{each.agent:+.1%}", *(f"{end:+.1%}" for end in each.rivals.values())]
         cells += [number(gap if math.isfinite(gap) else None, "+.2f") for gap in each.ahead.values()]
-        rows.append(f'<tr><th scope="row">{each.year}</th>{"".join(f"<td>{escape(x)}</td>" for x in cells)}</tr>')
+        rows.append(row(each.year, *cells))
     names = list(found[0].rivals)
     heads = ["year", "bars", "policy", *names, *(f"Sharpe minus {name}'s" for name in names)]
     counted = {name: [each.ahead[name] for each in found if math.isfinite(each.ahead[name])] for name in names}

@@ -16,6 +16,7 @@ from himari_jax.statistics.metrics import zero_if_nan
 from train.config.ppo import Config
 from train.reporting.chance import rank_text
 from train.reporting.facts import OF_SEVERAL
+from train.reporting.formats import FORMS, number, numbers
 from train.reporting.learning_curves import curve_advice
 from train.reporting.tables import Grid, print_grid
 from train.reporting.walk_words import permutations
@@ -27,15 +28,14 @@ SHOWN = (  # what a block of result.json holds, in the order of the columns
     *("win_rate_bar", "herfindahl", "diversification"),
 )
 COLUMNS = {name: "95 % interval" if name == INTERVAL else METRICS[name].label for name in SHOWN}
-OF_SYMBOLS = {  # columns of a pool's symbols: key of the block, form
-    "agent": ("sharpe", "{:.2f}"),
-    "base": ("base_sharpe", "{:.2f}"),
-    "constant": ("constant_sharpe", "{:.2f}"),
-    "timing": ("timing_value", "{:+.2f}"),
-    "late": ("late_sharpe", "{:.2f}"),
-    "multiplier": ("multiplier", "{:.2f}"),
-    "turnover/y": ("turnover", "{:.1f}"),
-    "max DD": ("max_drawdown", "{:.1%}"),
+OF_SYMBOLS = {  # heading of a pool's symbols: key of the block
+    "agent": "sharpe",
+    "base": "base_sharpe",
+    "constant": "constant_sharpe",
+    "timing": "timing_value",
+    "late": "late_sharpe",
+    "multiplier": "multiplier",
+    **{METRICS[name].label: name for name in ("turnover", "max_drawdown")},
 }
 WIDTH = 118  # columns where the width of the output is unknown
 
@@ -104,8 +104,7 @@ def symbol_table(result: dict[str, Any], columns: Sequence[str] = tuple(OF_SYMBO
     """Makes a table of a pool's symbols, a row each: the agent, its base, its own mean weight held, one bar late."""
     grid = Grid("each symbol's own account, Sharpe", ("", "decisions", *columns))
     for symbol, block in result["by_symbol"].items():
-        texts = [number(block.get(key), form) for key, form in (OF_SYMBOLS[name] for name in columns)]
-        grid.add(symbol, f"{block['decisions']:,}", *texts)
+        grid.add(symbol, *numbers(block, ("decisions", *(OF_SYMBOLS[name] for name in columns))))
     return grid
 
 
@@ -113,12 +112,7 @@ def cells(block: dict[str, Any], columns: Sequence[str] = SHOWN) -> list[str]:
     """Formats metrics of a block as the cells of a row."""
     low, high = block[INTERVAL]
     interval = "-" if low is None else f"{low:.2f} to {high:.2f}"
-    return [interval if n == INTERVAL else number(block[n], f"{{:{METRICS[n].form}}}") for n in columns]
-
-
-def number(value: float | None, form: str) -> str:
-    """Formats a number; a dash where it is undefined."""
-    return "-" if value is None else form.format(value)
+    return [interval if n == INTERVAL else number(block[n], FORMS[n]) for n in columns]
 
 
 def run_lines(result: dict[str, Any], config: Config) -> list[str]:

@@ -6,6 +6,7 @@ from typing import Any
 
 from himari_jax.times import YEAR_MS
 from train.reporting.facts import capital_of, market_of, symbols_of
+from train.reporting.formats import sentence
 from train.reporting.page import row, table
 from train.reporting.plots import epoch
 from train.reporting.run_files import Run
@@ -67,12 +68,11 @@ def money(run: Run) -> str:
     if agent.get("final_equity") is None:
         return ""
     policy = agent["final_equity"]
-    rows = [row("with the policy", f"{capital * policy:,.0f}", f"{policy - 1:+.1%}")]
+    rows = [row("with the policy", f"{capital * policy:,.0f}", f"{policy - 1:+.1%}", kind="agent")]
     for name, key in COLUMNS.items():
         end = (run.result["baselines"].get(key) or {}).get("final_equity")
         if end is not None:
             rows.append(row(name, f"{capital * end:,.0f}", f"{end - 1:+.1%}"))
-    rows[0] = rows[0].replace("<tr>", '<tr class="agent">', 1)
     return table([f"{capital:,.0f} became", "", ""], rows, terms(run), "money")
 
 
@@ -147,8 +147,3 @@ def warning(result: dict[str, Any]) -> Iterator[str]:
 def advice(result: dict[str, Any]) -> Iterator[str]:
     """Words the advice on a result."""
     yield from (f"Advice: {text}." for text in result.get("advice") or ())
-
-
-def sentence(text: str) -> str:
-    """Begins a text as a sentence does."""
-    return text[:1].upper() + text[1:]

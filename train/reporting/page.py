@@ -4,9 +4,13 @@ from collections.abc import Iterable, Mapping
 from html import escape
 from importlib.resources import files
 from string import Template
-from typing import Any
+from typing import Any, NamedTuple
 
+from train.reporting import formats
+from train.reporting.formats import FORMS, sentence
 from train.reporting.packing import pack
+
+DASH = "–"  # of what is undefined
 
 
 def document(title: str, header: str, found: Iterable[tuple[str, str]], footer: str) -> str:
@@ -47,11 +51,41 @@ def table(heads: Iterable[str], rows: Iterable[str], note: str = "", kind: str =
     return f'{scroll}<table class="{kind}">{body}</table></div>{below}'
 
 
-def row(name: Any, *cells: Any, text: bool = False) -> str:
-    """Writes a row of a table: its head and its cells."""
-    kind = ' class="text"' if text else ""
-    rest = "".join(f"<td{kind}>{escape(str(value))}</td>" for value in cells)
-    return f'<tr><th scope="row">{escape(str(name))}</th>{rest}</tr>'
+class Words(NamedTuple):
+    """A cell of words, in a class of page.css: text, pass or fail."""
+
+    text: str
+    kind: str = "text"
+
+
+def row(name: Any, *cells: Any, kind: str = "", small: str = "") -> str:
+    """Writes a row of a table: its head, with small words beside it, and its cells.
+
+    Args:
+        name: head of the row.
+        cells: values, or `Words`.
+        kind: class of the row in page.css.
+        small: beside the head.
+    """
+    beside = f" <small>{small}</small>" if small else ""
+    words = (cell if isinstance(cell, Words) else Words(str(cell), "") for cell in cells)
+    rest = "".join(f"<td{class_of(cell.kind)}>{escape(cell.text)}</td>" for cell in words)
+    return f'<tr{class_of(kind)}><th scope="row">{escape(str(name))}{beside}</th>{rest}</tr>'
+
+
+def class_of(kind: str) -> str:
+    """Writes the attribute of a class; nothing without one."""
+    return f' class="{kind}"' if kind else ""
+
+
+def paragraph(text: str, kind: str = "") -> str:
+    """Writes a text as a sentence of its own; nothing where there is none."""
+    return f"<p{class_of(kind)}>{escape(sentence(text))}.</p>" if text else ""
+
+
+def heading(what: str, title: str, reason: str) -> str:
+    """Writes the head of a page: what it is of, the outcome, and a sentence that explains it."""
+    return f'<p class="what">{escape(what)}</p><h1>{escape(title)}</h1><p class="reason">{escape(reason)}.</p>'
 
 
 def pairs(values: Mapping[str, Any]) -> str:
@@ -72,5 +106,10 @@ def plain(value: Any) -> str:
 def number(value: Any, form: str) -> str:
     """Formats a number or an interval; a dash where it is undefined."""
     if isinstance(value, list):
-        return "–" if None in value else " to ".join(number(x, form) for x in value)
-    return "–" if value is None else format(value, form)
+        return DASH if None in value else " to ".join(number(x, form) for x in value)
+    return formats.number(value, form, DASH)
+
+
+def numbers(block: Mapping[str, Any], keys: Iterable[str]) -> list[str]:
+    """Formats values of a block, each in its own form."""
+    return [number(block.get(key), FORMS[key]) for key in keys]

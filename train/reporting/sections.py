@@ -1,7 +1,6 @@
 """Writes the sections of a report as HTML."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from html import escape
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,7 @@ from train.reporting.evidence_plots import histogram_of_samples, power_curves
 from train.reporting.facts import OF_SEVERAL, bars_per_year, market_of, rival_of, symbols_of, windows_of
 from train.reporting.figure import Figure, figures
 from train.reporting.learning_curves import curve_advice, curve_summary, draw_curves
-from train.reporting.page import number, pairs, row, table
+from train.reporting.page import Words, number, numbers, pairs, paragraph, row, table
 from train.reporting.plots import (
     distribution,
     drawdown,
@@ -28,13 +27,23 @@ from train.reporting.run_files import Extra, Run
 from train.reporting.walk_forward.plots import permutation_null
 from train.reporting.walk_forward.sections import walk_sections
 
-COLUMNS = {  # heading: (key, form)
-    heading: column
+COLUMNS = {  # heading: key of a block
+    heading: key
     for metric in METRICS.values()
-    for heading, column in (
-        (metric.label, (metric.name, metric.form)),
-        *([("95 % interval", ("sharpe_interval", metric.form))] if metric.name == "sharpe" else []),
+    for heading, key in (
+        (metric.label, metric.name),
+        *([("95 % interval", "sharpe_interval")] if metric.name == "sharpe" else []),
     )
+}
+OF_SYMBOLS = {  # heading: key of a block
+    "decisions": "decisions",
+    "Sharpe": "sharpe",
+    "base": "base_sharpe",
+    "constant": "constant_sharpe",
+    "timing value": "timing_value",
+    "one bar late": "late_sharpe",
+    "mean multiplier": "multiplier",
+    **{METRICS[name].label: name for name in ("cagr", "max_drawdown", "turnover")},
 }
 BEST = {"first": "the best is the first", "between": "the best", "last": "the best is the last"}  # beside its mark
 
@@ -64,16 +73,14 @@ def comparison(run: Run) -> str:
     result = run.result
     agent = f"agent ({result['policy']})" if "policy" in result else "agent"
     blocks = {agent: result["agent"], **result["baselines"]}
-    columns = {k: v for k, v in COLUMNS.items() if any(v[0] in block for block in blocks.values())}
+    columns = {k: v for k, v in COLUMNS.items() if any(v in block for block in blocks.values())}
     if len(symbols_of(run)) == 1:
-        columns = {k: v for k, v in columns.items() if v[0] not in OF_SEVERAL}
+        columns = {k: v for k, v in columns.items() if v not in OF_SEVERAL}
     best = (result["agent"].get("sharpe_difference") or {}).get("baseline")
     rows, marked = [], "rival" if result.get("rivals") else "best"
     for name, block in blocks.items():
-        cells = "".join(f"<td>{number(block.get(key), form)}</td>" for key, form in columns.values())
-        mark = f" <small>{marked}</small>" if name == best else ""
-        kind = ' class="agent"' if block is result["agent"] else ""
-        rows.append(f'<tr{kind}><th scope="row">{escape(name)}{mark}</th>{cells}</tr>')
+        kind, small = "agent" if block is result["agent"] else "", marked if name == best else ""
+        rows.append(row(name, *numbers(block, columns.values()), kind=kind, small=small))
     note = "Costs included; annual figures; the interval is of the Sharpe, by stationary bootstrap."
     if rank := rank_text(result):
         note += f" {rank[0].upper()}{rank[1:]}."
@@ -88,23 +95,9 @@ def comparison(run: Run) -> str:
 def symbols_alone(result: Mapping[str, Any]) -> str:
     """Writes the table of a pool's symbols, one account each."""
     blocks = result.get("by_symbol") or {}
-    forms = {
-        "Sharpe": ("sharpe", ".2f"),
-        "base": ("base_sharpe", ".2f"),
-        "constant": ("constant_sharpe", ".2f"),
-        "timing value": ("timing_value", "+.2f"),
-        "one bar late": ("late_sharpe", ".2f"),
-        "mean multiplier": ("multiplier", ".2f"),
-        "CAGR": ("cagr", ".1%"),
-        "max DD": ("max_drawdown", ".1%"),
-        "turnover/y": ("turnover", ".1f"),
-    }
-    rows = [
-        row(symbol, f"{block['decisions']:,}", *(number(block.get(key), form) for key, form in forms.values()))
-        for symbol, block in blocks.items()
-    ]
+    rows = [row(symbol, *numbers(block, OF_SYMBOLS.values())) for symbol, block in blocks.items()]
     note = "constant holds the account's own mean weight; timing value is the Sharpe ratio minus that one's."
-    return table(["symbol", "decisions", *forms], rows, note, "numbers") if rows else ""
+    return table(["symbol", *OF_SYMBOLS], rows, note, "numbers") if rows else ""
 
 
 def span_figures(run: Run, extra: Extra) -> Iterator[Figure | None]:
@@ -158,16 +151,8 @@ def delays(run: Run, extra: Extra) -> str:
 
 def audits(found: Sequence[Mapping[str, Any]]) -> str:
     """Writes each audit with its outcome."""
-    words = {
-        True: '<td class="pass">✓ passed</td>',
-        False: '<td class="fail">✗ failed</td>',
-        None: '<td class="text">– info</td>',
-    }
-    rows = [
-        f'<tr><th scope="row">{escape(str(audit["name"]))}</th>{words[audit["passed"]]}'
-        f'<td class="text">{escape(str(audit.get("detail", "")))}</td></tr>'
-        for audit in found
-    ]
+    words = {True: Words("✓ passed", "pass"), False: Words("✗ failed", "fail"), None: Words("– info")}
+    rows = [row(each["name"], words[each["passed"]], Words(str(each.get("detail", "")))) for each in found]
     return table(["audit", "", ""], rows, "", "words") if rows else ""
 
 
@@ -217,7 +202,7 @@ def learning_curves(run: Run) -> str:
             marks[k] = (result["best_update"][k], words)
     drawn = figures(draw_curves(run.metrics, numbers, marks), "grid")
     advice = curve_advice(result, curve)
-    return (f"<p>{escape(advice[:1].upper() + advice[1:])}.</p>" if drawn and advice else "") + drawn
+    return (paragraph(advice) if drawn else "") + drawn
 
 
 def data_report(data: Mapping[str, Any]) -> str:
@@ -226,8 +211,12 @@ def data_report(data: Mapping[str, Any]) -> str:
         return ""
     facts = {key: value for key, value in data.items() if key not in ("findings", "base")}
     found = data.get("findings") or []
-    rows = [row(*(item.get(key, "") for key in ("symbol", "kind", "count", "detail")), text=True) for item in found]
-    return pairs(facts) + table(["symbol", "kind", "count", "detail"], rows, "" if rows else "Nothing amiss.", "words")
+    heads = ["symbol", "kind", "count", "detail"]
+    rows = []
+    for item in found:
+        symbol, *rest = (str(item.get(key, "")) for key in heads)
+        rows.append(row(symbol, *map(Words, rest)))
+    return pairs(facts) + table(heads, rows, "" if rows else "Nothing amiss.", "words")
 
 
 def base_positions(base: Mapping[str, Any] | None) -> str:

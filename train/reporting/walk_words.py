@@ -3,6 +3,8 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from train.reporting.formats import number, signed
+
 CAUTION = (
     "the symbols were picked knowing that they survived, and the years knowing that they trended: what comes need do "
     "neither"
@@ -111,7 +113,7 @@ def trend(walk: Mapping[str, Any]) -> str:
     said = []
     if policy:
         said.append(
-            f"the policy is {signed(policy.get('difference'))} to it (one-sided p {plain(policy.get('p'), '.3f')}), "
+            f"the policy is {signed(policy.get('difference'))} to it (one-sided p {number(policy.get('p'), '.3f')}), "
             f"one bar late {signed(policy.get('late'))}"
         )
     if rule:
@@ -132,7 +134,7 @@ def permutations(found: Mapping[str, Any] | None) -> str:
     known = [x for x in found.get("null") or [] if x is not None]
     highest = f", the best of them {max(known):+.2f}" if known else ""
     return (
-        f"permutations, retrained: p {plain(found.get('p'), '.3f')}; S {signed(found.get('value'))} "
+        f"permutations, retrained: p {number(found.get('p'), '.3f')}; S {signed(found.get('value'))} "
         f"({statistic(found)}) against {found['number']} markets of permuted {found['kind']}{highest}"
     )
 
@@ -146,7 +148,7 @@ def trials(result: Mapping[str, Any]) -> str:
     """Words the number of trials on this span, and the deflated Sharpe ratio."""
     if result.get("trials") is None:
         return ""
-    deflated = plain(result.get("deflated_sharpe"), ".3f")
+    deflated = number(result.get("deflated_sharpe"), ".3f")
     return f"trials on this span: {result['trials']}; probability that the Sharpe is above their luck: {deflated}"
 
 
@@ -155,16 +157,6 @@ def caution(result: Mapping[str, Any]) -> str:
     if len(result.get("symbols") or ()) < 2 or result.get("synthetic"):
         return ""
     return f"caution: {CAUTION}"
-
-
-def signed(value: float | None) -> str:
-    """A difference; a dash where it is undefined."""
-    return plain(value, "+.2f")
-
-
-def plain(value: float | None, form: str) -> str:
-    """A number; a dash where it is undefined."""
-    return "-" if value is None else format(value, form)
 
 
 def interval(ends: Sequence[float | None] | None) -> str:

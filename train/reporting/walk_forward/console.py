@@ -5,20 +5,21 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from train.reporting.console import SHOWN, console, number, say, symbol_table, table, verdict_lines
+from train.reporting.console import SHOWN, console, say, symbol_table, table, verdict_lines
+from train.reporting.formats import numbers
 from train.reporting.tables import Grid, print_grid
 from train.reporting.walk_words import lines, whole_track
 
 WIDTH = 80  # columns of the tables, and of the lines that are no verdict
 METRICS = SHOWN[:5]  # of agent and baselines
 OF_SYMBOLS = ("agent", "base", "constant", "timing", "late", "turnover/y")
-OF_BLOCKS = {
-    "Sharpe": ("sharpe", "{:.2f}"),
-    "base": ("base_sharpe", "{:.2f}"),
-    "constant": ("constant_sharpe", "{:.2f}"),
-    "difference": ("difference", "{:+.2f}"),
-    "late": ("late_difference", "{:+.2f}"),
-    "turnover/y": ("turnover", "{:.1f}"),
+OF_BLOCKS = {  # heading: key of a block
+    "Sharpe": "sharpe",
+    "base": "base_sharpe",
+    "constant": "constant_sharpe",
+    "difference": "difference",
+    "late": "late_difference",
+    "turnover/y": "turnover",
 }
 
 
@@ -54,9 +55,8 @@ def block_table(result: dict[str, Any]) -> Grid:
     grid = Grid(title, ("", *OF_BLOCKS))
     for block in result["walk_forward"]["blocks"]:
         first, last = (str(moment)[:10] for moment in block["test"])
-        grid.add(f"{first} to {last}", *(number(block.get(key), form) for key, form in OF_BLOCKS.values()))
-    whole = whole_track(result)
-    grid.add("all", *(number(whole.get(key), form) for key, form in OF_BLOCKS.values()), bold=True)
+        grid.add(f"{first} to {last}", *numbers(block, OF_BLOCKS.values()))
+    grid.add("all", *numbers(whole_track(result), OF_BLOCKS.values()), bold=True)
     return grid
 
 

@@ -13,9 +13,10 @@ from himari_jax.errors import InputError
 from himari_jax.times import parse_iso
 from train.artifacts.files import write_text
 from train.reporting.figure import thin
+from train.reporting.formats import sentence, signed
 from train.reporting.plots import curves, epoch
 from train.reporting.run_files import Run, read_run
-from train.reporting.walk_words import caution, labels, pooled, signed
+from train.reporting.walk_words import caution, labels, pooled
 
 WIDTH, LEFT, RIGHT = 936, 62, 188  # pixels; margins of a panel, on the right for the names
 TRACKS, BARS, HEAD, GAP = 270, 200, 40, 66  # heights of the two panels, of what is above each, and between them
@@ -67,7 +68,7 @@ def picture(runs: Mapping[str, Run]) -> str:
     said = "; ".join(f"{name} {against_constant(run.result)}" for name, run in runs.items())
     warned = caution(next(iter(runs.values())).result)
     words = [f"The whole track: {said}. In brackets 95 % intervals. Pale: one bar late."]
-    words += [f"{warned[:1].upper()}{warned[1:]}."] if warned else []
+    words += [f"{sentence(warned)}."] if warned else []
     below = [part for sentence in words for part in textwrap.wrap(sentence, LETTERS)]
     foot = HEAD + TRACKS + GAP + BARS + 42
     height = foot + 17 * len(below)

@@ -5,8 +5,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from train.config.evidence import EVERY, EXPLORED_TRIALS, ROWS, Explored
+from train.reporting.formats import number, sentence, signed
 from train.reporting.tables import Grid, lines
-from train.reporting.walk_words import labels, plain, pooled, signed
+from train.reporting.walk_words import labels, pooled
 
 WIDTH = 80  # columns of a row at most
 PEAK = ("2020", "2021")  # years whose share of the gain has a row
@@ -75,20 +76,20 @@ def by_year(result: Result) -> dict[str, Mapping[str, Any]]:
 
 
 LINES = (
-    Line("Sharpe", lambda r: plain(r["agent"]["sharpe"], ".2f")),
-    Line("constant", lambda r: plain(pooled(r).get("sharpe"), ".2f")),
+    Line("Sharpe", lambda r: number(r["agent"]["sharpe"], ".2f")),
+    Line("constant", lambda r: number(pooled(r).get("sharpe"), ".2f")),
     Line("difference", lambda r: signed(pooled(r).get("difference"))),
     Line("  95 %", lambda r: ends((r.get("timing_value") or {}).get("interval"))),
     Line("  one day late", lambda r: signed(pooled(r).get("late"))),
-    Line("  found 4 in 5", lambda r: plain((r.get("power") or {}).get("four_in_five"), ".2f")),
+    Line("  found 4 in 5", lambda r: number((r.get("power") or {}).get("four_in_five"), ".2f")),
     Line("  each seed alone", alone),
     Line("coins ahead", lambda r: ahead([x.get("timing_value") for x in (r.get("by_symbol") or {}).values()])),
     Line("trend rule alone", lambda r: signed(r["walk_forward"]["trend_rule"]["difference"])),
     Line("  95 %", lambda r: ends(r["walk_forward"]["trend_rule"]["interval"])),
     Line("policy - trend rule", lambda r: signed(r["walk_forward"]["trend"]["difference"])),
-    Line("  one-sided p", lambda r: plain(r["walk_forward"]["trend"]["p"], ".3f")),
+    Line("  one-sided p", lambda r: number(r["walk_forward"]["trend"]["p"], ".3f")),
     Line("  one day late", lambda r: signed(r["walk_forward"]["trend"]["late"])),
-    Line("turnover/y", lambda r: plain(r["agent"]["turnover"], ".1f")),
+    Line("turnover/y", lambda r: number(r["agent"]["turnover"], ".1f")),
     Line("permuted, p (K)", permutations),
     Line("trials by then", lambda r: f"{r['trials']}"),
     Line("verdict", lambda r: str(r["verdict"]["word"])),
@@ -151,7 +152,7 @@ def explored_table(found: Mapping[str, Found]) -> Cells:
             interval = (result.get("timing_value") or {}).get("interval")
             here = (signed(pooled(result).get("difference")), ends(interval), signed(pooled(result).get("late")))
             called = f"{row.algorithm}, as then" if row.beside else f"{row.algorithm}, here"
-            rows.append([called, *here, plain(result["agent"]["turnover"], ".1f")])
+            rows.append([called, *here, number(result["agent"]["turnover"], ".1f")])
     return rows if len(rows) > 1 else []
 
 
@@ -216,7 +217,7 @@ def markdown_page(found: Mapping[str, Found]) -> str:
     if columns:
         heads = ["", *(ROWS[name].title for name in columns)]
         parts += [
-            f"## The figures\n\n{markdown([heads, *main_table(columns)[2:]])}\n\n{MEANING[:1].upper()}{MEANING[1:]}",
+            f"## The figures\n\n{markdown([heads, *main_table(columns)[2:]])}\n\n{sentence(MEANING)}",
             f"## Year by year\n\n{YEARLY.capitalize()}:\n\n{markdown([heads, *year_table(columns)[2:]])}",
         ]
     if explored := explored_table(found):

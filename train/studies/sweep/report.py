@@ -1,7 +1,6 @@
 """Writes the report of a sweep, one HTML file, and its table, trials.csv."""
 
 from collections.abc import Mapping, Sequence
-from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,7 @@ import polars as pl
 from train.artifacts.files import write_text
 from train.config.vary import Dimension, label
 from train.reporting.figure import figures
-from train.reporting.page import document, pairs, row, table
+from train.reporting.page import document, heading, pairs, paragraph, row, table
 from train.reporting.report import made_by
 from train.studies.sweep.console import chosen_lines, short
 from train.studies.sweep.plots import parallel, slices
@@ -77,11 +76,13 @@ def write_sweep_report(
 def top(result: Mapping[str, Any]) -> str:
     """Writes the choice and its verdict as HTML."""
     chosen, verdict = result["chosen"], result["test"]["verdict"]
-    said = "".join(f"<p>{escape(line)}.</p>" for line in chosen_lines(result))
+    what = (
+        f"{' '.join(result['symbols'])}: trial {chosen['trial']} of {result['counted']['configurations']}, "
+        f"{label(short(chosen['point']))}"
+    )
+    said = "".join(paragraph(line) for line in chosen_lines(result))
     return (
-        f'<p class="what">{escape(" ".join(result["symbols"]))}: trial {chosen["trial"]} of '
-        f"{result['counted']['configurations']}, {escape(label(short(chosen['point'])))}</p>"
-        f'<h1>{escape(verdict["word"])}</h1><p class="reason">{escape(verdict["reason"])}.</p>{said}'
+        f"{heading(what, verdict['word'], verdict['reason'])}{said}"
         '<p><a href="chosen/report.html">The report of the chosen configuration</a></p>'
     )
 
