@@ -29,7 +29,7 @@ from himari_jax.positions.sizing import SizingRules
 from himari_jax.ranges import check_ranges
 from himari_jax.sources.registry import load_candles
 from himari_jax.sources.request import SourceRequest
-from himari_jax.splits import SplitRules, Stretches, as_stretches, decision_rows, split_rows, stretches, usual_embargo
+from himari_jax.splits import SplitRules, Stretches, as_stretches, decision_rows, default_embargo, split_rows, stretches
 from himari_jax.times import parse_bar
 
 Reward = str | Term | Mapping[str | Term, float]
@@ -99,7 +99,7 @@ def make(
     reading |= dict(no_volume=no_volume, repair=repair)
     checked = given_candles(candles, reading) if isinstance(candles, Candles) else read_candles(candles, **reading)
     sets = chosen_features(features, checked)
-    embargo = usual_embargo(checked.bar_ms, delay=delay)
+    embargo = default_embargo(checked.bar_ms, delay=delay)
     rows = decision_span(checked, span, SplitRules(split, embargo, warm_up=sets.lookback(checked.bar_ms)))
     rules = SizingRules(**{name: params[name] for name in SIZING if name in params})
     market = to_device(build_market(checked, base_sizing, rules, fill, delay, features=sets))

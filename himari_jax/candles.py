@@ -31,7 +31,7 @@ class RawCandles:
     synthetic: bool = False
     faults: tuple[Fault, ...] = ()  # what the reader refuses: `check_candles` does, together with what it finds itself
     pieces: tuple[tuple[int, str], ...] = ()  # of several files: what was added to the rows of each, and its origin
-    kind: str = ""  # one of KINDS: what the volumes mean; empty: nobody said
+    kind: str = ""  # one of KINDS: meaning of the volumes; empty: unknown
 
     def place(self, index: int | np.integer) -> str:
         """The file and the row in it that a candle stands in."""
@@ -59,7 +59,7 @@ class Candles:
     tradable: np.ndarray  # (T, N) bool
     segment: np.ndarray  # (T,) int32, index of the contiguous stretch a row belongs to
     synthetic: bool = False
-    kind: str = ""  # one of KINDS: what the volumes mean; empty: nobody said
+    kind: str = ""  # one of KINDS: meaning of the volumes; empty: unknown
 
     @property
     def bars_per_year(self) -> float:
@@ -86,20 +86,20 @@ class Candles:
 
 
 def common_kind(kinds: Mapping[str, str]) -> str:
-    """The kind of candles by symbol or file as one; empty where nobody said.
+    """The kind of candles by symbol or file as one; empty where none is known.
 
     Raises:
         InputError: two differ.
     """
-    said = {name: kind for name, kind in kinds.items() if kind}
-    first = next(iter(said), "")
-    for name, kind in said.items():
-        if kind != said[first]:
+    known = {name: kind for name, kind in kinds.items() if kind}
+    first = next(iter(known), "")
+    for name, kind in known.items():
+        if kind != known[first]:
             raise InputError(
-                f"{first} has {KINDS[said[first]]}, {name} {KINDS[kind]}: their volumes mean different things; "
+                f"{first} has {KINDS[known[first]]}, {name} {KINDS[kind]}: their volumes mean different things; "
                 "allowed: one kind of source"
             )
-    return said.get(first, "")
+    return known.get(first, "")
 
 
 def refuse_other_number(trained: Sequence[str], given: Sequence[str], who: str) -> None:

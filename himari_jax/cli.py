@@ -29,13 +29,13 @@ GROUPS: dict[str, dict[str, Command]] = {
         "download": Command("train.download", "candles of an exchange or of CoinGecko, into a folder for --data"),
     },
     "Train": {
-        "train": Command("train.ppo", "train a policy and judge it on candles it never saw"),
-        "walk-forward": Command("train.walk_forward", "retrain before each test block, judge all as one track"),
+        "train": Command("train.ppo", "train a policy and test it on candles it never saw"),
+        "walk-forward": Command("train.walk_forward", "retrain before each test block, evaluate all as one track"),
         "sweep": Command("train.sweep", "many configurations, one choice, one look at the test span"),
         "evidence": Command("train.evidence", "walk-forward tests on many daily coins, in one table"),
         "submit": Command("train.submit", "a training as a job of Vertex AI"),
     },
-    "Judge": {
+    "Evaluate": {
         "backtest": Command("train.backtest", "runs and strategies over windows, costs and delays"),
         "compare": Command("train.compare", "a run against another or a baseline, with gates"),
         "report": Command("train.report", "the page of a run, report.html, anew"),
@@ -83,7 +83,7 @@ ALIASES = {
 
 
 def invocation(module: str) -> str:
-    """How to run a command, in the words in which this process was run: `himari train` or `python -m train.ppo`.
+    """Returns how to run a command, in the words of this process: `himari train` or `python -m train.ppo`.
 
     Args:
         module: of the command.
@@ -107,7 +107,7 @@ def main() -> int:
 
 
 def look_elsewhere() -> None:
-    """Looks for no module in the working directory, here and in processes that are started, unless it is ours."""
+    """Takes the working directory out of the module search path, here and in child processes, unless it is ours."""
     here = Path.cwd().resolve()
     if here == HOME:
         return

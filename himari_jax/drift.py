@@ -27,7 +27,7 @@ STRIDES = 8  # starts of windows, to a window
 
 @dataclass(frozen=True)
 class DriftTable:
-    """What the market inputs of training looked like, F of them, and when a window of W lengths differs."""
+    """Distribution of the F market inputs of training, and the thresholds of windows of W lengths."""
 
     names: tuple[str, ...]
     edges: np.ndarray  # (F, BINS - 1) of the bins, rising
@@ -94,7 +94,7 @@ def psi(counts: np.ndarray, expected: np.ndarray) -> np.ndarray:
 
 
 def fit_drift(names: Sequence[str], parts: Sequence[np.ndarray], bar_ms: int) -> DriftTable:
-    """The table of training's inputs.
+    """Fits the table to the inputs of training.
 
     Args:
         names: of the F features.

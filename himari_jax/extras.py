@@ -1,4 +1,4 @@
-"""What an installation may lack: which extra of pyproject.toml brings a library, and the command that installs it."""
+"""Optional libraries: the extra of pyproject.toml that brings each, and the command that installs it."""
 
 # Libraries of the extras by the name that is imported; an extra that another one holds is named once.
 EXTRAS = {

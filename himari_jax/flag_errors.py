@@ -1,4 +1,4 @@
-"""What the parser of flags complains of, as one line: the flag, its value, what is allowed, what was meant."""
+"""Errors of the flag parser as one line: the flag, its value, what is allowed, what was meant."""
 
 import re
 from collections.abc import Callable, Collection, Sequence
@@ -87,9 +87,9 @@ def required(lines: Sequence[str]) -> str:
         else:
             helps[-1] += f" {line.strip()}"
     tidy = [text.replace("(required)", "").strip().rstrip(".") for text in helps]
-    told = [text[:1].lower() + text[1:] for text in tidy]
+    lowered = [text[:1].lower() + text[1:] for text in tidy]
     return "; ".join(
-        f"{name} ({text})" if name.startswith("--") else text for name, text in zip(names, told, strict=True)
+        f"{name} ({text})" if name.startswith("--") else text for name, text in zip(names, lowered, strict=True)
     )
 
 
@@ -98,11 +98,11 @@ def explain_unknown(words: Sequence[str], args: Sequence[str], flags: Collection
     unknown = [word.partition("=")[0] for word in words if word.startswith("-") and not NUMBER.match(word)]
     if not unknown:
         return explain_stray(words[0], args)
-    told = []
+    sentences = []
     for name in dict.fromkeys(unknown):
         meant = hint(name, flags) or (f"did you mean {suggested}?" if suggested and len(unknown) == 1 else "")
-        told.append(f"{name}: no such flag" + (f"; {meant}" if meant else ""))
-    return "; ".join(told)
+        sentences.append(f"{name}: no such flag" + (f"; {meant}" if meant else ""))
+    return "; ".join(sentences)
 
 
 def explain_stray(word: str, args: Sequence[str]) -> str:

@@ -43,10 +43,9 @@ import numpy as np
 
 from himari_jax.candles import Candles
 from himari_jax.errors import InputError
-from himari_jax.times import HOUR_MS
+from himari_jax.times import DAY_MS
 
 Kind = Literal["bars", "blocks"]
-DAY_MS = 24 * HOUR_MS
 BLOCK_BARS = 20  # a month of days on a market with weekends
 
 
@@ -73,7 +72,7 @@ def permute_candles(
         rng: equal states draw equal orders, whatever the prices.
         kind: `bars` permutes single bars; `blocks` runs of consecutive bars that keep their order, cut anew (from an
             offset by chance) in each draw and each regime, so that the first and the last of a regime may be shorter.
-        block: bars of a block; None: `usual_block`. For `blocks` alone.
+        block: bars of a block; None: `default_block`. For `blocks` alone.
 
     Raises:
         InputError: no parts, parts of different bars, or a block that is below 1 or not asked for.
@@ -109,7 +108,7 @@ def regimes(parts: Sequence[Candles]) -> Regimes:
     return Regimes(time, np.repeat(label, np.diff(heads, append=len(time))), tuple(movable))
 
 
-def usual_block(parts: Sequence[Candles]) -> int:
+def default_block(parts: Sequence[Candles]) -> int:
     """Bars of a block where none is asked for: the bars of a day, and at least 20.
 
     20 bars of a day are a month of sessions, 24 of an hour a day: long enough for the nearest clusters of volatility
@@ -133,7 +132,7 @@ def _block_length(parts: Sequence[Candles], kind: Kind, block: int | None) -> in
             raise InputError(f"permutation block {block}: allowed for kind blocks, not bars")
         return 1
     if block is None:
-        return usual_block(parts)
+        return default_block(parts)
     if block < 1:
         raise InputError(f"permutation block {block}: must be an integer >= 1")
     return block

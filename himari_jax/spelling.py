@@ -1,4 +1,4 @@
-"""How flags may be written: whole numbers, names with commas between them, and what other programs call our flags."""
+"""Spellings of flags: whole numbers, names with commas between them, and what other programs call our flags."""
 
 import re
 from collections.abc import Collection, Iterator, Sequence
@@ -126,7 +126,7 @@ def _meant(args: Sequence[str]) -> Iterator[str]:
 
 
 def hint(word: str, flags: Collection[str]) -> str:
-    """What is meant by a flag that a command does not have, as the end of a sentence; empty where nothing is near.
+    """Suggests a flag for one that a command does not have, as the end of a sentence; empty where nothing is near.
 
     Args:
         word: the flag as given, without a value.

@@ -35,14 +35,14 @@ class Split:
         return {name: getattr(self, name) for name in SPANS}
 
 
-def usual_embargo(bar_ms: int, step: int = 1, delay: int = 0) -> int:
+def default_embargo(bar_ms: int, step: int = 1, delay: int = 0) -> int:
     """Rows after a cut without a decision: the decision interval, the delay and one bar more, at least a day."""
     return max(-(-DAY_MS // bar_ms), step + delay + 1)
 
 
 @dataclass(frozen=True)
 class SplitRules:
-    """How rows become decisions of the three spans.
+    """Rules by which rows become decisions of the three spans.
 
     Args:
         cuts: where validation and test begin.
@@ -91,7 +91,7 @@ def possible_split(candles: Candles, rules: SplitRules) -> Split:
 
 
 def cut_times(time: np.ndarray, cuts: tuple[Cut, Cut]) -> tuple[int, int]:
-    """Where spans begin, epoch milliseconds, from shares of the rows with these times, or from such times."""
+    """Begins of validation and test, epoch milliseconds, from shares of the rows with these times, or such times."""
     first, second = (int(time[int(np.floor(cut * len(time)))]) if cut < 1 else int(cut) for cut in cuts)
     return first, second
 

@@ -213,21 +213,21 @@ def _one_line(address: str) -> Iterator[None]:
     except DefaultCredentialsError as error:
         raise StorageError(f"{address}: no credentials of Google Cloud were found; {LOG_IN}") from error
     except NotFound as error:
-        raise StorageError(f"{address}: not there ({_told(error)}); does the bucket exist?") from error
+        raise StorageError(f"{address}: not there ({_message(error)}); does the bucket exist?") from error
     except (Forbidden, Unauthorized) as error:
         hint = "the account needs the role roles/storage.objectUser on the bucket"
-        raise StorageError(f"{address}: permission denied ({_told(error)}); {hint}") from error
+        raise StorageError(f"{address}: permission denied ({_message(error)}); {hint}") from error
     except RetryError as error:
-        last = _told(error.cause) if error.cause else "no answer"
+        last = _message(error.cause) if error.cause else "no answer"
         raise StorageError(f"{address}: {last}; tried for up to {PATIENCE:g} s, check the network") from error
     except GoogleAuthError as error:
         hint = "check the network" if isinstance(error, TransportError) else LOG_IN
-        raise StorageError(f"{address}: the credentials could not be used ({_told(error)}); {hint}") from error
+        raise StorageError(f"{address}: the credentials could not be used ({_message(error)}); {hint}") from error
     except (GoogleAPIError, RequestException, DataCorruption, OSError) as error:
-        raise StorageError(f"{address}: {_told(error)}") from error
+        raise StorageError(f"{address}: {_message(error)}") from error
 
 
-def _told(error: BaseException) -> str:
+def _message(error: BaseException) -> str:
     """The message of a library error, on one line of at most 300 characters."""
     info = " ".join(str(getattr(error, "message", "") or error or type(error).__name__).split())
     if pool := re.search(r"host='([^']+)'.*Caused by \w+\((.*)\)\)$", info):  # the chain of a connection that failed

@@ -131,7 +131,7 @@ class HiddenDrift(Oracle):
 
     @cached_property
     def optimum(self) -> Optimum:
-        """Of the filter; naive is the best policy that remembers nothing."""
+        """Values of the filter and, naive, of the best policy without memory."""
         nodes, chances = normal_nodes(80)
         seen = self.mu + self.sigma * nodes  # by symmetry s = 1
         naive = self.worth(self.stays * np.tanh(self.mu * seen / self.sigma**2)) @ chances

@@ -30,7 +30,7 @@ class MeanReversion(Oracle):
 
     @property
     def deviation(self) -> float:
-        """Of x in its stationary law."""
+        """Standard deviation of x in its stationary law."""
         return float(self.sigma / np.sqrt(1 - self.phi**2))
 
     def open(self, key: jax.Array) -> jax.Array:
@@ -77,7 +77,7 @@ class MeanReversion(Oracle):
 
     @cached_property
     def optimum(self) -> Optimum:
-        """Over the stationary law; naive is `sign(-x)`."""
+        """Values of the best weights and, naive, of `sign(-x)`, over the stationary law."""
         law = np.exp(-(STATES**2) / 2)
         naive = self.growth(-np.sign(STATES)[:, None])[:, 0]
         worth, simple = (float((law * x).sum() / law.sum()) for x in (self.solution[1], naive))

@@ -69,7 +69,7 @@ class Merton(LogGrowth):
 
     @cached_property
     def optimum(self) -> Optimum:
-        """Of the best weight; naive is the weight at the start."""
+        """Values of the best weight and, naive, of the weight at the start."""
         start = float(self.growth(self.start / 2))
         return Optimum(float(self.growth(self.best_weight)), start, "the multiplier at the start")
 

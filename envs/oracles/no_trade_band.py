@@ -103,7 +103,7 @@ class NoTradeBand(Merton):
 
     @cached_property
     def optimum(self) -> Optimum:
-        """Of the band; naive is to restore the best weight at every bar."""
+        """Values of the band and, naive, of restoring the best weight at every bar."""
         moved, chances = self.restored
         w = self.best_weight
         naive = float(self.growth(w) + np.log1p(-self.fee * moved) @ chances)

@@ -107,7 +107,7 @@ class ThreeAssets(Oracle):
 
     @cached_property
     def optimum(self) -> Optimum:
-        """Of the best weights; naive are equal weights, as the start has them."""
+        """Values of the best weights and, naive, of equal weights, as at the start."""
         equal = np.full(3, self.start / 2)
         value, naive = (w @ np.array(self.mu) - self.risk_aversion / 2 * w @ self.covariance @ w
                         for w in (self.best_weights, equal))  # fmt: skip

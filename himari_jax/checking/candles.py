@@ -29,7 +29,7 @@ class _Series:
 
 @dataclass(frozen=True)
 class _Check:
-    """How candles are checked, as of `check_candles`, and what was found so far."""
+    """Settings of a check, as of `check_candles`, and its findings so far."""
 
     bar_ms: int | None
     calendar: str
@@ -49,7 +49,7 @@ def check_candles(
     now_ms: int | None = None,
     served: bool = False,
 ) -> tuple[Candles, DataReport]:
-    """Checks the candles of several symbols, lays them on one grid and says what it met.
+    """Checks the candles of several symbols, lays them on one grid and reports what was found.
 
     Args:
         raws: one per symbol, in the order of the columns to be.
@@ -57,8 +57,8 @@ def check_candles(
         calendar: `continuous`, or `sessions` where consecutive rows are consecutive bars.
         repair: `sort` accepts rows that are not in time order.
         now_ms: epoch milliseconds; a candle that ends later is unfinished. None: the clock.
-        served: candles of a request, which is answered for its newest row: that one is judged like any other, the
-            calendar is the model's, and the first fault alone is told.
+        served: candles of a request, which is answered for its newest row: that row is checked like any other, the
+            calendar is the model's, and only the first fault is raised.
 
     Raises:
         InputError: what cannot be repaired from earlier rows: names file, row, time, value and what is allowed.
@@ -75,7 +75,7 @@ def check_candles(
 def check_each(
     raws: Sequence[RawCandles], *, bar_ms: int | None = None, calendar: str = "continuous", repair: tuple[str, ...] = ()
 ) -> list[tuple[Candles, DataReport]]:
-    """`check_candles` of each symbol by itself, on its own grid; the faults of all of them are told together."""
+    """Runs `check_candles` on each symbol by itself, on its own grid; raises the faults of all of them at once."""
     now_ms = int(clock.time() * 1000)
     checks = [_Check(bar_ms, calendar, repair, now_ms, served=False) for _ in raws]
     found = [_run([raw], check) for raw, check in zip(raws, checks, strict=True)]
@@ -257,7 +257,7 @@ def _check_grid(series: Sequence[_Series], bar_ms: int, calendar: str, check: _C
 
 
 def _grid_words(bar_ms: int, calendar: str, flag: str) -> str:
-    """Where the bars of a grid may open."""
+    """Words the times at which bars of a grid may open."""
     step = span(alignment.grid_step(bar_ms))
     if calendar == "sessions":
         return f"times a whole number of {step} apart, on whole minutes"

@@ -17,7 +17,7 @@ CHANCE = 1e-3  # how likely holes may fall into the same slots every week withou
 
 
 class ClosingHours(NamedTuple):
-    """When a market closes."""
+    """Hours of the week in which a market is closed."""
 
     missing: float  # share of the bars of the weeks with candles
     words: str  # in UTC

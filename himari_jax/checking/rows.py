@@ -15,7 +15,7 @@ ROUNDING = 1e-9  # a billionth, share of the price by which rounding may put hig
 
 
 class Rule(NamedTuple):
-    """What one column of every row has to keep."""
+    """A rule for one column, and the rows that break it."""
 
     column: str
     bad: np.ndarray  # (T,) bool
@@ -59,7 +59,7 @@ def mend_rounding(raw: RawCandles, report: DataReport) -> RawCandles:
 
 
 def rules_of(raw: RawCandles) -> list[Rule]:
-    """Every rule; of a row that breaks several, the first one is told."""
+    """Applies every rule; a row that breaks several is reported under the first."""
     top, bottom = np.maximum(raw.open, raw.close), np.minimum(raw.open, raw.close)
     prices = [(name, getattr(raw, name)) for name in COLUMNS[:4]]
     low, high = PRICE_RANGE
@@ -95,16 +95,16 @@ def bad_rows(raw: RawCandles) -> tuple[np.ndarray, list[Fault]]:
 
 
 def more(count: int) -> str:
-    """Words how many rows beside the one that is told have the same fault."""
+    """Words how many rows beside the reported one have the same fault."""
     return f"; {count - 1} more such row{'s' if count > 2 else ''}" if count > 1 else ""
 
 
 def unfinished(raw: RawCandles, index: int) -> str:
-    """Says what a bad row lacks, or contradicts itself in, as a candle may that is still being made; empty: neither."""
+    """Says why a bad row may be a candle still being made: a missing value, or prices that contradict; else empty."""
     candle = {name: float(getattr(raw, name)[index]) for name in COLUMNS}
     if lacking := [name for name, value in candle.items() if np.isnan(value)]:
         return f"no {lacking[0]}"
-    told = next(rule for rule in rules_of(take(raw, np.array([index]))) if rule.bad[0])
-    if not told.allowed.startswith(told.column):  # neither high >= max(open, close) nor low <= min(open, close)
+    broken = next(rule for rule in rules_of(take(raw, np.array([index]))) if rule.bad[0])
+    if not broken.allowed.startswith(broken.column):  # neither high >= max(open, close) nor low <= min(open, close)
         return ""
-    return ", ".join(f"{name} {candle[name]:.12g}" for name in (told.column, "open", "close"))
+    return ", ".join(f"{name} {candle[name]:.12g}" for name in (broken.column, "open", "close"))

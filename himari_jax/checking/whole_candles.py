@@ -1,4 +1,4 @@
-"""Candles without any fault or gap, recognized at once: what the full checks would make of them, and nothing else."""
+"""Fast path of the checks: recognizes candles without fault or gap, and makes of them what the full checks would."""
 
 from collections.abc import Sequence
 
@@ -26,7 +26,7 @@ def served_candles(raws: Sequence[RawCandles], bar_ms: int, calendar: str, now_m
 
 
 def whole_candles(raws: Sequence[RawCandles], bar_ms: int, calendar: str, now_ms: int) -> Candles | None:
-    """The candles that `check_candles` makes of a request of whole candles, bit for bit; None where it has to look.
+    """The candles that `check_candles` makes of a request of whole candles, bit for bit; None: those are needed.
 
     Whole are candles of a market that never closes, one after the other on the grid, of all symbols at the same times,
     with prices that need no repair. The newest may be unfinished.
@@ -58,7 +58,7 @@ def whole_candles(raws: Sequence[RawCandles], bar_ms: int, calendar: str, now_ms
 
 
 def is_whole(raw: RawCandles) -> bool:
-    """Whether every row keeps the rules of `row_checks` as it is."""
+    """Whether every row keeps the rules of `himari_jax.checking.rows` as it is."""
     top, bottom = np.maximum(raw.open, raw.close), np.minimum(raw.open, raw.close)
     ordered = (raw.high >= top).all() and (raw.low <= bottom).all()  # false of a NaN, too
     least, most = PRICE_RANGE

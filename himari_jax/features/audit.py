@@ -36,7 +36,7 @@ def audit_features(features: Features, candles: Candles) -> None:
 
 
 def audit_stretch(one: FeatureSet, candles: Candles, full: int) -> None:
-    """The audit over one stretch.
+    """Audits one set over one stretch.
 
     Args:
         one: a user's set.
@@ -108,6 +108,6 @@ def largest_change(ours: np.ndarray, theirs: np.ndarray, near: float = 0.0) -> t
 
 
 def place(one: FeatureSet, candles: Candles, row: int, n: int, k: int, gap: float, offset: int = 0) -> str:
-    """Which number changed, when and by how much, in words."""
+    """Words a change: of which number, when and by how much."""
     when = iso_second(candles.time[offset + row] + candles.bar_ms)
     return f"{one.names[k]} of {candles.symbols[n]} at {when} changes by {gap:.2g}"

@@ -22,7 +22,7 @@ from himari_jax.features.indicators import (
     scaled_momentum,
     volume_ratio,
 )
-from himari_jax.features.windows import bars_of, feature_set, windows
+from himari_jax.features.windows import bars_of, feature_set, lookbacks
 
 MOMENTUM_DAYS = (7, 28, 90)
 MOST_MOMENTUM = 4.0  # deviations, beyond which a momentum is cut
@@ -43,11 +43,11 @@ def _per_asset(candles: Candles, columns: Callable[..., Sequence[np.ndarray]], n
 @feature_set(
     *("price", "return_1h", "return_4h", "return_24h", "volatility_1h", "volatility_4h", "volatility_24h"),
     *("rsi", "macd", "macd_signal", "macd_histogram", "volume_ratio"),
-    lookback=lambda bar_ms: windows(bar_ms).lookback,
+    lookback=lambda bar_ms: lookbacks(bar_ms).lookback,
 )
 def base(candles: Candles, newest: int | None = None) -> np.ndarray:
     """Price, returns, volatility, RSI, MACD and volume over hours: 12 numbers."""
-    span = windows(candles.bar_ms)
+    span = lookbacks(candles.bar_ms)
     spans = (span.one_hour, span.four_hours, span.day)
 
     def columns(open_, high, low, close, volume):

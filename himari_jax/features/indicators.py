@@ -3,7 +3,7 @@
 import numpy as np
 import talib
 
-from himari_jax.features.windows import Windows, bars_of
+from himari_jax.features.windows import Lookbacks, bars_of
 from himari_jax.times import HOUR_MS
 
 FLAT = 1e-10  # share of the mean square below which a variance is what rounding left
@@ -27,7 +27,7 @@ def rolling_mean(x: np.ndarray, k: int) -> np.ndarray:
     return out
 
 
-def relative_strength(close: np.ndarray, span: Windows) -> np.ndarray:
+def relative_strength(close: np.ndarray, span: Lookbacks) -> np.ndarray:
     """Wilder RSI / 100; 0.5 where nothing moved for a quarter of the look-back (TA-Lib says 0).
 
     Gains and losses fade alike in a calm, so their ratio would remember moves of any age.
@@ -41,7 +41,7 @@ def relative_strength(close: np.ndarray, span: Windows) -> np.ndarray:
     return np.where((row - last_move >= span.lookback // 4) & (row >= span.rsi), 0.5, rsi)
 
 
-def volume_ratio(volume: np.ndarray, span: Windows) -> np.ndarray:
+def volume_ratio(volume: np.ndarray, span: Lookbacks) -> np.ndarray:
     """`log((0.05 + volume / mean_24(volume)) / 1.05)`, 0 where the mean is 0."""
     mean = rolling_mean(volume, span.day)
     ratio = np.divide(volume, mean, out=np.ones_like(volume), where=mean > 0)
@@ -74,7 +74,7 @@ def daily(bar_ms: int) -> tuple[int, float]:
 
 
 def daily_returns(days: int, bar_ms: int) -> int:
-    """How many returns of a day lie in so many days; a deviation needs two."""
+    """Number of daily returns in so many days, at least the two that a deviation needs."""
     return max(2, int(days / daily(bar_ms)[1] + 0.5))
 
 

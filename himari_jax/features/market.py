@@ -21,14 +21,14 @@ MOST_MARKET = 1e6  # beyond which a market input is no observation of a policy
 
 @dataclass(frozen=True)
 class FeatureSet:
-    """A function of candles with the names of what it gives."""
+    """A function from candles to features, with their names and their look-back."""
 
     name: str  # of the set, or of the user's file
     names: tuple[str, ...]  # of its features
     lookback: Callable[[int], int]  # rows that they may depend on, by the length of a bar in milliseconds
     function: Callable[..., np.ndarray]  # of the candles of one segment, (T, N, k) float64
     code: bytes | None = None  # of the user's file; None for a set by name
-    mark: str = ""  # which function it is: the SHA-256 of the file; empty for a set by name
+    mark: str = ""  # identity of the function: the SHA-256 of the file; empty for a set by name
 
     def values(self, candles: Candles) -> np.ndarray:
         """The features of one segment, (T, N, k) float64; 0 where a window is not yet full.
@@ -81,7 +81,7 @@ class Features:
 
     @property
     def marks(self) -> tuple[str, ...]:
-        """Which sets: their names, of files their SHA-256."""
+        """Identity of each set: its name, or the SHA-256 of its file."""
         return tuple(one.mark or one.name for one in self.sets)
 
     @property

@@ -12,7 +12,7 @@ import numpy as np
 
 from himari_jax.candles import Candles
 from himari_jax.features.market import BASE, Features, market_features, observation_names
-from himari_jax.features.windows import Windows, windows
+from himari_jax.features.windows import Lookbacks, lookbacks
 
 Array = Any  # of numpy or jax; `...` stands for axes of accounts side by side
 
@@ -86,7 +86,7 @@ def features_hash(symbols: Sequence[str], bar_ms: int, features: Features = BASE
     Symbols count by their place, a user's file by its SHA-256. Of `base` on bars of an hour it is that of 0.1.0.
     """
     places = tuple(f"asset{n}" for n in range(len(symbols)))
-    span, usual = windows(bar_ms)._asdict(), Windows._field_defaults
+    span, usual = lookbacks(bar_ms)._asdict(), Lookbacks._field_defaults
     parts: list[Any] = [observation_names(places, features), bar_ms, {k: span[k] for k in span if k not in usual}]
     if periods := {name: span[name] for name in usual if span[name] != usual[name]}:
         parts.append(periods)

@@ -116,7 +116,7 @@ def declared_lookback(name: str, code: bytes) -> int | None:
 
 
 def call(name: str, code: bytes, candles: Candles) -> tuple[np.ndarray, tuple[str, ...]]:
-    """What the function of a file gives for the candles of one stretch: (T, N, k) float64 and its names.
+    """Calls the function of a file on the candles of one stretch; returns values (T, N, k) float64 and their names.
 
     Raises:
         InputError: it fails, leaves, or gives something else.
@@ -187,7 +187,7 @@ def find_function(name: str, code: bytes) -> Callable[[Candles], Any]:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Warnings of a user's code are not ours to print."""
+    """Suppresses the warnings of a user's code."""
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")
         yield

@@ -12,8 +12,8 @@ BASE_HOURS = 400  # of the look-back of `base`: the tails of RSI and MACD are be
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-class Windows(NamedTuple):
-    """How many bars the windows of the set `base` hold."""
+class Lookbacks(NamedTuple):
+    """Lengths of the windows of the set `base`, in bars."""
 
     one_hour: int
     four_hours: int
@@ -58,7 +58,7 @@ def refuse_odd_bar(candles: Candles) -> None:
         raise InputError(f"{', '.join(candles.symbols)}: {error}; allowed bars divide an hour or are longer") from error
 
 
-def windows(bar_ms: int) -> Windows:
+def lookbacks(bar_ms: int) -> Lookbacks:
     """Windows of the set `base`: durations, but RSI and MACD need two bars, and the fast average fewer than the slow.
 
     The look-back is 400 h, and as many periods of RSI and MACD as that is of an hour.
@@ -72,11 +72,11 @@ def windows(bar_ms: int) -> Windows:
     faded = max(ceil(BASE_HOURS * rsi / 14), ceil(BASE_HOURS * slow / 26))
     lookback = max(bars_of(BASE_HOURS, bar_ms), faded)
     one, four, day, week = (bars_of(hours, bar_ms) for hours in (1, 4, 24, 168))
-    return Windows(one, four, day, week, lookback, rsi, fast, slow, signal)
+    return Lookbacks(one, four, day, week, lookback, rsi, fast, slow, signal)
 
 
 def feature_set(*names: str, lookback: Callable[[int], int]) -> Callable[[F], F]:
-    """Declares what a feature set is made of: a decorator of its function.
+    """Decorates the function of a feature set with its names and its look-back.
 
     Args:
         names: of its features, in their order.

@@ -1,4 +1,4 @@
-"""Where requests go: straight to the source, through one proxy, or to another address, such as that of a fake."""
+"""Routes of requests: straight to the source, through one proxy, or to another address, such as that of a fake."""
 
 import os
 from typing import NamedTuple
@@ -11,18 +11,18 @@ SCHEMES = ("http", "https", "socks5", "socks5h")
 
 
 class Route(NamedTuple):
-    """The way of a request."""
+    """Route of a request: straight to the source where both are None."""
 
     proxy: str | None = None  # http://HOST:PORT or socks5h://HOST:PORT
     instead: str | None = None  # https://HOST/PATH is asked for as INSTEAD/HOST/PATH
 
-    def lead(self, url: str) -> str:
-        """The address that is asked in place of another one."""
+    def rewrite(self, url: str) -> str:
+        """The address to request in place of the given one."""
         return url if self.instead is None else f"{self.instead.rstrip('/')}/{url.partition('://')[2]}"
 
 
-def route() -> Route:
-    """The way that the environment names.
+def route_from_environment() -> Route:
+    """Reads the route of all requests from the environment.
 
     Raises:
         InputError: an address that is none.

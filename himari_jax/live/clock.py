@@ -5,7 +5,7 @@ from typing import Protocol
 
 
 class Clock(Protocol):
-    """What tells the time and waits."""
+    """A source of time that can wait."""
 
     def now_ms(self) -> int:
         """Epoch milliseconds."""

@@ -1,6 +1,6 @@
 """CoinGecko: prices aggregated over exchanges, as candles on the grid of hours.
 
-`market_chart/range` tells the price of about every hour, a little off the hour, and what was traded in the 24 hours
+`market_chart/range` has the price of about every hour, a little off the hour, and what was traded in the 24 hours
 before. The price nearest to an hour, within half of one, is the price of that hour. A candle opens at the price of its
 beginning and closes at that of its end; high and low are the extremes of the prices from one to the other. Its volume
 is the rolling figure of 24 hours at its end, in units of the coin: another thing than what was traded in the bar.
@@ -16,10 +16,10 @@ import httpx
 import numpy as np
 
 from himari_jax.errors import InputError, SourceError, first_line
-from himari_jax.live.addresses import Route, route
+from himari_jax.live.addresses import Route, route_from_environment
 from himari_jax.live.clock import Clock, SystemClock
 from himari_jax.live.feed import Page, empty_rows
-from himari_jax.live.retries import TryAgainError, date_ms, patiently, retry_after
+from himari_jax.live.retries import TryAgainError, date_ms, retry, retry_after
 from himari_jax.times import DAY_MS, HOUR_MS, bar_name
 
 DEMO_KEY, PRO_KEY = "COINGECKO_DEMO_API_KEY", "COINGECKO_PRO_API_KEY"  # environment
@@ -30,7 +30,7 @@ SHOWN = 20  # candidates
 
 
 class Access(NamedTuple):
-    """Which of CoinGecko's two hosts is asked, and the key that is shown to it."""
+    """One of CoinGecko's two hosts, and the key that it takes."""
 
     host: str
     headers: dict[str, str]
@@ -53,24 +53,24 @@ class CoinGeckoFeed:
     Args:
         ids: of coins by symbol, where symbols are not unique.
         clock: waits before a request is repeated.
-        client: asks; None: one of its own, along the way that the environment names.
+        client: sends the requests; None: one of its own, by the route that the environment names.
     """
 
     name, kind = "coingecko", "aggregated"
 
     def __init__(self, ids: Mapping[str, str], clock: Clock | None = None, client: httpx.Client | None = None):
-        way = route() if client is None else Route()
+        route = route_from_environment() if client is None else Route()
         self.ids = {symbol.upper(): coin for symbol, coin in ids.items()}
         self.clock = SystemClock() if clock is None else clock
         self.access = access(os.environ)
-        self.base = way.lead(self.access.host)
-        self.client = client or httpx.Client(timeout=TIMEOUT, proxy=way.proxy, trust_env=False)
+        self.base = route.rewrite(self.access.host)
+        self.client = client or httpx.Client(timeout=TIMEOUT, proxy=route.proxy, trust_env=False)
 
     @cached_property
     def coins(self) -> list[dict[str, str]]:
         """All coins with id, symbol and name, asked for once."""
         where = "coingecko: its list of coins"
-        found, _ = patiently(lambda: self._get("/coins/list", {}), self.clock, where)
+        found, _ = retry(lambda: self._get("/coins/list", {}), self.clock, where)
         return [coin for coin in found if isinstance(coin, dict)]
 
     def page_bars(self, bar_ms: int) -> int:
@@ -78,7 +78,7 @@ class CoinGeckoFeed:
         return max(1, (WINDOW_MS - HOUR_MS) // bar_ms - 1)
 
     def newest(self, bar_ms: int) -> int | None:
-        """How many of the newest candles can be had at all; None: all."""
+        """Number of candles, the newest, that the source still has; None: all."""
         return None if self.access.days is None else self.access.days * DAY_MS // bar_ms
 
     def check(self, symbol: str, bar_ms: int) -> None:
@@ -164,9 +164,9 @@ class CoinGeckoFeed:
             found = None
         if answer.status_code == 429 or answer.status_code >= 500:
             after = retry_after(answer.headers, self.clock.now_ms())
-            raise TryAgainError(f"HTTP {answer.status_code} {told(found)}".strip(), after)
+            raise TryAgainError(f"HTTP {answer.status_code} {error_message(found)}".strip(), after)
         if answer.status_code != 200:
-            raise SourceError(f"coingecko: HTTP {answer.status_code}: {told(found) or 'refused'}; {KEYS}")
+            raise SourceError(f"coingecko: HTTP {answer.status_code}: {error_message(found) or 'refused'}; {KEYS}")
         if found is None:
             raise TryAgainError("its answer is cut or is no JSON")
         return found, answer.headers
@@ -175,8 +175,8 @@ class CoinGeckoFeed:
 KEYS = f"a key goes into {DEMO_KEY} or {PRO_KEY}, each for its own host; without the latter {DEMO_DAYS} days can be had"
 
 
-def told(found: Any) -> str:
-    """What an error of CoinGecko says, which comes in three shapes; empty: nothing.
+def error_message(found: Any) -> str:
+    """Reads the message of an error of CoinGecko, which comes in three shapes; empty where there is none.
 
     `{"status": {"error_code": 429, "error_message": "..."}}`, the same below `error`, and `{"error": "..."}`.
     """

@@ -14,7 +14,7 @@ from himari_jax.live.store import (
     Stored,
     file_name,
     find_revisions,
-    held,
+    locked,
     log_revisions,
     merge,
     read_store,
@@ -28,7 +28,7 @@ PENDING = 20_000  # candles in memory, or a quarter of the file, before it is wr
 
 
 class Downloaded(NamedTuple):
-    """What a download did for a symbol."""
+    """Result of the download of one symbol."""
 
     path: Path
     stored: Stored  # the whole file
@@ -61,25 +61,25 @@ def download(
         until: epoch milliseconds; no candle closes later.
         folder: of the files.
         clock: ours.
-        say: is told how far it is, a line each.
+        say: receives the progress, a line each.
 
     Raises:
         InputError: no such symbol or bar, a history that cannot be had, or a file of other candles.
         SourceError: the source does not answer; what was read so far is written.
     """
     path = folder / file_name(symbol, bar_ms)
-    with held(path):
+    with locked(path):
         return _Growing(feed, symbol, bar_ms, until, path, clock, say).download(since)
 
 
 class _Growing:
-    """A file that grows."""
+    """The download of one symbol into its file."""
 
     def __init__(self, feed: Feed, symbol: str, bar_ms: int, until: int, path: Path, clock: Clock, say: Callable):
         self.feed, self.symbol, self.bar_ms, self.clock = feed, symbol, bar_ms, clock
         self.until, self.path, self.say = until, path, say
         self.stored = read_store(path)
-        refuse_other(path, self.stored, self._told())
+        refuse_other(path, self.stored, self._own_facts())
         self.pending, self.notes = empty_rows(), list[str]()
         self.added = self.revised = 0
 
@@ -118,7 +118,7 @@ class _Growing:
         self.feed.check(self.symbol, self.bar_ms)
         refuse_other(self.path, self.stored, self._facts(0, 0))
 
-    def _told(self) -> dict[str, Any]:
+    def _own_facts(self) -> dict[str, Any]:
         """The facts of the file that are known without asking the source."""
         kind = {"source": self.feed.name, "source_kind": self.feed.kind}
         return kind | {"symbol": self.symbol, "bar": bar_name(self.bar_ms)}
@@ -126,7 +126,7 @@ class _Growing:
     def _facts(self, since: int, read_to: int) -> dict[str, Any]:
         """The facts of the file."""
         return {
-            **self._told(),
+            **self._own_facts(),
             **self.feed.about(self.symbol),
             "since": since,
             "read_to": read_to,
@@ -155,7 +155,7 @@ class _Growing:
         self._write(since, self._read_to(end))
 
     def _read_to(self, end: int) -> int:
-        """How far there is nothing left to ask for: what lacks at the end for less than two days may still come."""
+        """Moment up to which the file is complete: candles that lack at its end for under two days may still come."""
         end = min(end, self.clock.now_ms() // self.bar_ms * self.bar_ms)
         newest = self.pending if len(self.pending) else self.stored.rows
         last = int(newest[-1, 0]) + self.bar_ms if len(newest) else 0
@@ -165,7 +165,7 @@ class _Growing:
         self.notes.append(line)
 
     def _note_hole(self, begin: int, found: int) -> None:
-        """Tells of candles before the first one that is answered."""
+        """Notes that candles are missing before the first one that the source has."""
         lacking = (found - begin) // self.bar_ms
         if lacking <= 0:
             return

@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from himari_jax.errors import InputError, SourceError, first_line
-from himari_jax.live.addresses import Route, route
+from himari_jax.live.addresses import Route, route_from_environment
 from himari_jax.live.clock import Clock, SystemClock
 from himari_jax.live.feed import Page, empty_rows
-from himari_jax.live.retries import TryAgainError, date_ms, patiently, retry_after
+from himari_jax.live.retries import TryAgainError, date_ms, retry, retry_after
 from himari_jax.times import bar_name
 
 TIMEOUT_MS = 20_000
@@ -20,7 +20,7 @@ UNITS = (0.5, 2.0)  # volume x close over the quote volume of a page; other unit
 
 
 class Limits(NamedTuple):
-    """What an exchange does not say by itself."""
+    """Facts about an exchange that ccxt does not have."""
 
     newest: int | None = None  # candles that can be had at all
     rows: tuple[str, ...] = ()  # where the rows stand in its answer
@@ -43,7 +43,7 @@ class ExchangeFeed:
     Args:
         exchange: as ccxt calls it.
         clock: waits before a request is repeated.
-        way: of the requests; None: by the environment.
+        route: of the requests; None: by the environment.
 
     Raises:
         InputError: ccxt knows no such exchange, or it has no candles.
@@ -51,7 +51,7 @@ class ExchangeFeed:
 
     kind = "exchange"
 
-    def __init__(self, exchange: str, clock: Clock | None = None, way: Route | None = None):
+    def __init__(self, exchange: str, clock: Clock | None = None, route: Route | None = None):
         import ccxt
 
         if exchange not in ccxt.exchanges:
@@ -70,13 +70,13 @@ class ExchangeFeed:
             self.api.options["fetchMarkets"] = {"types": ["spot"]}
         self.broken, self.parsed = False, None
         self.api.parse_json = self._parse_json
-        _lead(self.api, route() if way is None else way)
+        _apply_route(self.api, route_from_environment() if route is None else route)
 
     @cached_property
     def markets(self) -> Mapping[str, Any]:
         """The markets by symbol, asked for once."""
         where = f"{self.name}: its list of markets"
-        return patiently(lambda: self._call(self.api.load_markets), self.clock, where)
+        return retry(lambda: self._call(self.api.load_markets), self.clock, where)
 
     def page_bars(self, bar_ms: int) -> int:
         """Bars that one call can have."""
@@ -84,7 +84,7 @@ class ExchangeFeed:
         return int((known.get("fetchOHLCV") or {}).get("limit") or PAGE)
 
     def newest(self, bar_ms: int) -> int | None:
-        """How many of the newest candles can be had at all; None: every one since the listing."""
+        """Number of candles, the newest, that the source still has; None: all since the listing."""
         return self.limits.newest
 
     def check(self, symbol: str, bar_ms: int) -> None:
@@ -99,7 +99,7 @@ class ExchangeFeed:
             raise InputError(f"--symbols {symbol}: {self.name} has no such market; write names such as BTC/USDT{meant}")
 
     def about(self, symbol: str) -> dict[str, str]:
-        """What else says which candles these are: nothing."""
+        """Further facts that identify the candles: none."""
         return {}
 
     def fetch(self, symbol: str, bar_ms: int, since_ms: int, bars: int | None = None) -> Page:
@@ -118,7 +118,7 @@ class ExchangeFeed:
         return Page(rows if len(rows) else empty_rows(), date_ms(self.api.last_response_headers))
 
     def _call(self, request: Callable[[], Any]) -> Any:
-        """What ccxt returns, with its errors as ours."""
+        """Calls ccxt and turns its errors into ours."""
         api, errors = self.api, self.errors
         api.last_response_headers, self.broken = None, False
         try:
@@ -145,15 +145,15 @@ class ExchangeFeed:
         return self.parsed
 
     def _check_units(self, symbol: str, rows: np.ndarray) -> None:
-        """Raises SourceError where volume x close is not about the quote volume, where the exchange tells one."""
+        """Raises SourceError where volume x close is not about the quote volume, where the exchange reports one."""
         if self.limits.quote is None:
             return
         raw: Any = self.parsed
         for key in self.limits.rows:
             raw = raw.get(key) if isinstance(raw, dict) else None
         money = {int(row[0]): float(row[self.limits.quote]) for row in raw or ()}
-        told = rows[np.isin(rows[:, 0], list(money))]
-        base, quote = float((told[:, 4] * told[:, 5]).sum()), sum(money[int(time)] for time in told[:, 0])
+        known = rows[np.isin(rows[:, 0], list(money))]
+        base, quote = float((known[:, 4] * known[:, 5]).sum()), sum(money[int(time)] for time in known[:, 0])
         low, high = UNITS
         if base > 0 and quote > 0 and not low <= base / quote <= high:
             raise SourceError(
@@ -162,10 +162,10 @@ class ExchangeFeed:
             )
 
 
-def _lead(api: Any, way: Route) -> None:
-    """Sends the requests of an exchange along a way."""
-    if way.proxy is not None:
-        setattr(api, "socksProxy" if way.proxy.startswith("socks") else "httpsProxy", way.proxy)
-    if way.instead is not None:
+def _apply_route(api: Any, route: Route) -> None:
+    """Sends the requests of an exchange along a route."""
+    if route.proxy is not None:
+        setattr(api, "socksProxy" if route.proxy.startswith("socks") else "httpsProxy", route.proxy)
+    if route.instead is not None:
         fetch = api.fetch
-        api.fetch = lambda url, *args, **named: fetch(way.lead(url), *args, **named)
+        api.fetch = lambda url, *args, **named: fetch(route.rewrite(url), *args, **named)

@@ -1,4 +1,4 @@
-"""A fake exchange for tests and demos: given candles as Binance, Kraken and CoinGecko tell them, with scripted faults.
+"""A fake exchange for tests and demos: given candles in the formats of Binance, Kraken, CoinGecko; scripted faults.
 
 `answer` is the whole of it: an address in, an answer out. `himari_jax.live.fake_server` serves it over HTTP or puts it
 below ccxt and httpx in this process.
@@ -20,7 +20,7 @@ RETRY_AFTER = 7  # seconds that a 429 asks to wait
 
 
 class Change(NamedTuple):
-    """A past candle that is told otherwise from a moment on; without values it is told from then on only."""
+    """A past candle with other values from a moment on; without values it is missing until then."""
 
     symbol: str
     time: int  # open, epoch milliseconds
@@ -44,7 +44,7 @@ class FakeExchange:
         candles: (T, 6) float64 by symbol such as BTC/USDT: open time in epoch milliseconds, open, high, low, close,
             volume; bars that are left out are gaps.
         bar_ms: length of a bar; longer ones are made of it.
-        clock: tells the now.
+        clock: simulated, of the exchange.
         script: troubles of the requests for candles, in their order; none when they are used up.
         changes: of past candles.
         skew_ms: by how much the exchange's clock is ahead of `clock`.
@@ -83,8 +83,8 @@ class FakeExchange:
         self.asked.append(url)
         trouble = self.script.pop(0) if self.script else ""
         if trouble in ("429", "500"):
-            said = {"status": {"error_code": int(trouble), "error_message": "scripted"}}
-            return self._reply(int(trouble), said, {"Retry-After": str(RETRY_AFTER)} if trouble == "429" else {})
+            body = {"status": {"error_code": int(trouble), "error_message": "scripted"}}
+            return self._reply(int(trouble), body, {"Retry-After": str(RETRY_AFTER)} if trouble == "429" else {})
         reply = self._candles(path, query)
         if trouble == "truncated":
             return reply._replace(body=reply.body[: len(reply.body) // 2])
@@ -95,13 +95,15 @@ class FakeExchange:
         try:
             kind, symbol, bar_ms = shapes.asked_for(path, query, list(self.candles))
         except LookupError as error:
-            status, said = error.args
-            return self._reply(status, said)
+            status, body = error.args
+            return self._reply(status, body)
         rows = self.rows(symbol, bar_ms or self.bar_ms)
-        return self._reply(200, shapes.TELL[kind](rows, query, self.now_ms, bar_ms or self.bar_ms, self.volume_factor))
+        return self._reply(
+            200, shapes.FORMATS[kind](rows, query, self.now_ms, bar_ms or self.bar_ms, self.volume_factor)
+        )
 
     def rows(self, symbol: str, bar_ms: int) -> np.ndarray:
-        """The candles of a symbol as they are told now, (K, 6), the running one last, as it stands so far."""
+        """The candles of a symbol as the exchange has them now, (K, 6), the running one last, as it stands so far."""
         now = self.now_ms
         rows = self.candles[symbol].copy()
         for change in self.changes:
@@ -115,22 +117,8 @@ class FakeExchange:
             share = (now - rows[-1, 0]) / self.bar_ms
             open_, close = rows[-1, 1], rows[-1, 1] + share * (rows[-1, 4] - rows[-1, 1])
             rows[-1, 2:] = max(open_, close), min(open_, close), close, share * rows[-1, 5]
-        return rows if bar_ms == self.bar_ms else longer(rows, bar_ms)
+        return rows if bar_ms == self.bar_ms else shapes.longer(rows, bar_ms)
 
-    def _reply(self, status: int, said: object, headers: Mapping[str, str] | None = None) -> Reply:
+    def _reply(self, status: int, body: object, headers: Mapping[str, str] | None = None) -> Reply:
         own = {"Content-Type": "application/json", "Date": formatdate(self.now_ms / 1000, usegmt=True)}
-        return Reply(status, own | dict(headers or {}), json.dumps(said).encode())
-
-
-def longer(rows: np.ndarray, bar_ms: int) -> np.ndarray:
-    """Candles of a longer bar.
-
-    Args:
-        rows: (K, 6) of a bar that divides it.
-        bar_ms: of the result.
-    """
-    begins, first = np.unique(rows[:, 0] // bar_ms * bar_ms, return_index=True)
-    last = np.append(first[1:], len(rows)) - 1
-    highs, lows = np.maximum.reduceat(rows[:, 2], first), np.minimum.reduceat(rows[:, 3], first)
-    volumes = np.add.reduceat(rows[:, 5], first)
-    return np.column_stack([begins, rows[first, 1], highs, lows, rows[last, 4], volumes])
+        return Reply(status, own | dict(headers or {}), json.dumps(body).encode())

@@ -1,4 +1,4 @@
-"""Shapes of answers: how Binance, Kraken and CoinGecko tell their markets and candles."""
+"""Formats of the answers of Binance, Kraken and CoinGecko: markets and candles."""
 
 from collections.abc import Callable
 from typing import Any
@@ -7,7 +7,7 @@ import numpy as np
 
 from himari_jax.times import DAY_MS, HOUR_MS
 
-KRAKEN_NEWEST = 720  # candles that it tells, whatever is asked for
+KRAKEN_NEWEST = 720  # candles of an answer, whatever is asked for
 IDS = {"BTC": "bitcoin", "ETH": "ethereum"}  # of coins; others are called by their symbol
 DECOYS = [{"id": "batcat", "symbol": "btc", "name": "batcat"}]  # symbols are not unique
 
@@ -120,11 +120,11 @@ def ohlc_kraken(rows: np.ndarray, query: dict[str, str], now: int, bar_ms: int, 
     """Kraken: those after `since` among the newest 720, the running candle among them; no volume in money."""
     since = float(query.get("since", 0)) * 1000
     newest = rows[-KRAKEN_NEWEST:]
-    told = [
+    candles = [
         [int(t) // 1000, repr(o), repr(h), repr(low), repr(c), repr(c), repr(v * factor), 9]
         for t, o, h, low, c, v in newest[newest[:, 0] > since].tolist()
     ]
-    return {"error": [], "result": {query["pair"]: told, "last": int(rows[-1, 0]) // 1000 if len(rows) else 0}}
+    return {"error": [], "result": {query["pair"]: candles, "last": int(rows[-1, 0]) // 1000 if len(rows) else 0}}
 
 
 def market_chart(rows: np.ndarray, query: dict[str, str], now: int, bar_ms: int, factor: float) -> Any:
@@ -138,25 +138,38 @@ def market_chart(rows: np.ndarray, query: dict[str, str], now: int, bar_ms: int,
     spent = np.append(0.0, np.cumsum(rows[:, 4] * rows[:, 5]))
     at = [np.searchsorted(rows[:, 0] + bar_ms, moment, side="right") for moment in (time, time - DAY_MS)]
     volume = (spent[at[0]] - spent[at[1]]) * factor
-    told = (
+    known = (
         (time + off <= now)
         & (time >= rows[0, 0])
         & np.isin(time // HOUR_MS * HOUR_MS, np.append(rows[:, 0], rows[-1, 0] + bar_ms))
     )
-    points = np.column_stack([time + off, price, volume])[told]
+    points = np.column_stack([time + off, price, volume])[known]
     return {"prices": points[:, :2].tolist(), "market_caps": [], "total_volumes": points[:, [0, 2]].tolist()}
 
 
 def ohlc_coingecko(rows: np.ndarray, query: dict[str, str], now: int, bar_ms: int, factor: float) -> Any:
     """CoinGecko: candles of 4 hours or days, stamped with their close, without a volume."""
     step = 4 * HOUR_MS if float(query.get("days", 1)) <= 30 else 4 * DAY_MS
-    begins, first = np.unique(rows[:, 0] // step * step, return_index=True)
+    candles = longer(rows, step)[-180:, :5]
+    candles[:, 0] += step
+    return candles.tolist()
+
+
+def longer(rows: np.ndarray, bar_ms: int) -> np.ndarray:
+    """Candles of a longer bar.
+
+    Args:
+        rows: (K, 6) of a bar that divides it.
+        bar_ms: of the result.
+    """
+    begins, first = np.unique(rows[:, 0] // bar_ms * bar_ms, return_index=True)
     last = np.append(first[1:], len(rows)) - 1
     highs, lows = np.maximum.reduceat(rows[:, 2], first), np.minimum.reduceat(rows[:, 3], first)
-    return np.column_stack([begins + step, rows[first, 1], highs, lows, rows[last, 4]])[-180:].tolist()
+    volumes = np.add.reduceat(rows[:, 5], first)
+    return np.column_stack([begins, rows[first, 1], highs, lows, rows[last, 4], volumes])
 
 
-TELL: dict[str, Callable[[np.ndarray, dict[str, str], int, int, float], Any]] = {
+FORMATS: dict[str, Callable[[np.ndarray, dict[str, str], int, int, float], Any]] = {
     "klines": klines,
     "OHLC": ohlc_kraken,
     "market_chart/range": market_chart,

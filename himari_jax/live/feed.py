@@ -1,4 +1,4 @@
-"""What a live source is: candles of a symbol from a moment on, a page at a time."""
+"""Interface of a live source: candles of a symbol from a moment on, a page at a time."""
 
 from typing import NamedTuple, Protocol
 
@@ -6,7 +6,7 @@ import numpy as np
 
 
 class Page(NamedTuple):
-    """What a source answered: candles in the order of time, a running one among them, and its clock."""
+    """An answer of a source: candles in the order of time, a running one among them, and the time of its clock."""
 
     rows: np.ndarray  # (K, 6) float64: open time in epoch milliseconds, open, high, low, close, volume
     now_ms: int | None = None  # by the clock of the source; None: it does not say
@@ -22,13 +22,13 @@ class Feed(Protocol):
         """Bars that one call can have."""
 
     def newest(self, bar_ms: int) -> int | None:
-        """How many of the newest candles can be had at all; None: every one since the listing."""
+        """Number of candles, the newest, that the source still has; None: all since the listing."""
 
     def check(self, symbol: str, bar_ms: int) -> None:
         """Raises InputError where it has no such symbol or bar."""
 
     def about(self, symbol: str) -> dict[str, str]:
-        """What else says which candles these are, such as the id of a coin."""
+        """Further facts that identify the candles, such as the id of a coin."""
 
     def fetch(self, symbol: str, bar_ms: int, since_ms: int, bars: int | None = None) -> Page:
         """Candles that open at or after a moment, the oldest first; as many as one call has, or fewer: `bars`."""

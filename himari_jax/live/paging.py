@@ -7,11 +7,11 @@ import numpy as np
 from himari_jax.errors import InputError, SourceError
 from himari_jax.live.clock import Clock
 from himari_jax.live.feed import Feed, Page, in_order
-from himari_jax.live.retries import patiently
+from himari_jax.live.retries import retry
 from himari_jax.times import DAY_MS, HOUR_MS, bar_name, iso_minute
 
-SKEW_MS = 5_000  # clocks that differ by more are told of
-FIRST_MS = 1_577_836_800_000  # 2020-01-01: where a history begins that nobody dated
+SKEW_MS = 5_000  # clocks that differ by more are reported
+FIRST_MS = 1_577_836_800_000  # 2020-01-01: begin of a history without --since
 
 
 def read_pages(
@@ -29,19 +29,19 @@ def read_pages(
         since: epoch milliseconds; the first candle opens at or after it.
         until: epoch milliseconds.
         clock: ours.
-        note: is told what a reader should know, a line each.
+        note: receives what an operator should know, a line each.
 
     Raises:
         SourceError: the source does not answer, or answers the same again and again.
     """
     at = -(-since // bar_ms) * bar_ms
-    told = False
+    noted = False
     while at + bar_ms <= min(until, clock.now_ms()):
         page = whole_page(feed, symbol, bar_ms, at, clock)
         rows = in_order(page.rows)
-        if not told and (line := skew_line(feed, page, clock)):
+        if not noted and (line := skew_line(feed, page, clock)):
             note(line)
-            told = True
+            noted = True
         closed = rows[rows[:, 0] + bar_ms <= min(until, closed_by(page, clock))]
         fresh = closed[closed[:, 0] >= at]
         if len(rows) and rows[-1, 0] < at:
@@ -71,8 +71,8 @@ def whole_page(feed: Feed, symbol: str, bar_ms: int, since: int, clock: Clock) -
 
 
 def ask(feed: Feed, symbol: str, bar_ms: int, since: int, clock: Clock, bars: int | None = None) -> Page:
-    """One page, asked for again where that may help."""
-    return patiently(lambda: feed.fetch(symbol, bar_ms, since, bars), clock, f"{feed.name} {symbol}")
+    """Fetches one page; a failure that may pass is tried again."""
+    return retry(lambda: feed.fetch(symbol, bar_ms, since, bars), clock, f"{feed.name} {symbol}")
 
 
 def closed_by(page: Page, clock: Clock) -> int:
@@ -98,7 +98,7 @@ def about(milliseconds: int) -> str:
 
 
 def first_moment(feed: Feed, bar_ms: int, since: int | None, until: int, now: int) -> int:
-    """Where a history begins that is not there yet, epoch milliseconds.
+    """Begin of a history that is to be downloaded, epoch milliseconds.
 
     Args:
         feed: the source.

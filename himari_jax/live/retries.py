@@ -12,8 +12,8 @@ from himari_jax.live.clock import Clock
 T = TypeVar("T")
 TRIES = 7  # of one request
 FIRST_WAIT = 1.0  # seconds; each further one is twice as long
-TOLD_WAIT = 4.0  # seconds from which on it is told why nothing happens
-LONGEST_WAIT = 300.0  # seconds; who is told to wait longer gives up and says so
+NOTICE_FROM = 4.0  # seconds of a wait from which on its reason is printed
+LONGEST_WAIT = 300.0  # seconds; a longer wait, asked for by the source, ends in an error
 
 
 class TryAgainError(Exception):
@@ -29,8 +29,8 @@ class TryAgainError(Exception):
         self.after = after
 
 
-def patiently(request: Callable[[], T], clock: Clock, where: str) -> T:
-    """The answer to a request, which is made up to `TRIES` times.
+def retry(request: Callable[[], T], clock: Clock, where: str) -> T:
+    """Makes a request, up to `TRIES` times where it fails for a while, and returns the answer.
 
     Args:
         request: makes it; raises TryAgainError.
@@ -50,7 +50,7 @@ def patiently(request: Callable[[], T], clock: Clock, where: str) -> T:
         if wait > LONGEST_WAIT:
             raise SourceError(f"{where}: {last}; it asks to wait {wait:,.0f} s: try again then") from last
         if count < TRIES - 1:
-            if wait >= TOLD_WAIT:
+            if wait >= NOTICE_FROM:
                 print(f"{where}: {last}; again in {wait:,.0f} s", file=sys.stderr)
             clock.sleep(wait)
             waited += wait
@@ -75,7 +75,7 @@ def retry_after(headers: Mapping[str, str] | None, now_ms: int) -> float | None:
 
 
 def date_ms(headers: Mapping[str, str] | None) -> int | None:
-    """When an answer was sent by the clock of the other side: its Date, epoch milliseconds; None where it has none."""
+    """Time of an answer by the clock of the source, epoch milliseconds: its Date; None where it has none."""
     text = next((value for name, value in (headers or {}).items() if name.lower() == "date"), None)
     try:
         moment = None if text is None else parsedate_to_datetime(text)

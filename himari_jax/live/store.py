@@ -24,14 +24,14 @@ LOG = "revisions.log"  # JSON lines; no ending of a file of candles
 
 
 class Stored(NamedTuple):
-    """What a candle file holds."""
+    """Content of a candle file."""
 
     rows: np.ndarray  # (T, 6) float64, as of a page, in the order of time
     facts: dict[str, Any]  # of the source; empty: there is no file yet
 
 
 class Revision(NamedTuple):
-    """A closed candle that its source tells otherwise than before."""
+    """A closed candle whose values the source has changed."""
 
     symbol: str
     time: int  # open, epoch milliseconds
@@ -83,8 +83,8 @@ def refuse_other(path: Path, stored: Stored, facts: dict[str, Any]) -> None:
 
 
 @contextlib.contextmanager
-def held(path: Path) -> Iterator[None]:
-    """Holds a file for one process; another one waits."""
+def locked(path: Path) -> Iterator[None]:
+    """Locks a file for one process; another one waits."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.with_name(f".{path.name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -154,7 +154,7 @@ def _line(revision: Revision) -> dict[str, Any]:
 
 
 def _content(line: dict[str, Any]) -> str:
-    """What makes two lines of the log the same."""
+    """Identity of a revision in the log: all but when it became known."""
     return json.dumps([line["symbol"], line["time"], line["before"], line["after"]])
 
 

@@ -9,7 +9,7 @@ from flax import linen as nn
 from himari_jax.errors import InputError
 from himari_jax.policies.core import Carry, Core
 from himari_jax.policies.recurrence import kernel, stepwise, wavefront
-from himari_jax.policies.recurrence.gates import GATES, advance, retreat
+from himari_jax.policies.recurrence.gates import GATES, cell_backward, cell_forward
 
 DEFAULTS = {"num_envs": 256, "lookahead": 1}  # steps cost more than those of an mlp
 CANDLES = {"learning_rate": 5e-4}
@@ -32,12 +32,12 @@ def gate_kernels(key: jax.Array, shape: tuple[int, int], dtype=jnp.float32) -> j
 
 
 @jax.custom_vjp
-def remember(c: jax.Array, z: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """c' and h' of `advance`; its products of slopes are a tenth faster than the compiler's own derivative."""
-    return advance(c, z)[0]
+def fused_cell(c: jax.Array, z: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """c' and h' of `cell_forward`; its products of slopes are a tenth faster than the compiler's own derivative."""
+    return cell_forward(c, z)[0]
 
 
-remember.defvjp(advance, retreat)
+fused_cell.defvjp(cell_forward, cell_backward)
 
 
 class FusedLSTMCell(nn.Module):
@@ -60,7 +60,7 @@ class FusedLSTMCell(nn.Module):
         """(c, h) of (B, H) and (B, D) -> the next (c, h), and h."""
         c, h = memory
         kernel, bias = self.weights(x.shape[-1])
-        c, h = remember(c, jnp.concatenate([x, h], axis=-1) @ kernel + bias)
+        c, h = fused_cell(c, jnp.concatenate([x, h], axis=-1) @ kernel + bias)
         return (c, h), h
 
 
@@ -95,14 +95,14 @@ class LSTMCore(Core):
         return FORMS[choose_form(self.form, self.width, self.num_layers)](weights, carry, x, reset)
 
 
-def usual_form() -> str:
+def default_form() -> str:
     """The form of the recurrence for the kind of device in use: the fastest of those that were timed there."""
     return "xla" if jax.default_backend() == "cpu" else "unrolled"
 
 
 def available_forms(width: int, layers: int) -> tuple[str, ...]:
     """Forms of the recurrence that the device in use can run for layers of that width."""
-    return tuple(form for form in FORMS if form != "kernel" or kernel.why_not(width, layers) is None)
+    return tuple(form for form in FORMS if form != "kernel" or kernel.unsupported(width, layers) is None)
 
 
 def choose_form(form: str, width: int, layers: int) -> str:
@@ -112,10 +112,10 @@ def choose_form(form: str, width: int, layers: int) -> str:
         InputError: there is no such form, or it cannot run here.
     """
     if form == AUTO:
-        return usual_form()
+        return default_form()
     if form not in FORMS:
         raise InputError(f"{VARIABLE}={form} in the environment: must be one of {', '.join((AUTO, *FORMS))}")
-    if form == "kernel" and (reason := kernel.why_not(width, layers)):
+    if form == "kernel" and (reason := kernel.unsupported(width, layers)):
         raise InputError(f"{VARIABLE}={form}: {reason}; use unrolled")
     return form
 

@@ -11,11 +11,11 @@ from himari_jax.errors import InputError
 from himari_jax.features.market import segments
 from himari_jax.positions.sizing import (
     SizingRules,
-    bars_per_year,
     constant_position,
     constant_position_on_cap,
     ewma_volatility,
     exponential_sum,
+    rolling_bars_per_year,
     simple_returns,
 )
 from himari_jax.times import HOUR_MS, bar_name
@@ -33,7 +33,7 @@ def vol_target(candles: Candles, rules: SizingRules) -> np.ndarray:
 
     sigma from `ewma_volatility`, A the bars of a year; the cap where sigma is 0.
     """
-    sigma = ewma_volatility(candles) * np.sqrt(bars_per_year(candles))
+    sigma = ewma_volatility(candles) * np.sqrt(rolling_bars_per_year(candles))
     raw = TARGET_VOLATILITY / len(candles.symbols) / np.maximum(sigma, 1e-12)
     return np.minimum(rules.max_position_pct, raw)
 
@@ -65,7 +65,7 @@ def kelly(candles: Candles, rules: SizingRules) -> np.ndarray:
     known = np.ones(len(candles.time))
     first = [start for start, _ in segments(candles)]
     returns[first], known[first] = 0.0, 0.0  # a return across a gap is not one bar's
-    year = bars_per_year(candles)
+    year = rolling_bars_per_year(candles)
     bars_per_day = year / 365
     decay = 0.5 ** (1 / (rules.kelly_half_life_days * bars_per_day))
     count = exponential_sum(known[:, None], decay) + worth

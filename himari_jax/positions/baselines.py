@@ -109,8 +109,8 @@ def trend(setting: Setting) -> np.ndarray:
         for n, log_close in enumerate(np.log(candles.close[start:stop]).T):
             deviation = daily_deviation(log_close, MONTH, candles.bar_ms)
             momenta = (scaled_momentum(log_close, deviation, days, candles.bar_ms) for days in TREND_DAYS)
-            said = sum(np.tanh(np.nan_to_num(each)) for each in momenta) / len(TREND_DAYS)
-            multiplier[start:stop, n] += said
+            tilt = sum(np.tanh(np.nan_to_num(each)) for each in momenta) / len(TREND_DAYS)
+            multiplier[start:stop, n] += tilt
     positions = base_positions(setting.base_sizing, candles, sizing)
     return cap_targets(np.clip(multiplier, 0, 2), positions, sizing.max_position_pct, sizing.max_gross)
 

@@ -101,7 +101,7 @@ def weighted_sum(x: np.ndarray, weights: np.ndarray, keep: float) -> np.ndarray:
     return np.maximum(total - keep**rows * gone, 0.0)  # rounding may leave less than nothing
 
 
-def bars_per_year(candles: Candles) -> np.ndarray:
+def rolling_bars_per_year(candles: Candles) -> np.ndarray:
     """Bars of a year as the look-back before each row shows them, (T, 1); a constant where the market never closes."""
     if candles.calendar == "continuous":
         return np.full((len(candles.time), 1), candles.bars_per_year)

@@ -74,7 +74,7 @@ SPACE = "\t\n\x0b\x0c\r\x1c\x1d\x1e\x1f \x85\xa0\u1680\u2028\u2029\u202f\u205f\u
 
 @dataclass(frozen=True)
 class Cells:
-    """Where the cells of one column stand in a file."""
+    """The cells of one column and their rows in the file, for messages."""
 
     origin: str
     name: str
@@ -99,7 +99,7 @@ def header_key(name: str) -> str:
 
 
 def score(names: Sequence[str]) -> int:
-    """How many of time, open, high, low and close stand among the names: says which line is a header."""
+    """Counts how many of time, open, high, low and close are among the names: a header has many."""
     found = {header_key(name) for name in names}
     timed = any(alias in found for alias in ALIASES["time"])
     return timed + max(sum(any(x + end in found for x in ALIASES[role]) for role in PRICES) for end in ("", *QUOTES))

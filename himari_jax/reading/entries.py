@@ -37,7 +37,7 @@ class Entry:
 
     @property
     def origin(self) -> str:
-        """What messages call it."""
+        """Its name in messages."""
         return f"{self.path}:{self.member}" if self.member and not self.alone else str(self.path)
 
     @property
@@ -69,7 +69,7 @@ class Entry:
         """
         data = read_bytes(self.path)
         if self.member:
-            with _damage_told(self.origin, "zip archive"), zipfile.ZipFile(io.BytesIO(data)) as archive:
+            with _damage_as_input_error(self.origin, "zip archive"), zipfile.ZipFile(io.BytesIO(data)) as archive:
                 data = archive.read(self.member)
         return unpack(data, self.name, self.origin)
 
@@ -107,7 +107,7 @@ def entries_of(path: Path) -> list[Entry]:
     """
     if not _is_zip(path):
         return [Entry(path)]
-    with _damage_told(str(path), "zip archive"), zipfile.ZipFile(path) as archive:
+    with _damage_as_input_error(str(path), "zip archive"), zipfile.ZipFile(path) as archive:
         names = [info.filename for info in archive.infolist() if not info.is_dir()]
         if "[Content_Types].xml" in names:
             raise InputError(f"{path}: a spreadsheet; save it as CSV")
@@ -149,7 +149,7 @@ def unpack(data: bytes, name: str, origin: str) -> Content:
     notes: list[str] = []
     while kind := next((each for each in KINDS if data.startswith(each[0])), None):
         _, word, ending, open_packed = kind
-        with _damage_told(origin, f"{word} file"):
+        with _damage_as_input_error(origin, f"{word} file"):
             data = open_packed(data)
         notes.append(f"{word} unpacked")
         name = next((name[: -len(end)] for end in ending if name.lower().endswith(end)), name)
@@ -161,7 +161,7 @@ def unpack(data: bytes, name: str, origin: str) -> Content:
 
 
 @contextmanager
-def _damage_told(origin: str, what: str) -> Iterator[None]:
+def _damage_as_input_error(origin: str, what: str) -> Iterator[None]:
     """Turns what an unpacker raises on a damaged file into one line."""
     try:
         yield

@@ -39,7 +39,7 @@ class Times(NamedTuple):
 
 
 def is_epoch(texts: "pl.Series") -> "pl.Series":
-    """Which texts are epoch numbers, (K,) bool."""
+    """Whether each text is an epoch number, (K,) bool."""
     return texts.str.contains(EPOCH_NUMBER) & ~texts.str.contains(DAY)
 
 

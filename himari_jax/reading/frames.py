@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from himari_jax.candles import FACTS_KEY, KINDS, RawCandles
-from himari_jax.errors import InputError
+from himari_jax.errors import InputError, first_line
 from himari_jax.reading.columns import shown
 from himari_jax.reading.entries import FEATHER, PARQUET
 from himari_jax.reading.tables import FrameTable, split_pairs
@@ -29,7 +29,7 @@ def read_frame(data: bytes, origin: str) -> FrameTable:
     import polars as pl
     import polars.selectors as cs
 
-    with damage_told(origin):
+    with damage_as_input_error(origin):
         frame = load_frame(data, origin)
         frame = frame.with_columns((cs.categorical() | cs.enum()).cast(pl.String))
     names, labels = split_pairs(frame.columns)
@@ -47,12 +47,12 @@ def load_frame(data: bytes, origin: str) -> "pl.DataFrame":
     kind, mark = ("Parquet", PARQUET) if data.startswith(PARQUET) else ("Feather", FEATHER)
     if not (data.startswith(mark) and data.endswith(mark)):
         raise InputError(f"{origin}: not a whole {kind} file; allowed: one that was written to its end")
-    with _silence() as stderr, _last_words(f"error: {origin}: the {kind} file is damaged", stderr):
+    with _silenced_stderr() as stderr, _line_at_abort(f"error: {origin}: the {kind} file is damaged", stderr):
         return pl.read_parquet(io.BytesIO(data)) if kind == "Parquet" else pl.read_ipc(io.BytesIO(data))
 
 
 def read_facts(data: bytes) -> dict[str, Any] | None:
-    """What a download wrote into a Parquet file about its source; None where nothing is there."""
+    """Reads the facts about its source that a download wrote into a Parquet file; None where there are none."""
     import polars as pl
 
     if FACTS_KEY.encode() not in data[-(1 << 20) :]:  # the footer is at the end
@@ -65,7 +65,7 @@ def read_facts(data: bytes) -> dict[str, Any] | None:
 
 
 def with_facts(raw: RawCandles, data: bytes) -> RawCandles:
-    """Candles with what their file says of its source."""
+    """Adds the facts about its source that a file holds to its candles."""
     facts = read_facts(data) if data.startswith(PARQUET) else None
     if facts is None or facts.get("source_kind") not in KINDS:
         return raw
@@ -73,14 +73,14 @@ def with_facts(raw: RawCandles, data: bytes) -> RawCandles:
 
 
 def fact_notes(facts: dict[str, Any]) -> tuple[str, ...]:
-    """What the facts of a source say in a data report."""
+    """Words the facts about a source for a data report."""
     names = ("source", "source_kind", "symbol", "id", "fetched_at")
-    said = [f"{name.replace('_', ' ')} {facts[name]}" for name in names if facts.get(name)]
-    return (f"downloaded: {', '.join(said)}",)
+    known = [f"{name.replace('_', ' ')} {facts[name]}" for name in names if facts.get(name)]
+    return (f"downloaded: {', '.join(known)}",)
 
 
 @contextmanager
-def damage_told(origin: str) -> Iterator[None]:
+def damage_as_input_error(origin: str) -> Iterator[None]:
     """Turns what polars raises on a damaged file into one line.
 
     Raises:
@@ -91,12 +91,12 @@ def damage_told(origin: str) -> Iterator[None]:
     try:
         yield
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError, ValueError, MemoryError) as error:
-        reason = shown(str(error).strip().split("\n")[0])
+        reason = shown(first_line(error, None))
         raise InputError(f"{origin}: the file is damaged or of an unknown kind ({reason})") from None
 
 
 @contextmanager
-def _silence() -> Iterator[int]:
+def _silenced_stderr() -> Iterator[int]:
     """Keeps the standard error empty: polars prints a stack where a damaged file only deserves our one line.
 
     Yields a descriptor that still leads to it, or -1.
@@ -116,7 +116,7 @@ def _silence() -> Iterator[int]:
 
 
 @contextmanager
-def _last_words(line: str, stderr: int) -> Iterator[None]:
+def _line_at_abort(line: str, stderr: int) -> Iterator[None]:
     """Ends the process with a line and 2 where polars aborts it: a damaged length can ask for memory without bounds.
 
     Rust aborts then, which Python cannot catch; `signal.signal` would only run after polars has returned.

@@ -40,7 +40,7 @@ def tokens(name: str) -> list[str]:
 
 
 def spellings(symbol: str) -> set[str]:
-    """How a symbol may be spelled, plainly: USD also as USDT."""
+    """Plain spellings of a symbol: USD also as USDT."""
     return {plain(symbol), re.sub("usd$", "usdt", plain(symbol))} - {""}
 
 

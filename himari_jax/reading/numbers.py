@@ -112,13 +112,13 @@ def _python_float(text: str) -> float | None:
         return None
 
 
-def usual_comma(delimiter: str) -> Comma:
-    """What a comma in a number is by what stands between the cells: where that is no comma, one may be decimal."""
+def default_comma(delimiter: str) -> Comma:
+    """Meaning of a comma in numbers by the delimiter of the cells: where that is another, a comma may be decimal."""
     return "thousands" if delimiter in ("", ",") else ""
 
 
 def comma_of(columns: Iterable["pl.Series"]) -> Comma:
-    """What a comma is in the numbers of a file: by most of the cells that have one meaning; empty where none has.
+    """Finds what a comma in the numbers of a file is: by most of the cells that have one meaning; empty for a tie.
 
     The others are no numbers then, and refused.
     """

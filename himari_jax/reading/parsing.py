@@ -9,9 +9,9 @@ from himari_jax.reading.numbers import (
     NumberPart,
     check_numbers,
     comma_of,
+    default_comma,
     parse_numbers,
     sign_of,
-    usual_comma,
 )
 from himari_jax.reading.tables import Table, cells_of
 from himari_jax.reading.times import Part, check_clock, check_times, parse_times
@@ -47,7 +47,7 @@ def parse_columns(table: Table, columns: Columns, rows: np.ndarray | None = None
         InputError: a typed column is of a wrong type, or a row has another number of cells than the header.
     """
     check_columns(table, columns)
-    comma = usual_comma(table.delimiter)
+    comma = default_comma(table.delimiter)
     parsed = _parse(table, columns, comma, rows)
     having = {k for k, parts in parsed.numbers.items() if any(part.commas for part in parts)}
     # Between commas most separate thousands, unless the prices of candles say otherwise.

@@ -8,7 +8,7 @@ import numpy as np
 from himari_jax.checking.rows import ROUNDING
 from himari_jax.errors import Fault, InputError
 from himari_jax.reading.columns import PRICES, score, shown
-from himari_jax.reading.numbers import parse_numbers, usual_comma
+from himari_jax.reading.numbers import default_comma, parse_numbers
 from himari_jax.reading.roles import NO_VOLUME, Roles
 from himari_jax.reading.tables import Table
 from himari_jax.reading.times import kind_of_time
@@ -90,7 +90,7 @@ def _numbers(table: Table, wanted: Sequence[int]) -> list[np.ndarray]:
     parts: list[list[np.ndarray]] = [[] for _ in wanted]
     for _, columns in table.blocks(wanted):
         for own, column in zip(parts, columns, strict=True):
-            own.append(parse_numbers(column, usual_comma(table.delimiter)).values)
+            own.append(parse_numbers(column, default_comma(table.delimiter)).values)
     return [np.concatenate(own) for own in parts]
 
 

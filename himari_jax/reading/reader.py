@@ -72,7 +72,7 @@ class CandleTable:
 
     @cached_property
     def symbols(self) -> list[str]:
-        """The symbols that the table tells apart, in its order; none: it is of one symbol."""
+        """The symbols of a table of several, in its order; empty for a table of one."""
         if self.table.labels:
             found = list(dict.fromkeys(filter(None, self.table.labels[1:])))
             return found if len(found) > 1 else []
@@ -98,7 +98,7 @@ class CandleTable:
 
         Args:
             symbol: what to call the candles; says which volume column counts the base asset.
-            own: what the table calls it, where it tells symbols apart.
+            own: name of the symbol in a table of several; None: the table is of one.
             assume_utc: reads times without a zone as UTC.
             no_volume: reads no volume.
 
@@ -130,9 +130,9 @@ class CandleTable:
             raise
 
     def _coin_names(self, symbol: str) -> str:
-        """The symbol with what a column of the table calls it."""
-        said = [str(self.first[k][0]) for k in symbol_columns(self.table)] if self.named_by is None else []
-        return " ".join([symbol, *said])
+        """The symbol with its name in a column of the table."""
+        named = [str(self.first[k][0]) for k in symbol_columns(self.table)] if self.named_by is None else []
+        return " ".join([symbol, *named])
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from himari_jax.errors import InputError
 from himari_jax.reading.columns import ALIASES, shown
 from himari_jax.reading.content import read_table
 from himari_jax.reading.entries import unpack
-from himari_jax.reading.frames import damage_told
+from himari_jax.reading.frames import damage_as_input_error
 from himari_jax.reading.names import plain
 from himari_jax.reading.numbers import join_numbers
 from himari_jax.reading.parsing import Columns, parse_columns
@@ -41,7 +41,7 @@ def read_series(data: bytes, path: Path, symbols: Sequence[str], assume_utc: boo
         InputError: names file, row, column, value and what is allowed.
     """
     origin = str(path)
-    with damage_told(origin):
+    with damage_as_input_error(origin):
         table = read_table(unpack(data, path.name, origin), origin, least=1)
         when, columns = choose_series(table.names, symbols, origin)
         row, times, parts, comma = parse_columns(table, Columns((when,), tuple(dict.fromkeys(columns))))

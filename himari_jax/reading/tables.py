@@ -1,4 +1,4 @@
-"""Tables: what a file of any kind gives: names, and columns of texts, numbers or times, a block at a time."""
+"""Tables: names and columns of a file of any kind, of texts, numbers or times, a block at a time."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -27,15 +27,15 @@ class Table(Protocol):
 
     @property
     def origin(self) -> str:
-        """What messages call the file."""
+        """Name of the file in messages."""
 
     @property
     def names(self) -> list[str]:
-        """Of the columns; their numbers from 1 on where the file has no header."""
+        """Names of the columns; their numbers from 1 on where the file has no header."""
 
     @property
     def labels(self) -> list[str]:
-        """What stands above the names, such as the symbol of each column; empty: nothing."""
+        """Row above the names, such as the symbol of each column; empty where there is none."""
 
     @property
     def headed(self) -> bool:
@@ -43,7 +43,7 @@ class Table(Protocol):
 
     @property
     def delimiter(self) -> str:
-        """What stands between the cells of a text; empty: it is no text."""
+        """Character between the cells of a text; empty for other kinds of files."""
 
     @property
     def utc(self) -> bool:
@@ -51,7 +51,7 @@ class Table(Protocol):
 
     @property
     def notes(self) -> list[str]:
-        """What was met and done when the file was opened."""
+        """Notes of the reader on what it found and changed when it opened the file."""
 
     def blocks(self, wanted: Sequence[int]) -> Iterator["Block"]:
         """The rows of the wanted columns in their order, a block at a time."""
@@ -128,7 +128,7 @@ def sample(table: Table) -> list["pl.Series"]:
 
 
 def cells_of(table: Table, k: int, row: np.ndarray) -> Cells:
-    """Where the cells of a column stand, whose rows are (T,) of the file."""
+    """The cells of a column, whose rows are (T,) of the file, for messages."""
     return Cells(table.origin, table.names[k], row, partial(table.column, k))
 
 

@@ -135,7 +135,7 @@ def _cells(line: str, delimiter: str) -> list[str]:
 
 
 def _first_row(top: Sequence[str]) -> str | None:
-    """What stands between the cells of a table without a header: its first line has a time and numbers behind it."""
+    """Delimiter of a table without a header, whose first line has a time and numbers behind it; None: it is none."""
     line = next((line for line in top if line.strip()), "")
     for delimiter in DELIMITERS:
         cells = [cell.strip() for cell in _cells(line, delimiter)]
@@ -171,7 +171,7 @@ def _check_bytes(data: bytes, origin: str) -> None:
 
 
 def _find_header(top: Sequence[str], least: int) -> tuple[int, str] | None:
-    """How many of the first lines stand above the header, and what divides its cells; None: there is none."""
+    """Number of lines above the header, and its delimiter; None where the first lines hold none."""
     for above, line in enumerate(top):
         scores = {delimiter: score(split_pairs(_cells(line, delimiter))[0]) for delimiter in DELIMITERS}
         if max(scores.values()) >= least:

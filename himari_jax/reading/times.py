@@ -68,7 +68,7 @@ def parse_times(column: "pl.Series", before: Sequence[Part] = ()) -> Part:
 
 
 def kind_of_time(cell: object) -> str:
-    """What one cell of a table may be: epoch, day, moment (a day with a time), clock (a time of day); empty: no time.
+    """Kind of time in a cell of a table: epoch, day, moment (a day with a time), clock (a time of day); empty: none.
 
     Digits alone that are too few for an epoch number are a clock: the name of the column has to say so, too.
     """

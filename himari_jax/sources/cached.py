@@ -18,7 +18,7 @@ CACHE = "HIMARI_CANDLES"  # environment: the folder
 
 
 def cache_folder() -> Path:
-    """Where live sources keep what they downloaded."""
+    """Folder of the downloads of live sources."""
     return Path(os.environ.get(CACHE) or Path.home() / ".cache" / "himari-candles")
 
 

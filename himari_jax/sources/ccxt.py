@@ -16,7 +16,7 @@ LIVE = True  # --since and --until belong to it
 
 @dataclass(frozen=True)
 class Options:
-    """Which exchange."""
+    """Options of an exchange."""
 
     exchange: Annotated[str, tyro.conf.arg(aliases=["--exchange"])] = "binance"
     """The exchange, as ccxt calls it: binance, kraken, coinbase, bybit, okx, ..."""

@@ -14,7 +14,7 @@ LIVE = True  # --since and --until belong to it
 
 @dataclass(frozen=True)
 class Options:
-    """Which coins; keys are read from COINGECKO_DEMO_API_KEY and COINGECKO_PRO_API_KEY."""
+    """Options of CoinGecko; keys are read from COINGECKO_DEMO_API_KEY and COINGECKO_PRO_API_KEY."""
 
     ids: tuple[str, ...] = ()
     """Ids of coins whose symbols others have, too: BTC=bitcoin ETH=ethereum."""

@@ -12,7 +12,7 @@ from himari_jax.candles import COLUMNS, RawCandles, common_kind
 from himari_jax.errors import Fault, InputError, refuse_faults
 from himari_jax.reading.content import read_table
 from himari_jax.reading.entries import SUFFIXES, Entry, entries_of, may_hold_candles, unpack
-from himari_jax.reading.frames import damage_told, with_facts
+from himari_jax.reading.frames import damage_as_input_error, with_facts
 from himari_jax.reading.names import bar_of_name, listed, names_symbol, plain, same_name, symbol_of, undated
 from himari_jax.reading.reader import CandleTable
 from himari_jax.sources.request import SourceRequest
@@ -58,7 +58,7 @@ def read_candles(
     Raises:
         InputError: names file, row, column, value and what is allowed.
     """
-    with damage_told(origin):
+    with damage_as_input_error(origin):
         table = CandleTable(read_table(unpack(data, f"x{suffix}", origin), origin))
         if table.symbols:
             raise InputError(_several_symbols(origin, table.symbols))
@@ -71,7 +71,7 @@ class _Chosen:
     def __init__(self, entries: Sequence[Entry], request: SourceRequest):
         self.entries, self.request = list(entries), request
         self.table = cache(self._table)
-        self.called: dict[str, str] = {}  # what files call the symbols that nobody named
+        self.called: dict[str, str] = {}  # names in the files of the symbols that the request does not name
 
     def all_symbols(self) -> tuple[str, ...]:
         """The symbols where none is asked for: the only one, or all for a pool.
@@ -99,7 +99,7 @@ class _Chosen:
         return tuple(self.called or found)
 
     def sources(self, symbol: str) -> list[tuple[Entry, str | None]]:
-        """The files that hold a symbol, each with what it calls the symbol among others.
+        """The files that hold a symbol, each with the name of the symbol in a file of several.
 
         A file of that name wins, then files of that name beside a bar, dates and vendors, then rows of a long file.
 
@@ -141,7 +141,7 @@ class _Chosen:
         return hits
 
     def _own(self, entry: Entry, symbol: str) -> str | None:
-        """What a file that is called like the symbol calls it among others; None: it holds one symbol.
+        """Name of a symbol inside the file that is called like it; None: the file holds one symbol.
 
         Raises:
             InputError: it holds others alone.
@@ -154,7 +154,7 @@ class _Chosen:
         return own
 
     def _symbols(self, entry: Entry) -> list[str]:
-        """The symbols of a file that tells several apart; none of one that cannot be read."""
+        """The symbols of a file of several; empty for one that cannot be read."""
         try:
             return self.table(entry).symbols
         except InputError:
@@ -164,7 +164,7 @@ class _Chosen:
         return self.table(entry).find(symbol) if self._symbols(entry) else None
 
     def _table(self, entry: Entry) -> CandleTable:
-        with damage_told(entry.origin):
+        with damage_as_input_error(entry.origin):
             return CandleTable(read_table(entry.content, entry.origin))
 
     def read(self, symbol: str, sources: Sequence[tuple[Entry, str | None]]) -> RawCandles:
@@ -172,7 +172,7 @@ class _Chosen:
         request = self.request
         found = []
         for entry, own in sources:
-            with damage_told(entry.origin):
+            with damage_as_input_error(entry.origin):
                 raw = self.table(entry).read(symbol, own, request.assume_utc, request.no_volume)
                 found.append(with_facts(raw, entry.content.data))
         return found[0] if len(found) == 1 else join(found)

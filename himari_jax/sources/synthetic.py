@@ -43,7 +43,7 @@ MAX_MOVE = 0.5  # no bar moves further, up or down: a price stays positive under
 
 @dataclass(frozen=True)
 class Options:
-    """How the synthetic market is made; equal options make equal candles."""
+    """Parameters of the synthetic market; equal options make equal candles."""
 
     num_bars: int = 43_800
     """Length in bars; five years of hours by default."""

@@ -87,7 +87,7 @@ def _series(columns: Columns, bars_per_year: float) -> AccountSeries:
 
 
 def _drawn_metrics(series: AccountSeries) -> Callable[[np.ndarray], dict[str, float]]:
-    """What turns cells that were drawn into metrics, by name."""
+    """Returns the function from drawn cells to metrics by name."""
     size = bars_of_cell(len(series.returns))
     return (lambda bars: measure(series.drawn(bars), True)) if size == 1 else AccountCells.of(series, size).measure
 

@@ -56,7 +56,7 @@ class Moments(NamedTuple):
 
 @dataclass(frozen=True)
 class AccountCells:
-    """What is known of the cells of an account: enough for the metrics of every resample of cells."""
+    """Sums over the cells of an account: enough for the metrics of every resample of cells."""
 
     bars_per_year: float
     bars: np.ndarray  # (C,) of each cell
@@ -142,7 +142,7 @@ class AccountCells:
         return float(drawn @ self.returns[: last + 1] / worst)
 
     def drawn_of_worst(self, counts: np.ndarray) -> Iterator[np.ndarray]:
-        """How often bars are drawn, from the worst return on: those of the worst eighth, then all, (T,)."""
+        """Yields how often each bar is drawn, from the worst return on: of the worst eighth, then of all, (T,)."""
         yield counts[self.cell[: -(-len(self.cell) // 8)]]
         yield counts[self.cell]
 

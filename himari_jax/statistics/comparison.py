@@ -221,7 +221,7 @@ def _pairs(r: np.ndarray, means: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _moves(x: np.ndarray, beside: np.ndarray | None = None) -> np.ndarray:
-    """Which columns of x (T, K) vary by more than the rounding of the returns beside them, (K,) bool."""
+    """Whether each column of x (T, K) varies by more than the rounding of the returns beside it, (K,) bool."""
     scale = np.abs(x if beside is None else beside).max()
     return np.asarray(x.std(axis=0) > STILL * scale)
 

@@ -21,7 +21,7 @@ def tightest(bars: float, level: float = LEVEL) -> float:
 
 
 def radius(squares: np.ndarray, mixture: np.ndarray | float, level: float = LEVEL) -> np.ndarray:
-    """How far a sum may be from its mean at any time, with probability `1 - level`.
+    """Largest distance of a sum from its mean at any time, with probability `1 - level`.
 
     Args:
         squares: (...) sums of squares so far.
@@ -105,7 +105,7 @@ def interval(total: np.ndarray, squares: np.ndarray, bars: np.ndarray, mixture: 
 
 
 def half_width(around: np.ndarray, bars: np.ndarray, mixture: float, level: float) -> np.ndarray:
-    """How far a mean may be from the mean so far, (S,): the least `d = radius(around + bars d^2) / bars`, or inf.
+    """Half-width of the interval about the mean so far, (S,): the least `d = radius(around + bars d^2) / bars`, or inf.
 
     Args:
         around: (S,) sums of squares about the mean so far.

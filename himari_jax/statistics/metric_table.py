@@ -1,4 +1,4 @@
-"""The table of metrics: what result.json, the tables, the gates and the intervals know of each."""
+"""The table of metrics: name, label, unit and direction of each, for result.json, tables, gates and intervals."""
 
 import math
 from collections.abc import Callable

@@ -17,7 +17,7 @@ pytest_plugins = ["trading_worlds"]
 
 
 def outcome(log_return=0.0, delta=(0.0,), held=(0.0,), log_equity=0.0, peak=0.0, moments=(0.0, 0.0), neutral=0.0):
-    """What a reward term looks at, of which each test sets what counts."""
+    """Inputs of a reward term, of which each test sets those that matter."""
     zero = jnp.zeros((), jnp.int32)
     account = open_account(jnp.zeros(len(held)))._replace(log_equity=jnp.float32(log_equity))
     state = EnvState(zero, zero, account, jnp.float32(peak), jnp.asarray(moments))

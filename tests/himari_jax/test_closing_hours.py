@@ -1,4 +1,4 @@
-"""Laws of closing hours: a market that closes every week is told from one with holes, and read as sessions."""
+"""Laws of closing hours: a market that closes every week is distinguished from one with holes, and read as sessions."""
 
 from dataclasses import replace
 

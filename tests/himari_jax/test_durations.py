@@ -8,7 +8,7 @@ import pytest
 from himari_jax.candles import COLUMNS
 from himari_jax.errors import InputError
 from himari_jax.features.market import BASE, MARKET_FEATURES, market_features, rows_of
-from himari_jax.features.windows import bars_of, windows
+from himari_jax.features.windows import bars_of, lookbacks
 from himari_jax.positions.base_positions import base_positions
 from himari_jax.positions.baselines import Setting, momentum
 from himari_jax.positions.sizing import SizingRules
@@ -44,9 +44,9 @@ def test_rsi_and_macd_fade_over_the_same_time(quarters):
     # A jump once, then calm: Wilder's average keeps (1 - 1 / p)^n, p and n four times as many, the same time.
     fine, hours = quarters
     for market, rsi in ((fine, 56), (hours, 14)):
-        assert windows(market.bar_ms).rsi == rsi
+        assert lookbacks(market.bar_ms).rsi == rsi
     # One gain in the middle of losses of the same size: how much it counts after 14 hours.
-    kept = [(1 - 1 / windows(x.bar_ms).rsi) ** bars_of(14, x.bar_ms) for x in quarters]
+    kept = [(1 - 1 / lookbacks(x.bar_ms).rsi) ** bars_of(14, x.bar_ms) for x in quarters]
     assert kept == pytest.approx([np.exp(-1)] * 2, rel=0.05)
     ours, theirs = column(fine, "rsi")[3::4][400:], column(hours, "rsi")[400:]
     assert np.corrcoef(ours, theirs)[0, 1] > 0.99
@@ -67,7 +67,7 @@ def test_no_feature_knows_more_than_its_look_back_at_any_bar(candles, minutes):
 
 @pytest.mark.parametrize("minutes", [1, 15, 60, 90, 240, 720, 1440, 10080])
 def test_rsi_has_two_bars_and_the_averages_of_macd_differ(minutes):
-    span = windows(minutes * 60_000)
+    span = lookbacks(minutes * 60_000)
     assert span.rsi >= 2
     assert 2 <= span.fast < span.slow
     assert span.signal >= 2

@@ -1,4 +1,4 @@
-"""Laws of faults: what is mended and how, what a last row may be, and that all faults are told at once."""
+"""Laws of faults: what is mended and how, what a last row may be, and that all faults are raised at once."""
 
 import re
 from dataclasses import replace
@@ -34,7 +34,7 @@ def same(ours, theirs):
         np.testing.assert_array_equal(getattr(ours, name), getattr(theirs, name), err_msg=name)
 
 
-def told(*raws, **options):
+def faults_of(*raws, **options):
     """The faults of candles that are refused."""
     with pytest.raises(InputError) as refused:
         check(*raws, **options)
@@ -57,9 +57,9 @@ def test_rows_without_a_price_are_as_good_as_not_there_and_reported(missing, vol
 def test_what_has_some_prices_or_a_price_without_volume_is_no_missing_candle():
     for missing in (("open",), ("open", "high", "low"), ("high", "low", "close", "volume"), ("volume",)):
         raw = with_row(make(range(20)), 9, **dict.fromkeys(missing, np.nan))
-        assert len(told(raw)) == 1
+        assert len(faults_of(raw)) == 1
     nothing = replace(make(range(20)), **{name: np.full(20, np.nan) for name in COLUMNS[:4]})
-    assert told(nothing)[0].text == "A.csv: no candle of A has a price"
+    assert faults_of(nothing)[0].text == "A.csv: no candle of A has a price"
 
 
 @settings(max_examples=50, deadline=None)
@@ -75,7 +75,7 @@ def test_a_high_or_low_that_rounding_put_inside_the_body_is_the_body(price, shar
 
 def test_more_than_rounding_is_told_with_digits_that_differ():
     raw = make(range(12), close=np.full(12, 43_633.4042914))
-    (fault,) = told(changed(raw, "high", 7, 43_633.4042914 * (1 - 3e-9)))
+    (fault,) = faults_of(changed(raw, "high", 7, 43_633.4042914 * (1 - 3e-9)))
     high, top = re.search(r"high = (\S+) \(open (\S+) ", fault.text).groups()
     assert high != top
 
@@ -102,9 +102,9 @@ def test_an_unfinished_last_row_is_dropped_and_told_and_the_same_row_elsewhere_i
     (entry,) = [entry for entry in report.entries if entry["kind"] == "unfinished"]
     assert "last row dropped" in entry["detail"]
     assert words.replace("20", "3" if newest_first else "20") in entry["detail"]
-    assert len(told(torn, served=True, **options)) == 1  # a request is answered for its last row or not at all
+    assert len(faults_of(torn, served=True, **options)) == 1  # a request is answered for its last row or not at all
     later = joined(torn, make([20])) if not newest_first else joined(make([20]), torn)
-    assert len(told(later, **options)) == 1
+    assert len(faults_of(later, **options)) == 1
 
 
 def joined(*parts):
@@ -118,14 +118,14 @@ def test_two_such_rows_or_one_out_of_order_are_no_unfinished_candle(name):
     values, _ = TORN[name]
     raw = make(range(20))
     before = {key: value - HOUR if key == "time" else value for key, value in values.items()}
-    assert told(with_row(with_row(raw, 18, **before), 19, **values))
+    assert faults_of(with_row(with_row(raw, 18, **before), 19, **values))
     early = rows(with_row(raw, 19, **values), np.r_[:10, 19, 10:19])
-    assert any(fault.flag == "--repair sort" or "no volume" not in fault.text for fault in told(early))
-    assert told(early, repair=("sort",))
+    assert any(fault.flag == "--repair sort" or "no volume" not in fault.text for fault in faults_of(early))
+    assert faults_of(early, repair=("sort",))
 
 
 def test_a_last_price_that_no_market_has_is_refused_and_a_day_that_repeats_at_the_time_of_its_last_trade_is_not():
-    assert "low = -1" in told(with_row(make(range(20)), 19, low=-1.0))[0].text
+    assert "low = -1" in faults_of(with_row(make(range(20)), 19, low=-1.0))[0].text
     days = replace(make(range(20), bar=DAY), time=START + np.arange(20) * DAY + 5 * HOUR)
     live = joined(days, with_row(rows(days, [19]), 0, time=days.time[-1] + 16 * HOUR, volume=4.0))
     for calendar in ("continuous", "sessions"):
@@ -169,21 +169,21 @@ def test_faults_are_told_together_as_each_would_be_alone_and_nothing_else_is(nam
     wrong = raw
     for name in (name for name in WRONG if name in names):
         wrong = WRONG[name](wrong)
-    found = told(wrong)
-    assert lines(found) == lines([fault for name in names for fault in told(WRONG[name](raw))])
+    found = faults_of(wrong)
+    assert lines(found) == lines([fault for name in names for fault in faults_of(WRONG[name](raw))])
     assert [fault.flag for fault in found if fault.flag] == ["--repair sort"] * ("the order" in names)
-    assert lines(told(wrong, served=True))[0] in lines(found)
-    assert len(told(wrong, served=True)) == 1
+    assert lines(faults_of(wrong, served=True))[0] in lines(found)
+    assert len(faults_of(wrong, served=True)) == 1
 
 
 def test_a_kind_of_fault_is_told_once_with_the_number_of_its_rows():
     raw = make(range(24))
     for row, name in ((3, "open"), (5, "close"), (9, "low")):
         raw = changed(raw, name, row, 0.0)
-    (fault,) = told(raw)
+    (fault,) = faults_of(raw)
     assert fault.text.startswith("A.csv: row 5, 2020-01-01T03:00Z: open = 0 (")
     assert fault.text.endswith("; 2 more such rows")
-    first, second = told(with_row(raw, 2, volume=-1.0))
+    first, second = faults_of(with_row(raw, 2, volume=-1.0))
     assert "volume = -1" in first.text
     assert second == fault
 
@@ -192,7 +192,7 @@ def test_faults_of_readers_and_of_all_symbols_come_together_in_their_order():
     zone, week = Fault("B.csv: no zone; allowed: --assume-utc", "--assume-utc"), np.flatnonzero(np.arange(84) % 7 < 5)
     stock = moved(make(week, bar=DAY))
     other = replace(WRONG["a price"](make(range(84), symbol="B", bar=DAY)), faults=(zone,))
-    together = told(stock, other)
+    together = faults_of(stock, other)
     assert [fault.flag for fault in together] == ["--assume-utc", "--repair sort", "", "--calendar sessions"]
     assert [fault.text[:5] for fault in together] == ["B.csv", "A.csv", "B.csv", "A.csv"]
     with pytest.raises(InputFaults) as refused:
@@ -201,12 +201,12 @@ def test_faults_of_readers_and_of_all_symbols_come_together_in_their_order():
     assert check_each([make(week, bar=DAY), make(range(3, 9), symbol="B")], calendar="sessions")[1][0].bar_ms == HOUR
 
 
-def test_faults_that_only_follow_from_others_are_not_told():
+def test_faults_that_only_follow_from_others_are_not_raised():
     raw = make(range(24))
     gone = [3, *range(8, 24, 2)]  # bad rows leave holes; the bar is that of all rows
     wrong = replace(raw, close=np.where(np.isin(np.arange(24), gone), -1.0, raw.close))
-    assert len(told(wrong)) == 1
-    assert len(told(wrong, bar_ms=HOUR)) == 1
-    assert len(told(replace(raw, close=-raw.close))) == 1
-    mixed = told(WRONG["a price"](make(range(24))), make(range(24), symbol="B", bar=DAY))
+    assert len(faults_of(wrong)) == 1
+    assert len(faults_of(wrong, bar_ms=HOUR)) == 1
+    assert len(faults_of(replace(raw, close=-raw.close))) == 1
+    mixed = faults_of(WRONG["a price"](make(range(24))), make(range(24), symbol="B", bar=DAY))
     assert [("mostly 1 day apart" in fault.text) for fault in mixed] == [False, True]

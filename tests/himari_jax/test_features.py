@@ -17,7 +17,7 @@ from himari_jax.features.market import (
     observation_width,
 )
 from himari_jax.features.observation import assemble
-from himari_jax.features.windows import Windows, windows
+from himari_jax.features.windows import Lookbacks, lookbacks
 from himari_jax.positions.base_positions import base_positions
 from himari_jax.positions.sizing import SizingRules
 
@@ -158,14 +158,14 @@ def test_a_correlation_with_a_flat_window_is_zero(candles, growth):
     ("minutes", "expected"),
     [
         # 400 h; RSI and MACD of bars that are longer fade over ceil(400 / 14 rsi) or ceil(400 / 26 slow) bars
-        (15, Windows(4, 16, 96, 672, 1600, 56, 48, 104, 36)),
-        (60, Windows(1, 4, 24, 168, 400, 14, 12, 26, 9)),
-        (240, Windows(1, 1, 6, 42, 115, 4, 3, 7, 2)),
-        (1440, Windows(1, 1, 1, 7, 58, 2, 2, 3, 2)),
+        (15, Lookbacks(4, 16, 96, 672, 1600, 56, 48, 104, 36)),
+        (60, Lookbacks(1, 4, 24, 168, 400, 14, 12, 26, 9)),
+        (240, Lookbacks(1, 1, 6, 42, 115, 4, 3, 7, 2)),
+        (1440, Lookbacks(1, 1, 1, 7, 58, 2, 2, 3, 2)),
     ],
 )
 def test_windows_are_durations_and_at_least_a_bar(candles, minutes, expected):
-    assert windows(minutes * 60_000) == expected
+    assert lookbacks(minutes * 60_000) == expected
     market = candles(1, expected.lookback + 10, bar_ms=minutes * 60_000)
     close, volume, t = market.close[:, 0], market.volume[:, 0], expected.lookback + 5
     assert column(market, "return_24h")[t] == pytest.approx(np.log(close[t] / close[t - expected.day]))
@@ -176,7 +176,7 @@ def test_windows_are_durations_and_at_least_a_bar(candles, minutes, expected):
 
 def test_bars_that_do_not_divide_an_hour_are_refused():
     with pytest.raises(ValueError, match="420000 ms"):
-        windows(7 * 60_000)
+        lookbacks(7 * 60_000)
 
 
 def everything_at(candles, t):
@@ -188,7 +188,7 @@ def everything_at(candles, t):
 
 @pytest.mark.parametrize("minutes", [15, 60])
 def test_a_row_knows_nothing_older_than_the_look_back(candles, minutes):
-    lookback = windows(minutes * 60_000).lookback
+    lookback = lookbacks(minutes * 60_000).lookback
     market = candles(2, lookback + 700, seed=6, bar_ms=minutes * 60_000)
     for stop in (lookback + 1, lookback + 350, lookback + 700):
         window = cut(market, stop - lookback, stop)

@@ -1,4 +1,4 @@
-"""Which files, and which rows of files, are the candles of a symbol."""
+"""Laws of how files, and rows of files, are assigned to symbols."""
 
 import json
 from datetime import date
@@ -82,7 +82,7 @@ NAMES = ("symbol", "tic", "ticker", "Name", "asset", "market")
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("interleaved", [True, False])
-def test_symbols_below_each_other_are_told_apart(tmp_path, name, interleaved):
+def test_symbols_below_each_other_are_separated(tmp_path, name, interleaved):
     symbols = ["BTC/USD", "ETH/USD"] * ROWS if interleaved else ["BTC/USD"] * ROWS + ["ETH/USD"] * ROWS
     order = np.repeat(np.arange(ROWS), 2) if interleaved else np.tile(np.arange(ROWS), 2)
     factor = np.array([1.0 if symbol[0] == "B" else 2.0 for symbol in symbols])
@@ -133,7 +133,7 @@ def test_symbols_below_each_other_in_several_files_are_joined(tmp_path):
         same(raw)
 
 
-def test_symbols_side_by_side_are_told_apart(tmp_path):
+def test_symbols_side_by_side_are_separated(tmp_path):
     names = ["Open", "High", "Low", "Close", "Volume"]
     stamps = [f"2019-10-{17 + (9 + k) // 24} {(9 + k) % 24:02}:00:00+00:00" for k in range(ROWS)]
     for by_symbol in (True, False):
@@ -174,7 +174,7 @@ def test_a_symbol_that_nobody_names_is_called_without_bars_dates_and_vendors(tmp
     assert {"Binance_ETHUSDT_1h", "ETHUSDT-1d"} < {raw.symbol for raw in ask(tmp_path, every=True)}
 
 
-def test_all_symbols_that_are_not_there_are_told(tmp_path):
+def test_all_symbols_that_are_not_there_are_named(tmp_path):
     (tmp_path / "BTCUSDT.csv").write_bytes(plain())
     with pytest.raises(InputError, match=r"(?s)2 faults.*--symbols AAA: no file.*--symbols BBB: no file"):
         ask(tmp_path, "AAA", "BTCUSDT", "BBB")

@@ -48,8 +48,9 @@ def test_parquet_reports_and_refuses_what_csv_does():
 
 def test_an_abort_of_the_parquet_reader_is_one_line_and_exit_2():
     code = (
-        "import os; from himari_jax.reading.frames import _last_words, _silence\n"
-        "with _silence() as stderr, _last_words('error: x.parquet: the Parquet file is damaged', stderr): os.abort()"
+        "import os; from himari_jax.reading.frames import _line_at_abort, _silenced_stderr\n"
+        "with _silenced_stderr() as stderr, _line_at_abort('error: x.parquet: the Parquet file is damaged', stderr):\n"
+        "    os.abort()"
     )
     root = Path(__file__).parents[2]
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=root, timeout=60)

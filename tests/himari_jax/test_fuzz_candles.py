@@ -146,16 +146,16 @@ def fuzz(seeds: range, folder) -> Counter:
 
 
 def judge_refusal(case: Case, error: InputError, info: str) -> None:
-    """Every fault is told in a line that names the file, and nothing else is, unless the reader gave up."""
+    """Every fault is one line that names the file, and nothing else is, unless the reader gave up."""
     lines = [fault.text for fault in error.faults] if isinstance(error, InputFaults) else [str(error)]
     info = f"{info}: {lines}"
     assert not any("\n" in line for line in lines), info
     assert all(any(sheet.symbol in line for sheet in case.sheets) for line in lines), info
-    told = [any(word in line for word in words for line in lines) for words in case.refusals]
+    reported = [any(word in line for word in words for line in lines) for words in case.refusals]
     reader = READER & set(case.faults)
     assert len(lines) <= len(case.refusals) + len(case.torn) or reader, info
-    assert all(told) or reader, info
-    assert any(told) or len(reader) > 1, info  # two ways to write a time that no reader takes
+    assert all(reported) or reader, info
+    assert any(reported) or len(reader) > 1, info  # two ways to write a time that no reader takes
 
 
 def check_share(seen: Counter, files: int) -> None:

@@ -6,7 +6,7 @@ import pytest
 from fakes import START, SYMBOL, coins_on, market_rows, read_all, world
 
 from himari_jax.errors import InputError, SourceError
-from himari_jax.live.coingecko import CoinGeckoFeed, access, on_grid, to_candles, told
+from himari_jax.live.coingecko import CoinGeckoFeed, access, error_message, on_grid, to_candles
 from himari_jax.times import DAY_MS, HOUR_MS
 
 
@@ -96,7 +96,7 @@ def test_a_symbol_of_several_coins_lists_them_and_an_id_settles_it():
 def test_errors_come_in_three_shapes_and_end_in_one_line(body):
     _, clock = world(10)
     client = httpx.Client(transport=httpx.MockTransport(lambda request: httpx.Response(401, json=body)))
-    assert told(body) == "no key"
+    assert error_message(body) == "no key"
     with pytest.raises(SourceError, match="coingecko: HTTP 401: no key; a key goes into COINGECKO_DEMO_API_KEY or"):
         CoinGeckoFeed({}, clock, client).check("BTC", HOUR_MS)
 
@@ -116,9 +116,9 @@ def test_a_demo_key_has_a_year_of_history():
 
 def test_candles_of_4_hours_are_stamped_with_their_close_and_prices_of_long_windows_are_of_days():
     fake, _ = world(24 * 200)
-    told = httpx.Response(200, content=fake.answer("https://x.y/api/v3/coins/bitcoin/ohlc?days=7").body).json()
-    assert told[0][0] == START + 200 * DAY_MS - 179 * 4 * HOUR_MS
-    assert len(told[0]) == 5
+    candles = httpx.Response(200, content=fake.answer("https://x.y/api/v3/coins/bitcoin/ohlc?days=7").body).json()
+    assert candles[0][0] == START + 200 * DAY_MS - 179 * 4 * HOUR_MS
+    assert len(candles[0]) == 5
     url = f"https://x.y/api/v3/coins/bitcoin/market_chart/range?from={START // 1000}&to={START // 1000 + 91 * 86400}"
     points = httpx.Response(200, content=fake.answer(url).body).json()["prices"]
     assert len(points) == 92

@@ -106,7 +106,7 @@ def test_a_candle_that_comes_late_is_taken_for_two_days(tmp_path):
     assert bring(feed, clock, tmp_path).missing == 0
 
 
-def test_a_hole_that_an_exchange_no_longer_fills_is_told(tmp_path):
+def test_a_hole_that_an_exchange_no_longer_fills_is_noted(tmp_path):
     fake, clock = world(3000, now_bars=1000)
     feed = exchange_on(fake, clock, "kraken")
     bring(feed, clock, tmp_path, since=None)

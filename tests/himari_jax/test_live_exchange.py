@@ -23,11 +23,11 @@ def test_a_long_history_comes_page_by_page_each_candle_once_and_without_the_runn
     assert len(fake.asked) == 3
 
 
-def test_the_fake_tells_the_running_candle_which_the_loop_drops_by_time():
+def test_the_fake_answers_with_the_running_candle_which_the_loop_drops_by_time():
     fake, clock = world(50, now_bars=40)
     feed = exchange_on(fake, clock)
-    told = feed.fetch(SYMBOL, HOUR_MS, START).rows
-    assert told[-1, 0] == START + 40 * HOUR_MS
+    found = feed.fetch(SYMBOL, HOUR_MS, START).rows
+    assert found[-1, 0] == START + 40 * HOUR_MS
     assert read_all(feed, clock)[-1, 0] == START + 39 * HOUR_MS
 
 
@@ -54,7 +54,7 @@ def test_gaps_stay_gaps_and_do_not_end_the_history():
 
 def test_a_stretch_without_any_trade_longer_than_a_page_is_passed():
     class Windows:
-        """Tells what lies in a window after `since`, as Coinbase does: an empty page is not the end."""
+        """Answers with what lies in a window after `since`, as Coinbase does: an empty page is not the end."""
 
         name, kind = "windows", "exchange"
 
@@ -85,7 +85,7 @@ def test_a_page_that_lacks_its_oldest_candles_is_asked_for_again_by_them():
     np.testing.assert_array_equal(read_all(feed, clock), fake.candles[SYMBOL])
 
 
-def test_a_source_that_tells_the_same_again_and_again_is_refused_in_one_line():
+def test_a_source_that_answers_the_same_again_and_again_is_refused_in_one_line():
     fake, clock = world(3000)
     feed = exchange_on(fake, clock)
     first = feed.fetch(SYMBOL, HOUR_MS, START)
@@ -111,7 +111,7 @@ def test_a_trouble_that_stays_ends_in_one_line(trouble):
     assert len(fake.asked) == TRIES
 
 
-def test_who_is_told_to_wait_for_an_hour_is_told_so(monkeypatch):
+def test_a_wait_of_an_hour_is_an_error_that_says_so(monkeypatch):
     monkeypatch.setattr("himari_jax.live.fake.RETRY_AFTER", 3600)
     fake, clock = world(100, script=["429"])
     with pytest.raises(SourceError, match="it asks to wait 3,600 s: try again then"):
@@ -181,7 +181,7 @@ def test_a_clock_of_a_demo_runs_faster():
 
 
 def test_one_proxy_and_another_address_come_from_the_environment(monkeypatch):
-    from himari_jax.live.addresses import Route, route
+    from himari_jax.live.addresses import Route, route_from_environment
     from himari_jax.live.exchange import ExchangeFeed
 
     monkeypatch.setenv("HIMARI_PROXY", "socks5h://127.0.0.1:9050")
@@ -189,12 +189,12 @@ def test_one_proxy_and_another_address_come_from_the_environment(monkeypatch):
     assert (feed.api.socksProxy, feed.api.httpsProxy) == ("socks5h://127.0.0.1:9050", None)
     monkeypatch.setenv("HIMARI_PROXY", "localhost:9050")
     with pytest.raises(InputError, match="HIMARI_PROXY: must be http://HOST:PORT or"):
-        route()
-    assert Route(instead="http://127.0.0.1:9/").lead("https://api.x.y/z?a=1") == "http://127.0.0.1:9/api.x.y/z?a=1"
+        route_from_environment()
+    assert Route(instead="http://127.0.0.1:9/").rewrite("https://api.x.y/z?a=1") == "http://127.0.0.1:9/api.x.y/z?a=1"
 
 
-class Told:
-    """An exchange that tells what a function of its own shape makes of candles."""
+class OtherFormat:
+    """An exchange that answers with candles in the format of a function."""
 
     def __init__(self, shape, factor=1.0):
         self.shape, self.factor = shape, factor
@@ -205,26 +205,26 @@ class Told:
 
 
 def bybit_shape(rows, factor):
-    told = [[str(int(t)), o, h, low, c, v * factor, v * c] for t, o, h, low, c, v in rows.tolist()]
-    listed = [[str(x) for x in row] for row in told[::-1]]
+    found = [[str(int(t)), o, h, low, c, v * factor, v * c] for t, o, h, low, c, v in rows.tolist()]
+    listed = [[str(x) for x in row] for row in found[::-1]]
     return {"retCode": 0, "result": {"category": "spot", "symbol": "BTCUSDT", "list": listed}}
 
 
 def okx_shape(rows, factor):
-    told = [[int(t), o, h, low, c, v * factor, v * c, v * c, 1] for t, o, h, low, c, v in rows.tolist()]
-    return {"code": "0", "msg": "", "data": [[str(x) for x in row] for row in told[::-1]]}
+    found = [[int(t), o, h, low, c, v * factor, v * c, v * c, 1] for t, o, h, low, c, v in rows.tolist()]
+    return {"code": "0", "msg": "", "data": [[str(x) for x in row] for row in found[::-1]]}
 
 
 def coinbase_shape(rows, factor):
     names = ("start", "open", "high", "low", "close", "volume")
-    told = [dict(zip(names, (str(int(t) // 1000), *map(str, values)), strict=True)) for t, *values in rows.tolist()]
-    return {"candles": told[::-1]}
+    found = [dict(zip(names, (str(int(t) // 1000), *map(str, values)), strict=True)) for t, *values in rows.tolist()]
+    return {"candles": found[::-1]}
 
 
 @pytest.mark.parametrize(("name", "shape"), [("bybit", bybit_shape), ("okx", okx_shape), ("coinbase", coinbase_shape)])
-def test_other_exchanges_tell_the_same_candles_the_newest_first_and_their_units_are_checked(name, shape):
+def test_other_exchanges_have_the_same_candles_the_newest_first_and_their_units_are_checked(name, shape):
     def asked(factor):
-        feed = exchange_on(Told(shape, factor), SimulatedClock(START + 50 * HOUR_MS), name)
+        feed = exchange_on(OtherFormat(shape, factor), SimulatedClock(START + 50 * HOUR_MS), name)
         market = feed.api.safe_market_structure(
             {"id": "BTC-USDT", "symbol": SYMBOL, "base": "BTC", "quote": "USDT", "type": "spot", "spot": True}
         )
@@ -233,6 +233,6 @@ def test_other_exchanges_tell_the_same_candles_the_newest_first_and_their_units_
         return feed.fetch(SYMBOL, HOUR_MS, START).rows
 
     np.testing.assert_allclose(asked(1.0), market_rows(50))
-    if name != "coinbase":  # which tells no volume in money
+    if name != "coinbase":  # which has no volume in money
         with pytest.raises(SourceError, match="the volume does not count the base asset"):
             asked(1000.0)

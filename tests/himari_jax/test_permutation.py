@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from himari_jax.candles import COLUMNS, Candles
 from himari_jax.checking.candles import check_candles
 from himari_jax.errors import InputError
-from himari_jax.permutation import permute_candles, regimes, usual_block
+from himari_jax.permutation import default_block, permute_candles, regimes
 from himari_jax.sources.registry import load_candles
 from himari_jax.sources.request import SourceRequest
 from train.data.members import join_candles
@@ -56,7 +56,7 @@ def log_moves(candles: Candles) -> np.ndarray:
 
 
 def bar_of(candles: Candles) -> np.ndarray:
-    """What a bar is whatever its price: gap, shape, move and tradable, (T - 1, N, 5)."""
+    """Ratios of a bar that do not depend on its price: gap, shape, move and tradable, (T - 1, N, 5)."""
     before, later = candles.close[:-1], slice(1, None)
     gap, close = candles.open[later] / before, candles.close[later] / before
     high, low = (x[later] / candles.open[later] for x in (candles.high, candles.low))
@@ -259,7 +259,7 @@ def test_correlation_of_assets_stays():
 
 @pytest.mark.parametrize(("bar_ms", "bars"), [(7 * DAY_MS, 20), (DAY_MS, 20), (4 * HOUR_MS, 20), (HOUR_MS, 24)])
 def test_a_block_is_at_least_a_day_and_20_bars(candles, bar_ms, bars):
-    assert usual_block([candles(1, 1000, bar_ms=bar_ms)]) == bars
+    assert default_block([candles(1, 1000, bar_ms=bar_ms)]) == bars
 
 
 def test_what_makes_no_permutation_is_refused_by_name(candles):

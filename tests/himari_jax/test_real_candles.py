@@ -1,4 +1,4 @@
-"""What `check_candles` finds in real candles."""
+"""Findings of `check_candles` in real candles."""
 
 from himari_jax.checking.candles import check_candles
 from himari_jax.sources.registry import load_candles

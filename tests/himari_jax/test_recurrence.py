@@ -157,7 +157,7 @@ def test_the_environment_chooses_the_form(monkeypatch):
 def test_the_kernel_is_for_cards_and_sizes_that_it_fits(monkeypatch, capability, width, layers, reason):
     card = SimpleNamespace(platform="gpu", device_kind="T4", compute_capability=capability)
     monkeypatch.setattr(kernel.jax, "devices", lambda: [card])
-    found = kernel.why_not(width, layers)
+    found = kernel.unsupported(width, layers)
     assert found is None if reason is None else reason in str(found)
 
 

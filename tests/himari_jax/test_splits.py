@@ -12,11 +12,11 @@ from himari_jax.splits import (
     as_stretches,
     count_rows,
     decision_rows,
+    default_embargo,
     from_row,
     group_rows,
     possible_split,
     split_rows,
-    usual_embargo,
 )
 from himari_jax.times import HOUR_MS
 
@@ -97,11 +97,11 @@ def test_a_wider_interval_keeps_some_of_the_narrower_ones_decisions(history):
         assert 0 < len(rows) <= count_rows(every.spans[name]) / 24 + 2
 
 
-def test_the_usual_embargo_is_a_day_or_the_reach_of_a_return():
-    assert usual_embargo(HOUR_MS) == 24
-    assert usual_embargo(24 * HOUR_MS) == 2
-    assert usual_embargo(HOUR_MS, step=168, delay=3) == 172
-    assert usual_embargo(7 * HOUR_MS) == 4
+def test_the_default_embargo_is_a_day_or_the_reach_of_a_return():
+    assert default_embargo(HOUR_MS) == 24
+    assert default_embargo(24 * HOUR_MS) == 2
+    assert default_embargo(HOUR_MS, step=168, delay=3) == 172
+    assert default_embargo(7 * HOUR_MS) == 4
 
 
 def test_stretches_are_found_again_in_their_rows():

@@ -17,7 +17,7 @@ PLAIN = write(f"time,{OHLCV}\n", f"{{s}},{NUMBERS}")
 
 @dataclass(frozen=True)
 class Form:
-    """How a vendor writes candles."""
+    """A vendor's way to write candles."""
 
     head: str
     row: str
@@ -177,10 +177,10 @@ REFUSED = {
 @pytest.mark.parametrize("name", REFUSED)
 def test_what_could_be_read_wrongly_is_refused_with_the_reason(name):
     head, row, words = REFUSED[name]
-    told = outcome(lambda: read(write(head, row), symbol="market"))
-    told = told if isinstance(told, str) else " ".join(fault.text for fault in told.faults)
-    assert words in told, told
-    assert "allowed" in told
+    raw = outcome(lambda: read(write(head, row), symbol="market"))
+    text = raw if isinstance(raw, str) else " ".join(fault.text for fault in raw.faults)
+    assert words in text, text
+    assert "allowed" in text
 
 
 @pytest.mark.parametrize(
@@ -202,8 +202,8 @@ def test_a_header_that_stands_again_is_passed_over_and_the_rows_keep_their_lines
         np.testing.assert_array_equal(found(raw), series(1))
         np.testing.assert_array_equal(raw.row, [*range(2, 11), *range(12, ROWS + 3)])
         assert "the header stands again in 1 rows, passed over" in raw.notes
-    told = outcome(lambda: read("".join([head, *rows[:9], head.upper(), *rows[9:]])))
-    assert "row 11, column" in str(told)
+    refusal = outcome(lambda: read("".join([head, *rows[:9], head.upper(), *rows[9:]])))
+    assert "row 11, column" in str(refusal)
 
 
 @pytest.mark.parametrize(

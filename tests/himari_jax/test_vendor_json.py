@@ -74,5 +74,5 @@ def test_the_candles_of_every_answer_are_the_same(name):
 @pytest.mark.parametrize("name", REFUSED)
 def test_what_could_be_read_wrongly_is_refused_with_the_reason(name):
     value, words = REFUSED[name]
-    told = outcome(lambda: read(json.dumps(value), suffix=".json", symbol="market"))
-    assert words in told
+    found = outcome(lambda: read(json.dumps(value), suffix=".json", symbol="market"))
+    assert words in found

@@ -38,7 +38,7 @@ def lowered(model):
 def test_the_default_training_has_no_half_precision_and_no_kernel_of_a_newer_chip(model, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(jax, "default_backend", lambda: "gpu")
-        form = lstm.usual_form()
+        form = lstm.default_form()
     monkeypatch.setenv(lstm.VARIABLE, form)
     text = lowered(model)
     types = set(re.findall(r"x?(bf16|f16|f8\w*|f64|f32|tf32)>", text))

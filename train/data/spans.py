@@ -15,12 +15,12 @@ from himari_jax.splits import (
     Stretches,
     count_rows,
     cut_times,
+    default_embargo,
     find_span,
     from_row,
     possible_split,
     split_rows,
     stretches,
-    usual_embargo,
 )
 from himari_jax.times import iso_second, parse_duration
 from train.config.backtest import NAMED, parse_span
@@ -38,7 +38,7 @@ def split_rules(data: DataConfig, market: MarketConfig, features: Features, bar_
     if data.embargo == "lookback":
         embargo = None
     elif data.embargo is None:
-        embargo = usual_embargo(bar_ms, step, market.delay)
+        embargo = default_embargo(bar_ms, step, market.delay)
     else:
         embargo = -(-parse_duration(data.embargo, "--embargo") // bar_ms)
     return SplitRules(data.cuts, embargo, step, market.phase_ms, features.lookback(bar_ms))

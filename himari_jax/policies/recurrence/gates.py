@@ -1,4 +1,4 @@
-"""What every form of the recurrence shares: the gates of a cell, their derivatives, the gradient of the kernels."""
+"""Shared by all forms of the recurrence: the gates of a cell, their derivatives, the gradient of the kernels."""
 
 from typing import NamedTuple
 
@@ -22,7 +22,7 @@ class Slopes(NamedTuple):
     kept: jax.Array  # of c' by c
 
 
-def advance(c: jax.Array, z: jax.Array) -> tuple[tuple[jax.Array, jax.Array], Slopes]:
+def cell_forward(c: jax.Array, z: jax.Array) -> tuple[tuple[jax.Array, jax.Array], Slopes]:
     """`c' = f c + i g`, `h' = o tanh(c')` with `i, f, o = sigmoid(z)`, `g = tanh(z)`; and the derivatives.
 
     Args:
@@ -37,7 +37,7 @@ def advance(c: jax.Array, z: jax.Array) -> tuple[tuple[jax.Array, jax.Array], Sl
     return (after, o * shown), slopes
 
 
-def retreat(slopes: Slopes, gradient: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+def cell_backward(slopes: Slopes, gradient: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
     """Gradients by c (B, H) and z (B, 4 H), from those by c' and h'."""
     by_c, by_h = gradient
     by_c = by_c + by_h * slopes.shown
@@ -51,7 +51,7 @@ def weight_gradients(entered: tuple[jax.Array, ...], by_gates: tuple[jax.Array, 
     Adding up step by step, as the derivative of a scan does, costs a third of the time where minibatches are small.
 
     Args:
-        entered: by layer what entered the cell, (S, B, D + H).
+        entered: inputs of the cell by layer, x and h, (S, B, D + H).
         by_gates: by layer, (S, B, 4 H).
     """
     over_time = (((0, 1), (0, 1)), ((), ()))  # steps and environments; never merged: devices share out the latter

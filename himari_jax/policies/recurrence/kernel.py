@@ -1,6 +1,6 @@
 """The recurrence as one kernel for a GPU: the memory stays on the chip over all steps, two launches in all.
 
-Each program of the grid plays ROWS environments through all layers and steps. What needs no memory of the step before
+Each program of the grid takes ROWS environments through all layers and steps. What needs no memory of the step before
 is done outside, over all steps at once: the inputs' part in the first layer, the slopes, the gradient of the kernels.
 No GPU has timed it: it is taken only where it is asked for.
 
@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from himari_jax.policies.core import Carry
-from himari_jax.policies.recurrence.gates import GATES, Slopes, Weights, advance, weight_gradients
+from himari_jax.policies.recurrence.gates import GATES, Slopes, Weights, cell_forward, weight_gradients
 
 ROWS = 16  # environments of a program: the least that a tensor core multiplies
 WIDTHS = (16, 32, 64)  # H: powers of two; wider ones take minutes to compile
@@ -23,8 +23,8 @@ MOST_LAYERS = 3  # all their weights stay in the cache next to the core
 CAPABILITY = 8.0  # of CUDA: the first whose tensor cores take float32
 
 
-def why_not(width: int, layers: int) -> str | None:
-    """Why the device in use cannot run the kernel on LSTM layers of that width; None where it can."""
+def unsupported(width: int, layers: int) -> str | None:
+    """Reason why the device in use cannot run the kernel on LSTM layers of that width; None where it can."""
     device = jax.devices()[0]
     if device.platform != "gpu" or not hasattr(device, "compute_capability"):
         return f"it needs an NVIDIA GPU, not {device.device_kind}"
@@ -35,7 +35,7 @@ def why_not(width: int, layers: int) -> str | None:
     return None
 
 
-def play(drive, reset, own, below, bias, c, h, hs, cs) -> None:
+def forward_body(drive, reset, own, below, bias, c, h, hs, cs) -> None:
     """Forward kernel: ROWS environments through all steps.
 
     Args:
@@ -67,13 +67,13 @@ def play(drive, reset, own, below, bias, c, h, hs, cs) -> None:
     jax.lax.fori_loop(0, drive.shape[0], step, tuple((c[n], h[n]) for n in range(layers)))
 
 
-def play_back(by_last, reset, own, below, by_c, by_h, *refs) -> None:
+def backward_body(by_last, reset, own, below, by_c, by_h, *refs) -> None:
     """Backward kernel: gradients of ROWS environments by all gates, the last step first.
 
     Args:
         by_last: (S, ROWS, H), by h of the last layer.
         reset: (S, ROWS) int32.
-        own, below: as `play` has them, transposed, (4, H, H) each.
+        own, below: as `forward_body` has them, transposed, (4, H, H) each.
         by_c, by_h: (L, ROWS, H) by the last memory.
         refs: Slopes, (L, S, ROWS, H) each, read; by_z (L, S, ROWS, 4, H), by the first c and h (L, ROWS, H), written.
     """
@@ -183,7 +183,7 @@ def recur_forward(weights: Weights, carry: Carry, x: jax.Array, reset: jax.Array
         *((own, None), (below, None), (bias, None), (fill(c, 1), 1), (fill(h, 1), 1)),
     ]
     shape = (layers, steps, batch + -batch % ROWS, width)
-    hs, cs = (out[:, :, :batch] for out in launch(play, interpret, inputs, [(shape, 2), (shape, 2)]))
+    hs, cs = (out[:, :, :batch] for out in launch(forward_body, interpret, inputs, [(shape, 2), (shape, 2)]))
     after = tuple((cs[n, -1], hs[n, -1]) for n in range(layers))
     return (after, hs[-1]), (weights, carry, x, reset, hs, cs)
 
@@ -203,7 +203,7 @@ def recur_backward(interpret: bool, kept: tuple, gradient: tuple[Carry, jax.Arra
     ]
     rows = batch + -batch % ROWS
     outputs = [((layers, steps, rows, GATES, width), 2), ((layers, rows, width), 1), ((layers, rows, width), 1)]
-    by_z, by_c, by_h = launch(play_back, interpret, inputs, outputs)
+    by_z, by_c, by_h = launch(backward_body, interpret, inputs, outputs)
     by_gates = tuple(z.reshape(steps, batch, GATES * width) for z in by_z[:, :, :batch])
     by_first = tuple((by_c[n, :batch], by_h[n, :batch]) for n in range(layers))
     by_x = by_gates[0] @ weights[0][0][:-width].T
@@ -218,7 +218,7 @@ def recompute(weights: Weights, carry: Carry, x: jax.Array, reset: jax.Array, hs
             jnp.where(fresh, 0, jnp.concatenate([start[None], later[n, :-1]])) for start, later in ((c, cs), (h, hs))
         )
         entered = jnp.concatenate([hs[n - 1] if n else x, before_h], axis=-1)
-        _, slopes = advance(before_c, entered @ kernel + bias[None])
+        _, slopes = cell_forward(before_c, entered @ kernel + bias[None])
         yield entered, slopes._replace(kept=jnp.where(fresh, 0, slopes.kept))
 
 

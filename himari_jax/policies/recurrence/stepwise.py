@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from himari_jax.policies.core import Carry, reset_carry
-from himari_jax.policies.recurrence.gates import Weights, advance, retreat, weight_gradients
+from himari_jax.policies.recurrence.gates import Weights, cell_backward, cell_forward, weight_gradients
 
 
 def replay(weights: Weights, carry: Carry, x: jax.Array, reset: jax.Array) -> tuple[Carry, tuple[jax.Array, tuple]]:
@@ -25,7 +25,7 @@ def replay(weights: Weights, carry: Carry, x: jax.Array, reset: jax.Array) -> tu
         after, seen = [], []
         for (kernel, bias), (c, h) in zip(weights, reset_carry(carry, reset), strict=True):
             entered = jnp.concatenate([x, h], axis=-1)
-            (c, x), slopes = advance(c, entered @ kernel + bias)
+            (c, x), slopes = cell_forward(c, entered @ kernel + bias)
             after.append((c, x))
             seen.append((entered, slopes))
         return tuple(after), (x, tuple(seen))
@@ -55,7 +55,7 @@ def recur_backward(kept: tuple, gradient: tuple[Carry, jax.Array]):
         by_above, reset, seen = inputs
         before, by_gates = [], []
         for (kernel, _), (by_c, by_h), (_, slopes) in zip(weights[::-1], by_carry[::-1], seen[::-1], strict=True):
-            by_c, by_z = retreat(slopes, (by_c, by_h + by_above))
+            by_c, by_z = cell_backward(slopes, (by_c, by_h + by_above))
             by_above, by_h = jnp.split(by_z @ kernel.T, [kernel.shape[0] - by_h.shape[-1]], axis=-1)
             before.append((by_c, by_h))
             by_gates.append(by_z)

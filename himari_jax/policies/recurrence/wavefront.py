@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from himari_jax.policies.core import Carry
-from himari_jax.policies.recurrence.gates import GATES, Slopes, Weights, advance, retreat, weight_gradients
+from himari_jax.policies.recurrence.gates import GATES, Slopes, Weights, cell_backward, cell_forward, weight_gradients
 
 UNROLL = 4  # diagonals in one pass of the loop: fewer copies into the stacked outputs, longer to compile
 
@@ -113,7 +113,7 @@ def replay(weights: Weights, carry: Carry, x: jax.Array, reset: jax.Array):
     def step(memory: tuple[jax.Array, jax.Array], inputs: tuple[jax.Array, jax.Array, jax.Array]):
         (c, h), (drive, reset, live) = memory, inputs
         z = add_up(weights, h @ product, drive, reset)
-        after, _ = advance(jnp.where(widen(reset, width), 0, c), z)
+        after, _ = cell_forward(jnp.where(widen(reset, width), 0, c), z)
         c, h = (jnp.where(widen(live, width)[None], new, old) for new, old in zip(after, memory, strict=True))
         return (c, h), (h, c)
 
@@ -144,7 +144,7 @@ def recur_backward(kept: tuple, gradient: tuple[Carry, jax.Array]):
     c, h = join(carry)
     before = jnp.concatenate([h[None], hs[:-1]])
     slopes = recompute_slopes(weights, jnp.concatenate([c[None], cs[:-1]]), before, drive, reset)
-    by_c, by_z = walk_back(weights, by_carry, by_last, slopes, reset)
+    by_c, by_z = scan_backward(weights, by_carry, by_last, slopes, reset)
     by_z = by_z.reshape(*by_z.shape[:2], GATES, layers, width)
     entered, by_gates, by_first = [], [], []
     for n, (kernel, _) in enumerate(weights):
@@ -165,12 +165,12 @@ def recompute_slopes(weights: Weights, c: jax.Array, h: jax.Array, drive: jax.Ar
     reset, live = diagonals(reset, layers)
     fresh, live = widen(reset, width), widen(live, width)[:, None]
     z = add_up(weights, h @ forward_kernel(weights), drive, reset)
-    _, slopes = advance(jnp.where(fresh, 0, c), z)
+    _, slopes = cell_forward(jnp.where(fresh, 0, c), z)
     slopes = Slopes(*(jnp.where(live, slope, 0) for slope in slopes))
     return slopes._replace(kept=jnp.where(live, jnp.where(fresh, 0, slopes.kept), 1))
 
 
-def walk_back(weights: Weights, by_carry: Carry, by_last: jax.Array, slopes: Slopes, reset: jax.Array):
+def scan_backward(weights: Weights, by_carry: Carry, by_last: jax.Array, slopes: Slopes, reset: jax.Array):
     """Gradients by the first c, (B, W), and by all gates, (T, B, 4 W)."""
     layers, width = len(weights), by_last.shape[-1]
     product = backward_kernel(weights)
@@ -187,7 +187,7 @@ def walk_back(weights: Weights, by_carry: Carry, by_last: jax.Array, slopes: Slo
         own, below = jnp.split(back, [units], axis=-1)
         below = jnp.pad(below, ((0, 0), (0, width))) + jnp.pad(by_above, ((0, 0), (units - width, 0)))
         by_now = jnp.where(widen(reset, width), 0, own) + below + jnp.where(widen(final, width)[None], by_h, 0)
-        by_c, by_z = retreat(slopes, (by_c, by_now))
+        by_c, by_z = cell_backward(slopes, (by_c, by_now))
         return (by_c, by_z @ product), by_z
 
     nothing = jnp.zeros((by_c.shape[0], product.shape[1]), by_c.dtype)
