@@ -72,11 +72,10 @@ def check_signature(model: Model) -> None:
     Raises:
         InputError: names the first that differs.
     """
-    assets, shapes = len(model.places), model.carry_shapes
-    wanted = {"observation": (model.width,), **{f"carry_{i}": shape for i, shape in enumerate(shapes)}}
-    outputs = {"multiplier": (assets,), "value": (), **{f"next_carry_{i}": shape for i, shape in enumerate(shapes)}}
+    # A graph calls the recurrent state that it returns by another name than the one that it takes.
+    outputs = {f"next_{name}" if name in model.memory else name: shape for name, shape in model.outputs.items()}
     where = f"{model.folder}/policy.onnx"
-    for found, expected in ((model.session.get_inputs(), wanted), (model.session.get_outputs(), outputs)):
+    for found, expected in ((model.session.get_inputs(), model.inputs), (model.session.get_outputs(), outputs)):
         given = {node.name: tuple(node.shape[1:]) for node in found}
         if given != expected:
             raise InputError(f"{where}: its tensors are {given}; the manifest asks for {expected}")
@@ -84,6 +83,9 @@ def check_signature(model: Model) -> None:
             raise InputError(f"{where}: {odd[0]} is not of float32 in any number of rows")
     if model.features_hash != features_hash(model.places, model.bar_ms, model.features):
         raise InputError(f"{model.folder}/manifest.json: features_hash is of other features than this server builds")
+    drifting = () if model.drift is None else model.drift.names
+    if unknown := [name for name in drifting if name not in model.names]:
+        raise InputError(f"{model.folder}: drift names {unknown[0][:64]}, no input of this policy; export it again")
 
 
 def check_golden(model: Model, data: bytes, graph: bytes, rows: int = ROWS) -> None:

@@ -101,6 +101,27 @@ class Model:
         return tuple(tuple(shape) for shape in self.manifest["carry_shapes"])
 
     @cached_property
+    def inputs(self) -> dict[str, tuple[int, ...]]:
+        """Shapes of the policy's inputs by name, without the batch."""
+        return {"observation": (self.width,), **self.memory}
+
+    @cached_property
+    def outputs(self) -> dict[str, tuple[int, ...]]:
+        """Shapes of the policy's outputs by name, without the batch; the recurrent state as it is sent back."""
+        return {"multiplier": (len(self.places),), "value": (), **self.memory}
+
+    @cached_property
+    def memory(self) -> dict[str, tuple[int, ...]]:
+        """Shapes of the recurrent state by the names of its inputs, without the batch."""
+        return {f"carry_{i}": shape for i, shape in enumerate(self.carry_shapes)}
+
+    @cached_property
+    def drift_places(self) -> np.ndarray:
+        """Indices of the drift table's features in an observation, (F,); F = 0 where the bundle has no table."""
+        names = () if self.drift is None else self.drift.names
+        return np.array([self.names.index(name) for name in names], np.int64)
+
+    @cached_property
     def bar_ms(self) -> int:
         """Length of a bar, milliseconds."""
         return int(self.manifest["bar_ms"])

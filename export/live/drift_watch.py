@@ -18,14 +18,14 @@ class DriftWatch:
 
     def __init__(self, model: Model, table: DriftTable):
         self.table = table
-        self.places_of = [model.names.index(name) for name in table.names]
+        self.places = model.drift_places
         self.longest = 2 * max(table.windows, default=0)  # a window, and the one before it
         self.bins = np.zeros((0, len(table.names)), np.int64)
         self.outside = np.zeros((0, len(table.names)), bool)
 
     def add(self, observations: Any) -> None:
         """Takes observations, (..., D), the oldest first."""
-        rows = np.atleast_2d(np.asarray(observations, np.float64))[:, self.places_of]
+        rows = np.atleast_2d(np.asarray(observations, np.float64))[:, self.places]
         self.bins = np.concatenate([self.bins, self.table.place(rows)])[-max(self.longest, 1) :]
         self.outside = np.concatenate([self.outside, self.table.outside(rows)])[-max(self.longest, 1) :]
 

@@ -11,7 +11,7 @@ from export.serving.answers import open_inference, triton
 from export.serving.answers.openapi import docs, openapi
 from export.serving.answers.predict import PredictSettings, answer, count_rows
 from export.serving.endpoint import Endpoint, Scope, Send
-from export.serving.models.model_store import ModelStore, ServedModel, now_ms
+from export.serving.models.model_store import ModelStore, ServedModel
 from export.serving.requests.body import Receive
 from export.serving.requests.cors import Cors
 from export.serving.requests.errors import ApiError, not_ready
@@ -20,6 +20,7 @@ from export.serving.requests.keys import Keys
 from export.serving.requests.schemas import RESPONSES, decode_request
 from export.serving.telemetry.telemetry import Log, Metrics
 from himari_jax.errors import InputError
+from himari_jax.live.clock import now_ms
 
 PROBES = ("/health/live", "/health/ready")
 OWN = ("/predict", *PROBES, "/metrics", "/manifest", "/openapi.json", "/docs", "/v2")

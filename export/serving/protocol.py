@@ -1,7 +1,6 @@
 """HTTP/1.1 of uvicorn with what it lacks: limits on headers and connections, the rule of the one Host."""
 
 import asyncio
-from http import HTTPStatus
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -10,6 +9,7 @@ from export.serving.app import Application
 from export.serving.direct import DirectRequest, encode_answer
 from export.serving.endpoint import Asked, Endpoint
 from export.serving.requests.errors import ApiError
+from export.serving.requests.http import JSON
 
 MOST_HEADER = 64 * 1024  # bytes of a request before its body
 LONG = ApiError(431, "too_large", "headers", f"longer than {MOST_HEADER // 1024} KiB")
@@ -215,7 +215,7 @@ class GuardedProtocol(HttpToolsProtocol):
         if self.transport.is_closing():
             return
         body = error.encode()
-        status = f"HTTP/1.1 {error.status} {HTTPStatus(error.status).phrase}\r\n".encode()
-        head = b"content-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n" % len(body)
-        self.transport.write(status + head + body)
+        headers = ((b"content-type", JSON), (b"content-length", b"%d" % len(body)))
+        data, _ = encode_answer(error.status, headers, body, keep_alive=False)
+        self.transport.write(data)
         self.transport.close()

@@ -4,6 +4,11 @@ import time
 from typing import Protocol
 
 
+def now_ms() -> int:
+    """The machine's time, epoch milliseconds."""
+    return time.time_ns() // 1_000_000
+
+
 class Clock(Protocol):
     """A source of time that can wait."""
 
@@ -19,7 +24,7 @@ class SystemClock:
 
     def now_ms(self) -> int:
         """Epoch milliseconds."""
-        return time.time_ns() // 1_000_000
+        return now_ms()
 
     def sleep(self, seconds: float) -> None:
         """Waits."""

@@ -11,6 +11,7 @@ from serving import Desk, copy_bundle
 
 from export.serving.telemetry.input_counts import InputCounts, bins_of
 from himari_jax.drift import BINS, count_bins
+from himari_jax.errors import InputError
 
 pytest_plugins = ["server_fixtures"]
 
@@ -27,14 +28,14 @@ def counted(page):
 
 def inputs(desk, rows):
     """Market inputs of observations."""
-    return np.asarray(rows, np.float32)[:, desk.shelf.current.drift_places].astype(np.float64)
+    return np.asarray(rows, np.float32)[:, desk.model.drift_places].astype(np.float64)
 
 
 @pytest.fixture
 def asked(mlp):
     """A desk that answered a single row, a request of three, and two rows by the open protocol; and the rows."""
     rows = mlp.golden["observation"][-6:].copy()
-    rows[1, mlp.shelf.current.drift_places[0]] = 9.0  # nothing that training saw
+    rows[1, mlp.model.drift_places[0]] = 9.0  # nothing that training saw
     bodies = [[rows[0]], rows[1:4]]
     for some in bodies:
         instances = [{"observation": x.tolist(), "features_hash": mlp.model.features_hash} for x in some]
@@ -109,12 +110,11 @@ def test_bins_in_one_pass_are_the_bins(numbers):
 
 
 def test_a_bundle_whose_drift_is_of_other_inputs_is_refused_and_one_without_is_served(bundles, tmp_path):
-    for name, change in (("odd", {"names": ["NONE.price"]}), ("none", None)):
-        manifest = json.loads((bundles["mlp"] / "manifest.json").read_text())
-        drift = manifest["drift"]
-        changed = {key: value[:1] for key, value in drift.items() if key not in ("windows", "thresholds")}
-        changed |= {"windows": [], "thresholds": []}
-        copy_bundle(bundles["mlp"], tmp_path / name, drift=None if change is None else changed | change)
+    drift = json.loads((bundles["mlp"] / "manifest.json").read_text())["drift"]
+    odd = {key: value[:1] for key, value in drift.items()} | {"names": ["NONE.price"], "windows": [], "thresholds": []}
+    with pytest.raises(InputError, match=r"drift names NONE\.price"):
+        copy_bundle(bundles["mlp"], tmp_path / "odd", drift=odd)
+    copy_bundle(bundles["mlp"], tmp_path / "none", drift=None)
     refused = Desk(tmp_path / "odd")
     assert refused.shelf.current is None
     assert "drift names NONE.price, no input of this policy" in refused.refused[0]

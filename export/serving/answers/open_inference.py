@@ -3,6 +3,7 @@
 Source: KServe, "Open Inference Protocol (V2)"; Triton, "Binary tensor data extension".
 """
 
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import msgspec
@@ -112,16 +113,18 @@ def server_metadata() -> dict[str, Any]:
 
 def model_metadata(served: ServedModel) -> dict[str, Any]:
     """`GET /v2/models/NAME`."""
-    carry = [(f"carry_{i}", (-1, *shape)) for i, shape in enumerate(served.model.carry_shapes)]
-    inputs = [("observation", (-1, served.model.width)), *carry]
-    outputs = [("multiplier", (-1, len(served.model.places))), ("value", (-1,)), *carry]
     return {
         "name": served.info.name,
         "versions": [served.info.version],
         "platform": "onnxruntime_onnx",
-        "inputs": [{"name": name, "datatype": "FP32", "shape": shape} for name, shape in inputs],
-        "outputs": [{"name": name, "datatype": "FP32", "shape": shape} for name, shape in outputs],
+        "inputs": tensors_metadata(served.model.inputs),
+        "outputs": tensors_metadata(served.model.outputs),
     }
+
+
+def tensors_metadata(shapes: Mapping[str, tuple[int, ...]]) -> list[dict[str, Any]]:
+    """Tensors as the protocol lists them; -1 is the batch."""
+    return [{"name": name, "datatype": "FP32", "shape": (-1, *shape)} for name, shape in shapes.items()]
 
 
 def answer(
@@ -136,12 +139,11 @@ def answer(
     check_name(served, request)
     tensors = read_tensors(served, request.inputs, blob, max_rows)
     observation = tensors.pop("observation")
-    carry = tuple(tensors[f"carry_{i}"] for i in range(len(tensors)))
+    carry = tuple(tensors[name] for name in served.model.memory)
     wanted = choose(served, request)
     found = run(served, observation, carry)
     served.seen.append(observation)
-    named = {"multiplier": found.multiplier, "value": found.value}
-    named |= {f"carry_{i}": leaf for i, leaf in enumerate(found.carry)}
+    named = dict(zip(served.model.outputs, (found.multiplier, found.value, *found.carry), strict=True))
     text, head = encode(served, request.id or "", {name: (named[name], binary) for name, binary in wanted.items()})
     return text, head, len(observation)
 
@@ -172,8 +174,7 @@ def split(body: bytes, headers: dict[bytes, bytes]) -> tuple[Infer, bytes]:
 
 def read_tensors(served: ServedModel, inputs: list[Tensor], blob: bytes, max_rows: int) -> dict[str, np.ndarray]:
     """All inputs of the model, each once, of one batch, finite and within its limits; every byte is used."""
-    shapes: dict[str, tuple[int, ...]] = {"observation": (served.model.width,)}
-    shapes |= {f"carry_{i}": shape for i, shape in enumerate(served.model.carry_shapes)}
+    shapes = served.model.inputs
     found: dict[str, np.ndarray] = {}
     for tensor in inputs:
         if tensor.name not in shapes or tensor.name in found:
@@ -242,7 +243,7 @@ def within(served: ServedModel, name: str, values: np.ndarray) -> np.ndarray:
 
 def choose(served: ServedModel, request: Infer) -> dict[str, bool]:
     """Outputs by name, and whether each is wanted as bytes."""
-    names = ("multiplier", "value", *(f"carry_{i}" for i in range(len(served.model.carry_shapes))))
+    names = served.model.outputs
     every = asks_bytes(request.parameters, "binary_data_output", False, "parameters")
     if not request.outputs:
         return dict.fromkeys(names, every)

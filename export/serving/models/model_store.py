@@ -37,7 +37,6 @@ class ServedModel:
     most_gross: float = field(init=False)  # of an account: beyond it the numbers are wrong
     info: ModelOut = field(init=False)
     seen: deque[np.ndarray] = field(init=False)  # (D,) or (B, D) observations that were answered, to be counted
-    drift_places: np.ndarray = field(init=False)  # (F,) where an observation has the features of the drift table
 
     def __post_init__(self):
         symbols, assets = self.model.symbols, len(self.model.places)
@@ -52,8 +51,8 @@ class ServedModel:
             limits[-1] = MOST_ACCOUNT  # Herfindahl
         info = ModelOut(self.model.name, self.model.version, self.model.digest)
         made = {"symbols": symbols, "names": self.model.names, "limits": limits, "info": info}
-        made |= {"seen": deque(maxlen=MOST_SEEN), "drift_places": drift_places(self.model)}
-        for name, value in (made | {"weight_places": places, "most_gross": gross}).items():
+        made |= {"seen": deque(maxlen=MOST_SEEN), "weight_places": places, "most_gross": gross}
+        for name, value in made.items():
             object.__setattr__(self, name, value)
 
 
@@ -176,18 +175,6 @@ class ModelStore:
         return thread
 
 
-def drift_places(model: Model) -> np.ndarray:
-    """Indices of the drift table's features in an observation, (F,); F = 0 where the bundle has no table.
-
-    Raises:
-        InputError: it names an input that this policy does not have.
-    """
-    names = () if model.drift is None else model.drift.names
-    if unknown := [name for name in names if name not in model.names]:
-        raise InputError(f"{model.folder}: drift names {unknown[0][:64]}, no input of this policy; export it again")
-    return np.array([model.names.index(name) for name in names], np.int64)
-
-
 def sign(folder: Path) -> Signature:
     """Says whether a file of a bundle changed; a missing one counts as 0."""
     parts = []
@@ -198,8 +185,3 @@ def sign(folder: Path) -> Signature:
         except OSError:
             parts.append((str(path), 0, 0, 0))
     return tuple(parts)
-
-
-def now_ms() -> int:
-    """The clock, epoch milliseconds."""
-    return time.time_ns() // 1_000_000

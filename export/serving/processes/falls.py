@@ -6,6 +6,8 @@ import sys
 import traceback
 from pathlib import Path
 
+from himari_jax.errors import first_line
+
 MOST_WORDS = 2000  # letters of a worker's last words
 CGROUPS = Path("/sys/fs/cgroup")
 
@@ -14,8 +16,7 @@ def last_words(error: BaseException) -> str:
     """One line about an error that ends a worker: its kind, its first line and its place."""
     place = traceback.extract_tb(error.__traceback__)[-1:]
     where = f" ({place[0].filename}:{place[0].lineno})" if place else ""
-    text = " ".join(str(error).strip().splitlines()[:1])
-    return f"{type(error).__name__}: {text[:MOST_WORDS]}{where}"
+    return f"{type(error).__name__}: {first_line(error, MOST_WORDS)}{where}"
 
 
 def hear(pipe: int) -> str:

@@ -60,7 +60,7 @@ class InputCounts(Collector):
                 rows.append(seen.popleft())
             if rows:
                 stacked = np.concatenate([np.atleast_2d(row) for row in rows])
-                found = stacked[:, self.served.drift_places].astype(np.float64)
+                found = stacked[:, self.served.model.drift_places].astype(np.float64)
                 self.counts[:, :BINS] += bins_of(self.table, found)
                 self.counts[:, BINS] += self.table.outside(found).sum(0)
 
