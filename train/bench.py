@@ -9,12 +9,9 @@ from typing import Any, Literal
 
 from himari_jax.cli import invocation
 from himari_jax.command import parse, run_command
-from train.config.market import DataConfig
-from train.config.ppo import Config, PolicyConfig, PPOConfig
 from train.distributed.devices import choose_device
 
 PROG = invocation("train.bench")
-MODELS = {"base": ("mlp", 1), "lstm": ("lstm", 1), "multi": ("mlp", 3)}
 EPISODES = (1000, 500)  # the user's yardstick: episodes x bars
 
 
@@ -72,15 +69,16 @@ def main(args: Sequence[str]) -> int:
 
 
 def measure(model: str, num_envs: int, bench: BenchConfig) -> str:
-    """One line of the table."""
+    """Times a model; returns its line of the table."""
     import jax
     import numpy as np
 
+    from train.diagnosis.subject import MODELS, default_config
     from train.learning.setup import compile_chunk, first_state
     from train.training.session import build_session
 
-    policy, assets = MODELS[model]
-    session = build_session(bench_config(policy, assets, num_envs, bench.rollout_steps))
+    config = default_config(*MODELS[model], num_envs=num_envs, rollout_steps=bench.rollout_steps)
+    session = build_session(config)
     state = jax.block_until_ready(first_state(session)())
     started = time.perf_counter()
     chunk = compile_chunk(session, state.runner, session.params)
@@ -97,16 +95,6 @@ def measure(model: str, num_envs: int, bench: BenchConfig) -> str:
     training = median_speed(train, steps, bench.repeats)
     yardstick = EPISODES[0] * EPISODES[1] / training
     return f"{model:6} {num_envs:5d} {env_only:10,.0f} /s {training:10,.0f} /s {compiling:7.1f} s   {yardstick:6.1f} s"
-
-
-def bench_config(policy: Any, assets: int, num_envs: int, rollout_steps: int) -> Config:
-    """Defaults on synthetic candles."""
-    symbols = tuple(f"SYN{n + 1}" for n in range(assets))
-    return Config(
-        policy=PolicyConfig(policy=policy),
-        data=DataConfig(source="synthetic", symbols=symbols),
-        ppo=PPOConfig(num_envs=num_envs, rollout_steps=rollout_steps),
-    )
 
 
 def environment_alone(session: Any, runner: Any) -> Callable[[], Any]:

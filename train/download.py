@@ -66,7 +66,9 @@ def main(args: Sequence[str]) -> int:
     since, until = (None if x is None else parse_moment(x, f) for x, f in config.times)
     end = clock.now_ms() if until is None else until
     for symbol in config.symbols:
-        tell(download(feed, symbol, bar_ms, since, end, config.to, clock, lambda line: print(line, flush=True)))
+        print_download(
+            download(feed, symbol, bar_ms, since, end, config.to, clock, lambda line: print(line, flush=True))
+        )
     print(f"next: {invocation('train.ppo')} --data {config.to}")
     return 0
 
@@ -86,7 +88,7 @@ def make_feed(config: DownloadConfig) -> "Feed":
     return CoinGeckoFeed(config.coingecko.pinned)
 
 
-def tell(done: "Downloaded") -> None:
+def print_download(done: "Downloaded") -> None:
     """Prints what was downloaded."""
     rows, facts = done.stored.rows, done.stored.facts
     for note in done.notes:

@@ -12,7 +12,7 @@ from himari_jax.cli import invocation
 from himari_jax.command import parse, require, run_command
 from train.artifacts.downloads import local_run
 from train.artifacts.run_folder import refuse_other_folders
-from train.reporting.console import console, say
+from train.reporting.console import console, print_lines
 from train.reporting.tables import Grid, print_grid
 from train.studies.paper_plan import Claim, Outlook, look_ahead, read_claim
 
@@ -49,15 +49,15 @@ def main(args: Sequence[str]) -> int:
     asked = config.futures * config.years * claim.bars_per_year
     most = f"fewer, or fewer --years: {asked:,.0f} bars in all, at most {MOST_BARS:,}"
     require(asked <= MOST_BARS, "--futures", config.futures, most)
-    tell(claim, look_ahead(claim, config.years, config.futures, config.seed), config.years)
+    print_plan(claim, look_ahead(claim, config.years, config.futures, config.seed), config.years)
     return 0
 
 
-def tell(claim: Claim, found: Sequence[Outlook], years: float) -> None:
+def print_plan(claim: Claim, found: Sequence[Outlook], years: float) -> None:
     """Prints what the backtest claims, and when paper trading would know."""
     out = console()
     about = f"{100 * claim.yearly:+.2f} % a year, Sharpe of the difference {claim.sharpe:.2f}"
-    say(out, [f"policy minus base over the test span ({claim.years:.1f} years): {about}"])
+    print_lines(out, [f"policy minus base over the test span ({claim.years:.1f} years): {about}"])
     spans = [span for span in (0.5, 1.0, 2.0, 5.0) if span < years] + [years]
     grid = Grid(
         "", ["true difference", "% a year", "Sharpe", *(f"{span:g} y" for span in spans), "median", "claim refuted"]
@@ -67,10 +67,10 @@ def tell(claim: Claim, found: Sequence[Outlook], years: float) -> None:
         medians = (in_years(outlook.median(times), years) for times in (outlook.confirmed, outlook.refuted))
         grid.add(outlook.name, f"{100 * outlook.yearly:+.2f}", f"{outlook.sharpe:.2f}", *shares, *medians)
     print_grid(out, grid)
-    say(out, words(found, years))
+    print_lines(out, interpret(found, years))
 
 
-def words(found: Sequence[Outlook], years: float) -> list[str]:
+def interpret(found: Sequence[Outlook], years: float) -> list[str]:
     """Interprets the table in sentences."""
     none, _, claimed, *_ = found
     known, refuted = claimed.median(claimed.confirmed), none.median(none.refuted)

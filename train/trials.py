@@ -22,7 +22,7 @@ from train.evaluation.book import Book, Strike, Trial
 from train.evaluation.ledger import Ledger, ledger_of_run, open_ledger
 from train.evaluation.sketches import ALIKE, clusters
 from train.evaluation.trials import Counted, count_together, same_series, together
-from train.reporting.console import console, say
+from train.reporting.console import console, print_lines
 from train.reporting.tables import Grid, print_grid
 
 PROG = invocation("train.trials")
@@ -97,16 +97,16 @@ def show_all(ledger: Ledger) -> None:
         print_grid(out, table(name, book, trials))
         for trial in trials:
             if word := book.strike_of(trial):
-                say(out, [f"{trial.id[:LETTERS]} struck {day(word.time)}: {word.reason}"])
+                print_lines(out, [f"{trial.id[:LETTERS]} struck {day(word.time)}: {word.reason}"])
         out.print()
     struck = sum(book.strike_of(trial) is not None for trial in book.trials.values())
-    say(out, [f"{count(len(book.trials), 'trial')} in {ledger.name}, {struck} struck"])
+    print_lines(out, [f"{count(len(book.trials), 'trial')} in {ledger.name}, {struck} struck"])
     if book.unread:
-        say(out, [f"{count(book.unread, 'line')} could not be read"])
+        print_lines(out, [f"{count(book.unread, 'line')} could not be read"])
     how = f"{invocation('train.trials')} explain ID"
-    say(out, [f"cluster: trials that are alike; counts: clusters that a result there is deflated by: {how}"])
+    print_lines(out, [f"cluster: trials that are alike; counts: clusters that a result there is deflated by: {how}"])
     if not all(trial.chosen for trial in book.trials.values()):
-        say(out, ["no: a seed that validation did not choose; no verdict is of it"])
+        print_lines(out, ["no: a seed that validation did not choose; no verdict is of it"])
 
 
 def series_of(trial: Trial) -> str:
@@ -161,12 +161,12 @@ def explain(name: str, ledger_name: str | None) -> None:
         f"{who}, is deflated by {count(counted.number, 'trial')}: {count(len(counted.trials), 'evaluation')} of "
         f"{series_of(trial).rpartition(',')[0]} between {first} and {last}, in {count(counted.number, 'cluster')}"
     )
-    say(out, [said])
+    print_lines(out, [said])
     print_grid(out, members(counted, trial))
-    say(out, remarks(book, trial, counted))
+    print_lines(out, remarks(book, trial, counted))
     result = None if folder is None else read_result(folder)
     if result is not None and result["trials"] != counted.number:
-        say(out, [f"its verdict was deflated by {result['trials']}; train.backtest {folder} evaluates it anew"])
+        print_lines(out, [f"its verdict was deflated by {result['trials']}; train.backtest {folder} evaluates it anew"])
 
 
 def run_folder(name: str) -> Path | None:

@@ -11,6 +11,7 @@ import numpy as np
 from export.bundling.surfaces import Surface, surfaces
 from export.runtime import Model
 from himari_jax.candles import KINDS
+from himari_jax.statistics.metric_table import METRICS
 
 WIDTH, HEIGHT, LEFT, BOTTOM = 220, 110, 24, 18  # of a small plot, and what its axes take
 MOST = 24  # surfaces shown
@@ -78,14 +79,14 @@ def kind_of(manifest: Mapping[str, Any]) -> str:
 def worth(manifest: Mapping[str, Any]) -> dict[str, str]:
     """The figures of the test span."""
     agent = (manifest.get("backtest") or {}).get("agent") or {}
-    shown = {"sharpe": ".2f", "max_drawdown": ".1%", "turnover": ".1f", "exposure": ".2f", "win_rate_bar": ".1%"}
-    names = {
-        "sharpe": "Sharpe",
-        "max_drawdown": "max drawdown",
-        "turnover": "turnover a year",
-        "win_rate_bar": "win rate",
+    shown = {
+        "Sharpe": "sharpe",
+        "max drawdown": "max_drawdown",
+        "turnover a year": "turnover",
+        "exposure": "exposure",
+        "win rate": "win_rate_bar",
     }
-    found = {names.get(key, key): format(agent[key], form) for key, form in shown.items() if agent.get(key) is not None}
+    found = {name: format(agent[key], METRICS[key].form) for name, key in shown.items() if agent.get(key) is not None}
     interval = agent.get("sharpe_interval")
     if interval and None not in interval:
         found["Sharpe, 95 % interval"] = f"{interval[0]:.2f} to {interval[1]:.2f}"

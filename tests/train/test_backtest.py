@@ -9,7 +9,7 @@ from worlds import TINY_RUN as TINY
 from himari_jax.command import run_command
 from himari_jax.errors import InputError
 from himari_jax.plugins import BASELINES
-from train.backtesting.entries import enter
+from train.backtesting.entries import load_entries
 from train.backtesting.grid import Windows, cut_windows
 from train.config.backtest import EvaluationDataConfig, GridConfig
 from train.data.market import market_from
@@ -120,7 +120,7 @@ def test_candles_that_it_never_saw(runs, tmp_path):
     assert run_command(train_main, [*TINY, "--run-dir", str(tmp_path / "x"), "--symbols", "SYN1", "SYN2", *other]) == 0
     folder = tmp_path / "files"
     folder.mkdir()
-    (entry,) = enter([str(tmp_path / "x")], EvaluationDataConfig(span="all"), GridConfig())
+    (entry,) = load_entries([str(tmp_path / "x")], EvaluationDataConfig(span="all"), GridConfig())
     candles = entry.candles
     for n, symbol in enumerate(("ELSE1", "ELSE2")):
         columns = {k: getattr(candles, k)[:, n] for k in ("open", "high", "low", "close", "volume")}
@@ -136,7 +136,7 @@ def test_candles_that_it_never_saw(runs, tmp_path):
 def test_a_function_and_a_file_of_the_same_weights_play_alike(runs, tmp_path):
     rule = "def weights(market, candles):\n    return 0.4 * (market.features[..., 3] > 0)\n"
     (tmp_path / "rule.py").write_text(rule)
-    (entry,) = enter([str(tmp_path / "rule.py")], EvaluationDataConfig(source="synthetic"), GridConfig())
+    (entry,) = load_entries([str(tmp_path / "rule.py")], EvaluationDataConfig(source="synthetic"), GridConfig())
     candles = entry.candles
     stamp = pl.Series(candles.time + candles.bar_ms).cast(pl.Datetime("ms")).dt.replace_time_zone("UTC")
     wanted = pl.Series(entry.source.weights(candles, market_from(candles, entry.market))[:, 0])

@@ -24,7 +24,13 @@ from himari_jax.splits import decision_rows, split_rows
 from train.backtesting import audits
 from train.backtesting.audits import bars_around
 from train.config.market import DataConfig, MarketConfig
-from train.evaluation.causality import AgentWay, audit_causality, causality_result, fitted_elsewhere, strategy_way
+from train.evaluation.causality import (
+    AgentPipeline,
+    audit_causality,
+    causality_result,
+    normalizer_differs,
+    strategy_pipeline,
+)
 from train.evaluation.futures import another_future
 from train.simulation.rules import load_strategy
 
@@ -68,7 +74,7 @@ def way_of(raws, core="mlp", sizing="vol-target", **faults):
     policy = Policy(module, assets, hidden)
     scaling = fit_scaling(market.features, market.corr, decision_rows(train))
     variables = with_scaling(initialize(policy, observation_width(assets), jax.random.key(0)), scaling)
-    return AgentWay(policy, variables, DARING[sizing], train, **faults)
+    return AgentPipeline(policy, variables, DARING[sizing], train, **faults)
 
 
 # Kelly that dares: with its usual prior a random walk gives it too little to hold.
@@ -185,10 +191,10 @@ def test_constants_that_were_fitted_on_other_rows_are_noticed(candles):
     way, own = way_of(raws), check_candles(raws)[0]
     market, rows = build_market(own, "vol-target", RULES), decision_rows(split_rows(own).train)
     seen = market.features[rows], market.corr[rows]
-    assert not fitted_elsewhere(way.variables["constants"]["normaliser"], *seen)
+    assert not normalizer_differs(way.variables["constants"]["normaliser"], *seen)
     scaling = normalizer_of_all_rows(market.features, market.corr, None)
     other = with_scaling(way.variables, scaling)
-    assert fitted_elsewhere(other["constants"]["normaliser"], *seen)
+    assert normalizer_differs(other["constants"]["normaliser"], *seen)
 
 
 def leak():
@@ -198,8 +204,8 @@ def leak():
 
 def test_the_known_leak_is_caught_and_passes_one_bar_later(candles):
     raws = raw_candles(candles, 1)
-    assert audit(raws, strategy_way(leak(), MarketConfig(), 0)) == {"weights"}
-    assert audit(raws, strategy_way(leak(), MarketConfig(), 1)) == set()
+    assert audit(raws, strategy_pipeline(leak(), MarketConfig(), 0)) == {"weights"}
+    assert audit(raws, strategy_pipeline(leak(), MarketConfig(), 1)) == set()
 
 
 @pytest.mark.parametrize("ahead", [1, 5, 24])
@@ -211,7 +217,7 @@ def test_a_peek_of_any_length_is_caught_wherever_the_future_changes(candles, ahe
         return np.where(later > candles.close, 0.5, 0.1)
 
     for t in (900, 1500, 1800):
-        assert audit(raws, strategy_way(replace(leak(), function=peek), MarketConfig(), 0), [t]) == {"weights"}
+        assert audit(raws, strategy_pipeline(replace(leak(), function=peek), MarketConfig(), 0), [t]) == {"weights"}
 
 
 def test_a_strategy_that_counts_the_candles_to_come_is_caught(candles):
@@ -220,7 +226,7 @@ def test_a_strategy_that_counts_the_candles_to_come_is_caught(candles):
     def count(market, candles):
         return np.full(candles.close.shape, 100 / len(candles.close))
 
-    assert audit(raws, strategy_way(replace(leak(), function=count), MarketConfig(), 0)) == {"weights"}
+    assert audit(raws, strategy_pipeline(replace(leak(), function=count), MarketConfig(), 0)) == {"weights"}
 
 
 @pytest.mark.parametrize("calendar", ["continuous", "sessions"])

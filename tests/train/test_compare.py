@@ -8,7 +8,7 @@ import pytest
 from himari_jax.command import run_command
 from train.backtest import main as backtest
 from train.backtesting.comparison import beside, play_sides
-from train.backtesting.entries import enter
+from train.backtesting.entries import load_entries
 from train.compare import main
 from train.config.backtest import EvaluationDataConfig, GridConfig
 from train.simulation.play import Cell
@@ -54,7 +54,9 @@ def test_two_runs_swapped_give_the_difference_with_the_other_sign(runs, tmp_path
 
 def test_a_batched_comparison_equals_one_cell_at_a_time(runs, tmp_path):
     grid = GridConfig(costs=(0.0, 10.0), delays=(0, 2))
-    entries = enter([str(runs / "mlp"), str(runs / "lstm"), str(holding(tmp_path, 0.2))], EvaluationDataConfig(), grid)
+    entries = load_entries(
+        [str(runs / "mlp"), str(runs / "lstm"), str(holding(tmp_path, 0.2))], EvaluationDataConfig(), grid
+    )
     cells = [Cell(0, delay, cost) for delay in (0, 1, 2) for cost in (0.0, 0.001)]
     for entry in entries:
         batched = play_sides(entry, cells)

@@ -11,7 +11,7 @@ from backtests import backtest, grid_of, read
 from envs.market import to_device
 from himari_jax.features.market import BASE
 from train.backtesting import entries
-from train.backtesting.entries import enter, shared_simulators
+from train.backtesting.entries import load_entries, shared_simulators
 from train.config.backtest import EvaluationDataConfig, GridConfig
 from train.data.evaluation_data import load_candles
 from train.data.market import market_from
@@ -44,7 +44,7 @@ def one_by_one(agent, candles, span, cell, steps):
 def test_a_batch_of_cells_is_what_each_is_alone_however_it_is_cut_and_compiled(runs, monkeypatch, name, form):
     chosen = placement.Place(jax.devices()[0], form)  # as where the host is not the default device
     monkeypatch.setattr(placement, "place", lambda _: chosen)
-    (entry,) = enter([str(runs / name)], EvaluationDataConfig(), GridConfig())
+    (entry,) = load_entries([str(runs / name)], EvaluationDataConfig(), GridConfig())
     agent, span = entry.source, entry.data.span
     cells = [Cell(start, delay, rate) for start in (0, 60, 99) for delay in (0, 2) for rate in (0.0, 0.002)]
     found = {}
@@ -104,7 +104,7 @@ def test_equal_candles_are_loaded_once_and_simulated_by_one_simulator(runs, tmp_
     monkeypatch.setattr(entries, "load_candles", counted)
     (tmp_path / "rule.py").write_text("def weights(market):\n    return 0.4 * (market.features[..., 3] > 0)\n")
     names = [str(runs / "mlp"), str(runs / "lstm"), str(tmp_path / "rule.py")]
-    found = enter(names, EvaluationDataConfig(), GridConfig())
+    found = load_entries(names, EvaluationDataConfig(), GridConfig())
     assert len(loaded) == 1
     assert len({id(entry.simulator) for entry in found}) == 1
     assert len({id(entry.candles) for entry in found}) == 1
@@ -119,9 +119,9 @@ def test_bars_that_training_may_have_seen_can_show_no_edge(runs, tmp_path):
     assert backtest(tmp_path, runs / "mlp", "--span", "train") == 0
     found = read(tmp_path / "result.json")
     assert found["verdict"]["word"] != "EDGE"
-    (entry,) = enter([str(runs / "mlp")], EvaluationDataConfig(span="all"), GridConfig())
+    (entry,) = load_entries([str(runs / "mlp")], EvaluationDataConfig(span="all"), GridConfig())
     assert "training may have known them" in entry.doubts[0]
-    (entry,) = enter([str(runs / "mlp")], EvaluationDataConfig(), GridConfig())
+    (entry,) = load_entries([str(runs / "mlp")], EvaluationDataConfig(), GridConfig())
     assert entry.doubts == ()
 
 

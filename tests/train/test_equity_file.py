@@ -17,7 +17,7 @@ from himari_jax.positions.sizing import cap_targets
 from himari_jax.statistics import metrics
 from train.artifacts.run_folder import stored_config
 from train.backtest import main as backtest_main
-from train.backtesting.entries import enter
+from train.backtesting.entries import load_entries
 from train.config.backtest import EvaluationDataConfig, GridConfig
 from train.data.loading import checked, load_raw
 from train.data.market import sizing_rules
@@ -137,7 +137,7 @@ def test_multiplier_times_base_within_the_caps_are_the_weights_that_were_wanted(
     target = wanted(frame, config)
     assert (table(frame, "multiplier") * table(frame, "base") > config.max_position_pct).any()
     assert (target.sum(1) >= config.max_gross - 1e-6).any()
-    (member,) = enter([str(run)], EvaluationDataConfig(), GridConfig())
+    (member,) = load_entries([str(run)], EvaluationDataConfig(), GridConfig())
     (found,) = play_orders(member.simulator, 0, [every_bar(target)], [config.cost])
     np.testing.assert_allclose(found.held, table(frame, "weight"), rtol=0, atol=1e-6)
     np.testing.assert_allclose(found.equity, frame["equity"], rtol=1e-6)
@@ -178,7 +178,7 @@ def test_the_weights_of_a_run_or_of_its_backtest_taken_back_give_its_own_result(
     says = {"name": "capped", "chosen_seed": 0, "own_cost": 15.0, "own_delay": 1}
     (tmp_path / "backtest" / "result.json").write_text(json.dumps(says))
     files = [run / "equity.parquet", tmp_path / "backtest" / "equity.parquet"]
-    _, *taken = enter([str(run), *map(str, files)], EvaluationDataConfig(), GridConfig())
+    _, *taken = load_entries([str(run), *map(str, files)], EvaluationDataConfig(), GridConfig())
     assert [entry.name for entry in taken] == ["capped-equity", f"{tmp_path.name}-backtest-equity"]
     for entry in taken:
         own_cell = Cell(0, entry.delay, entry.cost)
@@ -191,7 +191,7 @@ def test_the_weights_of_a_run_or_of_its_backtest_taken_back_give_its_own_result(
             assert found[name] == pytest.approx(result["agent"][name], rel=1e-4)
     (tmp_path / "backtest" / "result.json").unlink()
     with pytest.raises(InputError, match=r"rows of several cells \(2 of policy, 2 of seed, 2 of cost, 2 of delay\)"):
-        enter([str(run), str(files[1])], EvaluationDataConfig(), GridConfig())
+        load_entries([str(run), str(files[1])], EvaluationDataConfig(), GridConfig())
 
 
 def test_a_file_without_multipliers_is_reported_and_replayed_as_before(run, tmp_path):

@@ -4,7 +4,7 @@ import pytest
 from report_runs import block, make_result, make_run, read
 
 from train.reporting.report import write_report
-from train.reporting.words import NEXT
+from train.reporting.verdict_sentences import NEXT
 
 
 def named(word="INCONCLUSIVE", leans="to", probability=0.9, **more):

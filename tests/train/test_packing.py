@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from report_runs import read, told
+from report_runs import read, unpack_text
 
 from train.reporting import packing
 from train.reporting.figure import packed
@@ -61,5 +61,5 @@ def test_letters_are_dense():
     element = packing.pack(text)
     size = int(element.split('data-bytes="')[1].split('"')[0])
     inside = element.split(">", 1)[1].removesuffix("</script>")
-    assert told(inside, size) == text
+    assert unpack_text(inside, size) == text
     assert len(inside) <= 16 / 13 * size + 2

@@ -74,9 +74,9 @@ def test_the_same_steps_per_update_whatever_the_number_of_environments():
 
 def contest(tmp_path, **options):
     from train.benchmarks.peers.config import PeersConfig
-    from train.benchmarks.peers.schedule import Contest
+    from train.benchmarks.peers.schedule import PeerBenchmark
 
-    return Contest(PeersConfig(out=str(tmp_path), **options), tmp_path, ["rejax", "sb3"])
+    return PeerBenchmark(PeersConfig(out=str(tmp_path), **options), tmp_path, ["rejax", "sb3"])
 
 
 def test_the_best_of_a_search_is_the_soonest_else_the_nearest(tmp_path):

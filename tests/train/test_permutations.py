@@ -98,17 +98,17 @@ def test_a_run_has_the_permutations_that_were_asked_for(tmp_path, capsys):
     folder = tmp_path / "run"
     flags = ["--run-dir", str(folder), "--eval-interval", "26"]
 
-    def told(*more: str) -> str:
+    def printed(*more: str) -> str:
         assert train(config(*flags, *more)) == 0
         return capsys.readouterr().out
 
-    assert "permutations, retrained" not in told()
-    assert "against 2 markets of permuted bars" in " ".join(told("--permutations", "2").split())
+    assert "permutations, retrained" not in printed()
+    assert "against 2 markets of permuted bars" in " ".join(printed("--permutations", "2").split())
     lines = (folder / "nulls.jsonl").read_text().splitlines()
-    assert "against 3 markets" in " ".join(told("--permutations", "3").split())
+    assert "against 3 markets" in " ".join(printed("--permutations", "3").split())
     assert (folder / "nulls.jsonl").read_text().splitlines()[:2] == lines
     assert "Permutations</h2>" in (folder / "report.html").read_text()
-    assert "against 3 markets" in " ".join(told().split()), "a finished run keeps what it has"
+    assert "against 3 markets" in " ".join(printed().split()), "a finished run keeps what it has"
 
 
 def test_is_tested_asks_for_number_and_kind():

@@ -1,4 +1,4 @@
-"""Laws of the draws of `random`: a policy's mean weights and turnover, the median one shown, the rank told."""
+"""Laws of the draws of `random`: the mean weights and turnover of a policy, the median one shown, the rank."""
 
 import json
 
@@ -13,7 +13,7 @@ from himari_jax.command import run_command
 from himari_jax.positions.baselines import Window, random
 from himari_jax.statistics import metrics
 from train.backtesting.comparison import beside, play_sides
-from train.backtesting.entries import enter
+from train.backtesting.entries import load_entries
 from train.config.backtest import EvaluationDataConfig, GridConfig
 from train.evaluation.chance import among_draws
 from train.ppo import main as train
@@ -41,7 +41,7 @@ def pooled(tmp_path_factory):
 
 def whole_span(run):
     """An entry and what it played on its whole span."""
-    (entry,) = enter([str(run)], EvaluationDataConfig(), GridConfig())
+    (entry,) = load_entries([str(run)], EvaluationDataConfig(), GridConfig())
     return entry, play_whole(entry.simulator, entry.play, entry.chosen, entry.delay, entry.cost)
 
 
@@ -126,7 +126,7 @@ def test_a_comparison_with_random_is_with_the_median_draw(runs):
 
 def test_beside_every_seed_stand_its_own_constant_and_random(runs, tmp_path):
     assert backtest(tmp_path, runs / "mlp", "--costs", 10, "--delays", 0) == 0
-    (entry,) = enter([str(runs / "mlp")], EvaluationDataConfig(), GridConfig())
+    (entry,) = load_entries([str(runs / "mlp")], EvaluationDataConfig(), GridConfig())
     found = json.loads((tmp_path / "result.json").read_text())
     played = whole_span(runs / "mlp")[1]
     frame = pl.read_parquet(tmp_path / "equity.parquet").filter(cost=10.0, delay=0)

@@ -5,7 +5,7 @@ import polars as pl
 import pytest
 
 from himari_jax.errors import InputError
-from train.backtesting.entries import Entry, enter
+from train.backtesting.entries import Entry, load_entries
 from train.config.backtest import EvaluationDataConfig, GridConfig
 from train.simulation.rules import load_strategy
 
@@ -47,7 +47,7 @@ def entered(folder, tmp_path, code, symbol="A") -> Entry:
     first = "from __future__ import annotations\n"  # which has to stand there
     text = first + HEAD + code.removeprefix(first) if code.startswith(first) else HEAD + code
     (tmp_path / "rule.py").write_text(text)
-    (entry,) = enter(
+    (entry,) = load_entries(
         [str(tmp_path / "rule.py")],
         EvaluationDataConfig(data=(str(folder),), symbols=(symbol,)),
         GridConfig(delays=(0, 1)),

@@ -83,7 +83,7 @@ def test_the_container_trains_what_was_typed_and_a_spot_machine_saves_often(poli
 
 
 @pytest.mark.parametrize(
-    ("args", "told"),
+    ("args", "message"),
     [
         ([], "missing: --run-dir gs://BUCKET/PREFIX"),
         (["--run-dir", "runs/x"], "missing: --run-dir gs://BUCKET/PREFIX"),
@@ -96,10 +96,10 @@ def test_the_container_trains_what_was_typed_and_a_spot_machine_saves_often(poli
         ([*OLD, "--tensorboard", "projects/1/locations/r/tensorboards/2"], "with --service-account"),
     ],
 )
-def test_what_could_not_train_is_refused_before_it_costs_anything(args, told, capsys):
+def test_what_could_not_train_is_refused_before_it_costs_anything(args, message, capsys):
     assert run_command(submit.main, [*WHERE, *args]) == 2
     error = capsys.readouterr().err
-    assert told in error
+    assert message in error
     assert error.count("\n") == 1
 
 
@@ -133,7 +133,7 @@ def test_with_credentials_the_job_is_sent_and_where_to_watch_it_is_said(capsys, 
 
 
 @pytest.mark.parametrize(
-    ("status", "content", "code", "told"),
+    ("status", "content", "code", "message"),
     [
         (403, {"error": {"message": "no\npermission"}}, 5, "permission denied (no permission); the account needs"),
         (400, {"error": {"message": "machine type"}}, 2, "refused (400: machine type)"),
@@ -141,12 +141,12 @@ def test_with_credentials_the_job_is_sent_and_where_to_watch_it_is_said(capsys, 
         (503, "<html>busy</html>", 5, "503: <html>busy</html>; try again"),
     ],
 )
-def test_a_refused_job_is_one_line(status, content, code, told, capsys, monkeypatch):
+def test_a_refused_job_is_one_line(status, content, code, message, capsys, monkeypatch):
     monkeypatch.setattr(submit, "open_session", lambda: Session(status, content))
     assert run_command(submit.main, [*WHERE, *OLD]) == code
     shown = capsys.readouterr()
     assert shown.out == ""
-    assert told in shown.err
+    assert message in shown.err
     assert shown.err.count("\n") == 1
 
 
@@ -178,7 +178,7 @@ def test_vertex_ai_names_the_run_folder_whose_checkpoints_it_means_and_flags_win
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "told"),
+    ("name", "value", "message"),
     [
         ("AIP_CHECKPOINT_DIR", "gs://desk/saved/", "gs://BUCKET/.../checkpoints, or give --run-dir"),
         ("AIP_CHECKPOINT_DIR", "gs://checkpoints", "or give --run-dir"),
@@ -186,11 +186,11 @@ def test_vertex_ai_names_the_run_folder_whose_checkpoints_it_means_and_flags_win
         ("AIP_TENSORBOARD_LOG_DIR", "gs://", "must be gs://BUCKET/PREFIX"),
     ],
 )
-def test_a_variable_that_names_no_such_folder_is_one_line_that_names_it(name, value, told):
+def test_a_variable_that_names_no_such_folder_is_one_line_that_names_it(name, value, message):
     with pytest.raises(InputError) as found:
         output_folders({name: value})
     assert str(found.value).startswith(f"${name} ")
-    assert told in str(found.value)
+    assert message in str(found.value)
 
 
 def test_events_go_to_the_folder_for_tensorboard_as_well_and_nothing_else_does(bucket, tmp_path):

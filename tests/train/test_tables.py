@@ -12,7 +12,7 @@ from rich.console import Console
 
 from himari_jax.command import RobustOutput
 from train.oracles.console import table as oracle_table
-from train.reporting.console import console, say, sensitivity, symbol_table, table
+from train.reporting.console import console, print_lines, sensitivity, symbol_table, table
 from train.reporting.tables import Grid, lines, print_grid
 from train.reporting.walk_forward.console import block_table
 from train.training.progress import Bar, clock, fitting, short
@@ -156,7 +156,7 @@ def test_sentences_are_broken_between_words_on_a_terminal_alone():
     sentence = "the word " * 20 + "/a/long/path/" + "x" * 50
     for terminal in (False, True):
         out = Console(file=io.StringIO(), width=40, force_terminal=terminal, no_color=True)
-        say(out, [sentence])
+        print_lines(out, [sentence])
         printed = out.file.getvalue().splitlines()
         assert (len(printed) > 1) == terminal
         assert [word for line in printed for word in line.split()] == sentence.split()

@@ -131,7 +131,7 @@ def test_a_strike_of_several_is_all_or_none(tried, capsys):
 
 
 @pytest.mark.parametrize(
-    ("args", "told"),
+    ("args", "message"),
     [
         (["strike"], "the id of a trial"),
         (["strike", "abcd"], "--reason TEXT"),
@@ -148,8 +148,8 @@ def test_a_strike_of_several_is_all_or_none(tried, capsys):
         (["--ledger", "nowhere"], "nowhere/trials.jsonl: no trial is there"),
     ],
 )
-def test_what_cannot_be_done_is_one_line(tried, capsys, args, told):
-    assert told in refused(capsys, *args)
+def test_what_cannot_be_done_is_one_line(tried, capsys, args, message):
+    assert message in refused(capsys, *args)
 
 
 def test_lines_that_cannot_be_read_are_told(tried, capsys):

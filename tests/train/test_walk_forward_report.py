@@ -16,7 +16,7 @@ from himari_jax.command import run_command
 from himari_jax.errors import InputError
 from himari_jax.times import parse_iso
 from train.report import main
-from train.reporting import walk_words
+from train.reporting import walk_sentences
 from train.reporting.report import write_report
 from train.reporting.walk_forward import plots
 from train.reporting.walk_forward.console import print_walk_forward
@@ -140,8 +140,8 @@ def test_the_table_of_blocks_and_the_first_screen_hold_the_numbers(run):
     table = text.split("<h2>Test blocks</h2>")[1].split("</section>")[0]
     for block in json.loads((run / "result.json").read_text())["walk_forward"]["blocks"]:
         row = table.split(f'<th scope="row">{block["test"][0][:10]}')[1].split("</tr>")[0]
-        for told in (f"{block['decisions']:,}", f"{block['difference']:+.2f}", f"{block['multiplier']:.2f}"):
-            assert f"<td>{told}</td>" in row
+        for shown in (f"{block['decisions']:,}", f"{block['difference']:+.2f}", f"{block['multiplier']:.2f}"):
+            assert f"<td>{shown}</td>" in row
         assert f"<td>{block['train'][0][:10]} to {block['train'][1][:10]}</td>" in table
     assert "5 test blocks, retrained before each, 2018-01-02 to 2022-12-30" in text.split("<h1")[0]
 
@@ -204,10 +204,10 @@ def test_pooled_real_symbols_carry_the_caution_in_every_figure_and_others_do_not
         return [figure.caption for figure in drawn]
 
     assert all("survived" in caption for caption in captions(result))
-    assert any("survived" in line for line in walk_words.lines(result))
+    assert any("survived" in line for line in walk_sentences.lines(result))
     for other in (result | {"synthetic": True}, result | {"symbols": SYMBOLS[:1]}):
         assert not any("survived" in caption for caption in captions(other))
-        assert not any("survived" in line for line in walk_words.lines(other))
+        assert not any("survived" in line for line in walk_sentences.lines(other))
 
 
 @pytest.mark.parametrize(
@@ -221,7 +221,7 @@ def test_pooled_real_symbols_carry_the_caution_in_every_figure_and_others_do_not
     ],
 )
 def test_no_two_blocks_have_the_same_name(starts, names):
-    assert walk_words.labels([{"test": [start, start]} for start in starts]) == names
+    assert walk_sentences.labels([{"test": [start, start]} for start in starts]) == names
 
 
 def test_text_from_data_is_never_markup(tmp_path):

@@ -17,13 +17,13 @@ from train.data.evaluation_data import EvaluationData
 from train.data.market import market_from, training_inputs
 from train.data.members import Member
 from train.evaluation.causality import (
-    agent_way,
+    agent_pipeline,
     audit_causality,
     audit_rows,
     causality_result,
     close_rows,
-    fitted_elsewhere,
-    strategy_way,
+    normalizer_differs,
+    strategy_pipeline,
 )
 from train.evaluation.null_market import audit_null_market, null_market
 from train.evaluation.result import AuditResult
@@ -63,7 +63,7 @@ def audit_agent(agent: Agent, data: EvaluationData) -> tuple[AuditResult, AuditR
             market_from(each.candles, agent.market, agent.market.delay, features=agent.features)
             for each in data.members
         ]
-        if fitted_elsewhere(stored, *training_inputs(list(zip(markets, train, strict=True)))):
+        if normalizer_differs(stored, *training_inputs(list(zip(markets, train, strict=True)))):
             leaks |= {"the constants of its normalizer"}
     causality = refuse_leaks(leaks, count, str(agent.folder), seen)
     return causality, audit_null_market(null_history(agent, data.members[0].candles))
@@ -87,8 +87,8 @@ def audit_way(agent: Agent, data: EvaluationData, train: Stretches | None) -> tu
         known = from_row(train, first_decision(base, candles, agent.market, agent.market.delay))
     rows = audit_rows(data, known, AUDITED_ROWS["run"])
     around = bars_around(candles, agent.features.lookback(candles.bar_ms))
-    # Cut candles do not hold the training span: there `fitted_elsewhere` alone looks at the normalizer.
-    way = agent_way(agent, train if around is None else None, base)
+    # Cut candles do not hold the training span: there `normalizer_differs` alone looks at the normalizer.
+    way = agent_pipeline(agent, train if around is None else None, base)
     found = audit_causality(data.raws, data.config, way, rows, around=around, candles=candles)
     return found.leaks, len(rows), around
 
@@ -119,7 +119,7 @@ def null_history(agent: Agent, candles: Candles) -> AccountHistory:
     return history
 
 
-def refuse_fickle(strategy: Strategy, weights: np.ndarray, member: Member, market: MarketConfig) -> None:
+def refuse_nondeterministic(strategy: Strategy, weights: np.ndarray, member: Member, market: MarketConfig) -> None:
     """Calls a strategy's function a second time on the same candles.
 
     Raises:
@@ -154,7 +154,7 @@ def audit_strategy(
     rows, seen, moving, reacted = 0, 0, False, False
     around = max(AROUND[0], BASE.lookback(data.candles.bar_ms) + 1), AROUND[1]
     for each, own in zip(data.alone, weights, strict=True):
-        way = strategy_way(strategy, market, delay, each.members[0].base)
+        way = strategy_pipeline(strategy, market, delay, each.members[0].base)
         far = audit_rows(each, None, AUDITED_ROWS["strategy"])
         closer = close_rows(each, own, CLOSE_ROWS)
         whole = bars_around(each.candles, BASE.lookback(each.candles.bar_ms))

@@ -16,9 +16,9 @@ from train.artifacts.metrics_file import read_metrics
 from train.artifacts.provenance import findings_of, tools
 from train.artifacts.run_folder import read_result
 from train.backtesting.diagnostics import collapse, lag, timing
-from train.backtesting.entries import Entry, costs_of, delays_of, enter, ledger_of
+from train.backtesting.entries import Entry, costs_of, delays_of, ledger_of, load_entries
 from train.backtesting.grid import EquityFile, Rivals, Windows, cut_windows, grid_frame, play_grid
-from train.backtesting.multiple_testing import Evaluation, compare_all, print_many
+from train.backtesting.multiple_testing import Evaluation, compare_all, print_multiple_testing
 from train.config.backtest import BacktestConfig
 from train.config.serialize import to_json
 from train.data.base import describe_base, idle_shares, merge_shares
@@ -41,7 +41,7 @@ def backtest(config: BacktestConfig, out: Path) -> int:
     """Plays, evaluates, writes and prints; 0 when done."""
     started = time.perf_counter()
     with Stages("backtest").stage("reading candles, auditing causality"):
-        entries = enter(config.entries, config.data, config.grid)
+        entries = load_entries(config.entries, config.data, config.grid)
     refuse_mixture(entries)
     windows = [cut_windows(entry.num_rows, config.windows, config.window_steps) for entry in entries]
     make_folder(out)
@@ -60,7 +60,7 @@ def backtest(config: BacktestConfig, out: Path) -> int:
     for evaluation, result in zip(evaluations, results, strict=True):
         market = evaluation.entry.market
         print_backtest(result, evaluation.rows, market.initial_capital)
-    print_many(many)
+    print_multiple_testing(many)
     print(f"{len(rows):,} cells in {seconds:.1f} s on {jax.devices()[0].device_kind}; next: open {out}/report.html")
     return 0
 

@@ -14,13 +14,13 @@ from himari_jax.statistics.comparison import Difference, iqm_interval, paired_di
 from himari_jax.statistics.significance import minimum_detectable_sharpe
 from himari_jax.times import iso_second
 from train.artifacts.files import make_parent, null_if_nan, write_json
-from train.backtesting.entries import Entry, costs_of, delays_of, enter, ledger_of
+from train.backtesting.entries import Entry, costs_of, delays_of, ledger_of, load_entries
 from train.config.backtest import CompareConfig
 from train.evaluation.gates import Gate, GateResult, check_gates, describe
 from train.evaluation.ledger import Ledger
 from train.evaluation.summary import account_metrics, intervals_of
 from train.evaluation.trials import note_trials
-from train.reporting.console import console, say
+from train.reporting.console import console, print_lines
 from train.reporting.formats import number
 from train.reporting.tables import Grid, print_grid
 from train.simulation.draws import draw_sharpes, median_draw
@@ -67,7 +67,7 @@ class Row(NamedTuple):
 
 def compare(config: CompareConfig, gates: Sequence[Gate]) -> int:
     """Plays, compares, applies the gates, prints; 1 where one fails."""
-    entries = enter(config.runs, config.data, config.grid)
+    entries = load_entries(config.runs, config.data, config.grid)
     ledger = ledger_of(entries, config.ledger)
     first, second = entries[0], entries[1] if len(entries) > 1 else None
     against = config.against or "base"
@@ -264,7 +264,7 @@ def show(found: dict[str, Any], name: str, rows: Sequence[Row]) -> None:
         grid.add(*cells, bold=own)
     print_grid(out, grid)
     out.print()
-    say(out, sentences(found, name, rows))
+    print_lines(out, sentences(found, name, rows))
 
 
 def sentences(found: dict[str, Any], name: str, rows: Sequence[Row]) -> list[str]:

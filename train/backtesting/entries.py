@@ -14,7 +14,7 @@ from himari_jax.features.market import BASE, Features
 from himari_jax.positions.base_positions import Base, first_known
 from himari_jax.splits import decision_rows
 from train.artifacts.run_folder import refuse_other_folders
-from train.backtesting.audits import audit_agent, audit_strategy, refuse_fickle
+from train.backtesting.audits import audit_agent, audit_strategy, refuse_nondeterministic
 from train.config.backtest import EvaluationDataConfig, GridConfig
 from train.config.market import DataConfig, MarketConfig
 from train.config.ppo import Config
@@ -137,7 +137,7 @@ def costs_of(grid: GridConfig, own: float) -> tuple[float, ...]:
     return tuple(sorted((wanted - set(near)) | {own}))
 
 
-def enter(names: Sequence[str], wanted: EvaluationDataConfig, grid: GridConfig) -> list[Entry]:
+def load_entries(names: Sequence[str], wanted: EvaluationDataConfig, grid: GridConfig) -> list[Entry]:
     """Loads, simulates, audits; the first run's flags hold for strategies.
 
     Equal candles are loaded once, and entries with the same span and market rules share one simulator.
@@ -174,9 +174,9 @@ def enter(names: Sequence[str], wanted: EvaluationDataConfig, grid: GridConfig) 
             check_fits(data, source.symbols, source.stored["data"]["bar"], str(source.folder))
         base, data = with_base(run, config.market, data, wanted, grid)
         if isinstance(source, Agent):
-            entries.append(enter_agent(source, data, grid, simulator_of, base))
+            entries.append(agent_entry(source, data, grid, simulator_of, base))
         else:
-            entries.append(enter_strategy(source, data, config, grid, simulator_of, base))
+            entries.append(strategy_entry(source, data, config, grid, simulator_of, base))
     return entries
 
 
@@ -233,7 +233,7 @@ def ledger_of(entries: Sequence[Entry], named: str | None) -> Ledger:
     return ledger_of_run(agents[0].folder, agents[0].config.run.ledger)
 
 
-def enter_agent(agent: Agent, data: EvaluationData, grid: GridConfig, simulator_of: SimulatorOf, base: Base) -> Entry:
+def agent_entry(agent: Agent, data: EvaluationData, grid: GridConfig, simulator_of: SimulatorOf, base: Base) -> Entry:
     """The entry of a run; its way from candles to equity is audited.
 
     Raises:
@@ -258,7 +258,7 @@ def enter_agent(agent: Agent, data: EvaluationData, grid: GridConfig, simulator_
     )
 
 
-def enter_strategy(
+def strategy_entry(
     strategy: Strategy, data: EvaluationData, config: Config, grid: GridConfig, simulator_of: SimulatorOf, base: Base
 ) -> Entry:
     """The entry of a strategy at the smallest delay that was asked for; a function is audited.
@@ -276,7 +276,7 @@ def enter_strategy(
         if strategy.is_file:  # whoever is late stays in cash until its first row is known
             seen = seen[seen >= first_known(own)]
         check_weights(own, np.unique(seen), each.candles, where, strategy.is_file)
-        refuse_fickle(strategy, own, each, market)
+        refuse_nondeterministic(strategy, own, each, market)
         weights.append(own)
     audits, blind = audit_strategy(strategy, weights, data, market, delay)
     return Entry(

@@ -64,7 +64,7 @@ class Rivals(NamedTuple):
         return self._replace(names=[name for name in self.names if name in of_agent()])
 
 
-NOBODY = Rivals()
+NO_RIVALS = Rivals()
 
 
 def play_grid(
@@ -72,7 +72,7 @@ def play_grid(
     windows: Windows,
     delays: Sequence[int],
     costs: Sequence[float],
-    rivals: Rivals = NOBODY,
+    rivals: Rivals = NO_RIVALS,
     equity: "EquityFile | None" = None,
     own_only: bool = False,
 ) -> list[dict[str, Any]]:

@@ -64,7 +64,7 @@ def scaled(returns: np.ndarray) -> np.ndarray:
     return returns / sd if sd > 0 else np.zeros_like(returns)
 
 
-def print_many(many: dict[str, Any] | None) -> None:
+def print_multiple_testing(many: dict[str, Any] | None) -> None:
     """Prints the tests of all policies together: SPA, StepM, model confidence set; nothing for a single policy."""
     if many is None:
         return

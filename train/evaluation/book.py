@@ -112,7 +112,7 @@ def parse(lines: Iterable[str]) -> Book:
             records += [record_of(json.loads(line))] if line.strip() else []
         except (ValueError, KeyError, TypeError, AttributeError, HimariError):
             unread += 1
-    return enter(Book({}, {}, unread), records)
+    return add_records(Book({}, {}, unread), records)
 
 
 def record_of(value: dict[str, Any]) -> Record:
@@ -132,7 +132,7 @@ def record_of(value: dict[str, Any]) -> Record:
     return trial
 
 
-def enter(book: Book, records: Iterable[Record]) -> Book:
+def add_records(book: Book, records: Iterable[Record]) -> Book:
     """The book with more records; the last one on a trial counts."""
     trials, strikes = dict(book.trials), dict(book.strikes)
     for record in records:

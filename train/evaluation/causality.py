@@ -109,7 +109,7 @@ def same(ours: Known, theirs: Known, t: int, tolerance: float) -> bool:
 
 
 @dataclass(frozen=True)
-class AgentWay:
+class AgentPipeline:
     """From candles to the equity of a policy, as a run goes it; `build` and `fit` can be replaced by faulty ones."""
 
     policy: Policy
@@ -160,15 +160,15 @@ class AgentWay:
         return next(histories(one, tape, np.zeros(1, int), np.asarray([rate]))), begin
 
 
-def agent_way(agent: Agent, train: Stretches | None, base: Base | None = None) -> AgentWay:
+def agent_pipeline(agent: Agent, train: Stretches | None, base: Base | None = None) -> AgentPipeline:
     """The way of a run's chosen seed; `base` is instead of the base sizing of its flags."""
     variables = jax.tree.map(lambda x: x[agent.chosen], agent.variables)
-    return AgentWay(
+    return AgentPipeline(
         agent.policy, variables, agent.config.market, train, partial(market_from, base=base, features=agent.features)
     )
 
 
-def strategy_way(strategy: Strategy, config: MarketConfig, delay: int, base: Base | None = None) -> Derive:
+def strategy_pipeline(strategy: Strategy, config: MarketConfig, delay: int, base: Base | None = None) -> Derive:
     """Builds the function that derives a strategy's target weights, `delay` rows late, from candles."""
 
     def derive(candles: Candles) -> Callable[[int], dict[str, Known]]:
@@ -178,7 +178,7 @@ def strategy_way(strategy: Strategy, config: MarketConfig, delay: int, base: Bas
     return derive
 
 
-def fitted_elsewhere(stored: Mapping[str, np.ndarray], features: np.ndarray, corr: np.ndarray) -> bool:
+def normalizer_differs(stored: Mapping[str, np.ndarray], features: np.ndarray, corr: np.ndarray) -> bool:
     """Whether the constants of a normalizer are not those of the training span.
 
     Args:

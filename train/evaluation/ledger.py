@@ -15,7 +15,7 @@ from himari_jax.errors import HimariError, InputError
 from himari_jax.storage import SCHEME, RemoteFolder, split_address
 from train.artifacts.files import storage_errors
 from train.artifacts.run_folder import stored_json
-from train.evaluation.book import Book, Record, enter, lines_of, name_symbols, parse
+from train.evaluation.book import Book, Record, add_records, lines_of, name_symbols, parse
 
 FILE = "trials.jsonl"
 READERS = 8  # objects of a bucket that are read at once
@@ -122,7 +122,7 @@ class BucketLedger:
         if records:
             name = f"trials-{time.time_ns() // 1_000_000}-{uuid.uuid4().hex[:12]}.jsonl"
             RemoteFolder(self.name).write(name, lines_of(records).encode())
-        return enter(before, records)
+        return add_records(before, records)
 
     def check(self) -> None:
         """Lists the objects."""

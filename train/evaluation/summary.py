@@ -69,7 +69,9 @@ def summarize(
     agents[chosen] |= intervals_of(played.agents[chosen], played.bars_per_year)
     across = across_seeds(agents, played.agents)
     power = power_block(strongest, len(played.liquidated), played.bars_per_year, len(trials))
-    evidence = gather(played, chosen, rivals, samples, trials)._replace(doubts=tuple(doubts), worthwhile=worthwhile)
+    evidence = collect_evidence(played, chosen, rivals, samples, trials)._replace(
+        doubts=tuple(doubts), worthwhile=worthwhile
+    )
     result = {
         "verdict": verdict(evidence),
         "chosen_seed": seeds[chosen],
@@ -172,7 +174,7 @@ def resample(played: SpanHistories, chosen: int, num_samples: int) -> Samples:
     return Samples(agents, columns[seeds], dict(zip(played.baselines, columns[seeds + 1 :], strict=True)))
 
 
-def gather(
+def collect_evidence(
     played: SpanHistories, chosen: int, rivals: Mapping[str, Rival], samples: Samples, trials: np.ndarray
 ) -> Evidence:
     """Collects the evidence for the verdict on the chosen seed."""

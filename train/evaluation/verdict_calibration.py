@@ -14,7 +14,7 @@ from scipy.special import ndtr, ndtri
 
 from himari_jax.statistics import metrics
 from train.evaluation.rivals import RIVALS, measure_all
-from train.evaluation.summary import gather, resample
+from train.evaluation.summary import collect_evidence, resample
 from train.evaluation.verdict import verdict
 from train.simulation.history import AccountHistory
 from train.simulation.play import SpanHistories
@@ -117,7 +117,7 @@ def verdict_word(played: SpanHistories, trials: int, samples: int) -> str:
     """The word for the only policy of some histories."""
     drawn = resample(played, 0, samples)
     rivals = measure_all(played, 0, drawn.agents[0], drawn.baselines, RIVALS)
-    return str(verdict(gather(played, 0, rivals, drawn, np.zeros(trials)))["word"])
+    return str(verdict(collect_evidence(played, 0, rivals, drawn, np.zeros(trials)))["word"])
 
 
 def expected_power(skill: Skill) -> float:

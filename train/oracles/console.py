@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from train.config.ppo import Config
-from train.reporting.console import console, say
+from train.reporting.console import console, print_lines
 from train.reporting.tables import Grid, print_grid
 
 HEADS = ("", "utility", "+-", "of the optimum", "regret", "turnover", "mean weights")
@@ -16,7 +16,7 @@ def print_oracle(result: dict[str, Any], config: Config, folder: Path) -> None:
     out = console()
     out.print()
     print_grid(out, table(result))
-    say(out, [f"next: open {folder}/report.html; numbers in result.json"])
+    print_lines(out, [f"next: open {folder}/report.html; numbers in result.json"])
 
 
 def table(result: dict[str, Any]) -> Grid:

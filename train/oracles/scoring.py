@@ -73,43 +73,43 @@ def play_all(env: Oracle, policy: Policy, paths: int, bars: int, variables: dict
     keys = jax.random.split(key, paths)
 
     def one(variables: dict) -> tuple:
-        players = jax.vmap(partial(seat, env, policy))(keys)
-        players = players._replace(carry=policy.initial_carry(paths))
+        state = jax.vmap(partial(initial_state, env, policy))(keys)
+        state = state._replace(carry=policy.initial_carry(paths))
 
-        def step(players: OracleState, key: jax.Array):
+        def step(state: OracleState, key: jax.Array):
             moves = jax.random.split(key, paths)
-            return both_move(env, policy, variables, players, moves)
+            return step_both(env, policy, variables, state, moves)
 
         burn, rest = jax.random.split(jax.random.fold_in(key, 1))
-        players, _ = jax.lax.scan(step, players, jax.random.split(burn, BURN_IN))
-        _, (gap, turnover, best, weights, multiplier, *_) = jax.lax.scan(step, players, jax.random.split(rest, bars))
+        state, _ = jax.lax.scan(step, state, jax.random.split(burn, BURN_IN))
+        _, (gap, turnover, best, weights, multiplier, *_) = jax.lax.scan(step, state, jax.random.split(rest, bars))
         spread = multiplier.std((0, 1)).mean()
         return gap.mean(0), turnover.mean(), best.mean(), weights.mean((0, 1)), spread
 
     return jax.lax.map(one, variables)
 
 
-def seat(env: Oracle, policy: Policy, key: jax.Array) -> OracleState:
+def initial_state(env: Oracle, policy: Policy, key: jax.Array) -> OracleState:
     """Both at the start of a path."""
     weights = env.position(jnp.full(env.num_assets, env.start))
     return OracleState(env.open(key), weights, weights, (), env.open_memory())
 
 
-def both_move(env: Oracle, policy: Policy, variables: dict, players: OracleState, keys: jax.Array):
+def step_both(env: Oracle, policy: Policy, variables: dict, state: OracleState, keys: jax.Array):
     """Steps the policy and the best policy by one bar on all paths."""
-    market = players.market
-    obs = jax.vmap(env.make_observation)(market, players.weights)
-    carry, output = act(policy, variables, players.carry, obs)
+    market = state.market
+    obs = jax.vmap(env.make_observation)(market, state.weights)
+    carry, output = act(policy, variables, state.carry, obs)
     multiplier = mean_action(output)
     weights = jax.vmap(env.position)(multiplier)
-    memory, best = jax.vmap(env.best)(players.memory, market, players.best)
-    _, instead = jax.vmap(env.best)(players.memory, market, players.weights)
-    gap = jax.vmap(env.expected)(market, players.weights, weights) - jax.vmap(env.expected)(market, players.best, best)
+    memory, best = jax.vmap(env.best)(state.memory, market, state.best)
+    _, instead = jax.vmap(env.best)(state.memory, market, state.weights)
+    gap = jax.vmap(env.expected)(market, state.weights, weights) - jax.vmap(env.expected)(market, state.best, best)
     after, returns = jax.vmap(env.advance)(keys, market)
     info = (
         gap,
-        jnp.abs(weights - players.weights).sum(-1),
-        jnp.abs(best - players.best).sum(-1),
+        jnp.abs(weights - state.weights).sum(-1),
+        jnp.abs(best - state.best).sum(-1),
         weights,
         multiplier,
         obs,
@@ -121,7 +121,7 @@ def both_move(env: Oracle, policy: Policy, variables: dict, players: OracleState
     return OracleState(after, drift(weights, returns), drift(best, returns), carry, memory), info
 
 
-def follow(env: Oracle, policy: Policy, variables: dict, key: jax.Array, bars: int) -> OraclePath:
+def simulate_path(env: Oracle, policy: Policy, variables: dict, key: jax.Array, bars: int) -> OraclePath:
     """One path of one policy, for a plot.
 
     Args:
@@ -131,18 +131,18 @@ def follow(env: Oracle, policy: Policy, variables: dict, key: jax.Array, bars: i
         key: of the path.
         bars: S, after the burn-in.
     """
-    players = jax.vmap(partial(seat, env, policy))(key[None])._replace(carry=policy.initial_carry(1))
-    info = play_one(env, policy, variables, players, jax.random.split(key, BURN_IN + bars))
+    state = jax.vmap(partial(initial_state, env, policy))(key[None])._replace(carry=policy.initial_carry(1))
+    info = play_one(env, policy, variables, state, jax.random.split(key, BURN_IN + bars))
     _, _, _, weights, multiplier, seen, best, instead, returns = (np.asarray(x)[BURN_IN:, 0] for x in info)
     return OraclePath(seen, weights, best, instead, multiplier, returns)
 
 
 @partial(jax.jit, static_argnums=(0, 1))
-def play_one(env: Oracle, policy: Policy, variables: dict, players: OracleState, keys: jax.Array) -> tuple:
-    """Unrolls `both_move` on one path; its outputs, time first."""
+def play_one(env: Oracle, policy: Policy, variables: dict, state: OracleState, keys: jax.Array) -> tuple:
+    """Unrolls `step_both` on one path; its outputs, time first."""
 
-    def step(players: OracleState, key: jax.Array):
-        return both_move(env, policy, variables, players, key[None])
+    def step(state: OracleState, key: jax.Array):
+        return step_both(env, policy, variables, state, key[None])
 
-    info: tuple = jax.lax.scan(step, players, keys)[1]
+    info: tuple = jax.lax.scan(step, state, keys)[1]
     return info

@@ -20,7 +20,7 @@ from train.config.serialize import config_hash
 from train.learning.setup import Setup, first_state, make_learner
 from train.oracles.null_verdict import null_verdict
 from train.oracles.report import write_oracle_report
-from train.oracles.scoring import OraclePath, Score, follow, score_policies
+from train.oracles.scoring import OraclePath, Score, score_policies, simulate_path
 
 SCORED = {"on the way": (256, 300), "at the end": (512, 1000)}  # paths and bars of each
 SCORE_SEED = 20_000  # paths of the score; training never draws them
@@ -150,7 +150,7 @@ class OracleTask:
         """Simulates a year of one seed's policy, on a path of its own."""
         key = jax.random.fold_in(jax.random.key(SCORE_SEED + 1), self.setup.seeds[k])
         chosen = jax.tree.map(lambda x: x[k], variables)
-        return follow(self.env, self.setup.learner.policy, chosen, key, YEAR)
+        return simulate_path(self.env, self.setup.learner.policy, chosen, key, YEAR)
 
     def block(self, score: Score) -> dict[str, Any]:
         """Content of `oracle` in result.json."""

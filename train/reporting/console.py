@@ -19,8 +19,8 @@ from train.reporting.facts import OF_SEVERAL
 from train.reporting.formats import FORMS, number, numbers
 from train.reporting.learning_curves import curve_advice
 from train.reporting.tables import Grid, print_grid
-from train.reporting.walk_words import permutations
-from train.reporting.words import headline, sentences
+from train.reporting.verdict_sentences import headline, sentences
+from train.reporting.walk_sentences import permutations
 
 INTERVAL = "sharpe_interval"
 SHOWN = (  # what a block of result.json holds, in the order of the columns
@@ -47,8 +47,8 @@ def print_result(result: dict[str, Any], config: Config, folder: Path) -> None:
     print_grid(out, table(result))
     if "by_symbol" in result:
         print_grid(out, symbol_table(result))
-    say(out, run_lines(result, config), result["verdict"]["word"])
-    say(out, [f"report: {folder}/report.html; numbers in result.json and equity.parquet"])
+    print_lines(out, run_lines(result, config), result["verdict"]["word"])
+    print_lines(out, [f"report: {folder}/report.html; numbers in result.json and equity.parquet"])
     print_next(out, config.run.address or folder)
 
 
@@ -60,7 +60,7 @@ def print_next(out: Console, run: str | Path) -> None:
         out.print(f"{what}: {command_line(str(command), *words)}", soft_wrap=True, markup=False, emoji=False)
 
 
-def say(out: Console, said: Iterable[str], word: str | None = None) -> None:
+def print_lines(out: Console, said: Iterable[str], word: str | None = None) -> None:
     """Prints sentences, on a terminal broken between words; those that begin with `word` in bold."""
     for sentence in said:
         style = "bold" if word is not None and sentence.startswith(word) else None
@@ -179,7 +179,7 @@ def print_backtest(result: dict[str, Any], rows: Sequence[dict[str, Any]], capit
     """
     out = console()
     out.print()
-    say(out, [str(result["name"])], str(result["name"]))
+    print_lines(out, [str(result["name"])], str(result["name"]))
     print_grid(out, table(result))
     if "by_symbol" in result:
         print_grid(out, symbol_table(result))
@@ -187,8 +187,10 @@ def print_backtest(result: dict[str, Any], rows: Sequence[dict[str, Any]], capit
     print_grid(out, sensitivity(result, rows))
     out.print()
     marks = {True: "passed", False: "FAILED", None: "info"}
-    say(out, (f"audit {audit['name']}: {marks[audit['passed']]}: {audit['detail']}" for audit in result["audits"]))
-    say(out, verdict_lines(result, capital), result["verdict"]["word"])
+    print_lines(
+        out, (f"audit {audit['name']}: {marks[audit['passed']]}: {audit['detail']}" for audit in result["audits"])
+    )
+    print_lines(out, verdict_lines(result, capital), result["verdict"]["word"])
 
 
 def sensitivity(result: dict[str, Any], rows: Sequence[dict[str, Any]]) -> Grid:

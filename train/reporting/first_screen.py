@@ -10,8 +10,8 @@ from train.reporting.formats import sentence
 from train.reporting.page import row, table
 from train.reporting.plots import epoch
 from train.reporting.run_files import Run
-from train.reporting.walk_words import caution, span
-from train.reporting.words import against_rival, headline, sentences
+from train.reporting.verdict_sentences import against_rival, headline, sentences
+from train.reporting.walk_sentences import caution, span
 
 MEANING = {
     "EDGE": "costs included, the learned multiplier did better than the position that it multiplies, "

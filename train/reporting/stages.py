@@ -30,13 +30,13 @@ class Stages:
         """Names a stage as long as it lasts."""
         began, over = time.perf_counter(), threading.Event()
 
-        def tell() -> None:
+        def report() -> None:
             wait = SOON
             while not over.wait(wait):
                 print(f"{self.what}: {name} ... {time.perf_counter() - began:.0f} s", flush=True)
                 wait = LATER
 
-        thread = threading.Thread(target=tell, daemon=True)
+        thread = threading.Thread(target=report, daemon=True)
         thread.start()
         try:
             yield

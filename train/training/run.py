@@ -23,7 +23,7 @@ from train.evaluation.ledger import open_ledger
 from train.learning.sharding import device_count
 from train.oracles.console import print_oracle
 from train.oracles.task import OracleTask, build_setup
-from train.reporting.console import console, print_result, say
+from train.reporting.console import console, print_lines, print_result
 from train.reporting.programs import Programs, counting_programs, print_programs
 from train.training.candles_task import CandlesTask
 from train.training.nulls import is_tested, refuse_positions
@@ -134,7 +134,7 @@ def announce(task: Task, folder: Path) -> None:
     """Says what will run: market, sizes, rounding, device."""
     setup, config = task.setup, task.setup.config
     out = console()
-    say(out, task.headline())
+    print_lines(out, task.headline())
     steps = config.total_updates * config.steps_per_update
     rounding = f", rounded up from {config.wanted_steps:,}" if steps != config.wanted_steps else ""
     count = device_count(config.run.devices)
@@ -145,6 +145,6 @@ def announce(task: Task, folder: Path) -> None:
         f"{config.total_updates} updates of {config.num_envs} environments x {config.ppo.rollout_steps} bars"
         f"{rounding}; on {where}{together}"
     )
-    say(out, [said])
+    print_lines(out, [said])
     place = config.run.address
     print(f"run folder: {folder}" if place is None else f"run folder: {place} (mirror: {folder})")

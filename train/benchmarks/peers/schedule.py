@@ -16,7 +16,7 @@ from train.artifacts.files import write_text
 from train.benchmarks.peers.config import PeersConfig
 from train.benchmarks.peers.describe import describe
 from train.benchmarks.peers.himari import build, flags_of
-from train.benchmarks.peers.table import Measured, best_speed, race_rows, race_tables, speed_table, told_line
+from train.benchmarks.peers.table import Measured, best_speed, race_rows, race_tables, speed_table, trial_line
 from train.benchmarks.peers.trial import OURS, RECURRENT_PEERS, Contestant, Trial, Values
 from train.config.ppo import Config
 from train.config.serialize import config_hash
@@ -47,7 +47,7 @@ class Results:
 
 
 @dataclass
-class Contest:
+class PeerBenchmark:
     """A run of the benchmark."""
 
     bench: PeersConfig
@@ -161,7 +161,7 @@ class Contest:
             if "error" not in result:
                 self.results.keep(trial, result)
         self.measured.append((trial, result))
-        print(told_line(trial, result), flush=True)
+        print(trial_line(trial, result), flush=True)
         return [(trial, result)]
 
 
@@ -211,13 +211,13 @@ def run_trial(trial: Trial) -> dict[str, Any]:
 
 def run_all(bench: PeersConfig, folder: Path, peers: list[Contestant]) -> int:
     """Measures, then prints the tables and writes them."""
-    contest = Contest(bench, folder, peers)
+    benchmark = PeerBenchmark(bench, folder, peers)
     for line in headline(bench):
         print(line)
     try:
-        contest.run()
+        benchmark.run()
     finally:
-        print_tables(contest.measured, bench, folder)
+        print_tables(benchmark.measured, bench, folder)
     return 0
 
 

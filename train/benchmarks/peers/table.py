@@ -32,7 +32,7 @@ def setting(trial: Trial) -> str:
     return count + seeds + rate
 
 
-def told_line(trial: Trial, result: dict[str, Any]) -> str:
+def trial_line(trial: Trial, result: dict[str, Any]) -> str:
     """One trial."""
     start = f"{trial.purpose:6} {trial.market:18} {trial.policy:4} {title(trial):30} {setting(trial):18}"
     where = f"{start} seed {trial.seed:<3}"

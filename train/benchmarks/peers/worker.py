@@ -9,7 +9,7 @@ from train.benchmarks.peers.clock import CLOCKS, Racer, pace, peak_memory, race
 from train.benchmarks.peers.trial import OURS, Trial, read_trial
 
 
-def enter(trial: Trial) -> Racer:
+def make_racer(trial: Trial) -> Racer:
     """The contestant, ready to train."""
     if trial.contestant in OURS:
         from train.benchmarks.peers.himari import HimariPeer
@@ -26,7 +26,7 @@ def enter(trial: Trial) -> Racer:
 
 def measure(trial: Trial) -> dict[str, Any]:
     """Runs a trial and returns its measurements."""
-    racer = enter(trial)
+    racer = make_racer(trial)
     now = CLOCKS[trial.clock]
     info = pace(racer, trial.limit, now) if trial.purpose == "speed" else race(racer, trial.limit, trial.goal, now)
     info |= {"compile_seconds": racer.compile_seconds, "peak_memory_mb": peak_memory()}

@@ -5,13 +5,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from train.reporting.console import SHOWN, console, say, symbol_table, table, verdict_lines
+from train.reporting.console import SHOWN, console, print_lines, symbol_table, table, verdict_lines
 from train.reporting.formats import numbers
 from train.reporting.tables import Grid, print_grid
-from train.reporting.walk_words import lines, whole_track
+from train.reporting.walk_sentences import lines, whole_track
 
 WIDTH = 80  # columns of the tables, and of the lines that are no verdict
-METRICS = SHOWN[:5]  # of agent and baselines
+SHOWN_OF_TRACK = SHOWN[:5]  # of agent and baselines
 OF_SYMBOLS = ("agent", "base", "constant", "timing", "late", "turnover/y")
 OF_BLOCKS = {  # heading: key of a block
     "Sharpe": "sharpe",
@@ -33,7 +33,7 @@ def print_walk_forward(result: dict[str, Any], capital: float, folder: Path) -> 
     """
     out = console()
     out.print()
-    print_grid(out, table(result, METRICS))
+    print_grid(out, table(result, SHOWN_OF_TRACK))
     out.print()
     print_grid(out, block_table(result))
     if result.get("by_symbol"):
@@ -42,8 +42,8 @@ def print_walk_forward(result: dict[str, Any], capital: float, folder: Path) -> 
     out.print()
     for line in lines(result):
         out.print("\n".join(textwrap.wrap(line, min(out.width, WIDTH), subsequent_indent="  ")), soft_wrap=True)
-    say(out, [*verdict_lines(result, capital), *speed(result)], result["verdict"]["word"])
-    say(out, [f"next: open {folder}/report.html; numbers in result.json and equity.parquet"])
+    print_lines(out, [*verdict_lines(result, capital), *speed(result)], result["verdict"]["word"])
+    print_lines(out, [f"next: open {folder}/report.html; numbers in result.json and equity.parquet"])
 
 
 def block_table(result: dict[str, Any]) -> Grid:

@@ -16,7 +16,7 @@ from train.reporting.figure import thin
 from train.reporting.formats import sentence, signed
 from train.reporting.plots import curves, epoch
 from train.reporting.run_files import Run, read_run
-from train.reporting.walk_words import caution, labels, pooled
+from train.reporting.walk_sentences import caution, labels, pooled
 
 WIDTH, LEFT, RIGHT = 936, 62, 188  # pixels; margins of a panel, on the right for the names
 TRACKS, BARS, HEAD, GAP = 270, 200, 40, 66  # heights of the two panels, of what is above each, and between them

@@ -13,7 +13,7 @@ from train.reporting.evidence_plots import rule
 from train.reporting.figure import IN_ORDER, Figure, axis, line, packed, style, thinned
 from train.reporting.formats import signed
 from train.reporting.plots import curves, epoch
-from train.reporting.walk_words import KINDS, caution, interval, labels, pooled, statistic
+from train.reporting.walk_sentences import KINDS, caution, interval, labels, pooled, statistic
 
 DRAWN = ("trend", "constant", "base", "agent")  # on the stitched track, the last one on top
 WIDEST_TEXT = 12  # blocks, up to which a cell of the heat map is wide enough for its number

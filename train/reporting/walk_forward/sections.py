@@ -8,7 +8,7 @@ from train.reporting.formats import FORMS
 from train.reporting.page import DASH, Words, number, numbers, paragraph, row, table
 from train.reporting.run_files import Run
 from train.reporting.walk_forward.plots import by_block, by_symbol, permutation_null, track
-from train.reporting.walk_words import how, labels, pooled, seeds, symbols, trend, trials, whole_track
+from train.reporting.walk_sentences import labels, pooled, schedule_of, seeds, symbols, trend, trials, whole_track
 
 OF_BLOCKS = {  # heading: key of a block
     "decisions": "decisions",
@@ -30,7 +30,7 @@ def walk_sections(run: Run) -> Iterator[tuple[str, str]]:
     if not walk or not walk.get("blocks"):
         return
     drawn = [track(run.frame, result)] if run.frame is not None else []
-    yield "Walk-forward", paragraph(how(walk)) + figures([*drawn, by_block(result)])
+    yield "Walk-forward", paragraph(schedule_of(walk)) + figures([*drawn, by_block(result)])
     yield "Test blocks", block_table(result) + training_table(walk["blocks"])
     heat = figures([by_symbol(result)])
     yield "Blocks and symbols", heat and paragraph(symbols(result)) + heat

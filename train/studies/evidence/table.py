@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from train.config.evidence import EVERY, EXPLORED_TRIALS, ROWS, Explored
 from train.reporting.formats import number, sentence, signed
 from train.reporting.tables import Grid, lines
-from train.reporting.walk_words import labels, pooled
+from train.reporting.walk_sentences import labels, pooled
 
 WIDTH = 80  # columns of a row at most
 PEAK = ("2020", "2021")  # years whose share of the gain has a row

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from train.config.vary import Point, changes_market, label
-from train.reporting.console import console, say, verdict_lines
+from train.reporting.console import console, print_lines, verdict_lines
 from train.reporting.tables import Grid, print_grid
 from train.studies.sweep.store import Finished, ranked
 
@@ -41,7 +41,7 @@ def print_table(trials: Sequence[Finished]) -> None:
     if len(best) > SHOWN:
         out.print(f"... and {len(best) - SHOWN} more in trials.csv")
     if why := [each for each in best if each.why]:
-        say(out, [f"{len(why)} failed, such as trial {why[0].trial}: {why[0].why}"])
+        print_lines(out, [f"{len(why)} failed, such as trial {why[0].trial}: {why[0].why}"])
 
 
 def title(trials: Sequence[Finished]) -> str:
@@ -56,8 +56,8 @@ def print_result(result: Mapping[str, Any], folder: Path, capital: float) -> Non
     out = console()
     out.print()
     test = result["test"]
-    say(out, [*chosen_lines(result), *verdict_lines(test, capital)], test["verdict"]["word"])
-    say(out, [f"next: open {folder}/report.html; {folder}/chosen is a run: train.backtest, export.bundle"])
+    print_lines(out, [*chosen_lines(result), *verdict_lines(test, capital)], test["verdict"]["word"])
+    print_lines(out, [f"next: open {folder}/report.html; {folder}/chosen is a run: train.backtest, export.bundle"])
 
 
 def chosen_lines(result: Mapping[str, Any]) -> list[str]:

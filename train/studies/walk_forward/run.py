@@ -25,7 +25,7 @@ from train.evaluation.ledger import open_ledger
 from train.evaluation.rivals import best_rule
 from train.evaluation.summary import correlation_advice, summarize
 from train.evaluation.trials import evaluated_on, note_trials
-from train.reporting.console import console, say
+from train.reporting.console import console, print_lines
 from train.reporting.report import write_report
 from train.reporting.run_files import Extra
 from train.reporting.stages import Stages
@@ -72,7 +72,7 @@ def walk_forward(flags: WalkForward, resumed: Path | None = None) -> int:
         line = f"stopped; finished trainings are kept in {folder}; {go_on(folder, 'train.walk_forward')}"
         signals = held.enter_context(StopSignals(line))
         write_headers(folder, flags, walk)
-        say(console(), [*CandlesTask(session).headline(), plan(walk)])
+        print_lines(console(), [*CandlesTask(session).headline(), plan(walk)])
         print(f"run folder: {folder}")
         totals, data_seconds = Totals(), time.perf_counter() - begun
         trained = train(walk, folder, totals, signals)

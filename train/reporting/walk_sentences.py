@@ -23,7 +23,7 @@ def lines(result: Mapping[str, Any]) -> Iterator[str]:
         result: as result.json, with `walk_forward`.
     """
     walk = result["walk_forward"]
-    yield how(walk)
+    yield schedule_of(walk)
     yield from filter(
         None,
         (
@@ -38,7 +38,7 @@ def lines(result: Mapping[str, Any]) -> Iterator[str]:
     )
 
 
-def how(walk: Mapping[str, Any]) -> str:
+def schedule_of(walk: Mapping[str, Any]) -> str:
     """Words the schedule of retraining, and which seeds are evaluated."""
     number, seeds = len(walk["blocks"]), len(walk.get("seeds") or [])
     best = walk.get("ensemble") == "best"
