@@ -9,8 +9,8 @@ from remote_runs import FILES, PLACE, begin, checkpoint, content, fetch_elsewher
 from himari_jax.errors import CheckpointError, InputError, NumericalError, StorageError
 from himari_jax.storage import RemoteFolder, list_files
 from train.artifacts.downloads import fetch, local_run
-from train.artifacts.run_folder import lock
-from train.artifacts.uploads import Uploads, local_steps, mirror_of
+from train.artifacts.run_folder import local_steps, lock
+from train.artifacts.uploads import Uploads, mirror_of
 
 pytest_plugins = ["buckets"]
 

@@ -16,7 +16,8 @@ from himari_jax.command import parse, run_command
 from himari_jax.errors import InputError, StorageError
 from himari_jax.storage import RemoteFolder, list_files, named_address
 from train.artifacts.downloads import fetch, refuse_mirror
-from train.artifacts.uploads import Uploads, local_steps, mirror_of
+from train.artifacts.run_folder import local_steps
+from train.artifacts.uploads import Uploads, mirror_of
 from train.config.ppo import Config
 from train.ppo import main
 from train.training.resume import PROG, read_flags

@@ -1,4 +1,4 @@
-"""Names the folder that a backtest writes to: one for each thing that is judged. Light: no jax."""
+"""Names the folder that a backtest writes to: one for each subject of evaluation. Light: no jax."""
 
 import hashlib
 import re
@@ -9,7 +9,7 @@ from train.config.backtest import BacktestConfig
 from train.config.market import DataConfig
 
 LONGEST = 80  # letters of a name, its digest apart
-OF_CANDLES = ("symbols", "source", "bar", "calendar")  # flags that say which candles, besides --data
+OF_CANDLES = ("symbols", "source", "bar", "calendar")  # flags of the candles, besides --data
 BETWEEN = ","  # words of a name
 ODD = re.compile(r"[^A-Za-z0-9+_.=-]+")
 SUFFIXES = (".py", ".parquet")  # of entries that are no runs
@@ -17,12 +17,11 @@ EQUITY = "equity.parquet"  # as runs and backtests write it
 
 
 def output_folder(config: BacktestConfig) -> Path:
-    """`--out`, or a folder that no backtest of something else writes to.
+    """Returns `--out`, or a folder that no backtest of another subject writes to.
 
-    A run on its own candles and its test span has `RUN/backtest`. What else is judged of it (other candles, another
-    span, checkpoint or base, entries beside it) has `RUN/backtests/NAME`, where NAME says what, always the same for the
-    same flags. Strategies alone have `backtests/STRATEGY`, or `backtests/STRATEGY,NAME`. How finely it is judged, by
-    costs, delays and windows, is not in the name.
+    A run on its own candles and its test span has `RUN/backtest`. With other candles, another span, checkpoint or base,
+    or entries beside it, it has `RUN/backtests/NAME`, where NAME is made of those flags. Strategies alone have
+    `backtests/STRATEGY`, or `backtests/STRATEGY,NAME`. Costs, delays and windows are not in the name.
 
     Args:
         config: flags, with the local folders of runs.
@@ -39,11 +38,11 @@ def output_folder(config: BacktestConfig) -> Path:
 
 
 def differing(config: BacktestConfig, own: DataConfig | None) -> list[str]:
-    """Words for what is judged beside a run on its own candles and its test span, in an order that does not vary.
+    """Lists words for the flags that differ from a run on its own candles and its test span, in a fixed order.
 
     Args:
         config: flags.
-        own: those of the run's candles; None: there is no run.
+        own: flags of the run's candles; None: there is no run.
     """
     data = config.data
     found: list[str] = []
@@ -65,7 +64,7 @@ def differing(config: BacktestConfig, own: DataConfig | None) -> list[str]:
 
 
 def beside(first: Path, other: Path) -> str:
-    """Words for an entry beside the first one: the name of a run in the same folder, else the whole path."""
+    """Names an entry beside the first one: by the name of a run in the same folder, else the whole path."""
     if other.name == EQUITY and other.parent.parent == first.parent:
         return f"{weights_name(other)}{other.suffix}"
     if other.suffix in SUFFIXES:
@@ -74,7 +73,7 @@ def beside(first: Path, other: Path) -> str:
 
 
 def weights_name(path: Path) -> str:
-    """What a rule or a file of weights is called: as the file, an equity.parquet after the run that it is of."""
+    """Names a rule or a file of weights after its file, an equity.parquet after its run."""
     if path.name != EQUITY:
         return path.stem
     folder = path.absolute().parent
@@ -87,7 +86,7 @@ def weights_name(path: Path) -> str:
 
 
 def joined(words: list[str]) -> str:
-    """Words as the name of a folder; where letters of them are lost, a digest tells it from others."""
+    """Joins words to the name of a folder; where letters are lost, a digest keeps it distinct."""
     short = [plain(word) for word in words]
     name = BETWEEN.join(each for each, _ in short)
     if all(whole for _, whole in short) and len(name) <= LONGEST:
@@ -96,7 +95,7 @@ def joined(words: list[str]) -> str:
 
 
 def plain(word: str) -> tuple[str, bool]:
-    """A word without letters that a name of a folder had better not have, and whether it still says everything."""
+    """Replaces letters that do not belong in the name of a folder; also returns whether nothing was lost."""
     head, equals, value = word.rpartition("=")
     shown = PurePath(value.replace(":", "..")).name
     text = ODD.sub("_", shown)

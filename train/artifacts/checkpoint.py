@@ -19,8 +19,8 @@ from train.learning.sharding import is_key
 
 SCHEMA = 2
 Names = tuple[str, ...]  # keys of a leaf's path
-# By the schema that brought the change: leaves that older ones lack, with the value that means what they did; leaves
-# that are no longer kept.
+# By the schema of the change: leaves that older schemas lack, with the value by which the program does as they did;
+# leaves that were dropped.
 ADDED: dict[int, dict[Names, float]] = {2: {("runner", "hyper", "weight_decay"): 0.0}}
 DROPPED: dict[int, set[Names]] = {2: {("runner", "guard", "norms")}}
 
@@ -61,7 +61,7 @@ def digest_of(meta: dict) -> str:
 
 
 def first_process_alone() -> ocp.options.MultiprocessingOptions:
-    """Orbax options by which the first of several processes does everything, without waiting for the others."""
+    """Returns Orbax options by which the first of several processes does everything, without waiting for the others."""
     if jax.process_count() == 1:
         return ocp.options.MultiprocessingOptions()
     return ocp.options.MultiprocessingOptions(primary_host=0, active_processes={0}, barrier_sync_key_prefix="first")
@@ -71,7 +71,7 @@ class Manager(ocp.CheckpointManager):
     """Orbax's manager without its preemption service: the trainer sees signals itself."""
 
     def reached_preemption(self, step: int) -> bool:
-        """Says no: the trainer stops by itself."""
+        """Returns False: the trainer handles signals itself."""
         return False
 
 
@@ -88,8 +88,8 @@ class Checkpoints:
         self.open()
 
     def open(self) -> None:
-        """Makes Orbax read the folder, again where it did before."""
-        # Orbax logs every save, warns of choices made here on purpose and prints the stack of what it raises.
+        """Opens Orbax's manager of the folder, anew where it is open."""
+        # Orbax logs every save, warns of options chosen here and prints the stack of its errors.
         logging.getLogger("absl").setLevel(logging.CRITICAL)
         options = ocp.CheckpointManagerOptions(
             max_to_keep=self.keep,
@@ -170,10 +170,10 @@ class Checkpoints:
         raise CheckpointError(f"{self.folder}: no usable checkpoint; start anew with another --run-dir")
 
     def read(self, step: int, target: Any, described: dict[str, dict], schema: int) -> Any:
-        """The state of a step on the host, every leaf as its digest says; an older schema's with what it lacks.
+        """Reads the state of a step on the host and checks its digests; leaves that its schema lacks are added.
 
         Raises:
-            ValueError: a digest is wrong; Orbax raises much else.
+            ValueError: a digest is wrong; Orbax raises other kinds.
         """
         form = ocp.args.StandardRestore(target) if schema == SCHEMA else ocp.args.StandardRestore()
         state = self.manager.restore(step, args=ocp.args.Composite(state=form))["state"]
@@ -190,7 +190,7 @@ class Checkpoints:
         return jax.tree_util.tree_unflatten(tree, filled)
 
     def quarantine(self, step: int, error: Exception) -> None:
-        """Moves a damaged step aside and says so."""
+        """Moves a damaged step to `quarantine/` and warns."""
         folder = self.folder.parent / "quarantine"
         folder.mkdir(exist_ok=True)
         names = (f"{step}{end}" for end in ("", *(f"-{k}" for k in range(2, 1000))))
@@ -218,7 +218,7 @@ def names(path: str) -> Names:
 
 
 def changes(table: dict[int, Any], schema: int) -> dict[Names, float]:
-    """Merges what a table says of all schemas after the given one, by leaf."""
+    """Merges the leaves of a table for all schemas after the given one."""
     return {
         leaf: (known[leaf] if isinstance(known, dict) else 0.0)
         for s, known in table.items()
@@ -228,7 +228,7 @@ def changes(table: dict[int, Any], schema: int) -> dict[Names, float]:
 
 
 def compare(target: Any, described: dict[str, dict], schema: int, where: str) -> None:
-    """Refuses a checkpoint whose leaves are not those of the program, but for what its schema explains.
+    """Refuses a checkpoint whose leaves are not those of the program, but for changes of the schema.
 
     Raises:
         InputError: names the first that differs.

@@ -13,13 +13,11 @@ from himari_jax.atomic import put_in_place
 from himari_jax.errors import CheckpointError, InputError
 from himari_jax.storage import SCHEME, Entry, RemoteFolder
 from train.artifacts.files import storage_errors
-from train.artifacts.run_folder import lock, stored_config, stored_json
+from train.artifacts.run_folder import STEPS, local_steps, lock, stored_config, stored_json
 from train.artifacts.uploads import (
     OWNER,
-    STEPS,
     Marker,
     local_marker,
-    local_steps,
     mirror_of,
     missing_file,
     read_markers,
@@ -34,18 +32,18 @@ PATIENCE = 60.0  # seconds for another process to fetch what is needed first
 
 
 def fetch(address: str, fresh: bool = False, reading: bool = False) -> Path:
-    """Brings the mirror of a run up to what the bucket holds, and returns its path.
+    """Updates the mirror of a run from the bucket, and returns its path.
 
     A mirror that got further than the bucket, because an upload failed, stays as it is.
 
     Args:
         address: gs://BUCKET/PREFIX.
         fresh: refuse an address at which a run is.
-        reading: a mirror in which another process trains right now is good as it is.
+        reading: take a mirror in which another process trains as it is.
 
     Raises:
         InputError: no run is there, or another than in the mirror.
-        CheckpointError: a run is there and no checkpoint of it can be used; nothing is begun anew in silence.
+        CheckpointError: a run is there and none of its checkpoints is usable.
         StorageError: the bucket cannot be read or the mirror cannot be written.
     """
     remote, mirror = RemoteFolder(address), mirror_of(address)
@@ -82,7 +80,7 @@ def await_config(mirror: Path) -> Path:
 
 
 def fetch_run(remote: RemoteFolder, listed: Mapping[str, Entry], mirror: Path) -> None:
-    """Fetches files first, checkpoints after them; where it breaks off, the next call begins again."""
+    """Fetches files, then checkpoints; after an interruption the next call begins again."""
     shutil.rmtree(mirror / SCRATCH, ignore_errors=True)
     markers, mine = read_markers(remote, listed), local_steps(mirror)
     sizes = {name: entry.size for name, entry in listed.items()}
@@ -105,19 +103,19 @@ def fetch_run(remote: RemoteFolder, listed: Mapping[str, Entry], mirror: Path) -
 
 
 def is_file_of_run(name: str) -> bool:
-    """Says whether an object is a file of the run folder, beside the checkpoints."""
+    """Whether an object is a file of the run folder, beside the checkpoints."""
     return "/" not in name and not name.startswith(".") and name != OWNER
 
 
 def never_saved(listed: Mapping[str, Entry], markers: Mapping[int, Marker]) -> bool:
-    """Says whether a run broke off before its first checkpoint, of a policy that had not learned, was complete."""
+    """Whether a run broke off before the upload of its first checkpoint, that of step 0, was complete."""
     return not markers and steps_of(listed) <= {0} and "result.json" not in listed
 
 
 def fetch_steps(
     remote: RemoteFolder, mirror: Path, markers: Mapping[int, Marker], faults: dict[int, str | None]
 ) -> list[int]:
-    """Fetches the newest complete checkpoints, warns of the others, and returns the steps it got."""
+    """Fetches the newest complete checkpoints, warns of the others, and returns the steps that are there."""
     got: list[int] = []
     for step in sorted(faults, reverse=True):
         if len(got) == FETCHED:
@@ -133,7 +131,7 @@ def fetch_steps(
 
 
 def fetch_step(remote: RemoteFolder, mirror: Path, step: int, marker: Marker) -> str | None:
-    """Fetches a checkpoint, which gets its name when every digest is right, and returns what is wrong, or None."""
+    """Fetches a checkpoint, moves it in place when every digest is right, and returns its fault, or None."""
     scratch = mirror / SCRATCH / str(step)
     for name, expected in marker.items():
         if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
@@ -194,7 +192,7 @@ def refuse_mirror(folder: Path, address: str | None) -> None:
 
 
 def local_run(name: str | Path) -> Path:
-    """Finds a run folder that exists: one of this machine as it is, one of a bucket fetched to its mirror.
+    """Returns the local folder of a run: a folder of this machine as it is, one of a bucket fetched to its mirror.
 
     Raises:
         InputError: no run is there.

@@ -13,13 +13,13 @@ from train.artifacts.run_folder import stored_json
 
 
 def describe_features(features: Features) -> dict[str, Any]:
-    """What `config.json` says of the features: names by set, the SHA-256 of each file."""
+    """Describes features for `config.json`: names by set, the SHA-256 of each file."""
     files = {name: hashlib.sha256(code).hexdigest() for name, code in features.files.items()}
     return {"sets": {one.name: list(one.names) for one in features.sets}, "files": files}
 
 
 def find_features(wanted: Sequence[str], candles: Candles, resumed: Path | None) -> Features:
-    """The features of a run: by its flags, or as the folder of a run that goes on has them.
+    """Loads the features of a run: by its flags, or from the copies in the folder of a run that goes on.
 
     Args:
         wanted: names of sets, and paths of files.
@@ -33,7 +33,7 @@ def find_features(wanted: Sequence[str], candles: Candles, resumed: Path | None)
 
 
 def features_of_run(folder: Path, stored: Mapping[str, Any]) -> Features:
-    """The features of a run, from its own copies; a run of 0.1.0 has `base`.
+    """Loads the features of a run from its own copies; a run of 0.1.0 has `base`.
 
     Args:
         folder: of the run.
@@ -54,7 +54,7 @@ def features_of_run(folder: Path, stored: Mapping[str, Any]) -> Features:
 
 
 def read_copy(path: Path, digest: str) -> bytes:
-    """A copy of a user's file in a run folder.
+    """Reads the copy of a user's file in a run folder.
 
     Raises:
         InputError: it is missing, or not the file that the run was trained with.
@@ -71,7 +71,7 @@ def read_copy(path: Path, digest: str) -> bytes:
 
 
 def refuse_other_files(folder: Path, files: Mapping[str, bytes]) -> None:
-    """Raises where a run would be continued with a user's file of another content.
+    """Refuses to continue a run with a user's file of another content.
 
     Raises:
         InputError: names the file and both hashes.

@@ -1,4 +1,4 @@
-"""Reads and writes files; writes are atomic: a name is of a whole file, whenever the process or the machine stops."""
+"""Reads and writes files; writes are atomic: no reader sees half a file, whenever the process or the machine stops."""
 
 import contextlib
 import json
@@ -16,7 +16,7 @@ from himari_jax.errors import InputError, StorageError
 
 @contextlib.contextmanager
 def storage_errors(where: object) -> Iterator[None]:
-    """Turns what the operating system refuses into one line.
+    """Turns OSError into one line.
 
     Args:
         where: begins the line: a path, or a flag with its value.

@@ -41,7 +41,7 @@ def cut_metrics(folder: Path, update: int) -> None:
 
 
 def starts_by(line: str, update: int) -> bool:
-    """Says whether a line was written by an update up to `update`; a torn line was not."""
+    """Whether a line was written by an update up to `update`; False of a torn line."""
     try:
         return json.loads(line)["update"] <= update
     except (ValueError, KeyError, TypeError):

@@ -14,6 +14,7 @@ from himari_jax.errors import CheckpointError, InputError, StorageError
 from train.config.ppo import Config
 from train.config.serialize import differences, from_json, to_json
 
+STEPS = "checkpoints"  # folder of the checkpoints, named by updates done
 FAILED = "failed.json"  # in the folder of a run whose numbers went bad (exit code 3), until it is started again
 
 
@@ -39,13 +40,33 @@ def stored_json(folder: Path) -> dict[str, Any]:
     Raises:
         InputError: no run is there, or the file is damaged.
     """
-    path = folder / "config.json"
+    return read_header(folder, "config.json", "run", ("flags", "data"), ("fingerprint", "symbols", "bar"))
+
+
+def read_header(folder: Path, name: str, kind: str, keys: Sequence[str], data_keys: Sequence[str]) -> dict[str, Any]:
+    """Reads the JSON file that was written at the start of a run or sweep.
+
+    Args:
+        folder: of the run or sweep.
+        name: of the file.
+        kind: word for what the folder holds.
+        keys: that the file must have.
+        data_keys: that its `data` must have.
+
+    Raises:
+        InputError: there is no such file, or it is damaged.
+        StorageError: it cannot be read.
+    """
+    path = folder / name
     try:
         stored = json.loads(path.read_text())
-        stored["flags"], stored["data"]["fingerprint"], stored["data"]["symbols"], stored["data"]["bar"]
+        for key in keys:
+            stored[key]
+        for key in data_keys:
+            stored["data"][key]
         return stored
-    except FileNotFoundError as error:
-        raise InputError(f"--run-dir {folder}: no run is there (config.json is missing)") from error
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise InputError(f"--run-dir {folder}: no {kind} is there ({name} is missing)") from error
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path}: damaged ({type(error).__name__}: {error}); use another --run-dir") from error
     except OSError as error:
@@ -53,7 +74,7 @@ def stored_json(folder: Path) -> dict[str, Any]:
 
 
 def is_walk_forward(folder: Path) -> bool:
-    """Says whether a folder is that of a walk-forward test, which has a config.json but is no run."""
+    """Whether a folder is that of a walk-forward test, which has a config.json but is no run."""
     try:
         return "walk_forward" in json.loads((folder / "config.json").read_text())
     except (OSError, ValueError, TypeError):
@@ -61,7 +82,7 @@ def is_walk_forward(folder: Path) -> bool:
 
 
 def is_on_known_optimum(folder: Path) -> bool:
-    """Says whether a finished run was on a market with a known optimum instead of candles."""
+    """Whether a finished run was on a market with a known optimum instead of candles."""
     try:
         return "env" in json.loads((folder / "result.json").read_text())
     except (OSError, ValueError, TypeError):
@@ -86,7 +107,7 @@ def refuse_other_folders(folder: Path, of_bundle: Callable[[Path], str] | None =
 
     Args:
         folder: that was named.
-        of_bundle: what to say of a bundle; None: which run it was exported from.
+        of_bundle: words the fault of a bundle; None: `ask_for_origin`.
 
     Raises:
         InputError: it is one; says what to name instead.
@@ -100,12 +121,12 @@ def refuse_other_folders(folder: Path, of_bundle: Callable[[Path], str] | None =
 
 
 def ask_for_origin(bundle: Path) -> str:
-    """Words that ask for the run of a bundle instead."""
+    """Words the request for the run of a bundle instead."""
     return f"a bundle, not a run; name the run that it was exported from{origin_of(bundle)}"
 
 
 def origin_of(bundle: Path) -> str:
-    """Words for the run that a bundle is named after, where it can be found near it or under runs/."""
+    """Names the run of a bundle, with its path where it is found near it or under runs/; empty where unknown."""
     try:
         name = str(json.loads((bundle / "manifest.json").read_text())["name"])
     except (OSError, ValueError, KeyError, TypeError):
@@ -114,46 +135,6 @@ def origin_of(bundle: Path) -> str:
     places = [Path("runs") / name, bundle.parent / name, near.parent / name, near.parent / "runs" / name]
     found = next((place for place in places if (place / "config.json").exists()), name)
     return f", {found}"
-
-
-def newest_unfinished(root: Path) -> Path:
-    """Finds the run folder under `root` that was started last and is not finished, nor would fail again.
-
-    Raises:
-        InputError: there is none.
-    """
-
-    def may_go_on(folder: Path) -> bool:
-        return not is_walk_forward(folder) and not finished(folder)
-
-    return newest_to_resume(root, "config.json", "run", may_go_on)
-
-
-def newest_to_resume(root: Path, header: str, kind: str, may_go_on: Callable[[Path], bool]) -> Path:
-    """Finds the folder that `--resume` alone goes on with: the one started last whose numbers did not go bad.
-
-    Args:
-        root: folder of the folders.
-        header: file that is written at the start of each.
-        kind: word for what they hold.
-        may_go_on: whether a folder with such a file is of that kind and not finished.
-
-    Raises:
-        InputError: there is none.
-    """
-    unfinished = [path.parent for path in root.glob(f"*/{header}") if may_go_on(path.parent)]
-    found = [folder for folder in unfinished if not (folder / FAILED).exists()]
-    for folder in sorted(set(unfinished) - set(found)):
-        print(f"passed over {folder}: its numbers went bad, and would again; begin anew with other flags")
-    if not found:
-        raise InputError(f"--resume: no unfinished {kind} under {root}/ that can go on; name one with --run-dir")
-    return max(found, key=lambda folder: (folder / header).stat().st_mtime)
-
-
-def finished(folder: Path) -> bool:
-    """Says whether a run has gone as far as its flags ask."""
-    result = read_result(folder)
-    return result is not None and result["timings"]["updates"] >= stored_config(folder).total_updates
 
 
 def read_result(folder: Path) -> dict[str, Any] | None:
@@ -175,8 +156,13 @@ def read_result(folder: Path) -> dict[str, Any] | None:
 
 
 def has_checkpoints(folder: Path) -> bool:
-    """Says whether a run was begun here and can be continued."""
-    return any(path.name.isdigit() for path in (folder / "checkpoints").glob("*"))
+    """Whether a run was begun here and can be continued."""
+    return bool(local_steps(folder))
+
+
+def local_steps(folder: Path) -> list[int]:
+    """Lists the checkpoints of a run folder, oldest first."""
+    return sorted(int(path.name) for path in (folder / STEPS).glob("*") if path.name.isdigit())
 
 
 def claim(
@@ -189,7 +175,7 @@ def claim(
         config: flags.
         fingerprint: of the candles.
         base_sha256: of the file of own base positions, where there is one.
-        checkpoints: whether what is there goes on from checkpoints.
+        checkpoints: whether a run there goes on from checkpoints.
 
     Raises:
         InputError: other flags, candles or files, or `--fresh` on a folder that is not empty; nothing is changed.
@@ -223,7 +209,7 @@ def refuse_lost_checkpoints(folder: Path) -> None:
         CheckpointError: it is one.
     """
     traces = [name for name in ("result.json", "quarantine") if (folder / name).exists()]
-    if not (folder / "checkpoints").exists() and (folder / "metrics.jsonl").exists():
+    if not (folder / STEPS).exists() and (folder / "metrics.jsonl").exists():
         traces.append("metrics.jsonl")  # beside an empty folder it only says that the first save was never reached
     if traces and not has_checkpoints(folder):
         found = ", ".join(traces)

@@ -12,12 +12,13 @@ import orbax.checkpoint as ocp
 from himari_jax.cli import invocation
 from himari_jax.errors import CheckpointError, InputError, first_line
 from train.artifacts.checkpoint import describe, digest_of, leaves, names
+from train.artifacts.run_folder import STEPS, local_steps
 
 ATTEMPTS = 4
 
 
 class Saved(NamedTuple):
-    """The policies of a run, as a checkpoint holds them."""
+    """The policies in a checkpoint."""
 
     step: int  # updates done
     variables: dict  # leaves (K, ...)
@@ -47,9 +48,9 @@ def read_saved(folder: Path, which: str = "best") -> Saved:
 
 
 def read_once(folder: Path, which: str) -> Saved:
-    """Reads what `read_saved` reads, without a second try."""
-    place = folder / "checkpoints"
-    steps = sorted(int(path.name) for path in place.glob("*") if path.name.isdigit())
+    """Reads the policies of a run, as `read_saved`, without a retry."""
+    place = folder / STEPS
+    steps = local_steps(folder)
     if not steps:
         raise InputError(
             f"{folder}: no checkpoint is there; train it first: {invocation('train.ppo')} --run-dir {folder}"

@@ -20,11 +20,12 @@ from urllib.parse import quote
 
 from himari_jax.errors import HimariError, InputError, NumericalError, StorageError
 from himari_jax.storage import RemoteFolder, split_address
+from train.artifacts.run_folder import STEPS, local_steps
 
 OWNER = "owner"
-STEPS, MARKERS = "checkpoints", "complete"
-EVENTS = "events.out.tfevents."  # how TensorBoard calls its files
-RESULTS = ("equity.parquet", "report.html", "result.json")  # they follow the checkpoint that they are of
+MARKERS = "complete"
+EVENTS = "events.out.tfevents."  # prefix of TensorBoard's files
+RESULTS = ("equity.parquet", "report.html", "result.json")  # they are uploaded after their checkpoint
 LONGEST = 200  # letters of a mirror's name
 Marker = dict[str, tuple[int, str]]  # size and SHA-256 of each file of a step
 
@@ -36,11 +37,6 @@ def mirror_of(address: str) -> Path:
     if len(name) > LONGEST:
         name = f"{name[: LONGEST - 17]}+{hashlib.sha256(address.encode()).hexdigest()[:16]}"
     return Path("runs") / name
-
-
-def local_steps(mirror: Path) -> list[int]:
-    """Lists the checkpoints of a run folder, oldest first."""
-    return sorted(int(path.name) for path in (mirror / STEPS).glob("*") if path.name.isdigit())
 
 
 def step_files(mirror: Path, step: int) -> dict[str, Path]:
@@ -71,7 +67,7 @@ def run_files(mirror: Path) -> dict[str, bytes]:
 
 
 def read_markers(remote: RemoteFolder, names: Any) -> dict[int, Marker]:
-    """Reads the markers in a bucket by step; one that cannot be read names no file, and no checkpoint is like that."""
+    """Reads the markers in a bucket by step; one that cannot be read is empty: an incomplete checkpoint."""
     found: dict[int, Marker] = {}
     for name in names:
         folder, _, step = name.removesuffix(".json").partition("/")
@@ -93,7 +89,7 @@ def steps_of(names: Any) -> set[int]:
 class Uploads:
     """Keeps a bucket in step with a mirror: one upload at a time, behind the training.
 
-    A failed upload is raised by the next `push` or `finish`. On leaving, everything is there, or it has been raised.
+    The error of an upload is raised by the next `push` or `finish`. `__exit__` finishes all uploads, or raises.
 
     Args:
         address: gs://BUCKET/PREFIX.
@@ -118,7 +114,7 @@ class Uploads:
         markers = read_markers(self.remote, listed)
         sizes = {name: entry.size for name, entry in listed.items()}
         here = local_steps(self.mirror)
-        # What is not in the mirror and not older than it was found damaged, or is another machine's last word.
+        # A step that is newer than the mirror's oldest and not in it was found damaged, or is of another machine.
         whole = {step for step, marker in markers.items() if missing_file(marker, step, sizes) is None}
         older = {step for step in whole if not here or step < here[0]}
         self.complete = older | {step for step in whole.intersection(here) if self.is_there(step, markers[step])}
@@ -139,7 +135,7 @@ class Uploads:
             self.pool.shutdown()
 
     def is_there(self, step: int, marker: Marker) -> bool:
-        """Says whether the bucket holds a checkpoint of the mirror byte for byte."""
+        """Whether the bucket holds a checkpoint of the mirror byte for byte."""
         files = step_files(self.mirror, step).items()
         same = all(self.known.get(f"{STEPS}/{step}/{name}") == md5(path.read_bytes()) for name, path in files)
         return same and marker == local_marker(self.mirror, step)
@@ -187,7 +183,7 @@ class Uploads:
             ) from error
 
     def send_step(self, step: int) -> None:
-        """Uploads a checkpoint, its marker last; what an upload that broke off left there goes first."""
+        """Uploads a checkpoint, its marker last; files of an interrupted upload are removed first."""
         self.drop(step)
         marker: Marker = {}
         for name, path in step_files(self.mirror, step).items():
@@ -199,7 +195,7 @@ class Uploads:
         self.complete.add(step)
 
     def prune(self) -> None:
-        """Removes complete checkpoints beyond the newest `keep`, and what else is older than the newest."""
+        """Removes complete checkpoints beyond the newest `keep`, and incomplete ones older than the newest."""
         kept = sorted(self.complete)[-self.keep :]
         for step in sorted(steps_of(self.known) | self.complete):
             if kept and step < kept[-1] and step not in kept:
@@ -207,7 +203,7 @@ class Uploads:
                 self.drop(step)
 
     def drop(self, step: int) -> None:
-        """Removes a checkpoint from the bucket, its marker first: half of one never counts."""
+        """Removes a checkpoint from the bucket, its marker first, so that half of one never counts."""
         self.complete.discard(step)
         inside = [name for name in self.known if name.startswith(f"{STEPS}/{step}/")]
         for name in [f"{MARKERS}/{step}.json", *inside]:
@@ -216,17 +212,17 @@ class Uploads:
                 del self.known[name]
 
     def write(self, name: str, content: bytes) -> None:
-        """Uploads one object and remembers it."""
+        """Uploads one object and records its digest."""
         if self.logs is not None and name.startswith(EVENTS):
             self.logs.write(name, content)
         self.remote.write(name, content)
         self.known[name] = md5(content)
 
     def check_owner(self) -> None:
-        """Refuses to write where another process started on this run later.
+        """Checks that no other process took the run over.
 
         Raises:
-            InputError: one did; nothing is written any more.
+            InputError: one did; nothing more is written.
         """
         if self.remote.generation(OWNER) != self.generation:
             raise InputError(
@@ -260,7 +256,7 @@ def uploads(address: str | None, folder: Path, keep: int, logs: str | None = Non
 
 
 def finish_upload(address: str | None, folder: Path, keep: int, logs: str | None = None) -> None:
-    """Finishes an upload that broke off; a bucket that has everything is only read, its owner stays."""
+    """Finishes an interrupted upload; a complete bucket is only read, its owner stays."""
     if address is None:
         return
     listed = RemoteFolder(address).list()

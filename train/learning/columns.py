@@ -1,7 +1,7 @@
-"""Many small arrays as one: the numbers of an environment side by side, in columns of 32 bits.
+"""Packs many small arrays into one: the numbers of an environment side by side, in columns of 32 bits.
 
-An accelerator takes longer to start a kernel than to run it where environments are few, and it starts one for each
-array that a step leaves behind.
+Where environments are few, an accelerator takes longer to start a kernel than to run it, and it starts one for each
+array that a step returns.
 """
 
 import math
@@ -15,13 +15,13 @@ import numpy as np
 
 
 def scan_columns(step: Callable, state: tuple[Any, Any], xs: Any, slopes: bool = False) -> tuple[tuple[Any, Any], Any]:
-    """`jax.lax.scan`; on an accelerator with what is small packed into one array, without a change of any number.
+    """`jax.lax.scan`; on an accelerator with the small arrays packed into one, without a change of any number.
 
     Args:
         step: ((small, rest), x) -> ((small, rest), record).
-        state: before the first step; small has leaves (B, ...), as the record has, and so has the rest, unpacked.
+        state: (small, rest) before the first step; leaves (B, ...), as those of the record; the rest is not packed.
         xs: leaves (S, ...).
-        slopes: whether a gradient is wanted; packed, it plays every step again instead of keeping what was in it.
+        slopes: whether a gradient is wanted; packed, each step is computed again instead of kept (`jax.checkpoint`).
     """
     small, rest = state
     _, blank = jax.eval_shape(step, state, jax.tree.map(lambda x: x[0], xs))
@@ -43,7 +43,7 @@ def scan_columns(step: Callable, state: tuple[Any, Any], xs: Any, slopes: bool =
 
 
 def pays_to_pack() -> bool:
-    """Whether fewer arrays are worth a copy of them: not on a CPU, where a kernel is a call."""
+    """Whether fewer arrays are worth a copy of them: not on a CPU, where a kernel is a function call."""
     return jax.default_backend() != "cpu"
 
 
@@ -53,7 +53,7 @@ def can_pack(tree: Any) -> bool:
 
 
 def pack(tree: Any, carrier: Any = jnp.int32) -> jax.Array:
-    """The bits of a tree's leaves in a row, (W,): nothing is rounded.
+    """Concatenates the bits of a tree's leaves in a row, (W,): nothing is rounded.
 
     Args:
         tree: leaves of 32 bits, or bool.
@@ -77,7 +77,7 @@ def unpack(row: jax.Array, like: Any) -> Any:
 
 
 def recast(x: jax.Array, dtype: Any) -> jax.Array:
-    """The same 32 bits as another type; a bool is 0 or 1 in any of them."""
+    """Reinterprets the 32 bits as another type; a bool becomes 0 or 1."""
     if np.bool_ in (x.dtype, dtype):
         return x.astype(dtype)
     return x if x.dtype == dtype else jax.lax.bitcast_convert_type(x, dtype)

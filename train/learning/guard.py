@@ -1,34 +1,34 @@
-"""Numbers that go bad inside jit: a step of the optimizer that is not finite is not taken."""
+"""Guard against numbers that go bad inside jit: a step of the optimizer that is not finite is skipped."""
 
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-MOST_IN_A_ROW = 10  # steps not taken, after which a run is given up
-MOST_SHARE = 0.01  # of all steps, likewise
-LEAST_STEPS = 200  # before the share says anything
+MOST_IN_A_ROW = 10  # skipped steps after which a run is aborted
+MOST_SHARE = 0.01  # of all steps that were skipped, likewise
+LEAST_STEPS = 200  # before the share counts
 
 
 class Guard(NamedTuple):
-    """Counts of optimizer steps that were skipped, and the newest gradient norms."""
+    """Counts of optimizer steps that were skipped."""
 
-    in_a_row: jax.Array  # () int32, steps not taken since the last one that was
+    in_a_row: jax.Array  # () int32, steps skipped since the last one that was taken
     skipped: jax.Array  # () int32
     steps: jax.Array  # () int32, all of them
-    first: jax.Array  # () int32, update of the first step that was not taken; -1 where all were
+    first: jax.Array  # () int32, update of the first skipped step; -1 where none was
 
 
 def new_guard() -> Guard:
-    """Nothing has happened."""
+    """Returns counts of zero."""
     a, b, c = (jnp.zeros((), jnp.int32) for _ in range(3))
     return Guard(a, b, c, jnp.full((), -1, jnp.int32))
 
 
 def check_step(guard: Guard, loss: jax.Array, norm: jax.Array, update: jax.Array) -> tuple[Guard, jax.Array]:
-    """Whether a step may be taken: loss and norm are finite; (), bool.
+    """Counts a step and returns whether it may be taken, () bool: whether loss and norm are finite.
 
-    A large gradient is no reason to refuse a step: it is scaled down to `max_grad_norm`, and healthy runs meet some.
+    A large gradient is no reason to skip a step: it is scaled down to `max_grad_norm`.
 
     Args:
         guard: before the step.
@@ -43,6 +43,6 @@ def check_step(guard: Guard, loss: jax.Array, norm: jax.Array, update: jax.Array
 
 
 def should_abort(guard: Guard) -> jax.Array:
-    """Whether a run should be given up: 10 steps not taken in a row, or 1 % of all, of the shape of the counts."""
+    """Whether a run should be aborted: 10 skipped steps in a row, or 1 % of all; of the shape of the counts."""
     often = (guard.steps >= LEAST_STEPS) & (guard.skipped > MOST_SHARE * guard.steps)
     return (guard.in_a_row >= MOST_IN_A_ROW) | often

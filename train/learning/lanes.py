@@ -13,19 +13,18 @@ from himari_jax.trees import select_tree
 class Lanes(NamedTuple):
     """The path and its branches side by side, so that one pass of the policy and one step play them all.
 
-    Lane 0 is the path, the others are branches: that which leaves it at bar t is lane 1 + t mod K. Leaves
-    (B, K + 1, ...).
+    Lane 0 is the path, the others are branches: the one that leaves it at bar t is lane 1 + t mod K.
     """
 
-    env_state: Any
-    obs: jax.Array
+    env_state: Any  # leaves (B, K + 1, ...)
+    obs: jax.Array  # (B, K + 1, D)
 
 
 class Memory(NamedTuple):
-    """What the policy remembers in the lanes, and what it did at the time limits that the rollout met.
+    """The policy's carry in the lanes, and its carry at the time limits of the rollout.
 
-    The values of final observations are wanted, and they are few: kept aside in J slots for each environment, they
-    cost one small batch instead of a second forward pass at every step.
+    Final observations at time limits are few: their carries in J slots for each environment cost one small batch
+    instead of a second forward pass at every step.
     """
 
     carry: Any  # leaves (B, K + 1, H), or (): before it sees the observation
@@ -34,22 +33,22 @@ class Memory(NamedTuple):
 
 
 class Moves(NamedTuple):
-    """What chance decides of the environments in a rollout, all of it before the first step."""
+    """Random draws of the environments in a rollout, made before the first step."""
 
     keys: jax.Array  # (S, B) of the steps
     fresh: tuple[jax.Array, Any]  # observation and state, leaves (S, B, ...), if an episode ends with the step
 
 
 class Draws(NamedTuple):
-    """What a step of all lanes is given; a rollout of them has S in front."""
+    """Inputs of a step of all lanes; those of a rollout have S in front."""
 
     noise: jax.Array  # (S, B, N) of the actions
-    moves: Moves
+    moves: Moves  # leaves (S, B, ...)
     young: jax.Array  # (S,) int32 lane of the branch that leaves the path
 
 
 class Bar(NamedTuple):
-    """What a step of all lanes leaves behind; a rollout of them has S in front."""
+    """Outputs of a step of all lanes; those of a rollout have S in front."""
 
     action: jax.Array  # (B, N) of the path, before squashing
     log_prob: jax.Array  # (B,)
@@ -57,11 +56,11 @@ class Bar(NamedTuple):
     reward: jax.Array  # (B, K + 1)
     terminated: jax.Array  # (B, K + 1) bool
     truncated: jax.Array  # (B,) bool
-    final_obs: jax.Array  # (B, D) where the path's step led, before an episode that ended was reset
+    final_obs: jax.Array  # (B, D) after the path's step, before an episode that ended is reset
 
 
 def play_bar(env, params, policy, variables, state: tuple[Lanes, Memory], draws: Draws):
-    """One step of the path by a sampled action, and of the branches by their mean action, on the same prices.
+    """Plays one step of the path by a sampled action, and of the branches by their mean action, on the same prices.
 
     The youngest branch leaves the path here, in the lane of the oldest.
 
@@ -90,23 +89,23 @@ def play_bar(env, params, policy, variables, state: tuple[Lanes, Memory], draws:
 
 
 def first_lane(lanes: Any) -> Any:
-    """The path alone: leaves (B, K + 1, ...) -> (B, ...)."""
+    """Returns the path alone: leaves (B, K + 1, ...) -> (B, ...)."""
     return jax.tree.map(lambda x: x[:, 0], lanes)
 
 
 def act_lanes(policy: Policy, variables: dict, obs: jax.Array, carry: Any) -> tuple[Any, Output]:
-    """The policy's carry after it sees the lanes, and its output, leaves (B, K + 1, ...)."""
+    """Returns carry and output of the policy in all lanes, leaves (B, K + 1, ...)."""
     return jax.vmap(partial(act, policy, variables))(carry, obs)
 
 
 def step_lanes(env, params, env_state: Any, action: jax.Array, keys: jax.Array):
-    """Observation, state, reward and termination of a step without resets, leaves (B, K + 1, ...).
+    """Steps all lanes without resets: observation, state, reward and termination, leaves (B, K + 1, ...).
 
     Args:
         env, params: as `collect_rollout` has them.
         env_state: leaves (B, K + 1, ...).
         action: (B, K + 1, N).
-        keys: (B,) the same for path and branches.
+        keys: (B,) common to path and branches.
     """
     step = jax.vmap(jax.vmap(env.step_env, (None, 0, 0, None)), (0, 0, 0, None))
     obs, env_state, reward, terminated, _ = step(keys, env_state, action, params)
@@ -114,7 +113,13 @@ def step_lanes(env, params, env_state: Any, action: jax.Array, keys: jax.Array):
 
 
 def restart_path(lanes: Lanes, memory: Memory, done: jax.Array, obs: jax.Array, env_state: Any) -> tuple[Lanes, Memory]:
-    """A new episode on the path where `done` (B,) is set: leaves (B, ...), nothing remembered."""
+    """Begins an episode on the path where `done` (B,) is set, with an empty carry.
+
+    Args:
+        lanes, memory: after the step.
+        done: (B,) bool.
+        obs, env_state: leaves (B, ...) of the new episodes.
+    """
     where = done[:, None] & (jnp.arange(lanes.obs.shape[1])[None] == 0)
     fresh = Lanes(*jax.tree.map(lambda x: x[:, None], (env_state, obs)))
     carry = jax.tree.map(jnp.zeros_like, memory.carry)
@@ -123,7 +128,7 @@ def restart_path(lanes: Lanes, memory: Memory, done: jax.Array, obs: jax.Array, 
 
 
 def no_memory(carry: Any, slots: int, batch: int) -> Memory:
-    """No time limit met yet.
+    """Returns the memory before the first step: no time limit was met.
 
     Args:
         carry: of the lanes, leaves (B, K + 1, H).
@@ -135,7 +140,7 @@ def no_memory(carry: Any, slots: int, batch: int) -> Memory:
 
 
 def keep_end(memory: Memory, cut: jax.Array) -> Memory:
-    """Keeps the path's carry in the environments where `cut` (B,) is set."""
+    """Keeps the path's carry in the next slot of the environments where `cut` (B,) is set."""
 
     def keep(kept: jax.Array, carry: jax.Array) -> jax.Array:
         write = cut[None] & (jnp.arange(len(kept))[:, None] == memory.used[None])  # (J, B)

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from himari_jax.policies.policy import Output, entropy, log_prob
 
-UNROLL = 8  # bars in one pass of a loop so short that an accelerator spends it on starting kernels
+UNROLL = 8  # bars in one pass of a loop whose time on an accelerator goes into starting kernels
 
 
 def temporal_difference(
@@ -15,7 +15,7 @@ def temporal_difference(
 ) -> jax.Array:
     """`r + gamma (1 - terminated) next_value - value`, (S, B).
 
-    `next_value` is the value of the step's own final observation, so a time limit bootstraps.
+    `next_value` is the value of the step's own final observation, so that a time limit bootstraps. All arrays (S, B).
     """
     return reward + gamma * jnp.where(terminated, 0, next_value) - value
 
@@ -55,14 +55,14 @@ def counterfactual_advantage(delta: jax.Array, beside: jax.Array, alive: jax.Arr
     difference `r + gamma V(s') - V(s)` at bar t of the branch that left i bars before; the sum ends where an episode
     or the rollout does.
 
-    What is subtracted does not depend on the action, so that no bias comes from it; the noise of the prices, which is
-    in both branches, goes. More bars trust the value less with what an action changes later.
+    The baseline does not depend on the action, so that it adds no bias; the noise of the prices, which is in both
+    branches, cancels. With more bars less of an action's later effect is left to the value.
 
     Args:
         delta: (S, B) temporal differences of the path.
         beside: (S, K, B) those of the branches by bar and age.
         alive: (S, K, B) bool, whether a branch is still in the episode that it left.
-        gamma: discount.
+        gamma: (), discount per bar.
     """
     steps, ages, _ = beside.shape
     advantage = delta - beside[:, 0]
@@ -78,11 +78,11 @@ def branch_td_errors(reward: jax.Array, value: jax.Array, start: jax.Array, gamm
 
     Args:
         reward: of the bar, in units of the value.
-        value: of where the bar led.
+        value: after the bar.
         start: (S, B) value of the path at the bar, where the youngest branch leaves it.
         gamma: discount.
     """
-    older = jnp.concatenate([jnp.zeros_like(value[:1, :-1]), value[:-1, :-1]])  # where the bar before led
+    older = jnp.concatenate([jnp.zeros_like(value[:1, :-1]), value[:-1, :-1]])  # after the bar before
     return reward + gamma * value - jnp.concatenate([start[:, None], older], axis=1)
 
 
@@ -143,12 +143,12 @@ def ppo_loss(
 
 
 def normalize(advantage: jax.Array) -> jax.Array:
-    """Zero mean, unit deviation."""
+    """Scales to zero mean and unit deviation."""
     return (advantage - advantage.mean()) / (advantage.std() + 1e-8)
 
 
 def value_error(value: jax.Array, batch: Batch, clip_eps: jax.Array | None) -> jax.Array:
-    """Half the mean squared error to the returns; with clipping the larger of the clipped and the plain error."""
+    """Halves the mean squared error to the returns; with clipping the larger of the clipped and the plain error."""
     error = (value - batch.returns) ** 2
     if clip_eps is not None:
         near = batch.value + jnp.clip(value - batch.value, -clip_eps, clip_eps)

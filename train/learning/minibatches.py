@@ -7,7 +7,7 @@ from train.learning.state import Sizes
 
 
 def shuffle(key: jax.Array, sizes: Sizes) -> jax.Array:
-    """Environments of each minibatch as places inside their blocks, (M, blocks, B / M / blocks)."""
+    """Draws the environments of each minibatch as indices into their blocks, (M, blocks, B / M / blocks)."""
     per_block = sizes.num_envs // sizes.blocks
     keys = jax.random.split(key, sizes.blocks)
     order = jax.vmap(lambda k: jax.random.permutation(k, per_block))(keys)  # (blocks, per_block)
@@ -15,16 +15,16 @@ def shuffle(key: jax.Array, sizes: Sizes) -> jax.Array:
 
 
 def pick(x: jax.Array, index: jax.Array, axis: int) -> jax.Array:
-    """Environments of one minibatch out of an array that has B of them along an axis.
+    """Takes the environments of one minibatch out of an array that has B of them along an axis.
 
     Args:
         x: of the whole rollout.
-        index: (blocks, B / M / blocks) places inside the blocks.
+        index: (blocks, B / M / blocks) into the blocks.
         axis: of the environments.
     """
     blocks, count = index.shape
     before, after = x.shape[:axis], x.shape[axis + 1 :]
     parts = x.reshape(*before, blocks, -1, *after)
-    # Block by block: what lies on one device is picked there, and the compiler knows.
+    # Block by block: environments of one device are taken there, without communication.
     picked = jax.vmap(lambda part, i: jnp.take(part, i, axis=axis), in_axes=(axis, 0), out_axes=axis)(parts, index)
     return picked.reshape(*before, blocks * count, *after)

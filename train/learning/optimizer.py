@@ -1,4 +1,4 @@
-"""One step of the optimizer, the schedules of the learning rate and of exploration."""
+"""The step of the optimizer; schedules of learning rate and exploration."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ from train.learning.state import Hyperparameters, LearnerState
 def apply_gradients(
     learned: tuple, grads: dict, loss: jax.Array, runner: LearnerState, decays: bool
 ) -> tuple[tuple, jax.Array, jax.Array]:
-    """One step of the optimizer, unless its numbers are bad.
+    """Takes one step of the optimizer, unless its numbers are not finite.
 
     Args:
         learned: variables, state of the optimizer, guard.
@@ -39,12 +39,12 @@ def apply_gradients(
 
 
 def make_optimizer(hyper: Hyperparameters) -> optax.GradientTransformation:
-    """Clipping by global norm, then Adam; the learning rate is applied outside."""
+    """Returns clipping by global norm, then Adam; the learning rate is applied outside."""
     return optax.chain(optax.clip_by_global_norm(hyper.max_grad_norm), optax.scale_by_adam(eps=1e-5))
 
 
 def decay_kernels(steps: dict, params: dict, weight_decay: jax.Array) -> dict:
-    """Steps with `weight_decay w` added for every kernel; biases and the exploration's deviation do not decay.
+    """Adds `weight_decay w` to the step of every kernel; biases and the exploration's deviation do not decay.
 
     Source: Loshchilov and Hutter, "Decoupled weight decay regularization", 2019.
     """
@@ -56,16 +56,16 @@ def decay_kernels(steps: dict, params: dict, weight_decay: jax.Array) -> dict:
 
 
 def learning_rate_at(hyper: Hyperparameters, update: jax.Array) -> jax.Array:
-    """Linear from the learning rate to its final share over `total_updates`."""
+    """Anneals the learning rate linearly to its final share over `total_updates`, ()."""
     done = jnp.clip(update / hyper.total_updates, 0, 1)
     return hyper.learning_rate * (1 - done * (1 - hyper.final_learning_rate))
 
 
 def anneal_log_std(variables: dict, hyper: Hyperparameters, update: jax.Array) -> dict:
-    """Variables with the deviation of the exploration lowered by one update's share of its annealing.
+    """Lowers the deviation of the exploration by one update's share of its annealing.
 
-    Noise that the squash bends biases what is learned; what is found with much of it is finished with little. A run
-    that goes on beyond its schedule keeps what is left.
+    The squashing of noisy actions biases the mean that is learned; less noise at the end removes that. A run beyond its
+    schedule keeps the final deviation.
 
     Args:
         variables: of the policy.

@@ -23,14 +23,14 @@ from train.learning.state import LearnerState, Metrics
 class PathwiseLearner(Learner):
     """Ascends the mean reward of the mean action: prices do not react, so a rollout is a differentiable function.
 
-    Environments play in groups, one after the other, each with the weights that the group before left; the gradient
-    is cut where a rollout begins.
+    Environments play in groups, one after the other, each with the weights after the group before; the gradient is cut
+    where a rollout begins.
 
     Source: Moody and Saffell, "Learning to trade via direct reinforcement", 2001.
     """
 
     def update(self, runner: LearnerState, params: Any) -> tuple[LearnerState, Metrics]:
-        """One rollout of every environment, a step of the optimizer after each group."""
+        """Plays one rollout of every environment, with a step of the optimizer after each group."""
         groups, blocks = self.sizes.num_minibatches, self.sizes.blocks
 
         def split(x: jax.Array) -> jax.Array:  # as many of every block in each group, as in PPO's minibatches
@@ -57,7 +57,7 @@ class PathwiseLearner(Learner):
     def ascend(
         self, learned: tuple, players: RolloutState, runner: LearnerState, params: Any
     ) -> tuple[RolloutState, tuple, tuple]:
-        """One step of the optimizer on one group."""
+        """Takes one step of the optimizer on one group."""
         keys, key_step = jnp.moveaxis(jax.vmap(jax.random.split)(players.keys), 1, 0)
         steps = jax.vmap(lambda k: jax.random.split(k, self.sizes.rollout_steps), out_axes=1)(key_step)
         moves = draw_moves(self.env, params, steps)
@@ -69,9 +69,9 @@ class PathwiseLearner(Learner):
     def slope(
         self, params: Any, variables: dict, players: RolloutState, moves: Moves, scale: jax.Array
     ) -> tuple[dict, jax.Array, tuple, RolloutState]:
-        """The gradient of the loss by the weights, the loss, what is counted on the way, and the players after it.
+        """Returns the gradient of the loss by the weights, the loss, counts for the metrics, and the state afterwards.
 
-        The policy's answers are nudged by zeros: the gradient by these is that by the answers, step after step; that by
+        Zeros are added to the policy's outputs: the gradient by these is that by the outputs, step after step; that by
         the weights follows for all steps at once, in a few large products.
         """
         shapes = jax.eval_shape(self.answer, variables, players.carry, players.obs)
@@ -87,7 +87,7 @@ class PathwiseLearner(Learner):
     def loss(
         self, params: Any, variables: dict, players: RolloutState, moves: Moves, scale: jax.Array, nudges: Any
     ) -> tuple[jax.Array, tuple]:
-        """Minus the mean reward of a rollout in units of the scale; what is counted, what was seen, the players."""
+        """Returns minus the mean reward of a rollout in units of the scale; counts, the policy's inputs, the state."""
         play = partial(self.step_group, params, variables)
         start = ((players.env_state, players.obs, players.reset), players.carry)
         after, (reward, terminated, done, seen) = scan_columns(play, start, (moves, nudges), slopes=True)
@@ -96,17 +96,17 @@ class PathwiseLearner(Learner):
         return -(reward * scale).mean(), (info, seen, RolloutState(env_state, obs, reset, carry, players.keys))
 
     def answer(self, variables: dict, carry: Any, obs: jax.Array) -> tuple[Any, jax.Array, jax.Array]:
-        """Of the policy, what the reward depends on: carry, mean and deviation, leaves (B, ...)."""
+        """Returns the outputs of the policy that the reward depends on: carry, mean and deviation, leaves (B, ...)."""
         carry, output = act(self.policy, variables, carry, obs)
         return carry, output.mean, output.log_std
 
     def step_group(self, params: Any, variables: dict, state: tuple[tuple, Any], inputs: tuple[Moves, Any]):
-        """One step of all environments of a group by the mean action, gradients kept, episodes reset.
+        """Plays one step of all environments of a group by the mean action, differentiably; ended episodes are reset.
 
         Args:
             params: of the environment.
             variables: of the policy.
-            state: (env_state, obs, reset), carry of the players.
+            state: (env_state, obs, reset), carry.
             inputs: of the step, leaves (B, ...).
         """
         (env_state, obs, reset), carry = state
@@ -122,7 +122,7 @@ class PathwiseLearner(Learner):
         return ((env_state, obs, done), carry), (reward, terminated, done, jax.lax.stop_gradient(seen))
 
     def group_metrics(self, variables: dict, info: tuple, skipped: jax.Array) -> Metrics:
-        """Scalars of one update; what only PPO has is 0."""
+        """Returns the metrics of one update; those of PPO alone are 0."""
         value, reward, terminated, done, norms = info
         episodes = done.sum().astype(jnp.float32)
         zero = jnp.zeros(())

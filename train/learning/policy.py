@@ -1,4 +1,4 @@
-"""From flags to a policy."""
+"""Makes the policy that flags name."""
 
 from himari_jax.policies.policy import Policy
 from himari_jax.policies.registry import make_core
@@ -6,13 +6,13 @@ from train.config.ppo import Config
 
 
 def make_policy(config: Config, num_assets: int, costly: bool, start: float) -> Policy:
-    """The policy that the flags name, without variables.
+    """Makes the policy that the flags name, without variables.
 
     Args:
         config: flags.
         num_assets: N.
         costly: whether trading costs something.
-        start: multiplier that it starts from, unless the flags say one.
+        start: multiplier that it starts from, unless the flags give one.
     """
     policy = config.policy
     core, heads = make_core(

@@ -1,7 +1,7 @@
 """Many independent learners in one program: each with its own market, hyperparameters and seed.
 
-The learner knows nothing of it. On a CPU members train one after the other on each device, which keeps their working
-set in the cache, so that a member's numbers do not depend on who trains beside it; elsewhere all at once.
+The learner itself is that of a single run. On a CPU members train one after the other on each device, which keeps their
+working set in the cache and a member's numbers independent of its neighbors; elsewhere all at once.
 """
 
 from collections.abc import Callable, Sequence
@@ -22,7 +22,7 @@ AXIS = "members"
 
 
 class Episodes(NamedTuple):
-    """What is large of an environment's parameters: the market, and where its episodes begin and end."""
+    """Large arrays of an environment's parameters: the market, and the begins and ends of its episodes."""
 
     market: Any  # leaves (T, ...)
     starts: Any  # (S,) int32
@@ -30,13 +30,13 @@ class Episodes(NamedTuple):
 
     @classmethod
     def of(cls, params: EnvParams) -> "Episodes":
-        """Those of an environment."""
+        """Takes those of an environment."""
         return cls(params.market, params.starts, params.last)
 
 
 @dataclass(frozen=True)
 class Spread:
-    """How members lie over devices.
+    """Layout of members over devices.
 
     Args:
         mesh: one axis of devices; the number of members must be a multiple of theirs.
@@ -48,20 +48,20 @@ class Spread:
 
     @property
     def size(self) -> int:
-        """Devices."""
+        """Number of devices."""
         return int(self.mesh.devices.size)
 
     def place(self, tree: Any, split: bool) -> Any:
-        """Arrays laid over the devices: members shared out, or everything on each of them."""
+        """Puts arrays on the devices: split by members, or replicated."""
         where = NamedSharding(self.mesh, PartitionSpec(AXIS) if split else PartitionSpec())
         return jax.device_put(tree, where)
 
     def map_members(self, function: Callable, split: Sequence[bool]) -> Callable:
-        """A function of one member as one of many.
+        """Maps a function of one member over all members.
 
         Args:
             function: of arguments without the axis of members.
-            split: which arguments have that axis, (M, ...); others are the same for all.
+            split: whether each argument has that axis, (M, ...); others are common.
         """
         axes = tuple(0 if each else None for each in split)
 
@@ -82,19 +82,19 @@ class Spread:
 
 
 def spread_members(devices: int | None = None) -> Spread:
-    """Members over the first few of jax's devices; None: over all of them."""
+    """Lays members over the first devices of jax; None: over all of them."""
     there = jax.devices()[:devices]
     mesh = jax.make_mesh((len(there),), (AXIS,), axis_types=(AxisType.Auto,), devices=there)
     return Spread(mesh, there[0].platform == "cpu")
 
 
 def without_episodes(params: EnvParams) -> EnvParams:
-    """Parameters without what is large: the scalars, which every member has for itself."""
+    """Removes the large arrays: the scalars are left, of which every member has its own."""
     return params.replace(market=None, starts=None, last=None)
 
 
 def stack_episodes(each: Sequence[Episodes], starts: int = 0, rows: int = 0) -> Episodes:
-    """Episodes on U markets as one, on the host; what pads a shorter market or fewer starts is never reached.
+    """Stacks episodes on U markets, on the host; padded rows and starts are never reached.
 
     Args:
         each: of one number of assets and features.
@@ -111,29 +111,29 @@ def stack_episodes(each: Sequence[Episodes], starts: int = 0, rows: int = 0) -> 
 
 
 def stack(trees: Sequence[Any]) -> Any:
-    """Trees of equal shapes as one with a leading axis, on the host."""
+    """Stacks trees of equal shapes along a new first axis, on the host."""
     return jax.tree.map(lambda *leaves: np.stack([np.asarray(x) for x in leaves]), *trees)
 
 
 def pad(x: Any, length: int) -> np.ndarray:
-    """An array with zeros after its rows, so that it has `length` of them, on the host."""
+    """Appends rows of zeros up to `length` rows, on the host."""
     x = np.asarray(x)
     return np.concatenate([x, np.zeros((length - len(x), *x.shape[1:]), x.dtype)])
 
 
 def pick(stacked: Any, number: jax.Array | int) -> Any:
-    """One of the trees that were stacked."""
+    """Takes one of the trees that were stacked."""
     return jax.tree.map(lambda x: x[number], stacked)
 
 
 def params_of(scalars: EnvParams, episodes: Episodes, market: jax.Array) -> EnvParams:
-    """The whole parameters of a member: its own scalars, and its market out of (U, ...)."""
+    """Joins the parameters of a member: its own scalars, and its market out of (U, ...)."""
     return scalars.replace(**pick(episodes, market)._asdict())
 
 
 @cache
 def compile_init(learner: Learner, spread: Spread) -> Any:
-    """The jitted first state of all members: (keys, scalars, episodes, market, hyper, variables) -> runners."""
+    """Jits the first state of all members: (keys, scalars, episodes, market, hyper, variables) -> runners."""
 
     def init(
         key: jax.Array, scalars: Any, episodes: Any, market: jax.Array, hyper: Hyperparameters, variables: dict
@@ -148,7 +148,7 @@ def compile_init(learner: Learner, spread: Spread) -> Any:
 
 @cache
 def compile_update(learner: Learner, spread: Spread) -> Any:
-    """The jitted chunk of updates of all members: (runners, scalars, episodes, market, count) -> (runners, metrics)."""
+    """Jits a chunk of updates of all members: (runners, scalars, episodes, market, count) -> (runners, metrics)."""
 
     def chunk(
         runner: LearnerState, scalars: Any, episodes: Any, market: jax.Array, count: jax.Array
@@ -163,7 +163,7 @@ def compile_update(learner: Learner, spread: Spread) -> Any:
 def first_policies(
     learner: Learner, width: int, seeds: Sequence[int], constants: Sequence[dict | None]
 ) -> tuple[jax.Array, dict]:
-    """Keys (M,) of the learners and variables (M, ...) of their first policies, as a run of that seed has them.
+    """Returns keys (M,) of the learners and variables (M, ...) of their first policies, equal to those of a single run.
 
     Args:
         learner: common to all.
@@ -182,7 +182,7 @@ def first_policies(
 
 
 def bytes_of_member(learner: Learner, runner: Any, params: Any) -> int:
-    """Bytes that one member needs while it trains, roughly: its state, its rollout, and what gradients keep of it.
+    """Estimates the bytes that one member needs while it trains: state, rollout, and activations for gradients.
 
     Args:
         learner: whose sizes count.

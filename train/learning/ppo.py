@@ -1,4 +1,4 @@
-"""PPO: rollout -> advantages -> epochs of minibatches, one seed; `vmap` makes many of it."""
+"""PPO: rollout -> advantages -> epochs of minibatches, one seed; `vmap` trains many."""
 
 from dataclasses import dataclass, replace
 from functools import partial
@@ -40,10 +40,10 @@ class Learner:
     sizes: Sizes
 
     def init_policy(self, key: jax.Array, width: int, constants: dict | None = None) -> dict:
-        """Variables of one policy before its first update.
+        """Returns the variables of one policy before its first update.
 
         Not to be batched by `vmap`: orthogonal matrices come from QR, and several batched QR in one program
-        wait for each other for ever on a CPU with as many threads (seen with jaxlib 0.10.2 on two cores).
+        deadlock on a CPU with as many threads (seen with jaxlib 0.10.2 on two cores).
 
         Args:
             key: of the initialization.
@@ -54,7 +54,7 @@ class Learner:
         return variables if constants is None else {**variables, "constants": constants}
 
     def init(self, key: jax.Array, params: Any, hyper: Hyperparameters, variables: dict) -> LearnerState:
-        """A runner before its first update.
+        """Returns the state before the first update.
 
         Args:
             key: seeds environments and shuffles.
@@ -65,7 +65,7 @@ class Learner:
         key, key_envs, key_scale = jax.random.split(key, 3)
         num_envs = self.sizes.num_envs
         keys = jnp.concatenate([jax.random.split(each, num_envs) for each in (key_envs, key_scale)])
-        both = reset_rollout(self.env, params, self.policy, keys)  # at once: half as large a program
+        both = reset_rollout(self.env, params, self.policy, keys)  # in one call: half as large a program
         players, others = (
             jax.tree.map(lambda x, part=part: x[part], both) for part in (slice(num_envs), slice(num_envs, None))
         )
@@ -74,21 +74,21 @@ class Learner:
         return LearnerState(variables, opt_state, players, key, jnp.int32(0), scale, hyper, new_guard())
 
     def measure_reward_scale(self, players: RolloutState, params: Any, variables: dict) -> jax.Array:
-        """`1 / sqrt(mean(r^2))` of one rollout of the first policy: values of order 1 whatever the market, ()."""
-        alone = replace(self, sizes=replace(self.sizes, lookahead=0))  # of what is played beside it nothing is asked
+        """`1 / sqrt(mean(r^2))` of one rollout of the first policy, (): makes values of order 1 on every market."""
+        alone = replace(self, sizes=replace(self.sizes, lookahead=0))  # no branches
         _, played = alone.collect_rollout(params, variables, players)
         size = jnp.sqrt(jnp.nanmean(played.reward**2))  # one bad bar must not spoil the scale of all others
         return jnp.where(size > 0, 1 / jnp.where(size > 0, size, 1), 1.0)
 
     def collect_rollout(self, params: Any, variables: dict, players: RolloutState) -> tuple[RolloutState, Transition]:
-        """One rollout."""
+        """Plays one rollout."""
         sizes = self.sizes
         return collect_rollout(
             self.env, params, self.policy, variables, players, sizes.rollout_steps, sizes.slots, sizes.lookahead
         )
 
     def update(self, runner: LearnerState, params: Any) -> tuple[LearnerState, Metrics]:
-        """One rollout and its epochs of minibatches."""
+        """Plays one rollout and learns from it in epochs of minibatches."""
         first_carry = runner.players.carry
         players, played = self.collect_rollout(params, runner.variables, runner.players)
         batch = self.compute_advantages(played, runner)
@@ -104,7 +104,7 @@ class Learner:
         return after, update_metrics(played, batch, variables, terms, norms, guard.skipped - runner.guard.skipped)
 
     def compute_advantages(self, played: Transition, runner: LearnerState) -> Batch:
-        """Advantages and returns of a rollout, in units of the reward scale."""
+        """Computes advantages and returns of a rollout, in units of the reward scale."""
         gamma, scale = runner.hyper.gamma, runner.reward_scale
         advantage = gae(
             played.reward * scale,
@@ -133,7 +133,7 @@ class Learner:
         )
 
     def epoch(self, learned: tuple, key: jax.Array, batch: Batch, first_carry: Any, runner: LearnerState):
-        """One pass over the rollout in minibatches of environments, time in order."""
+        """Passes once over the rollout in minibatches of environments, time in order."""
         index = shuffle(key, self.sizes)
 
         def minibatch_step(learned: tuple, index: jax.Array):
@@ -144,7 +144,7 @@ class Learner:
         return jax.lax.scan(minibatch_step, learned, index)
 
     def minibatch(self, learned: tuple, batch: Batch, carry: Any, runner: LearnerState):
-        """One step of the optimizer."""
+        """Takes one step of the optimizer."""
         variables = learned[0]
         hyper = runner.hyper
 
@@ -156,14 +156,14 @@ class Learner:
 
         grads, terms = jax.grad(loss, has_aux=True)(variables["params"])
         learned, good, norm = apply_gradients(learned, grads, terms.loss, runner, self.sizes.weight_decay)
-        # What a step that is not taken says would spoil the means.
+        # Terms that are not finite, of a skipped step, would spoil the means.
         return learned, select_tree(good, (terms, norm), jax.tree.map(jnp.zeros_like, (terms, norm)))
 
 
 def update_metrics(
     played: Transition, batch: Batch, variables: dict, terms: LossTerms, norms: jax.Array, skipped: jax.Array
 ) -> Metrics:
-    """Scalars of one update."""
+    """Returns the metrics of one update."""
     done = played.terminated | played.truncated
     episodes = done.sum(dtype=jnp.float32)
     unexplained = (batch.returns - batch.value).var() / (batch.returns.var() + 1e-12)

@@ -1,4 +1,4 @@
-"""Playing: the policy acts in B environments for S steps. Knows no PPO."""
+"""Rollouts: the policy acts in B environments for S steps. Knows no PPO."""
 
 from functools import partial
 from typing import Any, NamedTuple
@@ -16,12 +16,12 @@ from train.learning.lanes import Bar, Draws, Lanes, Memory, Moves, act_lanes, fi
 class Branches(NamedTuple):
     """Counterfactual steps by the mean action, on the same prices as the sampled action.
 
-    At every step a branch leaves the path and follows the mean action for K bars: at a bar there are K of them, that
-    of age i left i bars before.
+    At every step a branch leaves the path and follows the mean action for K bars: at each bar there are K of them; the
+    one of age i left i bars before.
     """
 
     reward: jax.Array  # (S, K, B) of the bar
-    value: jax.Array  # (S, K, B) of where the bar led; 0 after ruin
+    value: jax.Array  # (S, K, B) after the bar; 0 after ruin
     alive: jax.Array  # (S, K, B) bool, whether neither the path's episode nor the branch's ended since it left
 
 
@@ -41,7 +41,7 @@ class Transition(NamedTuple):
 
 
 class RolloutState(NamedTuple):
-    """B environments in the middle of their episodes, and what the policy remembers of them."""
+    """B environments in the middle of their episodes, and the policy's carry."""
 
     env_state: Any  # leaves (B, ...)
     obs: jax.Array  # (B, D)
@@ -51,9 +51,12 @@ class RolloutState(NamedTuple):
 
 
 def reset_rollout(env, params, policy: Policy, keys: jax.Array) -> RolloutState:
-    """Fresh environments; episodes are staggered where the environment knows how.
+    """Resets B environments; episodes are staggered where the environment has `stagger`.
 
     Args:
+        env: a gymnax environment.
+        params: its parameters.
+        policy: the module.
         keys: (B,) one for each environment.
     """
     keys, key_reset, key_age = jnp.moveaxis(jax.vmap(lambda k: jax.random.split(k, 3))(keys), 1, 0)
@@ -67,7 +70,7 @@ def reset_rollout(env, params, policy: Policy, keys: jax.Array) -> RolloutState:
 def collect_rollout(
     env, params, policy: Policy, variables: dict, players: RolloutState, steps: int, slots: int = 1, lookahead: int = 0
 ) -> tuple[RolloutState, Transition]:
-    """Plays S steps.
+    """Plays S steps in B environments.
 
     Args:
         env: a gymnax environment whose `step` is gymnax's: `step_env`, `is_truncated`, and `reset_env` at an end.
@@ -78,7 +81,7 @@ def collect_rollout(
         steps: S.
         slots: J, the most time limits that an environment can meet in S steps.
         lookahead: K, bars that the mean action is played beside every action: K more steps of the environment, and
-            of the policy for the value of where they lead.
+            of the policy for the value afterwards.
     """
     keys, noise, step_keys = draw(players.keys, steps, env.action_space(params).shape[0])
     draws = draw_ahead(env, params, noise, step_keys, lookahead)
@@ -107,63 +110,63 @@ def collect_rollout(
 
 
 def begin(players: RolloutState, slots: int, lookahead: int) -> tuple[Lanes, Memory]:
-    """All lanes where the path is, before the first step; no branch has left yet."""
+    """Puts all lanes where the path is, before the first step; no branch has left yet."""
     path = (Lanes(players.env_state, players.obs), reset_carry(players.carry, players.reset))
     lanes, carry = jax.tree.map(lambda x: jnp.broadcast_to(x[:, None], (len(x), lookahead + 1, *x.shape[1:])), path)
     return lanes, no_memory(carry, slots, len(players.reset))
 
 
 def draw(keys: jax.Array, steps: int, num_assets: int) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """All randomness of a rollout at once: next keys (B,), action noise (S, B, N), environment keys (S, B)."""
+    """Draws all randomness of a rollout: next keys (B,), action noise (S, B, N), environment keys (S, B)."""
     keys, key_noise, key_step = jnp.moveaxis(jax.vmap(lambda k: jax.random.split(k, 3))(keys), 1, 0)
     noise = jax.vmap(lambda k: jax.random.normal(k, (steps, num_assets)), out_axes=1)(key_noise)
     return keys, noise, jax.vmap(lambda k: jax.random.split(k, steps), out_axes=1)(key_step)
 
 
 def draw_ahead(env, params, noise: jax.Array, keys: jax.Array, lookahead: int) -> Draws:
-    """What the steps are given, from noise (S, B, N) and keys (S, B)."""
+    """Prepares the inputs of all steps, from noise (S, B, N) and keys (S, B)."""
     young = 1 + jnp.arange(len(noise)) % max(lookahead, 1)
     return Draws(noise, draw_moves(env, params, keys), young)
 
 
 def draw_moves(env, params, keys: jax.Array) -> Moves:
-    """Keys of the steps and the episodes that begin where one ends, as gymnax's `step` draws them from keys (S, B)."""
+    """Draws keys of the steps and the episodes that follow an end, as gymnax's `step` does from keys (S, B)."""
     key_step, key_reset = jnp.moveaxis(jax.vmap(jax.vmap(jax.random.split))(keys), 2, 0)
     return Moves(key_step, jax.vmap(jax.vmap(env.reset_env, (0, None)), (0, None))(key_reset, params))
 
 
 def final_observations(obs: jax.Array, cut: jax.Array, slots: int) -> jax.Array:
-    """The observations (S, B, D) at an environment's time limits, in order, (J, B, D); anything in unused slots."""
+    """Takes the observations at the time limits out of (S, B, D), in order, (J, B, D); unused slots are arbitrary."""
     number = jnp.cumsum(cut, axis=0) - 1
     steps = [jnp.argmax(cut & (number == slot), axis=0) for slot in range(slots)]
     return jnp.take_along_axis(obs, jnp.stack(steps)[..., None], axis=0)
 
 
 def final_values(policy: Policy, variables: dict, carry: Any, obs: jax.Array) -> jax.Array:
-    """Values (J, B) of the final observations (J, B, D), which the policy sees with a carry, leaves (J, B, H)."""
+    """Returns values (J, B) of the final observations (J, B, D), seen with a carry, leaves (J, B, H)."""
     _, output = jax.vmap(partial(act, policy, variables))(carry, obs)
     return output.value
 
 
 def next_values(value: jax.Array, cut: jax.Array, ends: jax.Array) -> jax.Array:
-    """The value of what followed each step, (S, B): the next step's, or the final observation's where one was cut.
+    """Returns the value after each step, (S, B): of the next step, or of the final observation at a time limit.
 
     Args:
         value: (S + 1, B) before each step and after the last.
         cut: (S, B) bool, where a time limit ended an episode.
         ends: (J, B) values of the final observations, in order.
     """
-    slot = jnp.cumsum(cut, axis=0) - 1  # which of the environment's ends this is
+    slot = jnp.cumsum(cut, axis=0) - 1  # number of the time limit in its environment
     final = jnp.take_along_axis(ends, jnp.clip(slot, 0, ends.shape[0] - 1), axis=0)
     return jnp.where(cut, final, value[1:])
 
 
 def branches_of(bars: Bar, values: jax.Array, done: jax.Array) -> Branches:
-    """The branches of a rollout by age.
+    """Arranges the branches of a rollout by age.
 
     Args:
         bars: leaves (S, ...).
-        values: (S + 1, B, K + 1) of where the lanes are before each step and after the last.
+        values: (S + 1, B, K + 1) of the lanes before each step and after the last.
         done: (S, B) whether the path's episode ended with the step.
     """
     steps, ages = len(done), values.shape[2] - 1

@@ -1,4 +1,4 @@
-"""From flags to a learner and its first state."""
+"""Makes the learner that flags name, and its first state."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -35,7 +35,7 @@ class Setup:
 
     @property
     def config_hash(self) -> str:
-        """What counts as one configuration."""
+        """Hash of the configuration."""
         return config_hash(self.config)
 
     @property
@@ -45,7 +45,7 @@ class Setup:
 
     @property
     def width(self) -> int:
-        """D."""
+        """Width of the observation, D."""
         return int(self.learner.env.observation_space(self.params).shape[0])
 
 
@@ -65,13 +65,13 @@ class TrainState(NamedTuple):
 
 
 def make_learner(config: Config, env: Any, costly: bool, start: float) -> Learner:
-    """The learner that the flags name, with its policy.
+    """Makes the learner that the flags name, with its policy.
 
     Args:
         config: flags.
         env: a gymnax environment with `num_assets`.
         costly: whether trading costs something there.
-        start: multiplier at the start, unless the flags say one.
+        start: multiplier at the start, unless the flags give one.
     """
     ppo = config.ppo
     sizes = Sizes(
@@ -90,7 +90,7 @@ def make_learner(config: Config, env: Any, costly: bool, start: float) -> Learne
 
 
 def hyperparameters(config: Config, num_assets: int) -> Hyperparameters:
-    """The traced scalars."""
+    """Returns the hyperparameters that are traced, on the device."""
     ppo = config.ppo
     values = {name: getattr(ppo, name) for name in Hyperparameters._fields if name != "total_updates"}
     values |= {"learning_rate": config.learning_rate(num_assets), "total_updates": config.total_updates}
@@ -98,7 +98,7 @@ def hyperparameters(config: Config, num_assets: int) -> Hyperparameters:
 
 
 def first_state(session: Setup) -> Callable[[], TrainState]:
-    """A function without arguments that makes the state before the first update (traceable)."""
+    """Returns a traceable function without arguments that makes the state before the first update."""
     learner, config = session.learner, session.config
     hyper = hyperparameters(config, learner.env.num_assets)
 
@@ -111,7 +111,7 @@ def first_state(session: Setup) -> Callable[[], TrainState]:
 
 @partial(jax.jit, static_argnums=(0, 1))
 def first_policy(learner: Learner, width: int, seed: jax.Array) -> tuple[jax.Array, dict]:
-    """The key of a seed's learner, (), and variables of its first policy."""
+    """Returns the key of a seed's learner, (), and the variables of its first policy."""
     key_policy, key = jax.random.split(jax.random.key(seed))
     return key, learner.init_policy(key_policy, width)
 
@@ -120,7 +120,7 @@ def first_policy(learner: Learner, width: int, seed: jax.Array) -> tuple[jax.Arr
 def first_learners(
     learner: Learner, policies: list[tuple[jax.Array, dict]], constants: dict | None, params: Any, hyper: Any
 ) -> TrainState:
-    """The state of all seeds before the first update.
+    """Makes the state of all seeds before the first update.
 
     Args:
         learner: of all seeds.
@@ -138,19 +138,19 @@ def first_learners(
 
 
 def no_best(runner: LearnerState) -> Best:
-    """Nothing evaluated yet."""
+    """Returns the best before the first evaluation: scores of -inf."""
     seeds = runner.update.shape[0]
     return Best(runner.variables, jnp.full(seeds, -jnp.inf, jnp.float32), jnp.zeros(seeds, jnp.int32))
 
 
 @jax.jit
 def better(best: Best, variables: dict, sharpe: jax.Array, update: jax.Array) -> Best:
-    """Takes over the parameters of the seeds that did better than ever."""
+    """Takes over the parameters of the seeds whose score is their best so far."""
     return select_tree(sharpe > best.sharpe, Best(variables, sharpe, jnp.full_like(best.update, update)), best)
 
 
 def compile_chunk(session: Setup, runner: LearnerState, params: Any, sharding: Sharding | None = None) -> Any:
-    """The jitted chunk of updates for all seeds, compiled: (runner, params, count) -> (runner, metrics).
+    """Compiles a chunk of updates for all seeds: (runner, params, count) -> (runner, metrics).
 
     Args:
         session: of the run.
@@ -160,7 +160,7 @@ def compile_chunk(session: Setup, runner: LearnerState, params: Any, sharding: S
     """
     chunk = jax.vmap(partial(train_chunk, session.learner), in_axes=(0, None, None))
     pinned: dict[str, Any] = {}
-    if sharding is not None:  # left to itself, the compiler would lay out what comes back as it likes
+    if sharding is not None:  # the compiler would choose another layout of the outputs
         lies = sharding.of_state(runner)
         pinned = {
             "in_shardings": (lies, sharding.replicated, sharding.replicated),

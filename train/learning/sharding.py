@@ -1,4 +1,4 @@
-"""How a run lies over its devices: environments split among them, everything else replicated."""
+"""Layout of a run over its devices: environments split among them, everything else replicated."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -25,42 +25,42 @@ class Sharding:
 
     @property
     def replicated(self) -> NamedSharding:
-        """The whole on every device."""
+        """A copy on every device."""
         return NamedSharding(self.mesh, PartitionSpec())
 
     @property
     def split(self) -> NamedSharding:
-        """(K, B, ...) by environments."""
+        """(K, B, ...) split by environments."""
         return NamedSharding(self.mesh, PartitionSpec(None, AXIS))
 
     def of_state(self, runner: LearnerState) -> LearnerState:
-        """Where each leaf of a runner lies."""
+        """Returns the layout of each leaf of a runner."""
         replicated = jax.tree.map(lambda _: self.replicated, runner)
         return replicated._replace(players=jax.tree.map(lambda _: self.split, runner.players))
 
     def shard(self, runner: LearnerState) -> LearnerState:
-        """A runner, the same in every process, laid over the devices."""
+        """Lays a runner, the same in every process, over the devices."""
         return jax.tree.map(place, runner, self.of_state(runner))
 
     def replicate(self, tree: Any) -> Any:
-        """Arrays, the same in every process, replicated to all devices."""
+        """Replicates arrays, the same in every process, to all devices."""
         return jax.tree.map(lambda x: place(x, self.replicated), tree)
 
     def fetch(self, tree: Any) -> Any:
-        """Arrays of this layout as ordinary ones, whole, in every process."""
+        """Gathers arrays of this layout as ordinary ones, in every process."""
         return jax.tree.map(gather, tree)
 
 
 def place(x: jax.Array, sharding: NamedSharding) -> jax.Array:
-    """An array laid over the devices of a mesh."""
+    """Lays an array over the devices of a mesh."""
     if is_key(x):
         return jax.random.wrap_key_data(place(jax.random.key_data(x), sharding))
-    host = np.array(x)  # a copy: what is laid out is donated later
+    host = np.array(x)  # a copy: the array is donated later
     return jax.make_array_from_callback(host.shape, sharding, lambda where: host[where])
 
 
 def gather(x: jax.Array) -> jax.Array:
-    """The inverse of `place`."""
+    """Gathers an array on this process's host: the inverse of `place`."""
     from jax.experimental.multihost_utils import process_allgather
 
     if is_key(x):
@@ -70,14 +70,14 @@ def gather(x: jax.Array) -> jax.Array:
 
 
 def make_sharding(devices: int | str | None, sizes: Sizes) -> Sharding | None:
-    """The layout that `--devices` asks for; None on a single device, where nothing is to be laid out.
+    """Returns the layout that `--devices` asks for; None on a single device.
 
     Args:
         devices: a number, `all`, or None for one device, or all of them where several processes train together.
         sizes: of the run.
 
     Raises:
-        InputError: there are not as many, or the environments cannot be shared out evenly.
+        InputError: there are fewer, or the environments cannot be shared out evenly.
     """
     there = jax.devices()
     count = device_count(devices)
@@ -94,10 +94,10 @@ def make_sharding(devices: int | str | None, sizes: Sizes) -> Sharding | None:
 
 
 def device_count(devices: int | str | None) -> int:
-    """How many devices a run takes.
+    """Counts the devices that a run takes.
 
     Raises:
-        InputError: there are not as many.
+        InputError: there are fewer.
     """
     there, processes = jax.device_count(), jax.process_count()
     count = there if devices == "all" or (devices is None and processes > 1) else int(devices or 1)

@@ -1,4 +1,4 @@
-"""State that learning carries from update to update, and the static sizes of the program."""
+"""State that learning carries from update to update; static sizes of the program."""
 
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -17,7 +17,7 @@ class Hyperparameters(NamedTuple):
     """Hyperparameters that a sweep may vary: traced scalars, () each."""
 
     learning_rate: jax.Array
-    final_learning_rate: jax.Array  # share of the learning rate that is left at the end
+    final_learning_rate: jax.Array  # share of the learning rate at the end
     total_updates: jax.Array  # over which the learning rate is annealed
     gamma: jax.Array
     gae_lambda: jax.Array
@@ -25,8 +25,8 @@ class Hyperparameters(NamedTuple):
     ent_coef: jax.Array
     vf_coef: jax.Array
     max_grad_norm: jax.Array
-    final_std: jax.Array  # share of the exploration's deviation that annealing leaves at the end
-    weight_decay: jax.Array  # share of a kernel that a step of learning rate 1 would take away
+    final_std: jax.Array  # share of the exploration's deviation at the end of its annealing
+    weight_decay: jax.Array  # share of a kernel that a step of learning rate 1 would subtract
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Sizes:
 
     @property
     def slots(self) -> int:
-        """The most time limits an environment can meet in a rollout."""
+        """The most time limits that an environment can meet in a rollout, J."""
         return -(-self.rollout_steps // self.episode_steps)
 
     @property
@@ -63,7 +63,7 @@ class Sizes:
 
 
 class LearnerState(NamedTuple):
-    """Everything that training needs to go on: the checkpoint, whole."""
+    """Everything that training needs to go on."""
 
     variables: dict  # params (learned) and constants (the normalizer's)
     opt_state: Any
@@ -72,7 +72,7 @@ class LearnerState(NamedTuple):
     update: jax.Array  # () int32, updates done
     reward_scale: jax.Array  # () 1 / root mean square of the rewards of the first rollout
     hyper: Hyperparameters
-    guard: Guard  # steps of the optimizer that were not taken
+    guard: Guard  # counts of skipped steps of the optimizer
 
 
 class Metrics(NamedTuple):
@@ -90,7 +90,7 @@ class Metrics(NamedTuple):
 
 
 def no_metrics() -> Metrics:
-    """Zeros, to which the metrics of updates are added."""
+    """Returns zeros, to which the metrics of updates are added."""
     zero = jnp.zeros(())
     names = [name for name in Metrics._fields if name != "terms"]
     return Metrics(**dict.fromkeys(names, zero), terms=LossTerms(*(zero for _ in LossTerms._fields)))

@@ -41,7 +41,8 @@ F = TypeVar("F", bound=Flags)
 def read_flags(args: Sequence[str]) -> tuple[Config, Path | None]:
     """The flags, and the folder to go on with: what `--resume` found, or the mirror of a run in a bucket."""
     from train.artifacts.downloads import local_run
-    from train.artifacts.run_folder import newest_unfinished, stored_config
+    from train.artifacts.run_folder import stored_config
+    from train.artifacts.unfinished import newest_unfinished
     from train.artifacts.uploads import mirror_of
 
     args = [hyphened(word) for word in args]

@@ -1,7 +1,6 @@
 """Flags of a sweep: those of `train.ppo`, what is varied and how; which sweep goes on. Light: no jax."""
 
 import dataclasses
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any
 import tyro
 
 from himari_jax.cli import invocation
-from himari_jax.errors import InputError, StorageError
+from himari_jax.errors import InputError
 from train.config.ppo import Config
 from train.config.serialize import differences, from_json, to_json
 from train.config.sweep import SweepConfig, without_password
@@ -103,17 +102,9 @@ def read_json(folder: Path) -> dict[str, Any]:
     Raises:
         InputError: no sweep is there, or the file is damaged.
     """
-    path = folder / FILE
-    try:
-        stored = json.loads(path.read_text())
-        stored["flags"], stored["sweep"], stored["worker"], stored["data"]["fingerprint"]
-        return stored
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise InputError(f"--run-dir {folder}: no sweep is there ({FILE} is missing)") from error
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path}: damaged ({type(error).__name__}: {error}); use another --run-dir") from error
-    except OSError as error:
-        raise StorageError(f"{path}: {error.strerror}") from error
+    from train.artifacts.run_folder import read_header
+
+    return read_header(folder, FILE, "sweep", ("flags", "sweep", "worker", "data"), ("fingerprint",))
 
 
 def read_stored(folder: Path) -> Sweep:
@@ -132,7 +123,7 @@ def newest_unfinished(root: Path) -> Path:
     Raises:
         InputError: there is none.
     """
-    from train.artifacts.run_folder import newest_to_resume
+    from train.artifacts.unfinished import newest_to_resume
 
     return newest_to_resume(root, FILE, "sweep", lambda folder: not (folder / "result.json").exists())
 

@@ -72,7 +72,8 @@ def newest_unfinished(root: Path) -> Path:
     Raises:
         InputError: there is none.
     """
-    from train.artifacts.run_folder import is_walk_forward, newest_to_resume, read_result
+    from train.artifacts.run_folder import is_walk_forward, read_result
+    from train.artifacts.unfinished import newest_to_resume
 
     def may_go_on(folder: Path) -> bool:
         return is_walk_forward(folder) and read_result(folder) is None
