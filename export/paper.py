@@ -9,8 +9,8 @@ from math import exp
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from export.contents.finding import find_bundle
 from export.live.config import PaperConfig
-from export.server import find_bundle
 from himari_jax.cli import invocation
 from himari_jax.command import parse, run_command
 from himari_jax.errors import InputError, StorageError
@@ -40,7 +40,7 @@ def main(args: Sequence[str]) -> int:
     from train.config.serialize import from_json
 
     with ExitStack() as stack:
-        folder = find_bundle(config.bundle, {}, stack)
+        folder = find_bundle(config.bundle, stack)
         model = load(folder, config.allow_features_code)
         trained = from_json(model.manifest.get("config", {}))
         pace = Pace(int(config.settle_seconds * 1000), int(config.every * 1000))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from export.server import find_bundle
+from export.contents.finding import find_bundle
 from himari_jax.cli import invocation
 from himari_jax.command import auto, parse, require, run_command
 from himari_jax.errors import InputError
@@ -91,7 +91,7 @@ def read_source(config: ReplayConfig, stack: ExitStack) -> "Source":
     records = read_log(config.log)
     if not any(record["kind"] == "bar" for record in records):
         raise InputError(f"{config.log}: no bar was played yet")
-    models = [load(find_bundle(given, {}, stack), config.allow_features_code) for given in config.bundles]
+    models = [load(find_bundle(given, stack), config.allow_features_code) for given in config.bundles]
     bases = {}
     for model in models:
         given = config.base_positions if model.base_sizing == "file" or len(models) == 1 else None

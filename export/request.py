@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from export.server import ServerConfig, chosen_port, find_bundle
+from export.contents.finding import find_bundle
+from export.server import ServerConfig, chosen_port
 from himari_jax.cli import invocation
 from himari_jax.command import auto, parse, require, run_command
 from himari_jax.errors import InputError
@@ -70,7 +71,7 @@ def main(args: Sequence[str]) -> int:
     from train.config.serialize import from_json
 
     with ExitStack() as stack:
-        folder = find_bundle(config.bundle, {}, stack)
+        folder = find_bundle(config.bundle, stack)
         model = Model(folder, *read_manifest(folder), session=None)
     trained = from_json(model.manifest.get("config", {}))
     parts = load_parts(config, model, trained)

@@ -7,7 +7,6 @@ if __name__ == "__main__" and not sys.flags.safe_path:
     sys.path[0] = __file__.rpartition("export")[0]
 
 import os
-import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -16,10 +15,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
+from export.contents.finding import find_bundle
 from export.serving.requests.cors import is_origin
 from himari_jax.cli import invocation, look_elsewhere
 from himari_jax.command import auto, parse, require, run_command
-from himari_jax.errors import InputError, StorageError
+from himari_jax.errors import StorageError
 
 if TYPE_CHECKING:
     from socket import socket
@@ -188,44 +188,14 @@ def main(args: Sequence[str]) -> int:
     environment = dict(os.environ)
     port = chosen_port(config, environment)
     with ExitStack() as stack:
-        config = replace(config, bundle=str(find_bundle(config.bundle, environment, stack)))
+        address = config.bundle or environment.get("AIP_STORAGE_URI", "")
+        config = replace(config, bundle=str(find_bundle(address, stack)))
         if config.workers > 1:
             from export.serving.telemetry.shared_metrics import shared_folder
 
             # Read when the library is imported.
             os.environ["PROMETHEUS_MULTIPROC_DIR"] = stack.enter_context(shared_folder())
         return serve_on(config, chosen_host(config, environment), port, environment)
-
-
-def find_bundle(given: str, environment: dict[str, str], stack: ExitStack) -> Path:
-    """The folder to serve: as given, else where Vertex AI says; out of a bucket it is fetched.
-
-    Raises:
-        InputError: there is none.
-        StorageError: the bucket cannot be read.
-    """
-    address = given or environment.get("AIP_STORAGE_URI", "")
-    if address.startswith("gs://"):
-        from export.contents.files import OVERSIZE, refuse_run
-        from himari_jax.storage import download_folder
-
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="himari-bundle-")))
-        download_folder(address, folder, 2 * OVERSIZE)
-        refuse_run(folder, address)
-        return folder
-    if not address:
-        raise InputError("which bundle? Give its folder or gs://BUCKET/PREFIX, or set AIP_STORAGE_URI")
-    folder = Path(address)
-    if folder.is_file():
-        raise InputError(f"{address}: a file; name the folder of the bundle, {folder.parent}")
-    if not folder.is_dir():
-        raise InputError(
-            f"{address}: no such folder; `{invocation('export.bundle')} RUN --out {address}` makes a bundle"
-        )
-    from export.contents.files import refuse_run
-
-    refuse_run(folder)
-    return folder
 
 
 def serve_on(config: ServerConfig, host: str, port: int, environment: dict[str, str]) -> int:
