@@ -10,7 +10,7 @@ from train.studies.sweep.flags import read_flags
 
 
 def main(args: Sequence[str]) -> int:
-    """Searches, chooses and judges; returns the exit code."""
+    """Searches, chooses and evaluates; returns the exit code."""
     exit_at_signals("stopped before training began: run the same command again")
     flags, folder = read_flags(args)
     choose_device(flags.base.run.device, flags.base.run.deterministic, members=True)

@@ -1,4 +1,4 @@
-"""`python -m train.walk_forward`: retrains before each test block, judges all blocks as one track."""
+"""`python -m train.walk_forward`: retrains before each test block, evaluates all blocks as one track."""
 
 import sys
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from train.studies.walk_forward.flags import read_flags
 
 
 def main(args: Sequence[str]) -> int:
-    """Retrains, judges and prints; returns the exit code."""
+    """Retrains, evaluates and prints; returns the exit code."""
     exit_at_signals("stopped before training began: run the same command again")
     flags, folder = read_flags(args)
     run = flags.base.run

@@ -102,7 +102,7 @@ def test_windows_touch_both_ends_and_have_one_length():
         cut_windows(100, 51, None)
 
 
-def test_judging_again_adds_no_trial(runs, tmp_path):
+def test_evaluating_again_adds_no_trial(runs, tmp_path):
     def count():
         return len((runs / "trials.jsonl").read_text().splitlines())
 
@@ -153,7 +153,7 @@ def test_a_function_and_a_file_of_the_same_weights_play_alike(runs, tmp_path):
     assert (tmp_path / "out" / "report-kept.html").exists()
 
 
-def test_several_policies_are_judged_together(runs, tmp_path):
+def test_several_policies_are_evaluated_together(runs, tmp_path):
     assert backtest(tmp_path, runs / "mlp", runs / "lstm", "--delays", 0, "--costs", 10, "--equity", "own") == 0
     found = read(tmp_path / "result.json")
     assert found["many"]["policies"] == 4

@@ -1,4 +1,4 @@
-"""Laws of where a backtest is written: what is judged decides, so that nothing overwrites what is of something else."""
+"""Laws of where a backtest is written: what is evaluated decides, so that no backtest overwrites another one's."""
 
 from itertools import combinations
 from pathlib import Path
@@ -43,7 +43,7 @@ def place(*words):
 
 
 @pytest.mark.parametrize("first", ["runs/mine", "rule2.py"])
-def test_what_else_is_judged_has_a_folder_of_its_own_always_the_same_one(first):
+def test_what_else_is_evaluated_has_a_folder_of_its_own_always_the_same_one(first):
     own = place(first)
     found = [place(f"{first} {more}") if more[0] != "-" else place(first, more) for more in OTHERS]
     assert found == [place(f"{first} {more}") if more[0] != "-" else place(first, more) for more in OTHERS]
@@ -61,7 +61,7 @@ def test_how_finely_and_how_it_is_told_changes_no_folder():
     assert place("runs/mine --data daily --out there") == Path("there")
 
 
-def test_a_folder_says_in_words_what_was_judged():
+def test_a_folder_says_in_words_what_was_evaluated():
     assert place("runs/mine --data daily/ --symbols BTCUSD --span 2025-01-01:2025-06-30") == Path(
         "runs/mine/backtests/daily,BTCUSD,2025-01-01..2025-06-30"
     )

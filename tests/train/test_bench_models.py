@@ -1,4 +1,4 @@
-"""What the three models cost: rows are kept and merged, tables fit, wrong flags are one line."""
+"""The benchmark of the three models: rows are kept and merged, tables fit, wrong flags are one line."""
 
 import json
 import subprocess

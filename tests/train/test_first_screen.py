@@ -8,7 +8,7 @@ from train.reporting.verdict_sentences import NEXT
 
 
 def named(word="INCONCLUSIVE", leans="to", probability=0.9, **more):
-    """What a result of named rivals has beyond an older one."""
+    """Keys of a result with named rivals that an older one lacks."""
     rival = {"name": "base", "sharpe": 0.8, "difference": 0.2, "p": 0.1, "low": -0.1, "high": 0.5, "late": 0.1}
     power = {"years": 2.0, "standard_error": 0.3, "even_odds": 0.49, "four_in_five": 0.75, "years_needed": 27.0}
     return {

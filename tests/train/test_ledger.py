@@ -158,7 +158,7 @@ def test_a_trial_of_0_1_0_counts_where_nothing_says_that_it_is_of_another_series
     assert len(note(ledger, luck(1))) == 3
 
 
-def test_a_trial_of_0_1_0_that_is_judged_again_gets_what_its_line_lacks(ledger, tmp_path):
+def test_a_trial_of_0_1_0_that_is_evaluated_again_gets_what_its_line_lacks(ledger, tmp_path):
     note(ledger, luck(1))
     line = lines(tmp_path)[0]
     (tmp_path / "trials.jsonl").write_text(json.dumps({name: line[name] for name in OLD}) + "\n")

@@ -1,4 +1,4 @@
-"""What a page carries packed: it comes back as it was, is no markup, and curves keep their shape."""
+"""Packed data of a page: it is unpacked as it was, is no markup, and curves keep their shape."""
 
 import numpy as np
 import pytest

@@ -126,7 +126,7 @@ def test_the_mean_of_identical_policies_is_one_of_them(name):
     np.testing.assert_allclose(three.returns, one.returns, atol=1e-7)
 
 
-def test_what_is_judged_of_several_policies_is_the_mean_of_their_multipliers():
+def test_what_is_evaluated_of_several_policies_is_the_mean_of_their_multipliers():
     both = play("mlp", [[constant_policy("mlp", 0.4), constant_policy("mlp", 1.0)]])[0]
     np.testing.assert_allclose(both.multiplier, 0.7, rtol=1e-5)
 

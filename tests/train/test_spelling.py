@@ -1,4 +1,4 @@
-"""How flags may be written: laws over every flag of every command; what other programs call them is answered."""
+"""Spellings of flags: laws over every flag of every command; the names of other programs get an answer."""
 
 import io
 import re
@@ -186,7 +186,7 @@ def test_a_file_of_settings_and_a_sweep_read_whole_numbers_as_flags_do(tmp_path)
 
 
 def test_the_parser_has_no_complaint_that_is_told_in_its_own_words(capsys):
-    """What is not taken apart would be printed as tyro has it: a sign that its texts have changed."""
+    """A text of tyro that is not taken apart would be printed as it is: a sign that its texts have changed."""
     for words in ("--seed x", "--seed", "--zzz", "--pool 3", "--fill x", "--devices x", "--gamma x", "--split"):
         assert run_command(import_module("train.ppo").main, words.split()) == 2
         said = capsys.readouterr().err

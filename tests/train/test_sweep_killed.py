@@ -28,7 +28,7 @@ GRID = "--source synthetic --synthetic.num-bars 3000 --vary gamma=0.8,0.9,0.95 l
 
 
 class Killed(BaseException):
-    """What a test kills a sweep with in its own process."""
+    """Raised by a test to kill a sweep in its own process."""
 
 
 def sweep(folder, *more):

@@ -1,4 +1,4 @@
-"""Two workers of one study, each in its folder: one of them judges the best, and every trial counts."""
+"""Two workers of one study, each in its folder: one of them evaluates the best, and every trial counts."""
 
 import json
 
@@ -21,7 +21,7 @@ class Stopped(BaseException):
 
 
 @pytest.mark.slow
-def test_the_worker_that_has_the_best_trial_judges_it_and_all_trials_count(tmp_path, monkeypatch, capsys):
+def test_the_worker_that_has_the_best_trial_evaluates_it_and_all_trials_count(tmp_path, monkeypatch, capsys):
     shared = ["--storage", str(tmp_path / "journal.log"), "--ledger", str(tmp_path / "ledger.jsonl")]
 
     def work(name):

@@ -1,4 +1,4 @@
-"""What a sweep varies: its grammar, its points, and one line for every mistake."""
+"""Dimensions of a sweep: their grammar, their points, and one line for every mistake."""
 
 import math
 import subprocess

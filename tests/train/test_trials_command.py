@@ -42,7 +42,7 @@ def trials(*args):
 
 
 def said(capsys, *args):
-    """What the command prints where it succeeds."""
+    """Returns what the command prints where it succeeds."""
     assert trials(*args) == 0
     return capsys.readouterr().out
 

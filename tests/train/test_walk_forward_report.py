@@ -1,4 +1,4 @@
-"""What console, report and picture say of a walk-forward test is what its folder holds."""
+"""Console, report and picture of a walk-forward test show the numbers that its folder holds."""
 
 import copy
 import json

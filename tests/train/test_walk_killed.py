@@ -23,7 +23,7 @@ FLAGS = [*COMMON, "--num-seeds", "2", "--batch-size", "6", "--permutations", "3"
 
 
 class Killed(BaseException):
-    """What a test kills a test with in its own process."""
+    """Raised to kill a walk-forward test in its own process."""
 
 
 def outcome(folder):

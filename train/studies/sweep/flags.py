@@ -24,7 +24,7 @@ MAY_CHANGE = {"num_trials", "storage"}
 
 @dataclass(frozen=True)
 class SweepFlags(Flags):
-    """Train many configurations in one program, choose on validation, judge the chosen one on the test span, once."""
+    """Train many configurations in one program, choose on validation, evaluate the chosen one on the test span once."""
 
     sweep: tyro.conf.OmitArgPrefixes[SweepConfig] = field(default_factory=SweepConfig)
 

@@ -142,8 +142,8 @@ class Run:
         choice = self.choice()
         if choice is not None and choice["wanted"] < self.flags.search.wanted_trials:
             raise InputError(
-                f"--num-trials {self.flags.search.wanted_trials}: the sweep in {self.folder} has judged its choice of "
-                f"{choice['wanted']} on the test span, once; search on in another --run-dir"
+                f"--num-trials {self.flags.search.wanted_trials}: the sweep in {self.folder} has evaluated its choice "
+                f"of {choice['wanted']} on the test span, once; search on in another --run-dir"
             )
         return choice is not None
 
