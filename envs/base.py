@@ -9,18 +9,18 @@ from types import ModuleType
 PLOTTING = ("matplotlib.pyplot", "seaborn")  # to import them takes longer than to import jax
 
 
-class Later(ModuleType):
-    """A module that is imported when somebody asks it for something."""
+class LazyModule(ModuleType):
+    """A stand-in for a module, which is imported when an attribute of it is first used."""
 
     def __getattr__(self, name: str) -> object:
         return getattr(importlib.import_module(self.__name__), name)
 
 
 @contextlib.contextmanager
-def importing_later(names: tuple[str, ...]) -> Iterator[None]:
-    """Whoever imports these modules meanwhile gets them when it first uses them; those that are there stay."""
+def lazy_imports(names: tuple[str, ...]) -> Iterator[None]:
+    """Inside the block these modules are imported lazily, at their first use; those imported already stay."""
     missing = [name for name in names if name not in sys.modules]
-    sys.modules.update((name, Later(name)) for name in missing)
+    sys.modules.update((name, LazyModule(name)) for name in missing)
     try:
         yield
     finally:
@@ -28,7 +28,7 @@ def importing_later(names: tuple[str, ...]) -> Iterator[None]:
             del sys.modules[name]
 
 
-with importing_later(PLOTTING):
+with lazy_imports(PLOTTING):
     from gymnax.environments import environment, spaces
 
 __all__ = ["environment", "spaces"]

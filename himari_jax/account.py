@@ -97,7 +97,7 @@ def step_account(
 
 
 def per_asset(x: Array) -> Array:
-    """A number of each account beside its assets, (...) -> (..., 1); that of a single account broadcasts as it is."""
+    """Adds an axis of assets to a number of each account, (...) -> (..., 1); a single account broadcasts as is."""
     return x[..., None] if x.ndim else x
 
 

@@ -34,7 +34,7 @@ class RawCandles:
     kind: str = ""  # one of KINDS: meaning of the volumes; empty: unknown
 
     def place(self, index: int | np.integer) -> str:
-        """The file and the row in it that a candle stands in."""
+        """Names the file and the row of a candle."""
         row = int(self.row[index])
         offset, origin = max((piece for piece in self.pieces if piece[0] < row), default=(0, self.origin))
         return f"{origin}: row {row - offset}"

@@ -167,7 +167,7 @@ def load(name: str) -> Any:
 
 
 def meant(name: str) -> str:
-    """The end of a sentence that says which command was meant; empty where none is near."""
+    """Suggests a command for an unknown name, as the end of a sentence; empty where none is near."""
     modules = {command.module: other for other, command in COMMANDS.items()}
     lowered = name.lower().replace("_", "-")
     known = {**ALIASES, **modules, **{other: other for other in COMMANDS}}

@@ -27,7 +27,7 @@ COLLECT_EVERY = (50_000, 20, 20)  # new objects, and collections of the younger 
 
 
 def parse(kind: type[T], args: Sequence[str], prog: str, default: T | None = None) -> T:
-    """Flags into a configuration; `--help` prints and exits 0.
+    """Parses flags into a configuration; `--help` prints and exits 0.
 
     Raises:
         InputError: one line that names the flag and, where there is one, the flag that was meant.
@@ -49,7 +49,7 @@ def flags_of(kind: type) -> frozenset[str]:
 
 
 def tidy_help(text: str) -> str:
-    """The help of a command without defaults that say nothing, as wide as the console at most."""
+    """Trims the help of a command to the width of the console, without empty defaults."""
     text = re.sub(r"\s+\(default:\s+(None)?\s*\)", "", text)
     width = shutil.get_terminal_size().columns
     lines = [line.rstrip() for line in text.splitlines()]
@@ -58,7 +58,7 @@ def tidy_help(text: str) -> str:
 
 
 def ask_tyro(kind: type[T], words: Sequence[str], prog: str, default: T | None) -> tuple[T | None, str, str]:
-    """The configuration that the words make; else None, with the help or with a complaint."""
+    """Parses words by tyro: returns the configuration, or None with the help or the error that tyro prints."""
     complaint, printed = io.StringIO(), io.StringIO()
     markers = (tyro.conf.FlagCreatePairsOff, tyro.conf.DisallowNone)
     start = tyro.MISSING_NONPROP if default is None else default
@@ -91,7 +91,7 @@ def run_command(command: Callable[[Sequence[str]], int | None], args: Sequence[s
 
 
 def collect_seldom() -> None:
-    """Searches for garbage seldom, and not at all at the end of the process.
+    """Runs the garbage collector seldom, and not at all at the end of the process.
 
     Imports and traces make a million objects that live on; to search them again and again costs more than it frees.
     """
@@ -114,7 +114,7 @@ def code_of(error: Exception) -> tuple[int, str]:
 
 
 def unexpected(error: Exception) -> tuple[int, str]:
-    """Exit code and line of an error that nobody foresaw."""
+    """Exit code and line of an unexpected error."""
     first = first_line(error, most=300)
     if "RESOURCE_EXHAUSTED" in str(error) or "out of memory" in str(error).lower():
         return 2, f"the device has too little memory ({first}); use fewer environments or smaller layers"

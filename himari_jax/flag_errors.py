@@ -20,7 +20,7 @@ LISTS = {"INT": "whole numbers with blanks between them", "FLOAT": "numbers with
 
 
 class Complaint(NamedTuple):
-    """A box of the parser, taken apart."""
+    """The parts of an error box of the parser."""
 
     text: str  # what is wrong, in one line
     takes: str  # what the flag takes, as the help has it: INT, [FLOAT [FLOAT ...]]
@@ -29,10 +29,10 @@ class Complaint(NamedTuple):
 
 
 def explain(box: str, args: Sequence[str], prog: str, flags: Callable[[], Collection[str]]) -> str:
-    """One line for a complaint of the parser.
+    """Words an error of the parser in one line.
 
     Args:
-        box: the complaint.
+        box: the error as the parser prints it.
         args: the words that were parsed.
         prog: the command, as it is called.
         flags: finds those of the command.
@@ -58,7 +58,7 @@ def explain(box: str, args: Sequence[str], prog: str, flags: Callable[[], Collec
 
 
 def take_apart(box: str) -> Complaint:
-    """The parts of a box, which is drawn with lines and wrapped to the width of the terminal."""
+    """Splits an error box, which is drawn with lines and wrapped to the width of the terminal, into its parts."""
     plain = re.sub(r"\x1b\[[0-9;]*m", "", box)
     lines = [re.sub(r"[│╭╮╰╯─]+|-{4,}", " ", line).rstrip() for line in plain.splitlines()]
     lines = [line for line in lines if line.strip()]

@@ -10,7 +10,6 @@ from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, Pri
 REGISTRY = ConstructorRegistry()
 WHOLE = re.compile(r"[+-]?\d+(_\d+)*")
 POWER = re.compile(r"[+-]?\d+(\.\d+)?[eE]\+?\d{1,2}")  # two digits: more would be a number that no memory holds
-GROUPED = re.compile(r"\d{1,3}(,\d{3})+")
 # What is meant by a value of another program.
 VALUES = {("--device", "gpu"): "cuda"}
 # Flags that take names, none of which has a comma in it.

@@ -27,7 +27,7 @@ def common_difference(time: np.ndarray) -> int:
 
 
 def distinct(values: np.ndarray) -> np.ndarray:
-    """The values (T,) that differ from the one before: each once where they rise, faster than a set."""
+    """Drops values (T,) equal to the one before: of rising values leaves each once, faster than a set."""
     return values[np.concatenate([[True], values[1:] != values[:-1]])] if len(values) else values
 
 

@@ -84,7 +84,7 @@ def check_each(
 
 
 def _run(raws: Sequence[RawCandles], check: _Check) -> Candles | None:
-    """The candles of one grid; None where there are faults, which are left in `check`."""
+    """Runs all checks on one grid; None where there are faults, which are added to `check`."""
     _check_arguments(raws, check)
     for raw in raws:
         check.faults.extend(raw.faults)
@@ -94,7 +94,7 @@ def _run(raws: Sequence[RawCandles], check: _Check) -> Candles | None:
     bar_ms = _find_bar(series, check)
     if bar_ms is None:
         return None
-    calendar = _doubt_calendar(series, bar_ms, check)
+    calendar = _choose_calendar(series, bar_ms, check)
     _check_grid(series, bar_ms, calendar, check)
     for each in series:
         each.raw = _drop_unfinished(each.raw, bar_ms, check)
@@ -128,7 +128,7 @@ def _check_arguments(raws: Sequence[RawCandles], check: _Check) -> None:
 
 
 def _check_rows(raw: RawCandles, check: _Check) -> _Series:
-    """The rows of a symbol in time order, one per time: repaired, or without those that have a fault."""
+    """Puts the rows of a symbol in time order, one per time; repairs them, or drops those with a fault."""
     raw = mend_rounding(drop_priceless(raw, check.report), check.report)
     if len(raw.time) == 0:
         check.faults.append(Fault(f"{raw.origin}: no candle of {raw.symbol} has a price"))
@@ -219,8 +219,8 @@ def _find_bar(series: Sequence[_Series], check: _Check) -> int | None:
     return None if faults else bar_ms
 
 
-def _doubt_calendar(series: Sequence[_Series], bar_ms: int, check: _Check) -> str:
-    """The calendar by which to go on: `continuous` is a fault where a market closes every week."""
+def _choose_calendar(series: Sequence[_Series], bar_ms: int, check: _Check) -> str:
+    """Returns the calendar for the further checks: `continuous` is a fault where a market closes every week."""
     if check.calendar != "continuous" or check.served:
         return check.calendar
     for each in series:

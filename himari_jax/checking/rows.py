@@ -23,7 +23,7 @@ class Rule(NamedTuple):
 
 
 def at(raw: RawCandles, index: int | np.integer, what: str) -> str:
-    """A line that names file, row and time."""
+    """Words a fault of a row, with file, row and time."""
     return f"{raw.place(index)}, {iso_minute(raw.time[index])}: {what}"
 
 

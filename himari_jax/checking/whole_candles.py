@@ -11,7 +11,7 @@ from himari_jax.checking.rows import MOST_VOLUME, PRICE_RANGE
 
 
 def served_candles(raws: Sequence[RawCandles], bar_ms: int, calendar: str, now_ms: int) -> Candles:
-    """The candles that a decision is made on, for its newest row: whole ones at once, others by all the checks.
+    """Checks the candles of a decision on their newest row: whole ones by the fast path, others by all the checks.
 
     Args:
         raws, bar_ms, calendar, now_ms: as of `check_candles`.

@@ -72,7 +72,7 @@ def audited_rows(full: int, rows: int) -> list[int]:
 
 
 def other_futures(candles: Candles, t: int) -> Iterator[tuple[str, Candles]]:
-    """The same candles up to row t with other ones after it, or none, and what that is in words."""
+    """Yields the same candles up to row t with another future, or none, after a description."""
     yield "go up", another_future(candles, t, 1)
     yield "go down", another_future(candles, t, -1)
     yield "are missing", rows_of(candles, 0, t + 1)

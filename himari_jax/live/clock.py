@@ -32,7 +32,7 @@ class SystemClock:
 
 
 class SimulatedClock:
-    """A clock that stands still until somebody waits or sets it.
+    """A clock that stands still until `sleep` is called or it is set.
 
     Args:
         now_ms: epoch milliseconds.

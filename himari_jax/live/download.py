@@ -136,7 +136,7 @@ class _Growing:
     def _read(self, begin: int, end: int, since: int, whole: bool = False) -> None:
         """Reads a stretch of time, and writes now and then, at the end, and where the source fails.
 
-        What lies before the file is written as a whole: a part of it would leave a hole that nobody comes back to.
+        What lies before the file is written as a whole: a part of it would leave a hole that is never filled.
         """
         first = True
         try:

@@ -12,7 +12,7 @@ SINGLES = frozenset("Exp Neg Sigmoid Sqrt Tanh".split())
 
 
 def drop_broadcasts(graph: Any) -> None:
-    """Lets what reads a broadcast constant read the constant, and drops what nobody reads any more.
+    """Replaces broadcasts of constants by the constants, and drops nodes that are unused then.
 
     Args:
         graph: onnx.GraphProto, in the order of execution; changed in place.
@@ -27,7 +27,7 @@ def drop_broadcasts(graph: Any) -> None:
             for reader in readers_of(graph, batch):
                 reader.input[:] = [row if name == batch else name for name in reader.input]
             drop_unread(graph, outputs)
-    del graph.value_info[:]  # shapes on the way, which are others now; nobody needs them
+    del graph.value_info[:]  # shapes of intermediate tensors, which are others now and not needed
 
 
 def readers_of(graph: Any, name: str) -> list[Any]:
@@ -44,7 +44,7 @@ def depends_on_inputs(graph: Any, name: str) -> bool:
 
 
 def meets_batch(graph: Any, name: str, outputs: set[str]) -> bool:
-    """Whether everything that reads a tensor is arithmetic that ends in a pair with a tensor of the inputs."""
+    """Whether all readers of a tensor are arithmetic that ends in a binary operator with a tensor of the inputs."""
     readers = readers_of(graph, name)
     if name in outputs or not readers:
         return False
@@ -58,7 +58,7 @@ def meets_batch(graph: Any, name: str, outputs: set[str]) -> bool:
 
 
 def drop_unread(graph: Any, outputs: set[str]) -> None:
-    """Drops operators whose results nobody reads, and then constants."""
+    """Drops unused operators, then unused constants."""
     for node in reversed(list(graph.node)):
         if not outputs & set(node.output) and not any(readers_of(graph, name) for name in node.output):
             graph.node.remove(node)

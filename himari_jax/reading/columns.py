@@ -57,7 +57,7 @@ ALIASES = {
     ),
 }
 CLOCK_NAMES = (*ALIASES["time"], "hour", "hhmm", "hhmmss", "clock", "timeofday", "bartime", "tradetime")
-TICK_VOLUMES = ("tickvolume", "tickvol", "tickqty", "ticks")  # how often the price moved, where nobody counts coins
+TICK_VOLUMES = ("tickvolume", "tickvol", "tickqty", "ticks")  # number of price changes, where no volume is known
 # Times that are not those of the open.
 OTHER_TIMES = re.compile("(close|end|expiry|high|low|last|update|settle).*|.*(close|end|high|low|last)(time|date|ms)?")
 SYMBOL_NAMES = (

@@ -158,5 +158,5 @@ def _series(name: str, cells: list[Any]) -> "pl.Series":
         return pl.Series(name, [None if cell is None else str(cell) for cell in cells], pl.String)
     if kinds == {bool}:
         return pl.Series(name, cells, pl.Boolean)
-    # Nothing of a candle: kept as text, so that a column that nobody asks for does no harm.
+    # Nothing of a candle: kept as text, so that an unused column does no harm.
     return pl.Series(name, [None if cell is None else json.dumps(cell) for cell in cells], pl.String)

@@ -27,7 +27,7 @@ class Columns(NamedTuple):
 
 
 class Parsed(NamedTuple):
-    """The rows of a table as far as they could be read; what could not is a fault of its part."""
+    """Parsed columns of a table; what could not be read is a fault of its part."""
 
     row: np.ndarray  # (T,) int64, row of the file
     times: list[Part]  # none where day and time of day are two columns
@@ -36,7 +36,7 @@ class Parsed(NamedTuple):
 
 
 def parse_columns(table: Table, columns: Columns, rows: np.ndarray | None = None) -> Parsed:
-    """Parses columns of a table; where commas in its numbers are decimal, so.
+    """Parses columns of a table, and finds whether commas in its numbers are decimal.
 
     Args:
         table: of any kind.
@@ -60,7 +60,7 @@ def parse_columns(table: Table, columns: Columns, rows: np.ndarray | None = None
 
 
 def check_columns(table: Table, columns: Columns) -> None:
-    """Refuses typed columns that cannot hold times or numbers; a text holds texts.
+    """Refuses columns of a Parquet, Feather or JSON file that cannot hold times or numbers; text files hold texts.
 
     Raises:
         InputError: names the first.
@@ -72,7 +72,7 @@ def check_columns(table: Table, columns: Columns) -> None:
 
 
 def _parse(table: Table, columns: Columns, comma: Comma, rows: np.ndarray | None) -> Parsed:
-    """Reads commas in the numbers as they are said to be."""
+    """Parses the columns with a given meaning of commas."""
     found: list[np.ndarray] = []
     times: list[Part] = []
     numbers: dict[int, list[NumberPart]] = {k: [] for k in columns.numbers}

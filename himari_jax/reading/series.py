@@ -25,7 +25,7 @@ class Series(NamedTuple):
     row: np.ndarray  # (K,) int64, line of a CSV file, or row of a Parquet file from 1
     time: np.ndarray  # (K,) int64, epoch milliseconds UTC
     values: np.ndarray  # (K, N) float64, NaN where empty
-    extra: tuple[str, ...]  # columns that nobody asked for
+    extra: tuple[str, ...]  # columns that belong to no symbol
 
 
 def read_series(data: bytes, path: Path, symbols: Sequence[str], assume_utc: bool) -> Series:

@@ -99,7 +99,7 @@ class FrameTable:
         return self.frame.to_series(k)
 
     def loaded(self) -> "FrameTable":
-        """Itself."""
+        """Returns itself: it is in memory."""
         return self
 
 

@@ -156,7 +156,7 @@ def resampled_bars(num_bars: int, length: float, num_samples: int, seed: int) ->
 def block_length(returns: np.ndarray) -> float:
     """Mean block length in bars by Politis and White: the largest over columns and over column 0 minus each other one.
 
-    At least 1; series that do not move have no say.
+    At least 1; series that do not move do not count.
 
     Args:
         returns: (T, K).

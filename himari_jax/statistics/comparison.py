@@ -18,7 +18,7 @@ from himari_jax.statistics.bootstrap import interval, resampled_means, stationar
 STILL = 1e-9  # a deviation below this share of the returns' own is rounding
 SCORES_AT_ONCE = 2**20  # numbers that are resampled together, 8 MB
 
-Centring = Literal["lower", "consistent", "upper"]
+Centering = Literal["lower", "consistent", "upper"]
 
 
 class ConfidenceSet(NamedTuple):
@@ -49,7 +49,7 @@ def spa_pvalue(
     models: np.ndarray,
     num_samples: int = 1000,
     seed: int = 0,
-    which: Centring = "consistent",
+    which: Centering = "consistent",
 ) -> float:
     """Chance that the best of K models beats the benchmark by so much where none is truly better: Hansen's SPA test.
 
@@ -57,7 +57,7 @@ def spa_pvalue(
 
     Args:
         benchmark: returns, (T,).
-        models: returns, (T, K); one that differs from the benchmark by a constant has no say.
+        models: returns, (T, K); one that differs from the benchmark by a constant is left out.
         num_samples: S.
         seed: of the resamples.
         which: p-value. `consistent`, Hansen's choice, leaves out models that are clearly worse than the benchmark,
@@ -80,12 +80,12 @@ def stepm_superior(
     size: float = 0.05,
     num_samples: int = 1000,
     seed: int = 0,
-    which: Centring = "consistent",
+    which: Centering = "consistent",
 ) -> tuple[int, ...]:
     """Columns of the models that beat the benchmark, where the chance of naming any wrongly is `size`.
 
-    Steps: whoever's t exceeds the `1 - size` quantile of `max_k t*_k` over those not yet named is named. Arguments as
-    in `spa_pvalue`; () where that is nan.
+    In steps: a model whose t exceeds the `1 - size` quantile of `max_k t*_k` over those not yet named is named.
+    Arguments as in `spa_pvalue`; () where that is nan.
 
     Source: Romano and Wolf, "Stepwise Multiple Testing as Formalized Data Snooping", Econometrica, 2005.
     """
@@ -192,9 +192,9 @@ def probability_of_improvement(x: np.ndarray, y: np.ndarray) -> float:
 
 
 def _studentized(
-    benchmark: np.ndarray, models: np.ndarray, num_samples: int, seed: int, which: Centring
+    benchmark: np.ndarray, models: np.ndarray, num_samples: int, seed: int, which: Centering
 ) -> tuple[np.ndarray, np.ndarray]:
-    """t (K,) of the models' mean differences and their resamples under the null, (S, K); nan for who has no say."""
+    """t (K,) of the models' mean differences and their resamples under the null, (S, K); nan for models left out."""
     r = np.concatenate([np.asarray(benchmark, float)[:, None], np.asarray(models, float)], axis=1)
     d = r[:, 1:] - r[:, :1]
     t, z = np.full(d.shape[1], np.nan), np.full((num_samples, d.shape[1]), np.nan)
@@ -211,7 +211,7 @@ def _studentized(
 
 
 def _pairs(r: np.ndarray, means: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """t (K, K) of how much worse i is than j and its centerd resamples (S, K, K); 0 where the two differ by nothing."""
+    """t (K, K) of how much worse i is than j and its centered resamples (S, K, K); 0 where the two are equal."""
     worse = r.mean(axis=0) - r.mean(axis=0)[:, None]
     resampled = means[:, None, :] - means[:, :, None] - worse
     error = np.sqrt(np.mean(resampled**2, axis=0))

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from envs.base import PLOTTING, importing_later
+from envs.base import PLOTTING, lazy_imports
 
 
 @pytest.fixture
@@ -18,7 +18,7 @@ def rarely(tmp_path, monkeypatch):
 
 
 def test_a_module_is_imported_when_it_is_first_asked_for_something(rarely):
-    with importing_later((rarely,)):
+    with lazy_imports((rarely,)):
         early = importlib.import_module(rarely)
     assert rarely not in sys.modules
     assert early.answer == 42
@@ -29,10 +29,10 @@ def test_a_module_is_imported_when_it_is_first_asked_for_something(rarely):
 
 def test_a_module_that_is_there_stays_and_a_failure_leaves_no_stand_in(rarely):
     there = importlib.import_module(rarely)
-    with importing_later((rarely,)):
+    with lazy_imports((rarely,)):
         assert importlib.import_module(rarely) is there
     assert sys.modules.pop(rarely) is there
-    with pytest.raises(ImportError), importing_later((rarely,)):
+    with pytest.raises(ImportError), lazy_imports((rarely,)):
         raise ImportError
     assert rarely not in sys.modules
 

@@ -85,7 +85,9 @@ def test_spa_sees_a_better_model_of_small_deviation_beside_wild_ones():
 def test_p_values_are_ordered_and_equal_leverage_changes_nothing():
     benchmark, models = mixed()
     models = models[:, 2:]
-    lower, consistent, upper = (comparison.spa_pvalue(benchmark, models, which=w) for w in comparison.Centring.__args__)
+    lower, consistent, upper = (
+        comparison.spa_pvalue(benchmark, models, which=w) for w in comparison.Centering.__args__
+    )
     assert lower <= consistent <= upper
     assert comparison.spa_pvalue(3 * benchmark, 3 * models) == pytest.approx(consistent)
 

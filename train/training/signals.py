@@ -9,7 +9,7 @@ from typing import Any
 
 from himari_jax.errors import Preempted
 from himari_jax.pasting import command_line
-from himari_jax.stopping import PATIENCE, STOPPED, Answer, answer
+from himari_jax.stopping import PATIENCE, STOPPED, SignalHandler, install_handler
 
 
 def go_on(place: str | Path, module: str = "train.ppo") -> str:
@@ -28,11 +28,11 @@ class StopSignals:
 
     def __init__(self, line: str):
         self.line, self.came = line, False
-        self.handler = Answer(line, self.catch, PATIENCE)
+        self.handler = SignalHandler(line, self.catch, PATIENCE)
         self.before: dict[int, Any] = {}
 
     def __enter__(self) -> "StopSignals":
-        self.before = answer(self.handler)
+        self.before = install_handler(self.handler)
         return self
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -53,5 +53,5 @@ class StopSignals:
             Preempted: it did.
         """
         if self.came:
-            self.handler.heard.set()
+            self.handler.handled.set()
             raise Preempted(self.line)
