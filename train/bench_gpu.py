@@ -23,9 +23,12 @@ def main(args: Sequence[str]) -> int:
     from train.distributed.devices import choose_device
 
     choose_device(bench.device)
+    import jax
+
     from train.benchmarks.gpu.schedule import COMPILING, WAITING, Compiling, time_all
     from train.benchmarks.gpu.table import HEAD, Kept, describe, line_of, missed, retrainings
-    from train.benchmarks.gpu.work import device_memory, jobs_of, retraining_of
+    from train.benchmarks.gpu.work import jobs_of, retraining_of
+    from train.diagnosis.machine import device_memory
 
     jobs = jobs_of(bench)
     threads = bench.threads or min(12, os.cpu_count() or 1)
@@ -37,7 +40,7 @@ def main(args: Sequence[str]) -> int:
     compiled.wait(begun + COMPILING * budget, begun + WAITING * budget)
     print(HEAD, flush=True)
     rows = []
-    for row in time_all(jobs, compiled, begun + budget, device_memory()):
+    for row in time_all(jobs, compiled, begun + budget, device_memory(jax.devices()[0])):
         rows.append(row)
         kept.add(asdict(row))
         print(line_of(row), flush=True)

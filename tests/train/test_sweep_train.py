@@ -80,9 +80,9 @@ def test_the_mean_over_the_seeds_decides_who_goes_on(trainer):
     assert [each.state for each in batch.trials] == ["dropped", "complete"]
 
 
-@pytest.mark.parametrize(("entrants", "eta", "rungs"), [(8, 2, 3), (9, 3, 2), (10, 3, 2), (1, 2, 0), (16, None, 0)])
-def test_there_are_so_many_rungs_that_one_entrant_is_left(entrants, eta, rungs):
-    assert num_rungs(entrants, eta) == rungs
+@pytest.mark.parametrize(("candidates", "eta", "rungs"), [(8, 2, 3), (9, 3, 2), (10, 3, 2), (1, 2, 0), (16, None, 0)])
+def test_there_are_so_many_rungs_that_one_candidate_is_left(candidates, eta, rungs):
+    assert num_rungs(candidates, eta) == rungs
 
 
 def test_a_rung_lies_on_an_evaluation():

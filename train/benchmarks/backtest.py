@@ -26,6 +26,7 @@ LANES = 1000
 COLUMNS = (1, LANES, 10 * LANES)  # of given weights
 WIDTH = 14  # of a column of the table
 POLICY_LANES = {"cpu": (96, LANES), "card": (96, LANES, 10 * LANES)}
+POLICIES = (("mlp", 1, 128), ("mlp", 3, 256), ("lstm", 1, 128))  # core, assets, width of those in the loop
 STEPS = {"mlp": 500, "lstm": 100}  # bars of a window with a policy in the loop
 
 
@@ -41,7 +42,7 @@ def bench_backtest(repeats: int) -> None:
         print(f"ours, one kernel: not measured: {fault}")
     print("\npolicy in the loop: million bars a second, and as a share of the bare forward pass of the same batch")
     print(f"{'model':22} {'lanes':>6} {'in the loop':>12} {'forward pass':>13} {'share':>6}")
-    for core, assets, width in (("mlp", 1, 128), ("mlp", 3, 256), ("lstm", 1, 128)):
+    for core, assets, width in POLICIES:
         for lanes in POLICY_LANES["cpu" if jax.default_backend() == "cpu" else "card"]:
             print(policy_line(core, assets, width, lanes, repeats), flush=True)
 

@@ -1,6 +1,5 @@
 """Speed of a population: many policies, each on a market of its own, beside one run of as many environments."""
 
-import resource
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -11,10 +10,11 @@ import jax
 import numpy as np
 
 from himari_jax.sources.synthetic import Options
-from train.config.market import DataConfig
-from train.config.ppo import Config, PolicyConfig, PPOConfig, default_options
+from train.config.ppo import Config
+from train.diagnosis.subject import default_config
 from train.learning.population import spread_members
 from train.learning.setup import compile_chunk, first_state
+from train.reporting.stages import peak_memory_mb
 from train.training.batches import Batch, Member, Shapes, Totals
 from train.training.population import train_population
 from train.training.session import Session, build_session, prepare, session_of
@@ -29,13 +29,8 @@ UPDATES = {"cpu": 4, "gpu": 20}  # that are timed together
 
 def bench_config(policy: str, num_envs: int, market: int = 0, steps: int = 2_000_000) -> Config:
     """Five years of synthetic hours, the defaults for one asset."""
-    options = default_options() | {"synthetic": Options(seed=market)}
-    return Config(
-        policy=PolicyConfig(policy=policy),
-        data=DataConfig(source="synthetic", symbols=("SYN1",)),
-        source_options=options,
-        ppo=PPOConfig(num_envs=num_envs, total_steps=steps),
-    )
+    config = default_config(policy, 1, num_envs=num_envs, total_steps=steps)
+    return replace(config, source_options=config.source_options | {"synthetic": Options(seed=market)})
 
 
 def bench_population(repeats: int) -> Iterator[str]:
@@ -114,9 +109,8 @@ def bench_retrainings(number: int, steps: int) -> str:
     totals, began = Totals(), time.perf_counter()
     train_population(members, totals=totals)
     whole = time.perf_counter() - began
-    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     return (
         f"{number:,} trainings of {members[0].setup.config.wanted_steps:,} steps: {whole:.1f} s, of which compiling "
         f"{totals.compile_seconds:.1f} s, validation {totals.evaluate_seconds:.1f} s; {totals.speed():,.0f} steps/s; "
-        f"peak memory {memory:,.0f} MB"
+        f"peak memory {peak_memory_mb():,.0f} MB"
     )

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 from himari_jax import __version__
 from train.distributed.environment import cache_folder
@@ -119,11 +120,16 @@ def devices_of_jax() -> dict[str, object]:
     import jax
 
     first = jax.devices()[0]
-    limit = (first.memory_stats() or {}).get("bytes_limit")
     return {
         "platform": jax.default_backend(),
         "device": first.device_kind,
         "devices": jax.device_count(),
         "runtime": " ".join(str(first.client.platform_version).split()).removeprefix("PJRT C API "),
-        "device_mb": None if limit is None else limit / 2**20,
+        "device_mb": device_memory(first),
     }
+
+
+def device_memory(device: Any) -> float | None:
+    """MB that jax may use on a device; None where it shares the machine's."""
+    limit = (device.memory_stats() or {}).get("bytes_limit")
+    return None if limit is None else limit / 2**20

@@ -11,13 +11,12 @@ import jax
 
 from train.benchmarks import backtest
 from train.benchmarks.gpu.programs import Job, Program
-from train.benchmarks.peers.clock import peak_memory
 from train.benchmarks.peers.himari import flags_of
 from train.benchmarks.peers.schedule import values_of
 from train.benchmarks.peers.trial import Trial, Values
 from train.diagnosis.subject import REWARD_SCALE
+from train.reporting.stages import peak_memory_mb
 
-LOOPS = (("mlp", 1, 128), ("mlp", 3, 256), ("lstm", 1, 128))  # core, assets, width
 PEER_ENGINES = ("numba loop", "vectorbt")  # they compute on the host
 
 
@@ -60,7 +59,7 @@ def backtest_jobs(columns: tuple[int, ...], lanes: int) -> list[Job]:
         for n in columns
         for name in engines
     ]
-    for core, assets, width in LOOPS:
+    for core, assets, width in backtest.POLICIES:
         name = f"{core}, {assets} asset{'s' * (assets > 1)}"
         for place, which in (("loop", 0), ("forward", 1)):
             jobs.append(
@@ -134,4 +133,4 @@ def retrain(number: int, steps: int, end: float) -> tuple[float, float, float]:
     began = time.perf_counter()
     untyped: Any = signals
     train_population(members, totals=totals, signals=untyped)
-    return time.perf_counter() - began, totals.compile_seconds, peak_memory()
+    return time.perf_counter() - began, totals.compile_seconds, peak_memory_mb()

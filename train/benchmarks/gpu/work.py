@@ -45,9 +45,3 @@ def jobs_of(bench: GPUConfig) -> list[Job]:
 def retraining_of(bench: GPUConfig) -> tuple[int, int] | None:
     """Number and steps of the retrainings; None where they are not asked for."""
     return RETRAININGS[kind()] if not bench.only or NAMES.startswith(tuple(bench.only)) else None
-
-
-def device_memory() -> float | None:
-    """MB that jax may use on the device; None where it shares the machine's."""
-    limit = (jax.devices()[0].memory_stats() or {}).get("bytes_limit")
-    return None if limit is None else limit / 2**20

@@ -14,8 +14,8 @@ from typing import Any
 
 from himari_jax.command import run_command
 from himari_jax.errors import InputError, last_line
-from train.benchmarks.peers.clock import peak_memory
 from train.distributed.devices import choose_device
+from train.reporting.stages import peak_memory_mb
 from train.training.resume import read_flags
 
 EXTRA = ("jax2onnx", "onnx", "onnxruntime")  # of `himari-jax[export]`
@@ -54,7 +54,7 @@ def train_once(flags: list[str], folder: Path) -> dict[str, Any]:
     info = {name: timings[name] for name in ("steps", "compile_seconds", "train_seconds", "steps_per_second")}
     return info | {
         "ended": ended,
-        "host_mb": peak_memory(),
+        "host_mb": peak_memory_mb(),
         "device_mb": None if used is None else used / 2**20,
         "device": describe_device(),
         "processor": describe_processor(),

@@ -1,6 +1,5 @@
 """The clock of a trial: it runs while a contestant trains and stands while it is scored."""
 
-import resource
 import time
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -63,8 +62,3 @@ def pace(racer: Racer, limit: float, now: Callable[[], float]) -> dict[str, Any]
     while now() - begun < limit:
         steps += racer.advance()
     return {"steps_per_second": steps / (now() - begun), "played": steps}
-
-
-def peak_memory() -> float:
-    """Largest resident memory of this process so far, MB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

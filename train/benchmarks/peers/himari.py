@@ -7,7 +7,7 @@ import jax
 import numpy as np
 
 from train.benchmarks.peers.clock import CLOCKS
-from train.benchmarks.peers.trial import Trial
+from train.benchmarks.peers.trial import BARS, PATHS, SCORE_SEED, Trial
 from train.config.market import DataConfig
 from train.config.ppo import Config, PolicyConfig, PPOConfig
 from train.config.run import RunConfig
@@ -15,8 +15,6 @@ from train.learning.setup import Setup, compile_chunk, first_state
 from train.oracles.scoring import score_policies
 from train.oracles.task import build_setup
 from train.training.session import build_session
-
-PATHS, BARS, SCORE_SEED = 256, 200, 30_000
 
 
 def flags_of(trial: Trial) -> Config:

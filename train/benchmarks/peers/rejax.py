@@ -13,8 +13,8 @@ from rejax import PPO
 
 from himari_jax.policies.policy import Output, squash
 from train.benchmarks.peers.clock import CLOCKS
-from train.benchmarks.peers.himari import BARS, PATHS, SCORE_SEED, build, flags_of
-from train.benchmarks.peers.trial import BOUND, Trial
+from train.benchmarks.peers.himari import build, flags_of
+from train.benchmarks.peers.trial import BARS, BOUND, PATHS, SCORE_SEED, Trial
 from train.oracles.scoring import score_policies
 
 

@@ -13,9 +13,8 @@ from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from stable_baselines3.common.vec_env import VecEnv
 
 from train.benchmarks.peers.numpy_markets import make_twin, score_twin
-from train.benchmarks.peers.trial import BOUND, Trial
+from train.benchmarks.peers.trial import BARS, BOUND, PATHS, SCORE_SEED, Trial
 
-PATHS, BARS, SCORE_SEED = 256, 200, 30_000
 MOST_STEPS = 32_768  # of an update by their own defaults, which are meant for few environments
 
 

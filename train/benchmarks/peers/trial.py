@@ -9,6 +9,7 @@ Contestant = Literal["ppo", "pathwise", "rejax", "sb3", "sb3-recurrent"]
 OURS: tuple[Contestant, ...] = ("ppo", "pathwise")
 PACKAGES = {"rejax": "rejax", "sb3": "stable_baselines3", "sb3-recurrent": "sb3_contrib"}
 RECURRENT_PEERS = ("sb3-recurrent",)
+PATHS, BARS, SCORE_SEED = 256, 200, 30_000  # of a score on a market with a known optimum
 BOUND = 20.0  # of an action that the market squashes: wide enough never to matter
 
 

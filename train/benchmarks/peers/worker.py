@@ -5,8 +5,9 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from train.benchmarks.peers.clock import CLOCKS, Racer, pace, peak_memory, race
+from train.benchmarks.peers.clock import CLOCKS, Racer, pace, race
 from train.benchmarks.peers.trial import OURS, Trial, read_trial
+from train.reporting.stages import peak_memory_mb
 
 
 def make_racer(trial: Trial) -> Racer:
@@ -29,7 +30,7 @@ def measure(trial: Trial) -> dict[str, Any]:
     racer = make_racer(trial)
     now = CLOCKS[trial.clock]
     info = pace(racer, trial.limit, now) if trial.purpose == "speed" else race(racer, trial.limit, trial.goal, now)
-    info |= {"compile_seconds": racer.compile_seconds, "peak_memory_mb": peak_memory()}
+    info |= {"compile_seconds": racer.compile_seconds, "peak_memory_mb": peak_memory_mb()}
     if trial.purpose == "speed" and trial.device == "cuda" and trial.contestant in OURS:
         from train.benchmarks.peers.roofline import count_work
 

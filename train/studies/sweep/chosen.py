@@ -1,7 +1,6 @@
 """The run folder of the chosen configuration, as `train.ppo` would have left it, and its one look at the test span."""
 
 import json
-import resource
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +16,7 @@ from train.artifacts.metrics_file import NAME
 from train.artifacts.run_folder import describe, has_checkpoints
 from train.config.ppo import Config
 from train.learning.setup import Best, TrainState, first_state
+from train.reporting.stages import peak_memory_mb
 from train.studies.sweep.store import Finished, Variables
 from train.training.candles_task import CandlesTask
 from train.training.session import Session
@@ -109,5 +109,5 @@ def timings(session: Session, chosen: Finished) -> dict[str, Any]:
         "updates": chosen.updates,
         "steps": steps,
         "steps_per_second": None,
-        "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "peak_memory_mb": peak_memory_mb(),
     }

@@ -9,12 +9,12 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 
 from himari_jax.errors import InputError
 from train.config.ppo import Config
 from train.config.vary import configure
+from train.learning.population import stack
 from train.studies.sweep.flags import Sweep
 from train.studies.sweep.store import Asked, Finished, Variables
 from train.training.population import Member, Trained, train_population
@@ -23,7 +23,7 @@ from train.training.session import Session, build_session
 
 
 @dataclass(frozen=True)
-class Entrant:
+class Candidate:
     """A trial of a batch with its run, and what has been learned so far."""
 
     asked: Asked
@@ -67,18 +67,18 @@ def train_batch(sweep: Sweep, asked: Sequence[Asked], folder: Path, build: Build
     """
     begun = time.perf_counter()
     refused: dict[Any, str] = {}
-    entrants: dict[Any, Entrant] = {}
+    candidates: dict[Any, Candidate] = {}
     for each in asked:
         key = tuple(each.point.items())
-        if key in entrants or key in refused:
+        if key in candidates or key in refused:
             continue
         try:
-            entrants[key] = Entrant(each, build(configure(sweep.base, each.point)))
+            candidates[key] = Candidate(each, build(configure(sweep.base, each.point)))
         except InputError as error:
             if sweep.search.search != "optuna":
                 raise
             refused[key] = str(error)
-    done = dict(zip(entrants, play_rungs(list(entrants.values()), sweep.search.halving, folder), strict=True))
+    done = dict(zip(candidates, play_rungs(list(candidates.values()), sweep.search.halving, folder), strict=True))
     seconds = round(time.perf_counter() - begun, 3)
     trials, policies = [], {}
     for each in asked:
@@ -88,22 +88,22 @@ def train_batch(sweep: Sweep, asked: Sequence[Asked], folder: Path, build: Build
             continue
         trials.append(replace(finished(done[key], seconds), trial=each.number))
         if trials[-1].scores:
-            policies[each.number] = stacked(done[key])
+            policies[each.number] = stack([one.variables for one in done[key].trained])  # leaves (K, ...)
     return Batch(trials, policies)
 
 
-def play_rungs(entrants: list[Entrant], eta: int | None, folder: Path) -> list[Entrant]:
+def play_rungs(candidates: list[Candidate], eta: int | None, folder: Path) -> list[Candidate]:
     """Trains to each rung, and drops the worse part there.
 
     Args:
-        entrants: the batch.
+        candidates: the batch.
         eta: one of so many goes on; None: all are trained to the end.
         folder: of the population.
     """
-    if not entrants:
+    if not candidates:
         return []
-    state = {each.asked.number: each for each in entrants}
-    for rung in range(num_rungs(len(entrants), eta), -1, -1):
+    state = {each.asked.number: each for each in candidates}
+    for rung in range(num_rungs(len(candidates), eta), -1, -1):
         going = [each for each in state.values() if not each.dropped]
         stops = [rung_updates(each.session.config, rung, eta) for each in going]
         for each in advance(going, stops, folder):
@@ -114,9 +114,9 @@ def play_rungs(entrants: list[Entrant], eta: int | None, folder: Path) -> list[E
     return list(state.values())
 
 
-def num_rungs(entrants: int, eta: int | None) -> int:
-    """Rungs below the end: so many that one of the entrants is left, `floor(log n / log eta)`."""
-    return 0 if eta is None else int(math.log(entrants) / math.log(eta) + 1e-9)
+def num_rungs(candidates: int, eta: int | None) -> int:
+    """Rungs below the end: so many that one of the candidates is left, `floor(log n / log eta)`."""
+    return 0 if eta is None else int(math.log(candidates) / math.log(eta) + 1e-9)
 
 
 def rung_updates(config: Config, rung: int, eta: int | None) -> int:
@@ -126,17 +126,17 @@ def rung_updates(config: Config, rung: int, eta: int | None) -> int:
     return min(-(-total // (eta or 1) ** rung // every) * every, total) if rung else total
 
 
-def worse_part(entrants: Sequence[Entrant], eta: int) -> list[Entrant]:
+def worse_part(candidates: Sequence[Candidate], eta: int) -> list[Candidate]:
     """All but the best one of `eta`, rounded up; of equals the first asked stays."""
-    best = sorted(entrants, key=lambda each: -each.score if math.isfinite(each.score) else math.inf)
+    best = sorted(candidates, key=lambda each: -each.score if math.isfinite(each.score) else math.inf)
     return best[-(-len(best) // eta) :]
 
 
-def advance(entrants: Sequence[Entrant], stops: Sequence[int], folder: Path) -> list[Entrant]:
-    """Trains every seed of each entrant up to its number of updates."""
+def advance(candidates: Sequence[Candidate], stops: Sequence[int], folder: Path) -> list[Candidate]:
+    """Trains every seed of each candidate up to its number of updates."""
     found = []
     for stop in sorted(set(stops)):  # where lengths differ, so do the programs
-        here = [each for each, own in zip(entrants, stops, strict=True) if own == stop]
+        here = [each for each, own in zip(candidates, stops, strict=True) if own == stop]
         members = [Member(each.session, seed) for each in here for seed in each.session.seeds]
         with Bar(len(members), 0) as bar:
             progress = partial(bar.tell, "policies trained")
@@ -145,27 +145,21 @@ def advance(entrants: Sequence[Entrant], stops: Sequence[int], folder: Path) -> 
     return found
 
 
-def finished(entrant: Entrant, seconds: float) -> Finished:
-    """The record of an entrant."""
-    own = list(zip(entrant.session.seeds, entrant.trained, strict=True))
+def finished(candidate: Candidate, seconds: float) -> Finished:
+    """The record of a candidate."""
+    own = list(zip(candidate.session.seeds, candidate.trained, strict=True))
     measured = all(math.isfinite(each.sharpe) for _, each in own)
     bad = [seed for seed, each in own if each.failed or not math.isfinite(each.sharpe)]
     return Finished(
-        trial=entrant.asked.number,
-        point=entrant.asked.point,
-        state="failed" if bad else "dropped" if entrant.dropped else "complete",
-        updates=entrant.updates,
+        trial=candidate.asked.number,
+        point=candidate.asked.point,
+        state="failed" if bad else "dropped" if candidate.dropped else "complete",
+        updates=candidate.updates,
         scores=tuple(float(each.sharpe) for _, each in own) if measured else (),
         taken=tuple(int(each.update) for _, each in own) if measured else (),
         curves=tuple(tuple((int(u), float(s)) for u, s in each.scores) for _, each in own),
-        config_hash=entrant.session.config_hash,
-        fingerprint=entrant.session.candles.fingerprint,
+        config_hash=candidate.session.config_hash,
+        fingerprint=candidate.session.candles.fingerprint,
         seconds=seconds,
         why=f"the numbers of seed {bad[0]} went bad" if bad else "",
     )
-
-
-def stacked(entrant: Entrant) -> Variables:
-    """The best parameters of all seeds of an entrant, leaves (K, ...)."""
-    found: list[Any] = [each.variables for each in entrant.trained]
-    return jax.tree.map(lambda *leaves: np.stack([np.asarray(leaf) for leaf in leaves]), *found)

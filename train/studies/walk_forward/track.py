@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Any
 
-import jax
 import numpy as np
 
 from himari_jax.errors import InputError
@@ -14,6 +13,7 @@ from train.config.ppo import Config
 from train.config.walk_forward import WalkForwardConfig
 from train.data.blocks import Block, block_of, plan_blocks, split_block, with_decisions
 from train.data.spans import refuse_short, split_rules
+from train.learning.population import stack
 from train.learning.sharding import device_count
 from train.simulation.history import AccountHistory
 from train.simulation.play import Cell, SpanHistories, play_whole
@@ -156,5 +156,4 @@ def config_of(base: Config, block: Block) -> Config:
 
 def stack_blocks(blocks: Sequence[Sequence[dict]]) -> dict:
     """Variables of blocks and their policies as one tree, leaves (B, E, ...)."""
-    each: list[Any] = [jax.tree.map(lambda *x: np.stack(x), *block) for block in blocks]
-    return jax.tree.map(lambda *x: np.stack(x), *each)
+    return stack([stack(block) for block in blocks])
