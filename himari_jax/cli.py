@@ -155,7 +155,7 @@ def load(name: str) -> Any:
     from himari_jax.extras import missing
 
     if name not in COMMANDS:
-        raise InputError(f"{name}: no such command{meant(name)}; see {program() or 'himari'} --help")
+        raise InputError(f"{name}: no such command{suggestion(name)}; see {program() or 'himari'} --help")
     module = COMMANDS[name].module
     package = module.partition(".")[0]
     spec = importlib.util.find_spec(package)
@@ -166,7 +166,7 @@ def load(name: str) -> Any:
     return importlib.import_module(module)
 
 
-def meant(name: str) -> str:
+def suggestion(name: str) -> str:
     """Suggests a command for an unknown name, as the end of a sentence; empty where none is near."""
     modules = {command.module: other for other, command in COMMANDS.items()}
     lowered = name.lower().replace("_", "-")

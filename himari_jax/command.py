@@ -20,7 +20,7 @@ import tyro
 from himari_jax.errors import HimariError, InputError, InputFaults, first_line
 from himari_jax.extras import missing
 from himari_jax.flag_errors import FLAG, explain
-from himari_jax.spelling import REGISTRY, meant
+from himari_jax.spelling import REGISTRY, to_our_spelling
 
 T = TypeVar("T")
 COLLECT_EVERY = (50_000, 20, 20)  # new objects, and collections of the younger generation
@@ -32,7 +32,7 @@ def parse(kind: type[T], args: Sequence[str], prog: str, default: T | None = Non
     Raises:
         InputError: one line that names the flag and, where there is one, the flag that was meant.
     """
-    words = meant(args)
+    words = to_our_spelling(args)
     found, printed, complaint = ask_tyro(kind, words, prog, default)
     if found is not None:
         return found

@@ -102,13 +102,13 @@ def _whole_numbers(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec | None:
     )
 
 
-def meant(args: Sequence[str]) -> list[str]:
+def to_our_spelling(args: Sequence[str]) -> list[str]:
     """Words of a command line as the parser takes them: names apart that have commas between them, values of other
     programs as ours. A word with a slash is a path, and left as it is."""
-    return list(_meant(args))
+    return list(_our_words(args))
 
 
-def _meant(args: Sequence[str]) -> Iterator[str]:
+def _our_words(args: Sequence[str]) -> Iterator[str]:
     flag = ""
     for word in args:
         if word.startswith("--"):

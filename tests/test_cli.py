@@ -38,7 +38,7 @@ if __name__ == "__main__":
     cli.look_elsewhere()
     subprocess.run([sys.executable, "-m", "train.ppo", "--help"], check=True, stdout=subprocess.DEVNULL)
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-        assert pool.submit(cli.meant, "tran").result() == "; did you mean train?"
+        assert pool.submit(cli.suggestion, "tran").result() == "; did you mean train?"
 """
 
 

@@ -16,7 +16,7 @@ from himari_jax.reading.numbers import join_numbers, separator_note
 from himari_jax.reading.parsing import Columns, parse_columns
 from himari_jax.reading.positional import find_roles
 from himari_jax.reading.roles import Roles, choose_roles, role_notes, symbol_columns
-from himari_jax.reading.tables import Table, cells_of, sample, says_utc
+from himari_jax.reading.tables import Table, cells_of, is_in_utc, sample
 from himari_jax.reading.times import ASSUME, Part, join_times, parse_times, refuse_half_clock, refuse_naive
 
 if TYPE_CHECKING:
@@ -168,7 +168,7 @@ class _Reading:
         except InputError as error:
             refuse_faults([*faults, Fault(str(error))])
             raise
-        if when.naive and says_utc(table, roles.time[0]):
+        if when.naive and is_in_utc(table, roles.time[0]):
             notes.append("times without a zone are UTC, as the file says")
         elif not assume_utc and (naive := refuse_naive(when, cells[roles.time[0]])):
             faults.append(Fault(str(naive), ASSUME))

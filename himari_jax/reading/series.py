@@ -15,7 +15,7 @@ from himari_jax.reading.frames import damage_as_input_error
 from himari_jax.reading.names import plain
 from himari_jax.reading.numbers import join_numbers
 from himari_jax.reading.parsing import Columns, parse_columns
-from himari_jax.reading.tables import cells_of, says_utc
+from himari_jax.reading.tables import cells_of, is_in_utc
 from himari_jax.reading.times import join_times, refuse_naive
 
 
@@ -47,7 +47,7 @@ def read_series(data: bytes, path: Path, symbols: Sequence[str], assume_utc: boo
         row, times, parts, comma = parse_columns(table, Columns((when,), tuple(dict.fromkeys(columns))))
         cells = cells_of(table, when, row)
         found = join_times(times, cells)
-        if not (assume_utc or says_utc(table, when)) and (naive := refuse_naive(found, cells)):
+        if not (assume_utc or is_in_utc(table, when)) and (naive := refuse_naive(found, cells)):
             raise naive
         read = [join_numbers(parts[k], cells_of(table, k, row), comma) for k in columns]
     return Series(row, found.time, np.stack(read, 1), _extra(table.names, (when, *columns)))

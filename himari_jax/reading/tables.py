@@ -132,6 +132,6 @@ def cells_of(table: Table, k: int, row: np.ndarray) -> Cells:
     return Cells(table.origin, table.names[k], row, partial(table.column, k))
 
 
-def says_utc(table: Table, k: int) -> bool:
-    """Whether the file or the name of its column of times says that times without a zone are in UTC."""
+def is_in_utc(table: Table, k: int) -> bool:
+    """Whether times without a zone are in UTC, by the file or by the name of its column of times."""
     return table.utc or header_key(table.names[k]).endswith(UTC_NAMES)

@@ -146,7 +146,7 @@ def test_a_cell_of_more_letters_than_the_csv_module_reads_is_refused():
     refused(PLAIN.replace(",5\n", "," + "5" * (csv.field_size_limit() + 1) + "\n"), "row 2 is no CSV", "field limit")
 
 
-def test_a_fault_of_the_rows_is_told_before_a_missing_column():
+def test_a_fault_of_the_rows_is_reported_before_a_missing_column():
     text = PLAIN.replace("volume", "note")
     refused(text + "2019-10-17T12:00Z,10", "row 5", "last line")
     refused(text.replace("note", "symbol"), "3 symbols")

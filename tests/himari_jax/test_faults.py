@@ -73,7 +73,7 @@ def test_a_high_or_low_that_rounding_put_inside_the_body_is_the_body(price, shar
     assert kinds(report).get(("rounding", "A"), 0) == (close[7] * factor != close[7])
 
 
-def test_more_than_rounding_is_told_with_digits_that_differ():
+def test_more_than_rounding_is_reported_with_digits_that_differ():
     raw = make(range(12), close=np.full(12, 43_633.4042914))
     (fault,) = faults_of(changed(raw, "high", 7, 43_633.4042914 * (1 - 3e-9)))
     high, top = re.search(r"high = (\S+) \(open (\S+) ", fault.text).groups()
@@ -92,7 +92,7 @@ TORN = {  # the last row of a file as it may be while its bar lasts, and what is
 
 @pytest.mark.parametrize("name", TORN)
 @pytest.mark.parametrize("newest_first", [False, True])
-def test_an_unfinished_last_row_is_dropped_and_told_and_the_same_row_elsewhere_is_refused(name, newest_first):
+def test_an_unfinished_last_row_is_dropped_and_reported_and_the_same_row_elsewhere_is_refused(name, newest_first):
     values, words = TORN[name]
     raw, options = make(range(20)), {"repair": ("sort",)} if newest_first else {}
     order = np.arange(20)[::-1] if newest_first else np.arange(20)
@@ -164,7 +164,7 @@ def lines(faults):
 
 @settings(max_examples=50, deadline=None)
 @given(st.sets(st.sampled_from(sorted(WRONG)), min_size=2))
-def test_faults_are_told_together_as_each_would_be_alone_and_nothing_else_is(names):
+def test_faults_are_raised_together_as_each_would_be_alone_and_nothing_else_is(names):
     raw = make(range(24))
     wrong = raw
     for name in (name for name in WRONG if name in names):
@@ -176,7 +176,7 @@ def test_faults_are_told_together_as_each_would_be_alone_and_nothing_else_is(nam
     assert len(faults_of(wrong, served=True)) == 1
 
 
-def test_a_kind_of_fault_is_told_once_with_the_number_of_its_rows():
+def test_a_kind_of_fault_is_raised_once_with_the_number_of_its_rows():
     raw = make(range(24))
     for row, name in ((3, "open"), (5, "close"), (9, "low")):
         raw = changed(raw, name, row, 0.0)

@@ -126,7 +126,7 @@ def test_round_trips_by_hand():
     assert metrics.win_rate_trip(held, pnl) == pytest.approx(2 / 3)
 
 
-def test_a_trip_is_judged_by_money_not_by_a_sum_of_shares():
+def test_a_trip_is_won_by_money_not_by_a_sum_of_shares():
     # asset 0 wins 10 % of 1.0 = 0.10 and then loses 8 % of 2.2 (asset 1 has doubled the rest): 0.10 - 0.176 < 0
     held = np.array([[0.5, 0.5], [0.5, 0.5]])
     pnl = np.array([[0.10, 1.10], [-0.08, 0.0]])

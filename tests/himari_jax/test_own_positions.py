@@ -92,7 +92,7 @@ def test_parquet_and_csv_in_every_form_of_time_are_the_same_positions(tmp_path):
         read_own_positions(path, SYMBOLS, DAY)
 
 
-def test_columns_of_no_symbol_are_told_and_not_read(tmp_path):
+def test_columns_of_no_symbol_are_listed_and_not_read(tmp_path):
     text = lines((1, 0.1, "0.2,desk 7"), head="timestamp,BTC-USD,ETH-USD,note")
     own = read_own_positions(written(tmp_path / "own.csv", text), SYMBOLS, DAY)
     assert own.extra == ("note",)

@@ -35,7 +35,7 @@ def test_the_fused_cell_equals_flax_lstm_cell():
 
 def test_the_gradients_of_cell_and_replay_equal_those_of_flax_lstm_cells_with_resets_in_between():
     rng = np.random.default_rng(0)
-    steps, batch, width = 6, 3, 4
+    steps, batch, width = 4, 3, 4
     core = LSTMCore(width, 2)
     x = jnp.asarray(rng.normal(size=(steps, batch, 5)), jnp.float32)
     reset = jnp.asarray(rng.random((steps, batch)) < 0.3).at[2, 1].set(True)

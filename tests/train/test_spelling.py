@@ -99,7 +99,12 @@ def test_every_list_of_names_is_one_of_some_command_and_commas_part_it():
     for words in (["--symbols", "A,B"], ["--symbols=A,B"], ["--symbols", "A,", "B"], ["--symbols", "A", "B"]):
         assert parse(Config, words, "x").data.symbols == ("A", "B")
     assert parse(Config, ["--features", "base,trend"], "x").market.features == ("base", "trend")
-    assert spelling.meant(["--features", "a,b/f.py", "--data", "a,b"]) == ["--features", "a,b/f.py", "--data", "a,b"]
+    assert spelling.to_our_spelling(["--features", "a,b/f.py", "--data", "a,b"]) == [
+        "--features",
+        "a,b/f.py",
+        "--data",
+        "a,b",
+    ]
 
 
 @pytest.mark.parametrize(
