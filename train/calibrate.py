@@ -101,7 +101,7 @@ def main(args: Sequence[str]) -> int:
 
 
 def check(config: CalibrateConfig) -> CalibrateConfig:
-    """The settings, cut down where `quick`.
+    """Checks the settings and cuts them down where `quick`.
 
     Raises:
         InputError: a number is too small to measure with.
@@ -134,7 +134,7 @@ def check(config: CalibrateConfig) -> CalibrateConfig:
 
 
 def figures(config: CalibrateConfig) -> Iterator[Figure]:
-    """Every figure, as soon as it is measured."""
+    """Yields every figure as soon as it is measured."""
     with workers(config.processes) as every:
         for kind in KINDS:
             yield psr_figure(kind, run_trials(every, psr_passes, kind, config.series, config))
@@ -182,7 +182,7 @@ def psr_figure(kind: str, passes: np.ndarray) -> Figure:
 
 
 def line(figure: Figure, within: bool) -> str:
-    """A figure as a line of the table."""
+    """Formats a figure as a line of the table."""
     bounds = f"{figure.low:.1%} to {figure.high:.1%}"
     result = "OUTSIDE" if not within else f"known: {figure.remark}" if figure.remark else "ok"
     return f"{figure.name:{WIDTH}} {figure.value:8.2%} {figure.error:6.2%}  {figure.nominal:10} {bounds:16} {result}"
@@ -251,7 +251,7 @@ def intervals_hold(subject: tuple[str, int], key: Sequence[int], config: Calibra
 
 @contextmanager
 def workers(processes: int) -> Iterator[Callable]:
-    """A `map` that is spread over so many processes."""
+    """Yields a `map` that is spread over so many processes."""
     if processes == 1:
         yield map
         return
@@ -267,7 +267,7 @@ def run_trials(every: Callable, trial: Callable, subject: object, count: int, co
 
 
 def run_trial(trial: Callable, subject: object, config: CalibrateConfig, stream: int, index: int) -> object:
-    """One trial with a key of its own."""
+    """Runs one trial with a key of its own."""
     return trial(subject, (config.seed, stream, index), config)
 
 

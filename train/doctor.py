@@ -69,13 +69,13 @@ def main(args: Sequence[str]) -> int:
 
 
 def record(machine: Any) -> dict[str, Any]:
-    """The machine as JSON has it: without the environment, which may hold secrets."""
+    """Returns the machine as JSON, without the environment, which may hold secrets."""
     hidden = ("environment", "requirements")
     return {name: str(x) if isinstance(x, Path) else x for name, x in vars(machine).items() if name not in hidden}
 
 
 def examine_device() -> tuple[list[Any], list[Any]]:
-    """The laws and the speeds, printed as they come."""
+    """Checks the laws and measures the speeds, printed as they come."""
     from train.diagnosis.examination import DEFAULTS, compile_models, examine_laws, measure_speed
     from train.diagnosis.table import speed_lines, verdict_lines
 

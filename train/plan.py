@@ -83,7 +83,7 @@ def interpret(found: Sequence[Outlook], years: float) -> list[str]:
 
 
 def in_years(span: float, most: float) -> str:
-    """A number of years, or that it is longer."""
+    """Words a number of years, or that it is longer."""
     return f"{span:.1f} y" if np.isfinite(span) else f"> {most:g} y"
 
 

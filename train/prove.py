@@ -72,7 +72,7 @@ def main(args: Sequence[str]) -> int:
 
 
 def chosen(config: ProveConfig) -> list[Row]:
-    """The rows that are run.
+    """Picks the rows that are run.
 
     Raises:
         InputError: no row has such a name.
@@ -86,7 +86,7 @@ def chosen(config: ProveConfig) -> list[Row]:
 
 
 def runs(rows: Sequence[Row], config: ProveConfig) -> Iterator[tuple[Row, str, int]]:
-    """Row, algorithm and steps of each run."""
+    """Yields row, algorithm and steps of each run."""
     for row in rows:
         if config.quick:
             yield row, "ppo", row.quick or row.steps
@@ -121,7 +121,7 @@ def prove(row: Row, algorithm: str, steps: int, config: ProveConfig) -> Block:
 
 
 def train(name: str, flags: str, folder: Path) -> Block:
-    """The result of a run, which is trained where it is not finished.
+    """Trains a run where it is not finished; returns its result.
 
     Raises:
         InputError: the training ended with an error.
@@ -202,7 +202,7 @@ HEAD = (
 
 
 def line(block: Block) -> str:
-    """A run as a line of the table."""
+    """Formats a run as a line of the table."""
     share = "-" if block["ratio"] is None else f"{block['ratio']:.4f} ({block['lowest']:.4f} to {block['highest']:.4f})"
     turnover = f"{block['turnover']:9.5f}" if block["turnover"] < 10 else f"{block['turnover']:7.0f}/y"
     return (
@@ -213,7 +213,7 @@ def line(block: Block) -> str:
 
 
 def soon(block: Block) -> str:
-    """When it had 90 % of the optimum."""
+    """Words when a run had 90 % of the optimum."""
     steps = block["steps_to_90"]
     return f"{steps / 1e6:.2f}M {block['seconds_to_90']:.1f} s" if steps else "-"
 
@@ -234,7 +234,7 @@ def more(block: Block) -> str:
 
 
 def markdown(found: Sequence[Block]) -> str:
-    """The table as README has it."""
+    """Formats the table as Markdown."""
     heads = ("market", "algorithm", "of the optimum", "steps", "seconds a seed", "to 90 %", "goal")
     head = f"| {' | '.join(heads)} |\n{'|---' * len(heads)}|\n"
     rows = []

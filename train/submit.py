@@ -40,7 +40,7 @@ def main(args: Sequence[str]) -> int:
         print(f"note: {line}", file=sys.stderr)
     job = custom_job(vertex.display_name, machines(vertex), address, training_words(args, vertex.strategy == "spot"))
     project, region = str(vertex.project), str(vertex.region)
-    session, reason = (None, "--dry-run") if vertex.dry_run else open_session_or_say_why()
+    session, reason = (None, "--dry-run") if vertex.dry_run else open_session_or_reason()
     if session is not None:
         print_sent(send_job(session, project, region, job), project, region, address)
         return 0
@@ -90,7 +90,7 @@ def machines(config: VertexConfig) -> Machines:
 
 
 def training_words(args: Sequence[str], spot: bool) -> list[str]:
-    """The words of a command line that are for `train.ppo`; a spot machine saves often where nothing is said.
+    """Picks the words of a command line that are for `train.ppo`; a spot machine saves often by default.
 
     Args:
         args: flags with hyphens.
@@ -117,8 +117,8 @@ def doubts(args: Sequence[str]) -> list[str]:
     ]
 
 
-def open_session_or_say_why() -> tuple[Any, str]:
-    """A session with credentials; None and what is lacking where there are none."""
+def open_session_or_reason() -> tuple[Any, str]:
+    """Opens a session with credentials; None and the reason where there are none."""
     try:
         return open_session(), ""
     except StorageError as error:

@@ -76,7 +76,7 @@ def main(args: Sequence[str]) -> int:
 
 
 def known_ledger(name: str | None) -> Ledger:
-    """The ledger that is named, or the usual one.
+    """Opens the ledger that is named, or the usual one.
 
     Raises:
         InputError: nothing is in it.
@@ -136,7 +136,7 @@ def table(title: str, book: Book, trials: Sequence[Trial]) -> Grid:
 
 
 def cells(trial: Trial) -> list[str]:
-    """A trial in the columns of HEADS."""
+    """Formats a trial in the columns of HEADS."""
     first, last = trial.span.split("/")
     name = trial.name or trial.config_hash[:LETTERS]
     return [trial.id[:LETTERS], name, str(trial.seed), first[:10], last[:10], f"{trial.annual:.2f}"]
@@ -170,12 +170,12 @@ def explain(name: str, ledger_name: str | None) -> None:
 
 
 def run_folder(name: str) -> Path | None:
-    """The folder of a run that is named; None where an id is."""
+    """Returns the run folder that is named; None where an id is."""
     return local_run(name) if name.startswith("gs:/") or "/" in name or Path(name).is_dir() else None
 
 
 def trial_of_run(book: Book, folder: Path, ledger: str) -> Trial:
-    """The trial that the verdict of a run is of.
+    """Finds the trial of a run's verdict.
 
     Raises:
         InputError: it has no result, or the ledger does not know it.
@@ -192,7 +192,7 @@ def trial_of_run(book: Book, folder: Path, ledger: str) -> Trial:
 
 
 def find(book: Book, name: str) -> Trial:
-    """The trial whose id begins so.
+    """Finds the trial whose id begins so.
 
     Raises:
         InputError: there is none, or there are several.
@@ -205,7 +205,7 @@ def find(book: Book, name: str) -> Trial:
 
 
 def members(counted: Counted, trial: Trial) -> Grid:
-    """The trials that count, those of a cluster below each other, that of the one in question first."""
+    """Orders the trials that count by cluster, that of the one in question first."""
     grid = Grid("", ("cluster", *HEADS, "overlap"), labels=3, right=frozenset(["cluster"]), left=DATES, gap=1)
     alike: dict[int, list[Trial]] = {}
     for label, each in zip(counted.clusters.tolist(), counted.trials, strict=True):
@@ -217,7 +217,7 @@ def members(counted: Counted, trial: Trial) -> Grid:
 
 
 def overlap(trial: Trial, other: Trial) -> float:
-    """Share of a trial's span that another one has seen."""
+    """Words the share of a trial's span that another one has seen."""
     (first, last), (begin, end) = trial.ends, other.ends
     return (min(last, end) - max(first, begin)) / (last - first) if last > first else 1.0
 
@@ -265,12 +265,12 @@ def strike(ledger: Ledger, config: TrialsConfig) -> None:
 
 
 def count(number: int, name: str) -> str:
-    """A number with its noun."""
+    """Words a number with its noun."""
     return f"{number} {name}" if number == 1 else f"{number} {name}s"
 
 
 def day(seconds: int) -> str:
-    """A date."""
+    """Formats a date."""
     return iso_second(seconds * 1000)[:10]
 
 

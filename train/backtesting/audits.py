@@ -70,7 +70,7 @@ def audit_agent(agent: Agent, data: EvaluationData) -> tuple[AuditResult, AuditR
 
 
 def train_spans(data: EvaluationData) -> list[Stretches]:
-    """The training span of each member; it may be empty."""
+    """Returns the training span of each member; it may be empty."""
     cuts = data.cuts or cut_times(data.candles.time, data.rules.cuts)
     return [find_span(each.candles, data.rules, cuts, "train") for each in data.members]
 
@@ -169,7 +169,7 @@ def audit_strategy(
 
 
 def refuse_leaks(leaks: set[str], rows: int, where: str, seen: int = 0) -> AuditResult:
-    """The result of an audit of causality that passed.
+    """Refuses leaks, or returns the result of an audit that passed.
 
     Args:
         leaks: names of what knows the future.
@@ -187,7 +187,7 @@ def refuse_leaks(leaks: set[str], rows: int, where: str, seen: int = 0) -> Audit
 
 
 def null_of(strategy: Strategy, weights: np.ndarray, candles: Candles, market: MarketConfig, delay: int) -> AuditResult:
-    """A strategy on a market without drift, from the row on at which it has weights.
+    """Audits a strategy on a market without drift, from the first row that has weights.
 
     Args:
         strategy: a function.

@@ -66,7 +66,7 @@ def backtest(config: BacktestConfig, out: Path) -> int:
 
 
 def refuse_mixture(entries: Sequence[Entry]) -> None:
-    """One backtest has one set of symbols.
+    """Refuses entries of different symbols: one backtest has one set.
 
     Raises:
         InputError: two entries have others.
@@ -102,7 +102,7 @@ def make_folder(out: Path) -> None:
 
 
 def equity_file(config: BacktestConfig, out: Path) -> contextlib.AbstractContextManager[EquityFile | None]:
-    """The file that takes the equity of every cell; None where none is wanted."""
+    """Opens the file that takes the equity of every cell; None where none is wanted."""
     return contextlib.nullcontext() if config.equity == "none" else EquityFile(out / "equity.parquet")
 
 
@@ -186,7 +186,7 @@ def renamed(row: dict[str, Any], name: str) -> dict[str, Any]:
 
 
 def finish(evaluation: Evaluation, many: dict[str, Any] | None, cells: int, seconds: float) -> dict[str, Any]:
-    """The result of an entry, as result.json holds it."""
+    """Completes the result of an entry, as result.json holds it."""
     entry, windows = evaluation.entry, evaluation.windows
     source, span, flags = entry.source, entry.data.name, entry.config.policy
     result = evaluation.result | {
@@ -210,7 +210,7 @@ def finish(evaluation: Evaluation, many: dict[str, Any] | None, cells: int, seco
 
 
 def base_on(entry: Entry) -> dict[str, Any]:
-    """The base of an entry, and where the multiplier does nothing."""
+    """Describes the base of an entry, and the shares of bars where the multiplier changes nothing."""
     simulator, market = entry.simulator, entry.market
     own = [
         idle_shares(table.base, {entry.data.name: each.span}, each.candles.symbols, market.max_position_pct)
@@ -226,7 +226,7 @@ def write_all(
     results: Sequence[dict[str, Any]],
     rows: Sequence[dict[str, Any]],
 ) -> None:
-    """backtest.parquet, result.json and the report, the report last: where it stands, everything does."""
+    """Writes backtest.parquet, result.json and the report, the report last: where it exists, everything does."""
     write_frame(out / "backtest.parquet", grid_frame(rows))
     summaries = [summary(result) for result in results]
     for k, (evaluation, result) in enumerate(zip(evaluations, results, strict=True)):
@@ -238,7 +238,7 @@ def write_all(
 
 
 def write_report(path: Path, config: BacktestConfig, evaluation: Evaluation, result: dict[str, Any]) -> None:
-    """The report of one entry."""
+    """Writes the report of one entry."""
     entry, played, source = evaluation.entry, evaluation.played, evaluation.entry.source
     extra = Extra(
         prices=closing_prices(entry.simulator),
@@ -255,19 +255,19 @@ def write_report(path: Path, config: BacktestConfig, evaluation: Evaluation, res
 
 
 def settings_of(entry: Entry, config: BacktestConfig) -> dict[str, Any]:
-    """The settings section of the report: the run's flags, its provenance, and the flags of the backtest."""
+    """Collects the settings section of the report: the run's flags, its provenance, and the flags of the backtest."""
     source = entry.source
     stored = dict(source.stored) if isinstance(source, Agent) else {"flags": to_json(entry.config), **tools()}
     return stored | {"backtest": {"entries": list(config.entries), **grouped(config)}}
 
 
 def grouped(config: BacktestConfig) -> dict[str, Any]:
-    """The flags of a backtest as JSON."""
+    """Returns the flags of a backtest as JSON."""
     return {k: v for k, v in dataclasses.asdict(config).items() if k not in ("entries", "debug")}
 
 
 def summary(result: dict[str, Any]) -> dict[str, Any]:
-    """One line of the table of policies."""
+    """Returns a row of the table of policies."""
     agent = result["agent"]
     return {
         "name": result["name"],

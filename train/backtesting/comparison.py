@@ -40,7 +40,7 @@ class Side(NamedTuple):
     end: np.ndarray  # (S,) bool, bars after which everything is sold
 
     def cut(self, rows: np.ndarray) -> "Side":
-        """Some of the bars."""
+        """Returns the side on some of the bars."""
         end = self.end[rows]
         end[-1] = True
         return Side(self.history.cut(rows), self.returns[:, rows], self.time[rows], end)
@@ -95,7 +95,7 @@ def compare(config: CompareConfig, gates: Sequence[Gate]) -> int:
 
 
 def refuse_flags(config: CompareConfig, gates: Sequence[Gate], second: Entry | None) -> None:
-    """Looks, before minutes are spent, for what cannot end well.
+    """Refuses flags that cannot end well, before minutes are spent.
 
     Raises:
         InputError: the output is a folder, or a gate asks for a run that was not named.
@@ -108,12 +108,12 @@ def refuse_flags(config: CompareConfig, gates: Sequence[Gate], second: Entry | N
 
 
 def own_cell(entry: Entry) -> Cell:
-    """The whole span at the entry's own delay and cost."""
+    """Returns the whole span at the entry's own delay and cost."""
     return Cell(0, entry.delay, entry.cost)
 
 
 def play_sides(entry: Entry, cells: Sequence[Cell]) -> Sides:
-    """An entry's policies on its whole span in every cell, and in its own, all in one call."""
+    """Plays an entry's policies on its whole span in every cell, and in its own, all in one call."""
     cells = list(dict.fromkeys([*cells, own_cell(entry)]))
     chosen: dict[Cell, AccountHistory] = {}
     returns: dict[Cell, dict[int, np.ndarray]] = {cell: {} for cell in cells}
@@ -131,7 +131,7 @@ def play_sides(entry: Entry, cells: Sequence[Cell]) -> Sides:
 
 
 def beside(entry: Entry, sides: Sides, name: str) -> Sides:
-    """A baseline in every cell that an entry was played in, all costs of a delay in one call."""
+    """Plays a baseline in every cell that an entry was played in, all costs of a delay in one call."""
     found: Sides = {}
     draw = 0
     if name == "random":
@@ -146,7 +146,7 @@ def beside(entry: Entry, sides: Sides, name: str) -> Sides:
 
 
 def on_common_bars(a: Side, b: Side) -> tuple[Side, Side]:
-    """Both sides on the bars that both have.
+    """Cuts both sides to their common bars.
 
     Raises:
         InputError: they have fewer than 100 bars in common.
@@ -158,7 +158,7 @@ def on_common_bars(a: Side, b: Side) -> tuple[Side, Side]:
 
 
 def compare_cell(a: Side, b: Side, year: float, cell: Cell) -> Row:
-    """The paired difference of two sides."""
+    """Measures the paired difference of two sides in a cell."""
     return Row(
         cost=round(1e4 * cell.rate, 6),
         delay=cell.delay,
@@ -179,7 +179,7 @@ def note(ledger: Ledger, entries: Sequence[Entry], played: Sequence[Sides]) -> N
 
 
 def apply_gates(gates: Sequence[Gate], first: Entry, run: bool, a: Side, b: Side) -> list[GateResult]:
-    """The gates on the first at its own cost and delay, on the bars compared, with the noise they are measured in."""
+    """Checks the gates on the first at its own cost and delay, on the bars compared, with their noise."""
     if not gates:
         return []
     year = first.bars_per_year
@@ -214,7 +214,7 @@ def to_json(
     gates: Sequence[Gate],
     outcomes: Sequence[GateResult],
 ) -> dict[str, Any]:
-    """The comparison as JSON."""
+    """Returns the comparison as JSON."""
     a, b = kept
     year, fingerprint = first.bars_per_year, first.fingerprint
     doubts = [f"{entry.name}: {doubt}" for entry in (first, second) if entry for doubt in entry.doubts]
@@ -243,7 +243,7 @@ def to_json(
 
 
 def show(found: dict[str, Any], name: str, rows: Sequence[Row]) -> None:
-    """The table, and what it means."""
+    """Prints the table, and its meaning in sentences."""
     out = console()
     kind = "SYNTHETIC " if found["synthetic"] else ""
     title = (

@@ -19,7 +19,7 @@ MULTIPLIERS = np.arange(1, 9) / 4  # of the base position, among which the best 
 
 
 def lag(entry: Entry, result: dict[str, Any], rows: Sequence[dict[str, Any]]) -> AuditResult:
-    """Sharpe by delay on the whole span, and whether it lives on delay 0 alone."""
+    """Audits the Sharpe ratio by delay on the whole span: it fails where the result depends on delay 0."""
     whose = {"policy": entry.name, "seed": entry.chosen_seed, "cost": entry.own_cost}
     own = [row for row in rows if all(row[key] == value for key, value in whose.items())]
     info = ", ".join(f"{r['sharpe']:.2f} at {r['delay']}" for r in sorted(own, key=lambda r: r["delay"]))

@@ -126,12 +126,12 @@ def load(name: str, checkpoint: str) -> Agent | Strategy:
 
 
 def delays_of(grid: GridConfig, own: int) -> tuple[int, ...]:
-    """The delays that are played: the own one and one more are needed for the verdict."""
+    """Returns the delays to play: the own one and one more are needed for the verdict."""
     return tuple(sorted({*grid.delays, own, own + 1}))
 
 
 def costs_of(grid: GridConfig, own: float) -> tuple[float, ...]:
-    """The costs that are played, shares of the traded value, the own one among them."""
+    """Returns the costs to play, shares of the traded value, the own one among them."""
     wanted = {cost / 1e4 for cost in grid.costs}
     near = [rate for rate in wanted if abs(rate - own) < 1e-9]
     return tuple(sorted((wanted - set(near)) | {own}))
@@ -183,7 +183,7 @@ def load_entries(names: Sequence[str], wanted: EvaluationDataConfig, grid: GridC
 def with_base(
     run: Agent | None, market: MarketConfig, data: EvaluationData, wanted: EvaluationDataConfig, grid: GridConfig
 ) -> tuple[Base, EvaluationData]:
-    """The base on some data, and the data without the decisions before it is known at every delay.
+    """Loads the base on some data; drops the decisions before the base is known at every delay.
 
     Raises:
         InputError: the file of the base does not fit the candles, or no decision is left.
@@ -222,7 +222,7 @@ def shared_simulators() -> SimulatorOf:
 
 
 def ledger_of(entries: Sequence[Entry], named: str | None) -> Ledger:
-    """The trial ledger: the one named, that of the first run, else beside it; of strategies alone, in `runs/`.
+    """Opens the trial ledger: the one named, that of the first run, else beside it; of strategies alone, in `runs/`.
 
     Raises:
         InputError: the run's ledger is a file that is not there: counting would begin at nothing.
@@ -234,7 +234,7 @@ def ledger_of(entries: Sequence[Entry], named: str | None) -> Ledger:
 
 
 def agent_entry(agent: Agent, data: EvaluationData, grid: GridConfig, simulator_of: SimulatorOf, base: Base) -> Entry:
-    """The entry of a run; its way from candles to equity is audited.
+    """Builds the entry of a run and audits its way from candles to equity.
 
     Raises:
         InputError: something on the way knows the future.
@@ -261,7 +261,7 @@ def agent_entry(agent: Agent, data: EvaluationData, grid: GridConfig, simulator_
 def strategy_entry(
     strategy: Strategy, data: EvaluationData, config: Config, grid: GridConfig, simulator_of: SimulatorOf, base: Base
 ) -> Entry:
-    """The entry of a strategy at the smallest delay that was asked for; a function is audited.
+    """Builds the entry of a strategy at the smallest delay asked for; audits a function.
 
     Raises:
         InputError: its weights are no weights, change from call to call, or know the future.

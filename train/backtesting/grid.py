@@ -60,7 +60,7 @@ class Rivals(NamedTuple):
 
     @property
     def of_agent(self) -> "Rivals":
-        """Those of them that the policy's own weights make."""
+        """The baselines that depend on the policy's own weights."""
         return self._replace(names=[name for name in self.names if name in of_agent()])
 
 
@@ -123,7 +123,7 @@ def by_place(cells: Sequence[Cell], played: Sequence[tuple[int, AccountHistory]]
 
 
 def beside_agent(entry: Entry, group: Group, rivals: Rivals) -> Beside:
-    """The baselines in the cells of a group."""
+    """Plays the baselines in the cells of a group."""
     if not group or not rivals.names:
         return {}
     start, delay, _ = group[0][0]
@@ -138,7 +138,7 @@ def equity_by_name(beside: Beside) -> dict[Cell, dict[str, np.ndarray]]:
 
 
 def place_of(entry: Entry, window: int, cell: Cell, steps: int) -> dict[str, Any]:
-    """Window, its ends, cost and delay, as columns."""
+    """Returns window, its ends, cost and delay, as columns."""
     closes = entry.simulator.times
     ends = {"from": iso_second(closes[cell.start]), "to": iso_second(closes[cell.start + steps - 1])}
     return {"window": window, **ends, **price(cell.rate, cell.delay)}

@@ -27,7 +27,7 @@ class Evaluation(NamedTuple):
 
 
 def compare_all(evaluations: Sequence[Evaluation]) -> dict[str, Any] | None:
-    """All policies at once, on the same bars: SPA, StepM and the model confidence set; None for a single policy.
+    """Tests all policies at once, on the same bars: SPA, StepM, model confidence set; None for a single policy.
 
     Returns over their deviation are compared, so that a mean is a Sharpe ratio.
     """

@@ -28,7 +28,7 @@ UPDATES = {"cpu": 4, "gpu": 20}  # that are timed together
 
 
 def bench_config(policy: str, num_envs: int, market: int = 0, steps: int = 2_000_000) -> Config:
-    """Five years of synthetic hours, the defaults for one asset."""
+    """Returns the defaults for one asset on five years of synthetic hours."""
     config = default_config(policy, 1, num_envs=num_envs, total_steps=steps)
     return replace(config, source_options=config.source_options | {"synthetic": Options(seed=market)})
 
@@ -55,7 +55,7 @@ def bench_population(repeats: int) -> Iterator[str]:
 
 
 def make_batch(sessions: Sequence[Session]) -> Batch:
-    """A batch of one member on each session, over all devices."""
+    """Builds a batch of one member on each session, over all devices."""
     members = [Member(session, 0) for session in sessions]
     spread = spread_members(min(len(members), jax.device_count()))
     shapes = Shapes(sessions, -(-len(members) // spread.size) * spread.size, len(members))
@@ -63,7 +63,7 @@ def make_batch(sessions: Sequence[Session]) -> Batch:
 
 
 def one_run(policy: str, num_envs: int) -> Callable[[int], Any]:
-    """A run of many environments on one market, as a function that does some updates."""
+    """Builds a run of many environments on one market; returns a function that trains it by some updates."""
     session = build_session(bench_config(policy, num_envs))
     runner = jax.block_until_ready(first_state(session)()).runner
     chunk = compile_chunk(session, runner, session.params)
@@ -85,7 +85,7 @@ def seconds(update: Callable[[int], Any], count: int) -> float:
 
 
 def retraining_members(number: int, steps: int) -> list[Member]:
-    """Trainings on up to 64 markets.
+    """Builds trainings on up to 64 markets.
 
     Args:
         number: trainings.

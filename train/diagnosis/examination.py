@@ -28,7 +28,7 @@ class Verdict:
     state: str = "ok"  # or WRONG, or skipped
 
     def record(self) -> dict[str, Any]:
-        """As JSON has it."""
+        """Returns the outcome as JSON."""
         return asdict(self)
 
 
@@ -56,7 +56,7 @@ def look(law: str, measure: Callable[[], Deviation]) -> Verdict:
 
 
 def examine_laws(subjects: dict[str, "Future[Subject]"]) -> Iterator[Verdict]:
-    """Verdicts one after the other; those that need no model come first, while the models compile."""
+    """Yields the verdicts one after the other; those without a model come first, while the models compile."""
     yield look("float32 account beside units and cash in float64", laws.account)
     yield look("float32 statistics beside the same in float64", laws.statistics)
     precision = look("float32 products beside float64", laws.products)
@@ -77,7 +77,7 @@ def examine_laws(subjects: dict[str, "Future[Subject]"]) -> Iterator[Verdict]:
 
 
 def compile_models(models: dict[str, Any]) -> dict[str, "Future[Subject]"]:
-    """The models, compiling side by side.
+    """Starts to compile the models side by side.
 
     Args:
         models: configuration by name; None: the defaults of that model.

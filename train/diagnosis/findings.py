@@ -21,26 +21,26 @@ PLUGIN = re.compile(r"jax-cuda\d*-(plugin|pjrt)$")
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing, with its remedy."""
+    """A fault or a remark, with its remedy."""
 
     text: str
     remedy: str
     wrong: bool = True  # False: worth knowing, and no reason to fail
 
     def record(self) -> dict[str, Any]:
-        """As JSON has it."""
+        """Returns the finding as JSON."""
         return asdict(self)
 
 
 def examine(machine: Machine) -> list[Finding]:
-    """Everything that was found, what is wrong first."""
+    """Runs every check; returns the findings, faults first."""
     every = (card_unseen, plugin_unlike, little_memory, preallocation, clock, cache, candles, bounds)
     found = [finding for look in every for finding in look(machine)]
     return sorted(found, key=lambda finding: not finding.wrong)
 
 
 def card_unseen(machine: Machine) -> Iterator[Finding]:
-    """A card is there, and jax computes on the CPU."""
+    """Finds cards that jax does not use."""
     if not machine.cards or machine.platform not in ("cpu", ""):
         return
     cards = f"{machine.cards} NVIDIA card{'s' * (machine.cards > 1)}, driver {machine.driver or 'unknown'}"
@@ -59,7 +59,7 @@ def card_unseen(machine: Machine) -> Iterator[Finding]:
 
 
 def plugin_unlike(machine: Machine) -> Iterator[Finding]:
-    """jax leaves a plug-in aside that was built for another jaxlib."""
+    """Finds a plug-in of another version than jaxlib, which jax ignores."""
     jaxlib = machine.versions.get("jaxlib")
     for name, version in machine.versions.items():
         if PLUGIN.match(name) and version != jaxlib:
@@ -69,7 +69,7 @@ def plugin_unlike(machine: Machine) -> Iterator[Finding]:
 
 
 def little_memory(machine: Machine) -> Iterator[Finding]:
-    """Less than the defaults need."""
+    """Finds less memory than the defaults need."""
     if machine.host_mb is not None and machine.host_mb < LEAST_HOST_MB:
         yield Finding(
             f"{machine.host_mb:,.0f} MB of memory: the defaults need about {LEAST_HOST_MB:,}",
@@ -83,7 +83,7 @@ def little_memory(machine: Machine) -> Iterator[Finding]:
 
 
 def preallocation(machine: Machine) -> Iterator[Finding]:
-    """jax takes three quarters of a card when it starts, which a second program on it does not survive."""
+    """Notes that jax reserves most of a card when it starts, so that a second program fails."""
     off = machine.environment.get("XLA_PYTHON_CLIENT_PREALLOCATE", "true").lower() in ("false", "0")
     if machine.platform == "gpu" and machine.device_mb is not None and not off:
         yield Finding(
@@ -94,14 +94,14 @@ def preallocation(machine: Machine) -> Iterator[Finding]:
 
 
 def clock(machine: Machine) -> Iterator[Finding]:
-    """A clock that stands before the project was written: new candles lie in its future, certificates too."""
+    """Finds a clock older than the installation: new candles and certificates would lie in its future."""
     if machine.now < machine.newest - DAY:
         stands = datetime.fromtimestamp(machine.now, UTC)
         yield Finding(f"the clock says {stands:%Y-%m-%d %H:%M} UTC, older than this installation", "set the clock")
 
 
 def cache(machine: Machine) -> Iterator[Finding]:
-    """Programs that cannot be kept are compiled at every start."""
+    """Finds a compilation cache that cannot be written: every start would compile anew."""
     nearest = machine.cache
     while not nearest.exists() and nearest != nearest.parent:
         nearest = nearest.parent
@@ -113,14 +113,14 @@ def cache(machine: Machine) -> Iterator[Finding]:
 
 
 def candles(machine: Machine) -> Iterator[Finding]:
-    """HIMARI_DATA names what is not there."""
+    """Finds a HIMARI_DATA that names no folder."""
     named = machine.environment.get("HIMARI_DATA", "")
     if named and not Path(named).is_dir():
         yield Finding(f"HIMARI_DATA={named}: no such folder", "name a folder of candles, or unset it")
 
 
 def bounds(machine: Machine) -> Iterator[Finding]:
-    """Versions that the project was not tested with."""
+    """Notes versions that the project was not tested with."""
     seen = set()
     for text in machine.requirements:
         wanted = Requirement(text)

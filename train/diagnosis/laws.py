@@ -59,7 +59,7 @@ def products() -> Deviation:
 
 
 def ratio(subject: Subject, rough: bool = False) -> Deviation:
-    """The ratio of new to old probability is 1 in the first minibatch of an update, after some updates have learned.
+    """Measures the ratio of new to old probability in the first minibatch of an update, after some updates: it is 1.
 
     Args:
         subject: a model.
@@ -121,7 +121,7 @@ def population(subject: Subject, rough: bool = False) -> Deviation:
 
 
 def flat(tree: Any) -> np.ndarray:
-    """All numbers of a tree, in float64."""
+    """Concatenates all numbers of a tree, in float64."""
     return np.concatenate([np.asarray(x, np.float64).ravel() for x in jax.tree.leaves(tree)])
 
 

@@ -46,7 +46,7 @@ class Machine:
 
 
 def look_around(environment: Mapping[str, str] | None = None) -> Machine:
-    """The machine without jax's devices.
+    """Describes the machine, without jax's devices.
 
     Args:
         environment: of the process; None: this one's.

@@ -28,7 +28,7 @@ class GivenScale(Learner):
     """A learner that begins without playing a rollout for the scale of the rewards: one program less."""
 
     def measure_reward_scale(self, players: RolloutState, params: Any, variables: dict) -> jax.Array:
-        """A number."""
+        """Returns a constant."""
         return jnp.float32(REWARD_SCALE)
 
 
@@ -55,7 +55,7 @@ class Subject:
 
 
 def default_config(policy: str, assets: int, **sizes: Any) -> Config:
-    """The defaults on synthetic hours.
+    """Returns the defaults on synthetic hours.
 
     Args:
         policy: name of the core.
@@ -84,7 +84,7 @@ def make_subject(model: str, config: Config | None = None) -> Subject:
 
 
 def first_runners(setup: Setup) -> LearnerState:
-    """The states of two seeds before the first update, leaves (2, ...), with a large learning rate."""
+    """Builds the states of two seeds before the first update, leaves (2, ...), with a large learning rate."""
     real, assets = setup.learner, setup.learner.env.num_assets
     learner = GivenScale(real.env, real.policy, real.sizes)
     hyper = hyperparameters(setup.config, assets)._replace(learning_rate=jnp.float32(LEARNING_RATE))

@@ -12,14 +12,14 @@ LAW = 52  # letters of a law
 
 
 def wrapped(text: str, first: str = "", then: str = "  ") -> list[str]:
-    """A text in lines of at most 80 letters; words are never cut, they are paths and commands."""
+    """Breaks a text into lines of at most 80 letters; paths and commands are never cut."""
     return textwrap.wrap(
         text, WIDTH, initial_indent=first, subsequent_indent=then, break_long_words=False, break_on_hyphens=False
     )
 
 
 def machine_lines(machine: Machine) -> list[str]:
-    """Versions, device, memory."""
+    """Words versions, device and memory."""
     lines = wrapped(", ".join(f"{name} {version}" for name, version in machine.versions.items()))
     where = f"{machine.devices} x {machine.device} ({machine.platform})" if machine.platform else "none"
     runtime = f", {machine.runtime}" if machine.platform not in ("cpu", "") else ""
@@ -33,14 +33,14 @@ def machine_lines(machine: Machine) -> list[str]:
 
 
 def verdict_lines(verdict: Verdict) -> list[str]:
-    """A law: how it was found, by how much it misses, and what rounding explains."""
+    """Formats a law: its state, its deviation and the most that rounding explains."""
     size = "" if verdict.error is None else f"{verdict.error:7.1g} of {verdict.most:g}"
     line = f"  {verdict.state:8}{verdict.law:{LAW}} {size}".rstrip()
     return [line, *(wrapped(verdict.note, " " * 10, " " * 10) if verdict.note else [])]
 
 
 def speed_lines(speeds: Iterable[Speed]) -> list[str]:
-    """A line for each model."""
+    """Formats the speeds, a line for each model."""
     lines = [f"  {'model':8}{'envs':>6}{'steps/s':>14}{'compile s':>12}{'program MB':>13}"]
     for each in speeds:
         memory = "-" if each.program_mb is None else f"{each.program_mb:,.0f}"

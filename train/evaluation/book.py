@@ -93,19 +93,19 @@ class Book(NamedTuple):
 
 
 def lines_of(records: Iterable[Record]) -> str:
-    """Records as lines of JSON."""
+    """Formats records as lines of JSON."""
     return "".join(json.dumps(as_json(record)) + "\n" for record in records)
 
 
 def as_json(record: Record) -> dict[str, Any]:
-    """A record as an object."""
+    """Returns a record as a JSON object."""
     if isinstance(record, Strike):
         return {"strike": record.trial, **{k: v for k, v in record._asdict().items() if k != "trial"}}
     return {**record._asdict(), "sketch": to_json(record.sketch)}
 
 
 def parse(lines: Iterable[str]) -> Book:
-    """The book of lines."""
+    """Reads the book from lines; those that hold no record are counted."""
     records, unread = [], 0
     for line in lines:
         try:
@@ -133,7 +133,7 @@ def record_of(value: dict[str, Any]) -> Record:
 
 
 def add_records(book: Book, records: Iterable[Record]) -> Book:
-    """The book with more records; the last one on a trial counts."""
+    """Returns the book with more records; the last one on a trial counts."""
     trials, strikes = dict(book.trials), dict(book.strikes)
     for record in records:
         if isinstance(record, Strike):
@@ -144,7 +144,7 @@ def add_records(book: Book, records: Iterable[Record]) -> Book:
 
 
 def name_symbols(book: Book, known: Mapping[str, tuple[str, ...]]) -> Book:
-    """The book with symbols for the trials of 0.1.0 on candles that a later trial, or `known`, names by fingerprint."""
+    """Adds symbols to the trials of 0.1.0 on candles that a later trial, or `known`, names by fingerprint."""
     named = dict(known) | {trial.fingerprint: trial.symbols for trial in book.trials.values() if trial.symbols}
     trials = {
         key: trial if trial.symbols else trial._replace(symbols=named.get(trial.fingerprint, ()))
@@ -154,5 +154,5 @@ def name_symbols(book: Book, known: Mapping[str, tuple[str, ...]]) -> Book:
 
 
 def length_of(bar: str) -> int:
-    """Milliseconds of a bar as `himari_jax.times.bar_name` wrote it."""
+    """Returns the milliseconds of a bar as `himari_jax.times.bar_name` wrote it."""
     return int(bar.removesuffix(" ms")) if bar.endswith(" ms") else parse_bar(bar)

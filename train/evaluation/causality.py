@@ -86,7 +86,7 @@ def audit_causality(
 
 
 def window_around(raws: Sequence[RawCandles], candles: Candles, t: int, around: tuple[int, int]) -> list[RawCandles]:
-    """The raw candles from some bars before row t to some after it."""
+    """Cuts the raw candles from some bars before row t to some after it."""
     last = len(candles.time) - 1
     first_ms, last_ms = candles.time[[max(0, t - around[0]), min(last, t + around[1])]]
     return between(raws, int(first_ms), int(last_ms))
@@ -120,11 +120,11 @@ class AgentPipeline:
     fit: Callable[..., Any] = fit_scaling
 
     def __call__(self, candles: Candles) -> Callable[[int], dict[str, Known]]:
-        """The market of the candles; then, by row t, everything that follows from it up to t."""
+        """Builds the market of the candles; returns a function of row t: everything that follows up to t."""
         return partial(self.follow, candles, self.build(candles, self.market, self.market.delay))
 
     def follow(self, candles: Candles, market: Market, t: int) -> dict[str, Known]:
-        """Candles, observations, normalizer, actions and equity, played over the last decisions up to t."""
+        """Derives candles, observations, normalizer, actions and equity, played over the last decisions up to t."""
         history, begin = self.play(candles, market, t)
         lead = np.zeros((begin, len(candles.symbols)))
         known: dict[str, Known] = {
@@ -141,7 +141,7 @@ class AgentPipeline:
         return known
 
     def play(self, candles: Candles, market: Market, t: int) -> tuple[AccountHistory, int]:
-        """The policy over the decisions up to t in t's segment; its history and first row.
+        """Plays the policy over the decisions up to t in t's segment; returns its history and first row.
 
         Of the market the played rows are cut out: markets of any length need one compiled program.
         """
@@ -161,7 +161,7 @@ class AgentPipeline:
 
 
 def agent_pipeline(agent: Agent, train: Stretches | None, base: Base | None = None) -> AgentPipeline:
-    """The way of a run's chosen seed; `base` is instead of the base sizing of its flags."""
+    """Builds the pipeline of a run's chosen seed; `base` replaces the base sizing of its flags."""
     variables = jax.tree.map(lambda x: x[agent.chosen], agent.variables)
     return AgentPipeline(
         agent.policy, variables, agent.config.market, train, partial(market_from, base=base, features=agent.features)
@@ -193,7 +193,7 @@ def normalizer_differs(stored: Mapping[str, np.ndarray], features: np.ndarray, c
 
 
 def causality_result(found: set[str], rows: int, seen: int = 0) -> AuditResult:
-    """The finding of `audit_causality`, at so many rows; `seen`: bars around each that were looked at, 0: all."""
+    """Words the result of `audit_causality` at so many rows; `seen`: bars around each that were looked at, 0: all."""
     if found:
         return AuditResult("causality", False, f"knows later candles: {', '.join(sorted(found))}")
     which = f", looked at with {seen:,} bars around each," if seen else ""
@@ -202,7 +202,7 @@ def causality_result(found: set[str], rows: int, seen: int = 0) -> AuditResult:
 
 
 def audit_rows(data: EvaluationData, train: Stretches | None, number: int) -> list[int]:
-    """Rows after which the future changes, the whole way each: some inside the span, its last, the end of training."""
+    """Picks rows after which the future changes: some inside the span, its last, the end of training."""
     rows = decision_rows(data.span)
     inside = [int(rows[len(rows) * (k + 1) // (number + 1)]) for k in range(number)]
     ends = [train[-1][-1]] if train else []
@@ -210,7 +210,7 @@ def audit_rows(data: EvaluationData, train: Stretches | None, number: int) -> li
 
 
 def close_rows(data: EvaluationData, weights: np.ndarray, number: int) -> list[int]:
-    """Rows for a closer look at a rule: evenly spread over the span and the hours, and where its weights change."""
+    """Picks rows for a closer look at a rule: spread over the span and the hours, and where its weights change."""
     rows, rng = decision_rows(data.span), np.random.default_rng(0)
     even = [int(rows[min(len(rows) - 1, len(rows) * k // number + k % 24)]) for k in range(number)]
     changes = rows[1:][np.any(weights[rows[1:]] != weights[rows[1:] - 1], axis=1)]
@@ -219,7 +219,7 @@ def close_rows(data: EvaluationData, weights: np.ndarray, number: int) -> list[i
 
 
 def real_rows(data: EvaluationData, rows: Sequence[int]) -> list[int]:
-    """The rows, moved back to where every symbol has a candle at t and at t + 1."""
+    """Moves rows back to where every symbol has a candle at t and at t + 1."""
     time = data.candles.time
     real = np.all([np.isin(time, raw.time) for raw in data.raws], axis=0)
     usable = np.flatnonzero(real[:-1] & real[1:])

@@ -13,7 +13,7 @@ STEP, WIDEST = 0.02, 6.0  # deviation of a bar's log return there, and of the wh
 
 
 def another_future(raws: Sequence[RawCandles], after_ms: int, sign: int, seed: int = 0) -> list[RawCandles]:
-    """The same candles up to the one that opens at `after_ms`; later ones jump by `sign` and go another way.
+    """Keeps the candles up to the one that opens at `after_ms`; later ones jump by `sign` and go another way.
 
     Args:
         raws: as a source read them, in time order or not.
@@ -46,11 +46,11 @@ def another_future(raws: Sequence[RawCandles], after_ms: int, sign: int, seed: i
 
 
 def between(raws: Sequence[RawCandles], first_ms: int, last_ms: int) -> list[RawCandles]:
-    """The candles that open from `first_ms` to `last_ms`."""
+    """Cuts the candles that open from `first_ms` to `last_ms`."""
     kept = [(raw, (raw.time >= first_ms) & (raw.time <= last_ms)) for raw in raws]
     return [replace(raw, **{n: getattr(raw, n)[rows] for n in ("row", "time", *COLUMNS)}) for raw, rows in kept]
 
 
 def no_future(raws: Sequence[RawCandles], after_ms: int) -> list[RawCandles]:
-    """The candles up to the one that opens at `after_ms` alone."""
+    """Cuts the candles after the one that opens at `after_ms`."""
     return between(raws, -(2**62), after_ms)

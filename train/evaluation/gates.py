@@ -58,7 +58,7 @@ GATES: dict[str, tuple[Gate, ...]] = {
 
 
 def find_gates(name_or_path: str) -> tuple[Gate, ...]:
-    """The built-in gates of a name, or those of a TOML file.
+    """Looks up the built-in gates of a name, or reads those of a TOML file.
 
     Raises:
         InputError: neither, or a file that `load_gates` refuses.
@@ -100,7 +100,7 @@ def load_gates(path: Path) -> tuple[Gate, ...]:
 
 
 def read_gate(table: Mapping[str, Any], where: str) -> Gate:
-    """One table of the file.
+    """Reads one table of the file.
 
     Raises:
         InputError: names the place, the key, its value and what is allowed.
@@ -124,7 +124,7 @@ def read_gate(table: Mapping[str, Any], where: str) -> Gate:
 
 
 def one_of(value: Any, allowed: Sequence[str], where: str) -> str:
-    """The value, if it is allowed.
+    """Returns the value if it is allowed.
 
     Raises:
         InputError: it is not.
@@ -163,7 +163,7 @@ def check_gate(
     other_block: Mapping[str, Any] | None,
     differences: Mapping[str, tuple[float, tuple[float, float]]],
 ) -> GateResult:
-    """The outcome of one gate; arguments as in `check_gates`."""
+    """Checks one gate; arguments as in `check_gates`."""
     value, noise = measured(gate, block, other_block, differences)
     passed = bool(COMPARISONS[gate.comparison](value, gate.threshold))
     inside = noise is not None and noise[0] <= gate.threshold <= noise[1] and not math.isnan(value)
@@ -176,7 +176,7 @@ def measured(
     other_block: Mapping[str, Any] | None,
     differences: Mapping[str, tuple[float, tuple[float, float]]],
 ) -> tuple[float, tuple[float, float] | None]:
-    """Value and interval that a gate looks at, as it counts them: falls by their size."""
+    """Measures the value and interval that a gate tests; falls count by their size."""
     falls = METRICS[gate.metric].by_size
     if gate.relative_to is None:
         return turned(number(gate, block), block.get(f"{gate.metric}_interval"), falls)
@@ -188,7 +188,7 @@ def measured(
 
 
 def number(gate: Gate, block: Mapping[str, Any], undefined_sharpe: float = math.nan) -> float:
-    """The gate's metric of a block, nan where undefined; in a difference the Sharpe ratio of cash counts as 0."""
+    """Reads the gate's metric of a block, nan where undefined; in a difference the Sharpe ratio of cash counts as 0."""
     if gate.metric not in block:
         raise InputError(
             f"gate {gate.name}: {gate.metric}: not in this result; it has {', '.join(m for m in METRICS if m in block)}"
@@ -198,7 +198,7 @@ def number(gate: Gate, block: Mapping[str, Any], undefined_sharpe: float = math.
 
 
 def turned(value: float, noise: Any, falls: bool) -> tuple[float, tuple[float, float] | None]:
-    """Value and interval, their sign turned for a fall; None for an interval that is missing or not finite."""
+    """Turns the sign of value and interval for a fall; None for an interval that is missing or not finite."""
     known = noise is not None and all(x is not None and math.isfinite(x) for x in noise)
     low, high = noise if known else (math.nan, math.nan)
     if falls:
@@ -207,7 +207,7 @@ def turned(value: float, noise: Any, falls: bool) -> tuple[float, tuple[float, f
 
 
 def describe(gate: Gate, outcome: GateResult) -> str:
-    """The outcome as a line of a table."""
+    """Formats the outcome as a line."""
     metric = f"{gate.metric} minus the other run's" if gate.relative_to else gate.metric
     word = "PASS" if outcome.passed else "FAIL"
     noise = "no interval"

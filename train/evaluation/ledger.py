@@ -39,7 +39,7 @@ class Ledger(Protocol):
 
 
 def open_ledger(name: str | Path) -> Ledger:
-    """The ledger in a folder, a FILE.jsonl, or at gs://BUCKET/PREFIX.
+    """Opens the ledger in a folder, a FILE.jsonl, or at gs://BUCKET/PREFIX.
 
     Raises:
         InputError: no such address.
@@ -51,7 +51,7 @@ def open_ledger(name: str | Path) -> Ledger:
 
 
 def ledger_of_run(folder: Path, named: str | None) -> Ledger:
-    """The ledger of a run: the one that it was trained with, else beside its folder.
+    """Opens the ledger of a run: the one that it was trained with, else beside its folder.
 
     Raises:
         InputError: that ledger is a file which is not there: counting would begin at nothing.

@@ -13,5 +13,5 @@ class AuditResult:
     detail: str
 
     def to_json(self) -> dict[str, Any]:
-        """As result.json holds it."""
+        """Returns the audit as result.json holds it."""
         return asdict(self)

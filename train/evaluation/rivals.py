@@ -74,13 +74,13 @@ def measure_all(
 
 
 def best_rule(histories: Mapping[str, AccountHistory], bars_per_year: float) -> str:
-    """The simple rule with the highest Sharpe ratio on a span: validation chooses the one that the test is against."""
+    """Picks the simple rule with the highest Sharpe ratio on a span: validation chooses the test's rival."""
     rules = {name: each for name, each in histories.items() if name not in NO_RULES}
     return max(rules, key=lambda name: metrics.sharpe_or_zero(rules[name].returns, bars_per_year))
 
 
 def hardest(rivals: Mapping[str, Rival]) -> Rival:
-    """The rival that it is hardest to be ahead of: both have to be beaten, so that its p is that of the whole claim.
+    """Picks the rival that is hardest to beat: both have to be beaten, so that its p is that of the whole claim.
 
     Source: Berger, "Multiparameter Hypothesis Testing and Acceptance Sampling", Technometrics, 1982
     (intersection-union test).
@@ -89,7 +89,7 @@ def hardest(rivals: Mapping[str, Rival]) -> Rival:
 
 
 def power_block(rival: Rival, bars: int, bars_per_year: float, trials: int) -> dict[str, Any]:
-    """The smallest true difference that this sample finds, and the years that one of this size needs.
+    """Computes the smallest true difference that this sample finds, and the years that one of this size needs.
 
     Args:
         rival: the hardest.
@@ -110,7 +110,7 @@ def power_block(rival: Rival, bars: int, bars_per_year: float, trials: int) -> d
 
 
 def rules_block(rivals: Mapping[str, Rival], named: str | None) -> dict[str, Any]:
-    """The second question: whether the policy is ahead of the simple rules.
+    """Answers the second question: whether the policy is ahead of the simple rules.
 
     Args:
         rivals: measured, by name of the rule.

@@ -58,14 +58,14 @@ def standardized(returns: np.ndarray) -> np.ndarray:
 
 
 def to_json(each: Sketch | None) -> dict[str, Any] | None:
-    """A sketch as JSON, up to 700 letters: sums are base64 of little-endian int16."""
+    """Formats a sketch as JSON, up to 700 letters: sums are base64 of little-endian int16."""
     if each is None:
         return None
     return {**each._asdict(), "sums": base64.b64encode(each.sums.astype("<i2").tobytes()).decode()}
 
 
 def from_json(value: Any) -> Sketch | None:
-    """The sketch that `to_json` wrote; None where there is none.
+    """Reads the sketch that `to_json` wrote; None where there is none.
 
     Raises:
         ValueError, KeyError, TypeError: it is something else.
@@ -80,7 +80,7 @@ def from_json(value: Any) -> Sketch | None:
 
 
 def clusters(sketches: Sequence[Sketch | None]) -> np.ndarray:
-    """Numbers of the clusters of trials, (n,) from 0 on: any two in a cluster correlate by 0.99 or more.
+    """Clusters trials that correlate by 0.99 or more pairwise: the number of each one's cluster, (n,), from 0 on.
 
     Hierarchical, complete linkage on `1 - correlation`. What has no sketch is a cluster of its own.
     """
@@ -113,7 +113,7 @@ def correlations(sketches: Sequence[Sketch | None]) -> np.ndarray:
 
 
 def unit_row(each: Sketch, minutes: int) -> tuple[np.ndarray, np.ndarray]:
-    """Numbers of a sketch's cells on a grid as coarse as its own or coarser, and sums of mean 0 and length 1, (n,).
+    """Lays a sketch on its own or a coarser grid: numbers of cells, and sums of mean 0 and length 1, (n,).
 
     A sketch of zeros has equal numbers instead: they go with those of another such, and with nothing of mean 0.
     """

@@ -31,7 +31,7 @@ BAR_TOP_CORRELATION = 0.9  # above which assets are hardly different ones
 
 
 def account_metrics(history: AccountHistory, liquidated: np.ndarray, bars_per_year: float) -> dict[str, Any]:
-    """Every metric of one account; undefined ones are nan."""
+    """Measures every metric of one account; undefined ones are nan."""
     held, pnl = np.asarray(history.held, np.float64), np.asarray(history.pnl, np.float64)
     series = AccountSeries.of(history.returns, held, history.traded, history.cost, bars_per_year, history.inside)
     return measure(replace(series, win_rate_trip=metrics.win_rate_trip(held, pnl, liquidated)))
@@ -47,7 +47,7 @@ def summarize(
     worthwhile: float = WORTHWHILE,
     rule: str | None = None,
 ) -> tuple[dict[str, Any], np.ndarray]:
-    """The result.json block of a span, and samples (num_samples,) of the chosen Sharpe minus the hardest rival's.
+    """Summarizes a span: the block of result.json, and samples (n,) of the chosen Sharpe minus the hardest rival's.
 
     Args:
         played: account histories on the test span.
@@ -140,7 +140,7 @@ def delay_block(evidence: Evidence) -> dict[str, Any]:
 
 
 def intervals_of(history: AccountHistory, bars_per_year: float) -> dict[str, list[float]]:
-    """`METRIC_interval` of everything but the Sharpe ratio, whose interval is paired with the others'."""
+    """Returns `METRIC_interval` of everything but the Sharpe ratio, whose interval is paired with the others'."""
     series = history.returns, history.held, history.traded, history.cost
     found = metric_intervals(*series, bars_per_year, inside=history.inside)
     return {f"{name}_interval": list(ends) for name, ends in found.items()}
@@ -163,7 +163,7 @@ class Samples(NamedTuple):
 
 
 def resample(played: SpanHistories, chosen: int, num_samples: int) -> Samples:
-    """Stationary bootstrap of everything that was played, on one draw of bars."""
+    """Resamples everything that was played on one draw of bars, by the stationary bootstrap."""
     # The chosen seed stands first: the block length looks at its differences to the others.
     order = [chosen, *(k for k in range(len(played.agents)) if k != chosen)]
     histories = [*(played.agents[k] for k in order), played.late, *played.baselines.values()]
@@ -210,14 +210,14 @@ def across_seeds(agents: list[dict], histories: list[AccountHistory]) -> dict[st
 
 
 def seed_advice(across: Mapping[str, Any] | None) -> list[str]:
-    """A line where all seeds decide alike: they count as one, which is no evidence against the policy."""
+    """Advises where all seeds decide alike: they count as one, which is no evidence against the policy."""
     if not across or not across["collapsed"]:
         return []
     return ["the seeds decide alike: their number says nothing about luck"]
 
 
 def advice(history: AccountHistory) -> list[str]:
-    """Advice where one asset holds more than 90 % of a portfolio's exposure; else an empty list."""
+    """Advises where one asset holds more than 90 % of a portfolio's exposure; else an empty list."""
     held = np.asarray(history.held, np.float64)
     exposure = held.mean(0)
     if held.shape[1] < 2 or exposure.sum() <= 0:
@@ -232,7 +232,7 @@ def advice(history: AccountHistory) -> list[str]:
 
 
 def correlation_advice(candles: Candles, span: Stretches) -> list[str]:
-    """A line where the assets move as one over a span."""
+    """Advises where the assets move as one over a span."""
     if len(candles.symbols) < 2:
         return []
     moves = np.diff(np.log(candles.close), axis=0)[decision_rows(span) - 1]

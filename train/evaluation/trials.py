@@ -31,7 +31,7 @@ class Evaluated:
     per_year: float  # decisions of a year
 
     def trial(self, seed: int | None, returns: np.ndarray, base: np.ndarray, chosen: bool = True) -> Trial:
-        """The trial of a policy.
+        """Makes the trial of a policy.
 
         Args:
             seed: its number; None, of a strategy, counts as 0.
@@ -132,7 +132,7 @@ def is_new(book: Book, trial: Trial) -> bool:
 
 
 def count_together(book: Book, trial: Trial) -> Counted:
-    """The trials that count with one: on the same series, at the same time, chosen by validation, not struck.
+    """Finds the trials that count with one: on the same series, at the same time, chosen by validation, not struck.
 
     It stands first, and counts even where the ledger struck it.
     """

@@ -39,7 +39,7 @@ class Evidence(NamedTuple):
 
 
 def verdict(e: Evidence) -> dict[str, Any]:
-    """EDGE, NO EDGE or INCONCLUSIVE with the reason, and where it leans.
+    """Decides EDGE, NO EDGE or INCONCLUSIVE, with the reason, and where it leans.
 
     Returns:
         {"word", "reason", "leans": to | against | None, "probability": that the true difference is above 0}
@@ -79,5 +79,5 @@ def depends_on_delay_0(e: Evidence) -> bool:
 
 
 def word(text: str, reason: str, leans: str | None = None, probability: float | None = None) -> dict[str, Any]:
-    """The form of a verdict in result.json."""
+    """Formats a verdict as result.json holds it."""
     return {"word": text, "reason": reason, "leans": leans, "probability": probability}

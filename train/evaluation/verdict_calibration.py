@@ -38,7 +38,7 @@ class Skill(NamedTuple):
 
     @property
     def bars(self) -> int:
-        """T."""
+        """T, bars of the market."""
         return round(self.bars_per_year * self.years)
 
 
@@ -52,7 +52,7 @@ def draw_account(skill: Skill, rng: np.random.Generator) -> tuple[np.ndarray, np
 
 
 def ar_noise(bars: int, rng: np.random.Generator) -> np.ndarray:
-    """An AR(1) of mean 0 and deviation 1, stationary from the first bar on."""
+    """Draws an AR(1) of mean 0 and deviation 1, stationary from the first bar on."""
     start = MEMORY * rng.standard_normal(1)
     return lfilter([math.sqrt(1 - MEMORY**2)], [1, -MEMORY], rng.standard_normal(bars), zi=start)[0]
 
@@ -68,7 +68,7 @@ def clustered(bars: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarr
 
 
 def strength(skill: Skill) -> float:
-    """k for a true difference: `sqrt(A) (k D c - cost) / sqrt(1 + D^2) = difference`, c the mean of sigma."""
+    """Solves k for a true difference: `sqrt(A) (k D c - cost) / sqrt(1 + D^2) = difference`, c the mean of sigma."""
     assert skill.difference is not None
     annual = math.sqrt(skill.bars_per_year)
     wanted = skill.difference * math.sqrt(1 + SPREAD**2) / annual
@@ -85,7 +85,7 @@ MEAN_SIGMA = float(clustered(400_000, np.random.default_rng(0))[0].mean())  # c:
 
 
 def play(known: np.ndarray, market: np.ndarray) -> SpanHistories:
-    """The accounts of a policy, of it one bar later, and of its rivals."""
+    """Plays a policy, the same one bar later, and its rivals."""
     multiplier = 1 + SPREAD * known
     late = np.concatenate([multiplier[:1], multiplier[:-1]])
     agent, behind = account(multiplier, market), account(late, market)
@@ -98,7 +98,7 @@ def play(known: np.ndarray, market: np.ndarray) -> SpanHistories:
 
 
 def account(multiplier: np.ndarray, market: np.ndarray) -> AccountHistory:
-    """The account of a multiplier on the base position; what is traded is the change of the weight."""
+    """Plays a multiplier on the base position; the change of the weight is traded."""
     weight = BASE * multiplier
     traded = np.diff(weight, prepend=weight[:1])
     cost = COST * np.abs(traded)
@@ -108,20 +108,20 @@ def account(multiplier: np.ndarray, market: np.ndarray) -> AccountHistory:
 
 
 def word_of(skill: Skill, key: tuple[int, ...], trials: int = 1, samples: int = 400) -> str:
-    """The verdict on one policy on one market."""
+    """Reaches the verdict on one policy on one market."""
     known, market = draw_account(skill, np.random.default_rng(key))
     return verdict_word(play(known, market)._replace(bars_per_year=skill.bars_per_year), trials, samples)
 
 
 def verdict_word(played: SpanHistories, trials: int, samples: int) -> str:
-    """The word for the only policy of some histories."""
+    """Reaches the verdict on the only policy of some histories."""
     drawn = resample(played, 0, samples)
     rivals = measure_all(played, 0, drawn.agents[0], drawn.baselines, RIVALS)
     return str(verdict(collect_evidence(played, 0, rivals, drawn, np.zeros(trials)))["word"])
 
 
 def expected_power(skill: Skill) -> float:
-    """Share in which a one-sided test at 5 % finds the difference, from the error of two correlated Sharpe ratios.
+    """Computes the power of a one-sided test at 5 %, from the error of two correlated Sharpe ratios.
 
     `Phi(difference sqrt(years / (2 (1 - c))) - 1.645)`, c = 1 / sqrt(1 + D^2) the correlation of policy and base.
     """

@@ -12,7 +12,7 @@ HEADS = ("", "utility", "+-", "of the optimum", "regret", "turnover", "mean weig
 
 
 def print_oracle(result: dict[str, Any], config: Config, folder: Path) -> None:
-    """Value, optimum, ratio, regret; a row for each seed."""
+    """Prints value, optimum, ratio and regret, a row for each seed."""
     out = console()
     out.print()
     print_grid(out, table(result))
@@ -32,7 +32,7 @@ def table(result: dict[str, Any]) -> Grid:
 
 
 def cells(block: Mapping[str, Any], turnover: str = ".4f") -> list[str]:
-    """An agent's numbers in the columns of HEADS, its turnover in a form."""
+    """Formats an agent's numbers in the columns of HEADS, its turnover in a form."""
     return [
         f"{block['value']:.4e}",
         f"{block['error']:.0e}",

@@ -29,12 +29,12 @@ class Row(NamedTuple):
 
 
 def at_least(share: float, words: str = "") -> Goal:
-    """A share of the optimum."""
+    """Makes the goal of a share of the optimum."""
     return Goal(f">= {share}{words}", lambda block: block["ratio"] >= share)
 
 
 def three_assets(share: float) -> Goal:
-    """A share of the optimum, and every weight near the best one."""
+    """Makes the goal of a share of the optimum, and every weight near the best one."""
     return Goal(
         f">= {share}, weights within .05", lambda block: block["ratio"] >= share and block["weight_error"] <= 0.05
     )

@@ -16,7 +16,7 @@ NUM_SAMPLES = 400  # of the bootstrap
 
 
 def null_verdict(path: OraclePath) -> dict[str, Any]:
-    """Verdict, Sharpe ratio and spread of a policy against cash, buy_and_hold and constant; no costs.
+    """Reaches verdict, Sharpe ratio and spread of a policy against cash, buy_and_hold and constant; no costs.
 
     Args:
         path: of the policy, one asset.
@@ -38,7 +38,7 @@ def null_verdict(path: OraclePath) -> dict[str, Any]:
 
 
 def one_bar_late(x: np.ndarray) -> np.ndarray:
-    """Row t holds row t - 1, the first row itself."""
+    """Delays rows by one bar; the first row stays."""
     return np.vstack([x[:1], x[:-1]])
 
 

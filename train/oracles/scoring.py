@@ -46,7 +46,7 @@ class OracleState(NamedTuple):
 
 
 def score_policies(env: Oracle, policy: Policy, variables: dict, key: jax.Array, paths: int, bars: int) -> list[Score]:
-    """Scores of K policies by their conditional means against the best policy's on the same paths.
+    """Scores K policies by their conditional means against the best policy's on the same paths.
 
     `value = optimum + mean(score - best score)`: the best policy's known value is a control variate.
 
@@ -69,7 +69,7 @@ def score_policies(env: Oracle, policy: Policy, variables: dict, key: jax.Array,
 
 @partial(jax.jit, static_argnums=(0, 1, 2, 3))
 def play_all(env: Oracle, policy: Policy, paths: int, bars: int, variables: dict, key: jax.Array) -> tuple:
-    """For K policies: gap to the best by path (K, P), both turnovers (K,), mean weights (K, N), spread (K,)."""
+    """Plays K policies: gap to the best by path (K, P), both turnovers (K,), mean weights (K, N), spread (K,)."""
     keys = jax.random.split(key, paths)
 
     def one(variables: dict) -> tuple:
@@ -90,7 +90,7 @@ def play_all(env: Oracle, policy: Policy, paths: int, bars: int, variables: dict
 
 
 def initial_state(env: Oracle, policy: Policy, key: jax.Array) -> OracleState:
-    """Both at the start of a path."""
+    """Opens a path for both policies."""
     weights = env.position(jnp.full(env.num_assets, env.start))
     return OracleState(env.open(key), weights, weights, (), env.open_memory())
 
@@ -122,7 +122,7 @@ def step_both(env: Oracle, policy: Policy, variables: dict, state: OracleState, 
 
 
 def simulate_path(env: Oracle, policy: Policy, variables: dict, key: jax.Array, bars: int) -> OraclePath:
-    """One path of one policy, for a plot.
+    """Simulates one path of one policy, for a plot.
 
     Args:
         env: the market.

@@ -29,7 +29,7 @@ YEAR = 8760  # bars
 
 
 def build_setup(config: Config) -> Setup:
-    """The market of `--env` and a learner for it.
+    """Builds the market of `--env` and a learner for it.
 
     Raises:
         InputError: a parameter that the market does not have or take; one line.
@@ -77,7 +77,7 @@ class OracleTask:
         return None
 
     def headline(self) -> list[str]:
-        """The market and its optimum."""
+        """Words the market and its optimum."""
         info = " ".join(f"{name} {value}" for name, value in self.parameters.items())
         best = self.env.optimum
         return [
@@ -86,12 +86,12 @@ class OracleTask:
         ]
 
     def origin(self) -> dict[str, Any]:
-        """Versions, device, commit and the market."""
+        """Collects versions, device, commit and the market."""
         market = {"source": self.name, "symbols": [self.name], "bar": "1h", "fingerprint": self.fingerprint}
         return tools() | {"data": market | {"synthetic": True}, "config_hash": config_hash(self.setup.config)}
 
     def findings(self) -> dict[str, Any]:
-        """The market's parameters."""
+        """Returns the market's parameters."""
         return {"market": self.name, "parameters": self.parameters, "fingerprint": self.fingerprint}
 
     def measure(self, variables: dict, when: str) -> list[Score]:
@@ -106,7 +106,7 @@ class OracleTask:
         return np.array([x.value / best if best else x.value for x in self.measure(variables, "on the way")])
 
     def first_spread(self) -> float:
-        """Deviation of the first seed's multiplier before it learns."""
+        """Measures the deviation of the first seed's multiplier before it learns."""
         variables = jax.tree.map(lambda x: x[:1], first_state(self.setup)().runner.variables)
         return self.measure(variables, "on the way")[0].spread
 

@@ -105,7 +105,7 @@ def label_widths(grid: Grid, width: int) -> dict[int, int]:
 
 
 def row_lines(grid: Grid, cells: Sequence[str], group: dict[int, int], heads: bool = False) -> Iterator[str]:
-    """A row of a group of columns, over as many lines as its longest cell of words takes."""
+    """Lays out a row of a group of columns, over as many lines as its longest cell of words takes."""
     columns = [
         in_words(cells[k], each, hyphens=True) if heads or grid.wrapped(k) else [cells[k]] for k, each in group.items()
     ]
@@ -118,5 +118,5 @@ def row_lines(grid: Grid, cells: Sequence[str], group: dict[int, int], heads: bo
 
 
 def in_words(text: str, width: int, hyphens: bool = False) -> list[str]:
-    """A text over several lines, broken between words, or after hyphens; inside a word where it alone is too long."""
+    """Breaks a text into lines between words, or after hyphens; inside a word where it alone is too long."""
     return textwrap.wrap(text, max(width, 1), break_on_hyphens=hyphens) or [""]

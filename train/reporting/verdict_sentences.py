@@ -35,7 +35,7 @@ def sentences(result: Mapping[str, Any]) -> Iterator[str]:
 
 
 def headline(verdict: Mapping[str, Any]) -> str:
-    """The word, and where it leans."""
+    """Words the verdict, and where it leans."""
     leans, probability = verdict.get("leans"), verdict.get("probability")
     if verdict["word"] != "INCONCLUSIVE" or leans is None or probability is None:
         return str(verdict["word"])
@@ -44,7 +44,7 @@ def headline(verdict: Mapping[str, Any]) -> str:
 
 
 def against_rival(result: Mapping[str, Any]) -> str:
-    """The multiplier against the position that it multiplies."""
+    """Words the multiplier against the position that it multiplies."""
     name = result["agent"]["sharpe_difference"]["baseline"]
     rival = result["rivals"][name]
     gain = f"adds {rival['difference']:+.2f}" if rival["difference"] >= 0 else f"costs {-rival['difference']:.2f}"
@@ -67,7 +67,7 @@ def what_is_found(power: Mapping[str, Any], verdict: Mapping[str, Any]) -> str:
 
 
 def beside_rules(rules: Mapping[str, Any]) -> str:
-    """The policy beside the simple rules."""
+    """Words the policy beside the simple rules."""
     where = "the best on validation" if rules["chosen_on"] == "validation" else "the best here, in hindsight"
     return (
         f"beside the simple rules: {rules['difference']:+.2f} Sharpe to {rules['rule']}, {where} (one-sided p "

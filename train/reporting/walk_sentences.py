@@ -62,7 +62,7 @@ def span(result: Mapping[str, Any]) -> str:
 
 
 def labels(blocks: Sequence[Mapping[str, Any]]) -> list[str]:
-    """A short name of each block, no two alike: the year, the month, the day or the second of its first decision."""
+    """Names each block shortly, no two alike: the year, the month, the day or the second of its first decision."""
     starts = [str(block["test"][0]) for block in blocks]
     for length in (4, 7, 10):
         names = [start[:length] for start in starts]
@@ -108,7 +108,7 @@ def seeds(found: Sequence[Mapping[str, Any]]) -> str:
 
 
 def trend(walk: Mapping[str, Any]) -> str:
-    """The policy beside the rule without parameters, and that rule beside its own constant."""
+    """Words the policy beside the rule without parameters, and that rule beside its own constant."""
     policy, rule = walk.get("trend"), walk.get("trend_rule")
     said = []
     if policy:
@@ -160,5 +160,5 @@ def caution(result: Mapping[str, Any]) -> str:
 
 
 def interval(ends: Sequence[float | None] | None) -> str:
-    """An interval of differences in brackets."""
+    """Formats an interval of differences in brackets."""
     return f"[{', '.join(signed(x) for x in ends)}]" if ends else "[-]"

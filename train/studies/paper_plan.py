@@ -58,7 +58,7 @@ class Outlook:
 
 
 def read_claim(folder: Path) -> Claim:
-    """Policy minus base over the test span of a run.
+    """Reads policy minus base over the test span of a run.
 
     Raises:
         InputError: the run has no backtest, or its policy never differs from the base.
@@ -80,7 +80,7 @@ def read_claim(folder: Path) -> Claim:
 
 
 def look_ahead(claim: Claim, years: float, futures: int, seed: int = 0) -> list[Outlook]:
-    """The live verdict on futures whose bars are drawn from the test span in blocks, with other means.
+    """Reaches live verdicts on futures whose bars are drawn from the test span in blocks, with other means.
 
     Args:
         claim: of the backtest.

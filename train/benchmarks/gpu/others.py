@@ -21,7 +21,7 @@ PEER_ENGINES = ("numba loop", "vectorbt")  # they compute on the host
 
 
 def peer_jobs(sizes: tuple[int, ...]) -> list[Job]:
-    """rejax PPO on the embedded candles with this project's values; nothing where it is not installed.
+    """Lists jobs of rejax PPO on the embedded candles with this project's values; none where it is not installed.
 
     Args:
         sizes: environments.
@@ -32,7 +32,7 @@ def peer_jobs(sizes: tuple[int, ...]) -> list[Job]:
 
 
 def peer_program(num_envs: int) -> Program:
-    """A few updates of rejax."""
+    """Builds a program of a few updates of rejax."""
     from train.benchmarks.peers.rejax import RejaxPeer
 
     blank = Values(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1.0)
@@ -47,7 +47,7 @@ def peer_program(num_envs: int) -> Program:
 
 
 def backtest_jobs(columns: tuple[int, ...], lanes: int) -> list[Job]:
-    """The account alone, and policies in the loop beside the bare forward pass of the same batch.
+    """Lists jobs of the account alone, and of policies in the loop beside the bare forward pass of the same batch.
 
     Args:
         columns: of given weights.
@@ -75,19 +75,19 @@ def backtest_jobs(columns: tuple[int, ...], lanes: int) -> list[Job]:
 
 
 def account_program(engine: str, columns: int) -> Program:
-    """Returns of given weights."""
+    """Builds a program that computes the returns of given weights."""
     run = backtest.account_engines()[engine](*backtest.series(columns))
     return started(run, backtest.BARS * columns)
 
 
 def loop_program(core: str, assets: int, width: int, lanes: int, which: int) -> Program:
-    """A policy in the loop (0), or its forward pass alone (1)."""
+    """Builds a program of a policy in the loop (0), or of its forward pass alone (1)."""
     runs = backtest.policy_runs(core, assets, width, lanes)
     return started(runs[which], backtest.STEPS[core] * lanes)
 
 
 def started(run: Callable[[], Any], work: int) -> Program:
-    """A program that compiles in its first call."""
+    """Makes a program of a function that compiles in its first call, and times that call."""
     began = time.perf_counter()
     jax.block_until_ready(run())
     return Program(run, work, time.perf_counter() - began)

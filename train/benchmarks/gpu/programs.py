@@ -53,7 +53,7 @@ class Job:
 
     @property
     def title(self) -> str:
-        """Name and size."""
+        """Name and size, in words."""
         return f"{self.name}, {self.size:,} {self.of}"
 
 
@@ -90,7 +90,7 @@ def training_jobs(sizes: tuple[int, ...]) -> list[Job]:
 
 
 def training_program(config: Config, form: str = "") -> Program:
-    """One update of a run.
+    """Builds a program of one update of a run.
 
     Args:
         config: flags.
@@ -113,7 +113,7 @@ def training_program(config: Config, form: str = "") -> Program:
 
 
 def with_form(setup: Setup, form: str) -> Setup:
-    """The same training with another form of the recurrence."""
+    """Returns the same training with another form of the recurrence."""
     policy = setup.learner.policy
     core: Any = policy.core
     return replace(setup, learner=replace(setup.learner, policy=policy.clone(core=core.clone(form=form))))

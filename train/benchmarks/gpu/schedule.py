@@ -34,7 +34,7 @@ class Row:
 
 
 def row_of(job: Job, **found: Any) -> Row:
-    """A row of a job."""
+    """Makes the row of a job."""
     return Row(job.name, job.size, job.of, job.unit, **found)
 
 
@@ -97,7 +97,7 @@ class Compiling:
 
 
 def time_all(jobs: Sequence[Job], compiled: Compiling, end: float, most_mb: float | None) -> Iterator[Row]:
-    """A row for each job, in order; those that still compile come last.
+    """Times the jobs in order, those that still compile last; yields a row for each.
 
     Args:
         jobs: all.
@@ -114,7 +114,7 @@ def time_all(jobs: Sequence[Job], compiled: Compiling, end: float, most_mb: floa
 
 
 def time_job(job: Job, compiled: Compiling, left: float, most_mb: float | None, slowness: dict[str, float]) -> Row:
-    """The row of a job.
+    """Times a job; returns its row.
 
     Args:
         job: of which.

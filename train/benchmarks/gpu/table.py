@@ -38,12 +38,12 @@ class Kept:
         self.write()
 
     def add(self, row: dict[str, Any]) -> None:
-        """One more."""
+        """Adds a row."""
         self.rows.append(row)
         self.write()
 
     def write(self) -> None:
-        """All of them.
+        """Writes all rows.
 
         Raises:
             StorageError: they cannot be written.
@@ -52,7 +52,7 @@ class Kept:
 
 
 def describe(bench: GPUConfig, threads: int) -> dict[str, Any]:
-    """Device, processor, versions, flags."""
+    """Describes device, processor, versions and flags."""
     device, processor = describe_device(), describe_processor()
     made_by = f"himari {__version__}, jax {jax.__version__}, {datetime.now(UTC):%Y-%m-%d}"
     summary = f"{device}; {processor}; {made_by}"
@@ -68,7 +68,7 @@ def describe(bench: GPUConfig, threads: int) -> dict[str, Any]:
 
 
 def line_of(row: Row) -> str:
-    """A row; where it has no rate, why."""
+    """Formats a row; without a rate, the reason."""
     start = f"{row.name[:25]:25}{f'{row.size:,} {row.of}':>15}"
     if row.rate is None:
         return textwrap.shorten(f"{start}   {row.why}", 10_000) if not row.why else f"{start}   {row.why[:37]}"
@@ -78,7 +78,7 @@ def line_of(row: Row) -> str:
 
 
 def missed(rows: Sequence[Row]) -> list[str]:
-    """A line that names what was not reached, and one for each failure; nothing where all was measured."""
+    """Names the rows that were not reached in a line, and each failure in one; nothing where all was measured."""
     late = [f"{row.name}, {row.size:,} {row.of}" for row in rows if row.rate is None and "in time" in row.why]
     failed = [f"{row.name}, {row.size:,} {row.of}: {row.why}" for row in rows if row.rate is None]
     lines = [text for text in failed if "in time" not in text]
@@ -88,7 +88,7 @@ def missed(rows: Sequence[Row]) -> list[str]:
 
 
 def retrainings(number: int, steps: int, end: float) -> tuple[str, dict[str, Any]]:
-    """The line and the row of a number of trainings, given up at the end.
+    """Times a number of trainings, given up at the end; returns line and row.
 
     Args:
         number: trainings.

@@ -22,7 +22,7 @@ def kind() -> str:
 
 
 def jobs_of(bench: GPUConfig) -> list[Job]:
-    """The rows, training first, small sizes before large ones.
+    """Lists the jobs that the flags ask for, training first, small sizes before large ones.
 
     Raises:
         InputError: --only names none.

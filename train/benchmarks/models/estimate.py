@@ -70,7 +70,7 @@ class Estimate:
 
 
 def count(model: Model) -> Work:
-    """Compiles a model at its defaults and counts."""
+    """Compiles a model at its defaults and counts its work."""
     subject = make_subject(model)
     per_bar = count_work(SimpleNamespace(setup=subject.setup, runner=subject.runner))["work_per_step"]
     program: object = subject.chunk
@@ -80,7 +80,7 @@ def count(model: Model) -> Work:
 
 
 def measured_on(rows: Sequence[Row]) -> tuple[Card, dict[str, float]]:
-    """A card whose figures are known, and the seconds of a bar of each model on it.
+    """Finds a measured card whose figures are known, and the seconds of a bar of each model on it.
 
     Args:
         rows: measured by train.bench_models.
@@ -123,7 +123,7 @@ def estimate(works: Sequence[Work], card: Card, known: Card, seconds: dict[str, 
 
 
 def render(found: Sequence[Estimate], card: Card, known: Card, steps: int) -> str:
-    """The table, with what it is made of.
+    """Formats the table, with notes on its numbers.
 
     Args:
         found: by model.

@@ -35,12 +35,12 @@ def percentiles(decide: Decide, width: int, decisions: int) -> tuple[float, floa
 
 
 def width_of(agent: Agent) -> int:
-    """D."""
+    """Returns D, the width of an agent's observation."""
     return int(agent.variables["constants"]["normaliser"]["mean"].shape[-1])
 
 
 def decide_by_jax(agent: Agent) -> Decide:
-    """The deterministic policy, jitted on jax's device; parameters and memory stay there."""
+    """Makes a decision function of the policy, jitted on jax's device; parameters and memory stay there."""
     variables = jax.device_put(jax.tree.map(lambda x: x[agent.chosen], agent.variables))
     policy, carry = agent.policy, agent.policy.initial_carry(1)
 
@@ -58,7 +58,7 @@ def decide_by_jax(agent: Agent) -> Decide:
 
 
 def decide_by_onnx(agent: Agent, graph: Path) -> Decide:
-    """The graph of a bundle in onnxruntime, on one thread of the processor as the server runs it."""
+    """Makes a decision function of a bundle's graph in onnxruntime, on one thread as the server runs it."""
     from himari_jax.onnx.session import open_session
 
     session = open_session(graph.read_bytes())

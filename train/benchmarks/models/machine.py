@@ -12,18 +12,18 @@ from train.diagnosis.machine import cores
 
 
 def describe_device() -> str:
-    """The kind of jax's first device; of a processor, its cores."""
+    """Names the kind of jax's first device; of a processor, its cores."""
     device = jax.devices()[0]
     return f"CPU, {cores()} cores" if device.platform == "cpu" else device.device_kind
 
 
 def describe_processor() -> str:
-    """Name and cores of the processor."""
+    """Names the processor, with its cores."""
     return f"{processor()}, {cores()} cores"
 
 
 def describe_tools(config: dict[str, Any]) -> str:
-    """Version of jax, commit and day.
+    """Words the version of jax, commit and day.
 
     Args:
         config: config.json of a run.

@@ -23,7 +23,7 @@ DECIDED = ("parameters", "jax_p50_ms", "jax_p99_ms", "onnx_p50_ms", "onnx_p99_ms
 
 
 def check_flags(bench: ModelsConfig, known: Sequence[Row]) -> None:
-    """Refuses, before anything runs, what would fail or could not stand in one table with the rows of --out.
+    """Refuses, before anything runs, flags that would fail, or whose rows could not share a table with those of --out.
 
     Raises:
         InputError: flags that train.ppo refuses, or others than those of the known rows.
@@ -40,7 +40,7 @@ def check_flags(bench: ModelsConfig, known: Sequence[Row]) -> None:
 
 
 def measure(model: Model, bench: ModelsConfig, scratch: Path) -> Row:
-    """The row of a model on this machine.
+    """Measures a model on this machine; returns its row.
 
     Args:
         model: base, lstm or multi.

@@ -53,7 +53,7 @@ class Row:
 
 
 def read_rows(path: Path) -> list[Row]:
-    """The rows of a file.
+    """Reads the rows of a file.
 
     Raises:
         InputError: it cannot be read, or is no file of this command; one line that names it.
@@ -68,7 +68,7 @@ def read_rows(path: Path) -> list[Row]:
 
 
 def read_row(values: dict[str, Any]) -> Row:
-    """A row from its values.
+    """Reads a row from its values.
 
     Raises:
         TypeError: a value is missing, unknown, or of another kind.
@@ -111,12 +111,12 @@ def merged(rows: Sequence[Row], newer: Sequence[Row], where: str) -> list[Row]:
 
 
 def machines_of(rows: Iterable[Row]) -> list[tuple[str, str]]:
-    """The machines of rows, each once, in their order."""
+    """Lists the machines of rows, each once, in their order."""
     return list(dict.fromkeys(row.machine for row in rows))
 
 
 def refuse_unlike(row: Row, other: Row, where: str) -> None:
-    """Raises where two rows differ in what was trained, and not only in device and model."""
+    """Refuses two rows that differ in more than device and model."""
     names = ["num_episodes", "episode_steps", "flags"] + ["data"] * (row.model == other.model)
     for name in names:
         mine, theirs = getattr(row, name), getattr(other, name)

@@ -50,12 +50,12 @@ MEMORY = (
 
 
 def milliseconds(value: float | None) -> str:
-    """A latency, or `none` where it could not be measured; `notes` has the reason."""
+    """Formats a latency, or `none` where it could not be measured; `notes` has the reason."""
     return "none" if value is None else f"{value:.3f}"
 
 
 def render(rows: Sequence[Row], markdown: bool) -> str:
-    """Both tables with their headings and notes; without a row, a line instead of them."""
+    """Formats both tables with their headings and notes; without a row, a line instead of them."""
     if not rows:
         return "nothing measured"
     draw = as_markdown if markdown else as_console
@@ -74,7 +74,7 @@ def render(rows: Sequence[Row], markdown: bool) -> str:
 
 
 def labels(rows: Sequence[Row]) -> dict[tuple[str, str], str]:
-    """Short names of the machines; those that would be alike get a number."""
+    """Shortens the names of the machines; those that would be alike get a number."""
     names: dict[tuple[str, str], str] = {}
     for machine in machines_of(rows):
         name = machine[0]
@@ -87,7 +87,7 @@ def labels(rows: Sequence[Row]) -> dict[tuple[str, str], str]:
 
 
 def as_console(rows: Sequence[Row], columns: Sequence[Column]) -> list[str]:
-    """A table of at most 80 columns."""
+    """Formats a table of at most 80 columns."""
     names = labels(rows)
     size = max(len(name) for name in names.values())
     start = f"{'model':5}  {'device':{size}}"
@@ -110,7 +110,7 @@ def groups(columns: Sequence[Column]) -> str:
 
 
 def as_markdown(rows: Sequence[Row], columns: Sequence[Column]) -> list[str]:
-    """A table of pipes."""
+    """Formats a table in Markdown."""
     names = labels(rows)
     titles = [f"{column.group} {column.title}".strip() for column in columns]
     lines = ["", f"| model | device | {' | '.join(titles)} |", f"|---|---|{'---:|' * len(columns)}"]

@@ -84,7 +84,7 @@ def measure_decisions(folder: Path, decisions: int) -> dict[str, Any]:
 
 
 def export(folder: Path) -> Path:
-    """The bundle of a run, beside it.
+    """Exports the bundle of a run, beside it.
 
     Raises:
         InputError: it could not be made.

@@ -57,7 +57,7 @@ class PeersConfig:
         require(all(n >= 1 for n in self.num_envs), "--num-envs", self.num_envs, "1 or more")
 
     def shortened(self) -> "PeersConfig":
-        """Itself, or what `--quick` makes of it."""
+        """Returns these flags, or with `--quick` the short version."""
         if not self.quick:
             return self
         return replace(

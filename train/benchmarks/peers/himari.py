@@ -18,7 +18,7 @@ from train.training.session import build_session
 
 
 def flags_of(trial: Trial) -> Config:
-    """The configuration of a trial; `num_envs` 0 is the default of environments and rollout."""
+    """Builds the configuration of a trial; `num_envs` 0 is the default of environments and rollout."""
     sizes: dict[str, Any] = {}
     if trial.num_envs:
         sizes = {"num_envs": trial.num_envs, "rollout_steps": trial.rollout_steps}
@@ -53,13 +53,13 @@ class HimariPeer:
         self.most_steps = float(config.total_updates * config.steps_per_update) if racing else math.inf
 
     def advance(self) -> int:
-        """One update."""
+        """Trains by one update."""
         self.runner, info = self.chunk(self.runner, self.setup.params, np.int32(1))
         jax.block_until_ready(info)
         return self.steps
 
     def score(self) -> float:
-        """Share of the optimum of the first seed."""
+        """Scores the first seed: its share of the optimum."""
         learner = self.setup.learner
         key = jax.random.key(SCORE_SEED)
         scores = score_policies(learner.env, learner.policy, self.runner.variables, key, PATHS, BARS)

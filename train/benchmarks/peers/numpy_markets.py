@@ -20,7 +20,7 @@ class Twin(Protocol):
 
     @property
     def width(self) -> int:
-        """D."""
+        """D, numbers of an observation."""
         ...
 
     def open(self, rng: np.random.Generator, episodes: int) -> Any:
@@ -64,11 +64,11 @@ class AccountTwin:
 
     @property
     def width(self) -> int:
-        """D."""
+        """D, numbers of an observation."""
         return self.features.shape[1] + len(ACCOUNT_FEATURES)
 
     def open(self, rng: np.random.Generator, episodes: int) -> AccountState:
-        """Cash, at starts drawn evenly."""
+        """Accounts of cash, at starts drawn evenly."""
         return self.state_at(self.starts[rng.integers(len(self.starts), size=episodes)])
 
     def state_at(self, t: np.ndarray) -> AccountState:
@@ -113,7 +113,7 @@ class OracleTwin:
     width = 1
 
     def open(self, rng: np.random.Generator, episodes: int) -> OracleState:
-        """The stationary law, weights 0."""
+        """States drawn from the stationary law, weights 0."""
         return OracleState(self.start(rng, episodes), np.zeros(episodes))
 
     def step(
@@ -166,7 +166,7 @@ class HiddenDriftTwin(OracleTwin):
     p: float
 
     def start(self, rng: np.random.Generator, episodes: int) -> np.ndarray:
-        """A sign and a last return."""
+        """Draws a sign and a last return."""
         sign = rng.choice([-1.0, 1.0], episodes)
         return np.stack([sign, sign * self.mu / self.sigma + rng.normal(size=episodes)], -1)
 
@@ -194,7 +194,7 @@ class HiddenDriftTwin(OracleTwin):
         return state.market[:, 1:].astype(np.float32)
 
     def best(self, memory: np.ndarray, market: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The filter."""
+        """The best policy: position by the filtered belief."""
         belief = (1 - 2 * self.p) * np.tanh(np.arctanh(memory) + self.mu / self.sigma * market[:, 1])
         return belief, np.clip(self.mu * belief / (self.risk_aversion * self.sigma**2), -1, 1)
 
@@ -212,7 +212,7 @@ class GarleanuPedersenTwin(OracleTwin):
     width = 2
 
     def start(self, rng: np.random.Generator, episodes: int) -> np.ndarray:
-        """f."""
+        """Draws f."""
         return rng.normal(size=(episodes, 1))
 
     def shocks(self, rng: np.random.Generator, episodes: int) -> tuple[np.ndarray, np.ndarray]:
@@ -238,7 +238,7 @@ class GarleanuPedersenTwin(OracleTwin):
         return np.stack([state.market[:, 0], state.weights], -1).astype(np.float32)
 
     def best(self, memory: np.ndarray, market: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """A part of the way towards the aim."""
+        """The best policy: a part of the way towards the aim."""
         return memory, weights - self.gain[0] * weights - self.gain[1] * market[:, 0]
 
 
@@ -249,7 +249,7 @@ ORACLES: dict[str, type[OracleTwin]] = {
 
 
 def make_twin(info: dict[str, Any]) -> Any:
-    """The market that `train.benchmarks.peers.describe.describe` described."""
+    """Builds the market that `train.benchmarks.peers.describe.describe` described."""
     if info["kind"] == "candles":
         with np.load(info["path"]) as arrays:
             return AccountTwin(**dict(arrays), **info["account"])
@@ -258,7 +258,7 @@ def make_twin(info: dict[str, Any]) -> Any:
 
 
 def score_twin(twin: Any, act: Act, paths: int, bars: int, seed: int) -> tuple[float, float]:
-    """Value per bar of a policy, and its standard error: as `score_policies` has them, on its own paths.
+    """Scores a policy: value per bar and standard error, as `score_policies`, on its own paths.
 
     Args:
         twin: an `OracleTwin`.

@@ -33,7 +33,7 @@ class Panel(NamedTuple):
 
 
 def panels(speed: list, races: list, bench: PeersConfig) -> list[Panel]:
-    """Speed by policy, then each market."""
+    """Makes the panels: speed by policy, then each market."""
     from train.benchmarks.peers.table import NAMES, median_seconds, title
 
     info: dict[str, list[Bar]] = {}
@@ -53,7 +53,7 @@ def panels(speed: list, races: list, bench: PeersConfig) -> list[Panel]:
 
 
 def write_plots(speed: list, races: list, bench: PeersConfig, folder: Path) -> None:
-    """plot.html and plot.svg; nothing where nothing was measured."""
+    """Writes plot.html and plot.svg; nothing where nothing was measured."""
     info = panels(speed, races, bench)
     if not info:
         return
@@ -70,7 +70,7 @@ def write_plots(speed: list, races: list, bench: PeersConfig, folder: Path) -> N
 
 
 def draw(info: list[Panel]) -> str:
-    """The same as SVG: a decade has the same length within a panel."""
+    """Draws the panels as SVG; a decade has the same length within a panel."""
     parts, y = [], 10
     for panel in info:
         lowest = min(bar.length for bar in panel.bars) / 2

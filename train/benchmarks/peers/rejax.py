@@ -49,7 +49,7 @@ class Adapter(environment.Environment):
         return scaled(obs, params), self.env.stagger(key_age, state, params.inner)
 
     def step(self, key: jax.Array, state: Any, action: jax.Array, params: AdapterParams):  # type: ignore[override]
-        """Five values."""
+        """Steps the market; returns the five values of the older gymnax."""
         multiplier = squash(action) if self.squashed else 1 + action
         obs, state, reward, terminated, truncated, _ = self.env.step(key, state, multiplier, params.inner)
         return scaled(obs, params), state, reward * self.scale, terminated | truncated, {}
@@ -65,12 +65,12 @@ class Adapter(environment.Environment):
 
 
 def scaled(obs: jax.Array, params: AdapterParams) -> jax.Array:
-    """As this project's policy sees it, (D,)."""
+    """Standardizes an observation as this project's policy does, (D,)."""
     return jnp.clip((obs - params.mean) / params.std, -params.limit, params.limit)
 
 
 def adapter_params(inner: Any, constants: dict | None, width: int) -> AdapterParams:
-    """With the normalizer's constants; the identity where there are none."""
+    """Makes the parameters with the normalizer's constants; the identity where there are none."""
     if constants is None:
         return AdapterParams(inner, jnp.zeros(width), jnp.ones(width), jnp.full(width, jnp.inf))
     info = constants["normaliser"]
@@ -145,12 +145,12 @@ class RejaxPeer:
         self.compile_seconds = now() - begun
 
     def advance(self) -> int:
-        """A few updates."""
+        """Trains by a few updates."""
         self.state = jax.block_until_ready(self.chunk(self.algo, self.state))
         return self.steps
 
     def score(self) -> float:
-        """Share of the optimum."""
+        """Scores the policy: its share of the optimum."""
         variables = jax.tree.map(lambda x: x[None], self.state.actor_ts.params)
         policy: Any = self.scored_policy
         scores = score_policies(self.env, policy, variables, jax.random.key(SCORE_SEED), PATHS, BARS)
@@ -163,7 +163,7 @@ def iterate(algo: PPO, state: Any, count: int) -> Any:
 
 
 def with_our_start(state: Any, log_std: float) -> Any:
-    """The state before training with our deviation of the action and our nearly constant first mean.
+    """Returns the state before training with our deviation of the action and our nearly constant first mean.
 
     Without the latter it starts from positions whose noise hides what the action is worth.
     """

@@ -40,7 +40,7 @@ def cost(function: Any, *args: Any) -> dict[str, float]:
 
 
 def one_step(learner: Learner, params: Any, runner: Any) -> Any:
-    """One bar of all environments, and of what is played beside them."""
+    """Plays one bar of all environments and of their branches."""
     env, sizes, players = learner.env, learner.sizes, runner.players
     _, noise, keys = draw(players.keys, 1, env.action_space(params).shape[0])
     draws = jax.tree.map(lambda x: x[0], draw_ahead(env, params, noise, keys, sizes.lookahead))
@@ -49,7 +49,7 @@ def one_step(learner: Learner, params: Any, runner: Any) -> Any:
 
 
 def one_gradient(learner: Learner, runner: Any) -> Any:
-    """One bar of one minibatch."""
+    """Takes the gradient of one bar of one minibatch."""
     part = learner.sizes.num_envs // learner.sizes.num_minibatches
     obs, reset = runner.players.obs[None, :part], runner.players.reset[None, :part]
     carry = jax.tree.map(lambda x: x[:part], runner.players.carry)

@@ -92,14 +92,14 @@ class TwinVecEnv(VecEnv):
 
 
 def put(values: np.ndarray, rows: np.ndarray, fresh: np.ndarray) -> np.ndarray:
-    """A copy with other rows."""
+    """Returns a copy with rows replaced."""
     values = values.copy()
     values[rows] = fresh
     return values
 
 
 def as_multiplier(action: np.ndarray, squashed: bool) -> np.ndarray:
-    """`2 sigmoid(u)`, or `1 + action`."""
+    """Returns the multiplier of an action: `2 sigmoid(u)`, or `1 + action`."""
     return 2 / (1 + np.exp(-action)) if squashed else 1 + action
 
 
@@ -184,7 +184,7 @@ class SB3Peer:
         return value / self.twin.optimum
 
     def act(self, obs: np.ndarray, memory: Any) -> tuple[np.ndarray, Any]:
-        """Without noise: by the mean of the squashed normal (see `mean_action`), or by the mean, cut."""
+        """Acts without noise: by the mean of the squashed normal (see `mean_action`), or by the clipped mean."""
         policy = self.model.policy
         with torch.no_grad():
             seen = torch.as_tensor(obs, device=self.model.device)

@@ -40,7 +40,7 @@ class Results:
                 self.known[info["key"]] = info["result"]
 
     def keep(self, trial: Trial, result: dict[str, Any]) -> None:
-        """Adds a line."""
+        """Appends the result of a trial."""
         self.known[trial.key] = result
         with self.path.open("a") as file:
             file.write(json.dumps({"key": trial.key, "trial": json.loads(trial.to_json()), "result": result}) + "\n")
@@ -59,7 +59,7 @@ class PeerBenchmark:
         self.measured: Measured = []
 
     def run(self) -> None:
-        """Speed, then races."""
+        """Measures speed, then races."""
         if "speed" in self.bench.parts:
             for policy in ("mlp", "lstm"):
                 self.measure_speed(self.rows("candles", policy, ("ours",)))
@@ -103,7 +103,7 @@ class PeerBenchmark:
         return found
 
     def measure_speed(self, rows: list[Trial]) -> None:
-        """Each row at each number of environments once, then at its best until there are as many as seeds."""
+        """Measures each row at each number of environments once, then at its best once for each seed."""
         info: Measured = []
         for count, row in product(self.bench.num_envs, rows):
             if row.contestant not in OURS or count % row.hyper.minibatches == 0:
@@ -115,13 +115,13 @@ class PeerBenchmark:
                 self.take(replace(best, seed=seed))
 
     def at(self, row: Trial, count: int) -> Trial:
-        """A row at a number of environments; a peer's learning rate does not change its speed."""
+        """Returns a row at a number of environments; a peer's learning rate does not change its speed."""
         if row.contestant not in OURS:
             return replace(row, num_envs=count, learning_rate=1e-3)
         return marked(replace(row, num_envs=count, num_seeds=self.bench.num_seeds))
 
     def race(self, rows: list[Trial]) -> None:
-        """The search, row by row in turn, then each row's best on every seed."""
+        """Runs the search, row by row in turn, then each row's best on every seed."""
         best: dict[tuple, Trial] = {}
         combinations = list(product(self.bench.num_envs, self.bench.learning_rates))
         for combination, row in product(combinations if len(combinations) > 1 else [], rows):
@@ -134,7 +134,7 @@ class PeerBenchmark:
             self.take(marked(trial) if row.contestant in OURS else trial)
 
     def try_out(self, row: Trial, count: int, rate: float) -> None:
-        """One combination, for no longer than the best so far took."""
+        """Measures one combination, for no longer than the best so far took."""
         limit = min([self.bench.search, *(x["seconds"] for _, x in self.searched(row) if x.get("seconds"))])
         self.take(replace(row, purpose="search", num_envs=count, learning_rate=rate, seed=100, limit=limit))
 
@@ -154,7 +154,7 @@ class PeerBenchmark:
         return max(self.searched(row), key=merit)[0]
 
     def take(self, trial: Trial) -> Measured:
-        """The result of a trial, measured now unless it is known."""
+        """Measures a trial unless its result is known; prints and returns it."""
         result = self.results.known.get(trial.key)
         if result is None:
             result = run_trial(trial)
@@ -186,12 +186,12 @@ def values_of(config: Config, log_std: float, scale: float) -> Values:
 
 
 def marked(trial: Trial) -> Trial:
-    """With the hash of this project's configuration, so that other defaults are measured anew."""
+    """Adds the hash of this project's configuration, so that other defaults are measured anew."""
     return replace(trial, made_by=config_hash(flags_of(trial)))
 
 
 def run_trial(trial: Trial) -> dict[str, Any]:
-    """Runs a process of its own; what it measured, or `error`."""
+    """Runs a trial in a process of its own; returns its measurements, or `error`."""
     command = [sys.executable, "-m", "train.benchmarks.peers.worker", trial.to_json()]
     flags = {"JAX_PLATFORMS": trial.device, "JAX_ENABLE_COMPILATION_CACHE": "false"}
     patience = (3 if trial.clock == "wall" else 20) * trial.limit + START
@@ -240,7 +240,7 @@ def headline(bench: PeersConfig) -> Iterator[str]:
 
 
 def print_tables(measured: Measured, bench: PeersConfig, folder: Path) -> None:
-    """All tables; also table.txt and the plot."""
+    """Prints all tables; writes table.txt and the plot."""
     lines = [*speed_table(measured, bench), *race_tables(measured, bench)]
     print("\n".join(lines))
     write_text(folder / "table.txt", "\n".join(lines) + "\n")

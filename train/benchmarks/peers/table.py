@@ -17,7 +17,7 @@ NAMES = {
 
 
 def title(trial: Trial) -> str:
-    """Name of the contestant, and whose values where that is a question."""
+    """Names the contestant, and whose hyperparameters it has."""
     whose = {"ours": "our values", "quick": "our quick values", "own": "its defaults"}
     if trial.contestant in OURS:
         whose = {"ours": "defaults", "quick": "--preset quick"}
@@ -25,7 +25,7 @@ def title(trial: Trial) -> str:
 
 
 def setting(trial: Trial) -> str:
-    """Number of environments and learning rate."""
+    """Words the number of environments and the learning rate."""
     count = f"{trial.num_envs} envs" if trial.num_envs else ""
     seeds = f" x {trial.num_seeds} seeds" if trial.num_seeds > 1 else ""
     rate = f", lr {trial.learning_rate:g}" if trial.learning_rate and trial.purpose != "speed" else ""
@@ -33,7 +33,7 @@ def setting(trial: Trial) -> str:
 
 
 def trial_line(trial: Trial, result: dict[str, Any]) -> str:
-    """One trial."""
+    """Formats a trial as a line."""
     start = f"{trial.purpose:6} {trial.market:18} {trial.policy:4} {title(trial):30} {setting(trial):18}"
     where = f"{start} seed {trial.seed:<3}"
     if "error" in result:
@@ -75,7 +75,7 @@ def best_speed(measured: Measured) -> list[tuple[Trial, list[dict[str, Any]], Me
 
 
 def speed_table(measured: Measured, bench: PeersConfig) -> list[str]:
-    """Steps per second at equal work."""
+    """Formats the table of steps per second at equal work."""
     rows = best_speed(measured)
     if not rows:
         return []
@@ -121,7 +121,7 @@ def race_rows(measured: Measured) -> list[tuple[Trial, list[dict[str, Any]], Mea
 
 
 def race_tables(measured: Measured, bench: PeersConfig) -> list[str]:
-    """Seconds to the goal, and what the search found."""
+    """Formats the tables of seconds to the goal, each with its search."""
     lines = []
     rows = race_rows(measured)
     for market in dict.fromkeys(trial.market for trial, *_ in rows):
@@ -142,7 +142,7 @@ def median_seconds(results: list[dict[str, Any]]) -> float:
 
 
 def race_line(trial: Trial, results: list[dict[str, Any]]) -> str:
-    """One row."""
+    """Formats a row of a race."""
     middle = median_seconds(results)
     clock = max((x.get("clock", trial.limit) for x in results if not x.get("seconds")), default=0.0)
     text = f"{middle:.2f} s" if middle < float("inf") else f"not reached in {clock:.0f} s"

@@ -73,11 +73,11 @@ class Trial:
         return max(self.hyper.steps_per_update // self.num_envs, 32)
 
     def to_json(self) -> str:
-        """One line."""
+        """Returns the trial as a line of JSON."""
         return json.dumps(asdict(self))
 
     def as_ours(self) -> "Trial":
-        """This project's PPO at its default sizes on the same market."""
+        """Returns the trial of this project's PPO at its default sizes on the same market."""
         return replace(self, contestant="ppo", num_envs=0, num_seeds=1)
 
 

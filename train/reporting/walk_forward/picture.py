@@ -86,7 +86,7 @@ def picture(runs: Mapping[str, Run]) -> str:
 
 
 def against_constant(result: Mapping[str, Any]) -> str:
-    """The difference of the whole track to its constant, with its interval where that is known."""
+    """Words the difference of the whole track to its constant, with its interval where that is known."""
     ends = (result.get("timing_value") or {}).get("interval") or []
     known = [signed(x) for x in ends if x is not None]
     return signed(pooled(result).get("difference")) + (f" [{', '.join(known)}]" if len(known) == 2 else "")
@@ -186,7 +186,7 @@ def ticks(low: float, high: float) -> list[float]:
 
 
 def even_ticks(low: float, high: float) -> list[float]:
-    """About five even steps through 0."""
+    """Spaces about five even ticks through 0."""
     rough = ((high - low) or 1.0) / 5
     step = min((m * 10.0 ** math.floor(math.log10(rough)) for m in (1, 2, 5, 10)), key=lambda m: abs(m - rough))
     return [k * step for k in range(math.ceil(low / step), math.floor(high / step) + 1)]

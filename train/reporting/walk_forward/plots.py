@@ -72,7 +72,7 @@ def by_block(result: Mapping[str, Any]) -> Figure:
 
 
 def warning(result: Mapping[str, Any]) -> str:
-    """The caution as the last sentence of a caption; empty where there is none."""
+    """Words the caution as the last sentence of a caption; empty where there is none."""
     text = caution(result)
     return f" {text[:1].upper()}{text[1:]}." if text else ""
 
@@ -144,7 +144,7 @@ def by_symbol(result: Mapping[str, Any]) -> Figure | None:
 
 
 def known_ends(cells: Sequence[Sequence[float | None]]) -> tuple[str, str]:
-    """The lowest and the highest of a table."""
+    """Words the lowest and the highest of a table."""
     known = [value for row in cells for value in row if value is not None]
     return signed(min(known, default=None)), signed(max(known, default=None))
 

@@ -49,7 +49,7 @@ def run(name: str, config: EvidenceConfig) -> None:
 
 
 def read(name: str, config: EvidenceConfig) -> Found:
-    """The files of a finished row.
+    """Reads the files of a finished row.
 
     Raises:
         InputError: it is not finished, or a file is damaged.
@@ -59,7 +59,7 @@ def read(name: str, config: EvidenceConfig) -> Found:
 
 
 def read_object(path: Path, name: str) -> dict[str, Any]:
-    """An object of JSON.
+    """Reads a JSON object from a file.
 
     Raises:
         InputError: it is not there, or damaged.

@@ -33,7 +33,7 @@ class Line(NamedTuple):
 
 
 def ends(interval: Sequence[float | None] | None) -> str:
-    """A 95 % interval, short."""
+    """Formats a 95 % interval."""
     return f"{signed(interval[0])} to {signed(interval[1])}" if interval and None not in interval else "-"
 
 
@@ -44,19 +44,19 @@ def ahead(values: Sequence[float | None]) -> str:
 
 
 def permutations(result: Result) -> str:
-    """p of the permutation test and the number of its markets."""
+    """Formats p of the permutation test and the number of its markets."""
     found = result["walk_forward"].get("permutations")
     return f"{found['p']:.3f} ({found['number']})" if found else "-"
 
 
 def alone(result: Result) -> str:
-    """Lowest and highest difference of a seed alone."""
+    """Formats the lowest and highest difference of a seed alone."""
     known = [each["difference"] for each in result["walk_forward"]["seeds"]]
     return f"{signed(min(known))} to {signed(max(known))}"
 
 
 def share(result: Result) -> str:
-    """Share of the years' differences, added up, that the two years of the peak have."""
+    """Computes the share of the years' differences, added up, that the two years of the peak have."""
     years = by_year(result)
     total = sum(block["difference"] for block in years.values())
     peak = [years[year]["difference"] for year in PEAK if year in years]
@@ -64,13 +64,13 @@ def share(result: Result) -> str:
 
 
 def others(result: Result) -> str:
-    """The differences of the years that are not among the best, added up."""
+    """Adds up the differences of the years that are not among the best."""
     years = by_year(result)
     return signed(sum(block["difference"] for year, block in years.items() if year not in BEST)) if years else "-"
 
 
 def by_year(result: Result) -> dict[str, Mapping[str, Any]]:
-    """The test blocks by their names."""
+    """Names the test blocks."""
     blocks = result["walk_forward"]["blocks"]
     return dict(zip(labels(blocks), blocks, strict=True))
 
@@ -108,7 +108,7 @@ BESIDE = "the exploration, and the same flags here"
 
 
 def main_table(found: Mapping[str, Found]) -> Cells:
-    """The figures of every test, a column each."""
+    """Tabulates the figures of every test, a column each."""
     results = [each.result for each in found.values()]
     shifts = [each["shift"] for each in results[0]["walk_forward"]["placebo"]]
     rows = [["", *(ROWS[name].inputs for name in found)], ["", *(ROWS[name].algorithm for name in found)]]
@@ -120,12 +120,12 @@ def main_table(found: Mapping[str, Found]) -> Cells:
 
 
 def placebo(result: Result, shift: str) -> str:
-    """Interval of the difference with inputs that are late by a shift."""
+    """Formats the interval of the difference with inputs that are late by a shift."""
     return next((ends(each["interval"]) for each in result["walk_forward"]["placebo"] if each["shift"] == shift), "-")
 
 
 def year_table(found: Mapping[str, Found]) -> Cells:
-    """The difference of every test year, a column for each test."""
+    """Tabulates the difference of every test year, a column for each test."""
     years = {name: by_year(each.result) for name, each in found.items()}
     results = [each.result for each in found.values()]
     rows = [["", *(ROWS[name].inputs for name in found)], ["", *(ROWS[name].algorithm for name in found)]]
@@ -137,7 +137,7 @@ def year_table(found: Mapping[str, Found]) -> Cells:
 
 
 def on_time_and_late(block: Mapping[str, Any] | None) -> str:
-    """Difference of a year, and one day late."""
+    """Formats the difference of a year, and one day late."""
     return "-" if block is None else f"{signed(block['difference'])} ({signed(block['late_difference'])})"
 
 
@@ -157,7 +157,7 @@ def explored_table(found: Mapping[str, Found]) -> Cells:
 
 
 def explored_cells(block: Explored) -> list[str]:
-    """The figures of the exploration."""
+    """Formats the figures of the exploration."""
     return [signed(block.difference), ends(block.interval), signed(block.late), f"{block.turnover:.1f}"]
 
 
@@ -174,7 +174,7 @@ def notes(found: Mapping[str, Found]) -> Iterator[str]:
 
 
 def note(test: Found) -> str:
-    """On what, how long and by what a test was run."""
+    """Words on what, how long and by what a test was run."""
     result, walk, timings = test.result, test.result["walk_forward"], test.result["timings"]
     first, last = walk["blocks"][0]["test"][0][:10], walk["blocks"][-1]["test"][1][:10]
     decisions = sum(one["decisions"] for one in (result.get("by_symbol") or {}).values())
@@ -188,12 +188,12 @@ def note(test: Found) -> str:
 
 
 def shown(found: Mapping[str, Found]) -> dict[str, Found]:
-    """The tests that are columns of the tables."""
+    """Picks the tests that are columns of the tables."""
     return {name: each for name, each in found.items() if not ROWS[name].beside}
 
 
 def console_page(found: Mapping[str, Found], width: int = WIDTH) -> str:
-    """All tables for a console, up to 80 columns wide."""
+    """Formats all tables for a console, up to 80 columns wide."""
     width, columns = min(width, WIDTH), shown(found)
     tables = [("", main_table(columns)), (YEARLY, year_table(columns))] if columns else []
     tables.append((BESIDE, explored_table(found)))
@@ -204,7 +204,7 @@ def console_page(found: Mapping[str, Found], width: int = WIDTH) -> str:
 
 
 def aligned(title: str, cells: Cells, width: int) -> str:
-    """A table in columns; those that do not fit go on below."""
+    """Formats a table in columns; those that do not fit go on below."""
     grid = Grid(title, cells[0], gap=1)
     for row in cells[1:]:
         grid.add(*row)
@@ -212,7 +212,7 @@ def aligned(title: str, cells: Cells, width: int) -> str:
 
 
 def markdown_page(found: Mapping[str, Found]) -> str:
-    """All tables as the page has them, and the commands that made them."""
+    """Formats all tables as Markdown, with the commands that made them."""
     columns, parts = shown(found), []
     if columns:
         heads = ["", *(ROWS[name].title for name in columns)]
@@ -229,7 +229,7 @@ def markdown_page(found: Mapping[str, Found]) -> str:
 
 
 def command(name: str, each: Found) -> str:
-    """The command that runs a test alone."""
+    """Words the command that runs a test alone."""
     row, result = ROWS[name], each.result
     permuted = result["walk_forward"].get("permutations")
     tested = f" --permutations {permuted['number']} --permute {permuted['kind']}" if permuted else ""
@@ -241,6 +241,6 @@ def command(name: str, each: Found) -> str:
 
 
 def markdown(rows: Cells) -> str:
-    """A table as Markdown; what is indented on the console is so here."""
+    """Formats a table as Markdown; indented labels begin with a dash."""
     lines = [f"| {' | '.join(row)} |".replace("|   ", "| – ") for row in rows]
     return "\n".join([lines[0], f"|---{'|---:' * (len(rows[0]) - 1)}|", *lines[1:]])

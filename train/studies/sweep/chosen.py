@@ -73,7 +73,7 @@ def lines_of(session: Session, chosen: Finished) -> Iterator[str]:
 
 
 def state_of(session: Session, chosen: Finished, variables: Variables) -> TrainState:
-    """The content of a checkpoint: the best parameters, which stand for the newest ones too; the optimizer begins anew.
+    """Builds the checkpoint: the best parameters, also in the place of the newest ones; the optimizer begins anew.
 
     The last parameters of a population are not kept: nothing is evaluated with them.
     """

@@ -61,7 +61,7 @@ def print_result(result: Mapping[str, Any], folder: Path, capital: float) -> Non
 
 
 def chosen_lines(result: Mapping[str, Any]) -> list[str]:
-    """Words for the choice and for what it is deflated by."""
+    """Words the choice and the trials that deflate it."""
     chosen, counted = result["chosen"], result["counted"]
     by_clusters, by_trials = counted["clusters"], counted["trials"]
     markets = [name for name in chosen["point"] if changes_market(name)]
@@ -79,12 +79,12 @@ def chosen_lines(result: Mapping[str, Any]) -> list[str]:
 
 
 def short(point: Point) -> Point:
-    """A point with numbers of four digits."""
+    """Shortens the numbers of a point to four digits."""
     return {name: shorter(text) for name, text in point.items()}
 
 
 def shorter(text: str) -> str:
-    """A long number with four digits; anything else as it is."""
+    """Shortens a long number to four digits; leaves anything else as it is."""
     try:
         return text if len(text) <= 7 else f"{float(text):.4g}"
     except ValueError:

@@ -87,7 +87,7 @@ def place_of(config: Config) -> str:
 
 
 def play(session: Session, simulator: Simulator, variables: Variables, best: int, evaluated: Evaluated) -> Played:
-    """One seed of a configuration on a whole span.
+    """Plays one seed of a configuration on a whole span.
 
     Args:
         session: of the configuration.
@@ -106,7 +106,7 @@ def play(session: Session, simulator: Simulator, variables: Variables, best: int
 
 
 def stand_in(session: Session, each: Finished, evaluated: Evaluated) -> Played:
-    """The entry of a configuration whose policies another worker has: no sketch, and the Sharpe ratio of validation."""
+    """Makes the trial of a configuration whose policies another worker has: no sketch, the Sharpe of validation."""
     nothing = np.zeros(len(evaluated.times))
     trial = evaluated.trial(session.seeds[each.best_seed], nothing, nothing)
     per_bar = each.scores[each.best_seed] / trial.annual_factor

@@ -38,7 +38,7 @@ class Sweep:
 
 
 def read_flags(args: Sequence[str]) -> tuple[Sweep, Path | None]:
-    """The flags, and the folder that `--resume` found.
+    """Reads the flags, and the folder that `--resume` found.
 
     Raises:
         InputError: one line.
@@ -81,7 +81,7 @@ def check_points(sweep: Sweep) -> None:
 
 
 def listed_points(sweep: Sweep) -> list[dict[str, str]]:
-    """The points of a grid or a random search, in their order."""
+    """Lists the points of a grid or a random search, in their order."""
     search = sweep.search
     if search.search == "grid":
         return grid(search.dimensions)
@@ -89,7 +89,7 @@ def listed_points(sweep: Sweep) -> list[dict[str, str]]:
 
 
 def describe(sweep: Sweep, made_by: Mapping[str, Any]) -> dict[str, Any]:
-    """The content of sweep.json: flags without a password, and what made the sweep."""
+    """Describes a sweep as sweep.json holds it: flags without a password, and provenance."""
     search = dataclasses.asdict(sweep.search)
     if sweep.search.storage is not None:
         search["storage"] = without_password(sweep.search.storage)
@@ -97,7 +97,7 @@ def describe(sweep: Sweep, made_by: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def read_json(folder: Path) -> dict[str, Any]:
-    """sweep.json of a folder.
+    """Reads sweep.json of a folder.
 
     Raises:
         InputError: no sweep is there, or the file is damaged.
@@ -108,7 +108,7 @@ def read_json(folder: Path) -> dict[str, Any]:
 
 
 def read_stored(folder: Path) -> Sweep:
-    """The flags that a sweep was started with."""
+    """Reads the flags that a sweep was started with."""
     stored = read_json(folder)
     try:
         values: dict[str, Any] = stored["sweep"] | {"vary": tuple(stored["sweep"]["vary"])}
@@ -159,5 +159,5 @@ def refuse_differences(folder: Path, sweep: Sweep, fingerprint: str) -> None:
 
 
 def words(value: Any) -> str:
-    """A value of a flag."""
+    """Formats the value of a flag."""
     return " ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)

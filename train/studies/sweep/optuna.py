@@ -100,26 +100,26 @@ class OptunaSearch:
             )
 
     def trials(self) -> list["FrozenTrial"]:
-        """The trials of the study, without those that were one too many."""
+        """Reads the trials of the study, without surplus ones."""
         with self.reached():
             found = self.study.get_trials(deepcopy=False)
         return [trial for trial in found if SURPLUS not in trial.user_attrs]
 
     def mine(self) -> list["FrozenTrial"]:
-        """Running trials of this worker: asked for, without an outcome."""
+        """Reads the running trials of this worker: asked for, without an outcome."""
         from optuna.trial import TrialState
 
         return [x for x in self.trials() if x.state == TrialState.RUNNING and x.user_attrs.get(WORKER) == self.worker]
 
     def ask(self) -> list[Asked]:
-        """The next batch: first what this worker had asked for before it died."""
+        """Asks for the next batch: first the trials that this worker had asked for before it died."""
         found = [Asked(trial.number, self.point(trial._trial_id)) for trial in self.mine()]
         while len(found) < self.batch and (asked := self.ask_one()) is not None:
             found.append(asked)
         return found
 
     def ask_one(self) -> Asked | None:
-        """One more trial; None where the study has as many as it should."""
+        """Asks for one more trial; None where the study has as many as it should."""
         from optuna.trial import TrialState, create_trial
 
         if len(self.trials()) >= self.wanted:
@@ -137,13 +137,13 @@ class OptunaSearch:
         return Asked(own.number, self.point(own._trial_id))
 
     def trial(self, identity: int) -> "Trial":
-        """A trial that can still be changed."""
+        """Opens a trial that can still be changed."""
         from optuna.trial import Trial
 
         return Trial(self.study, identity)
 
     def point(self, identity: int) -> Point:
-        """The values that the study proposes for a trial, or has proposed before."""
+        """Returns the values that the study proposes for a trial, or has proposed before."""
         with self.reached():
             trial = self.trial(identity)
             return {each.name: suggest(trial, each) for each in self.dimensions}
@@ -168,7 +168,7 @@ class OptunaSearch:
                     self.study.tell(each.trial, each.score)
 
     def others(self) -> list[Finished]:
-        """Finished trials of other workers."""
+        """Reads the finished trials of other workers."""
         finished = [trial.user_attrs for trial in self.trials() if trial.state.is_finished()]
         return [restored(attrs[RECORD]) for attrs in finished if RECORD in attrs and attrs.get(WORKER) != self.worker]
 
@@ -179,7 +179,7 @@ class OptunaSearch:
         return [f"{workers.count(worker)} by {worker}" for worker in dict.fromkeys(workers)]
 
     def best(self) -> "FrozenTrial | None":
-        """The complete trial with the best score, the first of equals; None where there is none."""
+        """Finds the complete trial with the best score, the first of equals; None where there is none."""
         from optuna.trial import TrialState
 
         done = [trial for trial in self.trials() if trial.state == TrialState.COMPLETE]
@@ -187,12 +187,12 @@ class OptunaSearch:
 
 
 def without_curves(each: Finished) -> dict[str, Any]:
-    """A trial as the study keeps it, for other workers."""
+    """Formats a trial as the study keeps it, for other workers."""
     return dataclasses.asdict(dataclasses.replace(each, curves=()))
 
 
 def suggest(trial: "Trial", each: Choices | Range) -> str:
-    """The value of a dimension, as text."""
+    """Asks a trial for the value of a dimension, as text."""
     if isinstance(each, Choices):
         return str(trial.suggest_categorical(each.name, list(each.texts)))
     if each.whole:
@@ -202,7 +202,7 @@ def suggest(trial: "Trial", each: Choices | Range) -> str:
 
 
 def open_storage(storage: str | None, folder: Path) -> Any:
-    """The storage that is named: a database by its URL, else a journal file."""
+    """Opens the storage that is named: a database by its URL, else a journal file."""
     from optuna.storages import JournalStorage, RDBStorage
     from optuna.storages.journal import JournalFileBackend
 
@@ -231,7 +231,7 @@ def import_optuna() -> Any:
 
 
 def seed_of(worker: str, seed: int, trials: int) -> int:
-    """Seed of a worker's proposals from a number of trials on: others propose other things."""
+    """Derives the seed of a worker's proposals from a number of trials on, so that workers propose different points."""
     return int.from_bytes(hashlib.sha256(f"{worker} {seed} {trials}".encode()).digest()[:4], "big")
 
 

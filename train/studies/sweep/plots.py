@@ -71,7 +71,7 @@ def parallel(trials: Sequence[Finished], dimensions: Sequence[Dimension]) -> Fig
 
 
 def strokes(heights: np.ndarray, words: Sequence[str], color: str, opacity: float, width: float) -> dict[str, Any]:
-    """Lines across the axes, (n, axes), as one trace with gaps."""
+    """Describes lines across the axes, (n, axes), as one trace with gaps."""
     count, axes = heights.shape
     gaps = np.column_stack([heights, np.full(count, np.nan)])
     return {
@@ -88,13 +88,13 @@ def strokes(heights: np.ndarray, words: Sequence[str], color: str, opacity: floa
 
 
 def pole(place: int) -> dict[str, Any]:
-    """The line of an axis."""
+    """Describes the line of an axis."""
     stroke = {"color": "var(--soft)", "width": 1}
     return {"type": "line", "x0": place, "x1": place, "y0": 0, "y1": 1, "line": stroke, "layer": "below"}
 
 
 def marks_of(place: int, each: Axis) -> Iterator[dict[str, Any]]:
-    """The ticks of an axis, beside it."""
+    """Describes the ticks of an axis, beside it."""
     for at, text in each.ticks.items():
         yield {
             **{"x": place, "y": float(each.height(at)), "text": escape(text), "showarrow": False},
@@ -103,7 +103,7 @@ def marks_of(place: int, each: Axis) -> Iterator[dict[str, Any]]:
 
 
 def placed(dimension: Dimension, texts: Sequence[str]) -> Axis:
-    """A setting as an axis: numbers of listed values, logarithms where draws are uniform in them."""
+    """Lays a setting on an axis: numbers of listed values, logarithms where draws are uniform in them."""
     if isinstance(dimension, Choices):
         known = list(dimension.texts)
         ticks = {float(k): text for k, text in enumerate(known)}
@@ -138,7 +138,7 @@ def slices(trials: Sequence[Finished], dimensions: Sequence[Dimension]) -> Itera
 
 
 def dots(state: str, trials: Sequence[Finished], places: np.ndarray) -> dict[str, Any] | None:
-    """Points of the configurations of one state; None without any."""
+    """Describes the points of the configurations of one state; None without any."""
     own = [k for k, each in enumerate(trials) if each.state == state]
     if not own:
         return None
@@ -156,7 +156,7 @@ def dots(state: str, trials: Sequence[Finished], places: np.ndarray) -> dict[str
 
 
 def means(trials: Sequence[Finished], places: np.ndarray) -> dict[str, Any]:
-    """The mean score at each listed value, of complete configurations; of all where none is complete."""
+    """Describes the mean score at each listed value, of complete configurations; of all where none is complete."""
     complete = np.array([each.state == "complete" for each in trials])
     kept = complete if complete.any() else np.ones_like(complete)
     scores = np.array([each.score for each in trials])
@@ -174,7 +174,7 @@ def means(trials: Sequence[Finished], places: np.ndarray) -> dict[str, Any]:
 
 
 def found(trials: Sequence[Finished], name: str) -> str:
-    """The best score at each value of a setting, for those who cannot see the plot."""
+    """Words the best score at each value of a setting, for those who cannot see the plot."""
     best: dict[str, float] = {}
     for each in trials:
         best[each.point[name]] = max(each.score, best.get(each.point[name], -np.inf))

@@ -12,7 +12,7 @@ DIGITS = 6  # of a number that is drawn: what the table shows is what was tried
 
 
 def grid(dimensions: Sequence[Dimension]) -> list[Point]:
-    """Every combination, the first dimension slowest.
+    """Lists every combination, the first dimension slowest.
 
     Args:
         dimensions: of listed values.
@@ -22,7 +22,7 @@ def grid(dimensions: Sequence[Dimension]) -> list[Point]:
 
 
 def draw(dimensions: Sequence[Dimension], count: int, seed: int) -> list[Point]:
-    """Points at random, none twice; more of them begin with the same ones.
+    """Draws points at random, none twice; a longer draw begins with the same points.
 
     Args:
         dimensions: of lists or ranges.
@@ -37,7 +37,7 @@ def draw(dimensions: Sequence[Dimension], count: int, seed: int) -> list[Point]:
 
 
 def draw_one(dimension: Dimension, rng: np.random.Generator) -> str:
-    """A value of a dimension, as text."""
+    """Draws a value of a dimension, as text."""
     if isinstance(dimension, Choices):
         return dimension.texts[rng.integers(len(dimension.texts))]
     if dimension.log:
@@ -48,12 +48,12 @@ def draw_one(dimension: Dimension, rng: np.random.Generator) -> str:
 
 
 def draw_log(dimension: Range, rng: np.random.Generator) -> str:
-    """A value uniform in the logarithm; of whole numbers each has the stretch of half a unit to both sides."""
+    """Draws a value uniform in the logarithm; a whole number has half a unit to both sides."""
     half = 0.5 if dimension.whole else 0.0
     value = math.exp(rng.uniform(math.log(dimension.low - half), math.log(dimension.high + half)))
     return as_text(min(max(value, dimension.low), dimension.high), dimension)
 
 
 def as_text(value: float, dimension: Range) -> str:
-    """A number as `configure` reads it."""
+    """Formats a number as `configure` reads it."""
     return str(round(value)) if dimension.whole else f"{value:.{DIGITS}g}"

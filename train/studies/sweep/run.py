@@ -112,7 +112,7 @@ class Run:
         self.begun = time.perf_counter()
 
     def run(self) -> int:
-        """All of it; 0 when done."""
+        """Runs the whole sweep; 0 when done."""
         if (text := read_text(self.folder / RESULT)) is not None and self.is_whole():
             print_table(list(self.finished.values()))
             print_result(json.loads(text), self.folder, self.flags.base.market.initial_capital)
@@ -148,19 +148,19 @@ class Run:
         return choice is not None
 
     def choice(self) -> dict[str, Any] | None:
-        """choice.json."""
+        """Reads choice.json."""
         text = read_text(self.folder / CHOICE)
         return None if text is None else json.loads(text)
 
     def search(self) -> Search:
-        """The search that the flags ask for, with what it knows."""
+        """Opens the search that the flags ask for, with the finished trials."""
         if self.flags.search.search != "optuna":
             return Listed(self.flags, self.finished)
         marks = marks_of(self.flags, self.session.config_hash, self.session.candles.fingerprint)
         return OptunaSearch(self.flags, self.folder, read_json(self.folder)["worker"], self.finished, marks)
 
     def announce(self) -> None:
-        """Says what will run."""
+        """Prints what will run."""
         search, base = self.flags.search, self.flags.base
         kept = f", {len(self.finished)} of them kept" if self.finished else ""
         print(
@@ -170,7 +170,7 @@ class Run:
         print(f"sweep folder: {self.folder}", flush=True)
 
     def train(self, search: Search) -> None:
-        """Batch after batch, each kept before the next one begins."""
+        """Trains batch after batch, each kept before the next one begins."""
         while asked := search.ask():
             self.is_whole()
             place = self.folder / POPULATION
@@ -183,7 +183,7 @@ class Run:
             print(batch_line(batch.trials, best if best.state == "complete" else None), flush=True)
 
     def choose(self, trials: Sequence[Finished]) -> Finished:
-        """The best complete trial; it is written down before any policy is played on the test span.
+        """Chooses the best complete trial; writes it down before any policy is played on the test span.
 
         Raises:
             InputError: no trial is complete.
@@ -215,7 +215,7 @@ class Run:
     def result(
         self, chosen: Finished, test: dict[str, Any], counted: dict[str, Any], trials: Sequence[Finished]
     ) -> dict[str, Any]:
-        """The content of result.json."""
+        """Collects the content of result.json."""
         states = [each.state for each in trials]
         return null_if_nan(
             {

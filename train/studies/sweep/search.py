@@ -20,7 +20,7 @@ class Search(Protocol):
         """Trials that other workers have trained."""
 
     def waiting(self) -> list[str]:
-        """Who trains what is not finished yet, in words; none where the search is over."""
+        """Words which workers train the trials that are not finished; none where the search is over."""
 
 
 class Listed:

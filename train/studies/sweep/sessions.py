@@ -15,7 +15,7 @@ class Sessions:
         self.prepared: dict[str, Prepared] = {}
 
     def __call__(self, config: Config) -> Session:
-        """The run.
+        """Builds the run of a configuration.
 
         Raises:
             InputError: flags or data do not fit; one line.

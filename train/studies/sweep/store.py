@@ -72,7 +72,7 @@ class Store:
         self.folder, self.path = folder, folder / LINES
 
     def read(self) -> dict[int, Finished]:
-        """Finished trials by number, in order; the last line on a trial counts, a torn one does not.
+        """Reads the finished trials by number, in order; the last line on a trial counts, a torn one does not.
 
         Raises:
             StorageError: the file cannot be read.
@@ -104,7 +104,7 @@ class Store:
                 np.savez(file, **arrays)
 
     def policies(self, number: int) -> Variables:
-        """The parameters of a trial, leaves (K, ...).
+        """Reads the parameters of a trial, leaves (K, ...).
 
         Raises:
             CheckpointError: they are not there, or damaged.
@@ -125,7 +125,7 @@ class Store:
 
 
 def parse(lines: Iterable[str]) -> Iterator[Finished]:
-    """Trials of lines; what is none is left out."""
+    """Reads trials from lines; other lines are left out."""
     for line in lines:
         try:
             yield restored(json.loads(line))
@@ -134,12 +134,12 @@ def parse(lines: Iterable[str]) -> Iterator[Finished]:
 
 
 def restored(values: dict[str, Any]) -> Finished:
-    """A trial from JSON; ValueError, KeyError or TypeError where it is none."""
+    """Reads a trial from JSON; raises ValueError, KeyError or TypeError where it is none."""
     curves = tuple(tuple((int(u), float(s)) for u, s in curve) for curve in values["curves"])
     return Finished(**{**values, "curves": curves, **{name: tuple(values[name]) for name in ("scores", "taken")}})
 
 
 def ranked(trials: Iterable[Finished]) -> list[Finished]:
-    """Trials from best to worst: complete ones by score, then those that halving dropped late, failed ones last."""
+    """Ranks trials, best first: complete ones by score, then those that halving dropped late, then failed ones."""
     order = {"complete": 0, "dropped": 1, "failed": 2}
     return sorted(trials, key=lambda each: (order[each.state], -each.updates * (order[each.state] > 0), -each.score))

@@ -115,19 +115,19 @@ def play_rungs(candidates: list[Candidate], eta: int | None, folder: Path) -> li
 
 
 def num_rungs(candidates: int, eta: int | None) -> int:
-    """Rungs below the end: so many that one of the candidates is left, `floor(log n / log eta)`."""
+    """Counts the rungs below the end: so many that one of the candidates is left, `floor(log n / log eta)`."""
     return 0 if eta is None else int(math.log(candidates) / math.log(eta) + 1e-9)
 
 
 def rung_updates(config: Config, rung: int, eta: int | None) -> int:
-    """Updates at a rung, `total / eta^rung`, rounded up to an evaluation; rung 0 is the end."""
+    """Counts the updates at a rung, `total / eta^rung`, rounded up to an evaluation; rung 0 is the end."""
     total = config.total_updates
     every = config.interval_updates(config.run.eval_interval, 20)
     return min(-(-total // (eta or 1) ** rung // every) * every, total) if rung else total
 
 
 def worse_part(candidates: Sequence[Candidate], eta: int) -> list[Candidate]:
-    """All but the best one of `eta`, rounded up; of equals the first asked stays."""
+    """Picks all but the best one of `eta`, rounded up; of equals the first asked stays."""
     best = sorted(candidates, key=lambda each: -each.score if math.isfinite(each.score) else math.inf)
     return best[-(-len(best) // eta) :]
 
@@ -146,7 +146,7 @@ def advance(candidates: Sequence[Candidate], stops: Sequence[int], folder: Path)
 
 
 def finished(candidate: Candidate, seconds: float) -> Finished:
-    """The record of a candidate."""
+    """Makes the record of a candidate."""
     own = list(zip(candidate.session.seeds, candidate.trained, strict=True))
     measured = all(math.isfinite(each.sharpe) for _, each in own)
     bad = [seed for seed, each in own if each.failed or not math.isfinite(each.sharpe)]

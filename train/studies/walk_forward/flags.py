@@ -35,7 +35,7 @@ class WalkForward:
 
 
 def read_flags(args: Sequence[str]) -> tuple[WalkForward, Path | None]:
-    """The flags, and the folder that `--resume` found.
+    """Reads the flags, and the folder that `--resume` found.
 
     Raises:
         InputError: one line.
@@ -82,7 +82,7 @@ def newest_unfinished(root: Path) -> Path:
 
 
 def read_stored(folder: Path) -> WalkForward:
-    """The flags that a walk-forward test was started with.
+    """Reads the flags that a walk-forward test was started with.
 
     Raises:
         InputError: none is there, or the file is damaged.
@@ -98,7 +98,7 @@ def read_stored(folder: Path) -> WalkForward:
 
 
 def stored_walk(path: Path) -> WalkForwardConfig | None:
-    """When is retrained, and on what, as the config.json of a walk-forward test has it; None in another file.
+    """Reads the schedule of retraining from config.json of a walk-forward test; None in another file.
 
     Raises:
         InputError: another version wrote it.

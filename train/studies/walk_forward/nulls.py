@@ -16,7 +16,7 @@ from train.training.signals import StopSignals
 
 
 def late_ms(walk: Walk, shift: str) -> int:
-    """By how much the inputs of a placebo are late, milliseconds: counted from the first test block on."""
+    """Returns the delay of a placebo's inputs, milliseconds, counted from the first test block on."""
     first = walk.blocks[0].test
     return later(first, shift, 1) - first
 
@@ -37,7 +37,7 @@ class Nulls:
         self.results = Results(folder / FILE)
 
     def placebos(self, progress: Callable[[str], None]) -> list[dict[str, Any]]:
-        """Sharpe ratio and difference to the constant with inputs that are late by each --placebo."""
+        """Measures Sharpe ratio and difference to the constant with inputs that are late by each --placebo."""
         done = {each["shift"]: each for each in self.results.read() if each.get("kind") == "placebo"}
         for shift in self.walk.settings.shifts:
             if shift in done:
@@ -55,7 +55,7 @@ class Nulls:
         ]
 
     def permutations(self, value: float, progress: Progress) -> dict[str, Any] | None:
-        """The permutation test that --permutations asks for; None where it does not.
+        """Runs the permutation test that --permutations asks for; None where it does not.
 
         Args:
             value: of the real candles, Sharpe minus that of the constant.

@@ -18,12 +18,12 @@ TREND = "trend"  # the rule without parameters
 
 
 def sharpe_on(history: AccountHistory, rows: np.ndarray, year: float) -> float:
-    """Annual Sharpe ratio on some of the decisions; 0 where it is undefined."""
+    """Measures the annual Sharpe ratio on some of the decisions; 0 where it is undefined."""
     return metrics.sharpe_or_zero(history.returns[rows], year)
 
 
 def describe_blocks(walk: Walk, played: SpanHistories, trained: Sequence[Trained]) -> list[dict[str, Any]]:
-    """Every test block: its spans, what was chosen on validation, and how its policies did.
+    """Describes every test block: its spans, the choice on validation, and the results of its policies.
 
     Args:
         walk: the test.
@@ -67,7 +67,7 @@ def describe_blocks(walk: Walk, played: SpanHistories, trained: Sequence[Trained
 def symbols_of_block(
     walk: Walk, agent: AccountHistory, constant: AccountHistory, rows: np.ndarray, year: float
 ) -> dict[str, Any]:
-    """Sharpe ratio of each symbol's own account in a block, beside its constant; None where it does not decide."""
+    """Measures the Sharpe of each symbol's own account in a block, beside its constant; None without a decision."""
     if not agent.accounts:
         return {}
     found: dict[str, Any] = {}
@@ -82,7 +82,7 @@ def symbols_of_block(
 
 
 def describe_seeds(walk: Walk, trained: Sequence[Trained]) -> list[dict[str, Any]]:
-    """The track of every seed alone, beside its own constant."""
+    """Describes the track of every seed alone, beside its own constant."""
     found = []
     for number, seed in enumerate(walk.seeds):
         gain = walk.gain(walk.of_seed(trained, number))
@@ -91,7 +91,7 @@ def describe_seeds(walk: Walk, trained: Sequence[Trained]) -> list[dict[str, Any
 
 
 def describe_trend(walk: Walk, played: SpanHistories, rules: dict[str, Any]) -> dict[str, Any]:
-    """The policy beside the trend rule, and the rule beside its own constant."""
+    """Describes the policy beside the trend rule, and the rule beside its own constant."""
     gain = walk.gain_of(played.baselines[TREND])
     apart = paired_difference(gain.returns, gain.constant, gain.bars_per_year)
     return {

@@ -105,7 +105,7 @@ def open_folder(folder: Path, flags: WalkForward, session: Session) -> dict[str,
 
 
 def write_headers(folder: Path, flags: WalkForward, walk: Walk) -> None:
-    """config.json, data_report.json and the user's own files."""
+    """Writes config.json, data_report.json and the user's own files."""
     session = walk.sessions[0]
     stored = describe(flags.base, made_by(session)) | {"walk_forward": dataclasses.asdict(flags.walk)}
     (folder / FAILED).unlink(missing_ok=True)
@@ -240,7 +240,7 @@ def run_nulls(nulls: Nulls, value: float) -> tuple[list[dict[str, Any]], dict[st
 
 
 def describe_walk(walk: Walk) -> dict[str, Any]:
-    """Symbols, policy, spans, candles and base of a test, as result.json holds them."""
+    """Describes symbols, policy, spans, candles and base of a test, as result.json holds them."""
     session = walk.sessions[0]
     return {
         "symbols": list(walk.simulator.symbols),
@@ -253,14 +253,14 @@ def describe_walk(walk: Walk) -> dict[str, Any]:
 
 
 def embargo_bars(walk: Walk) -> int:
-    """Bars that are left out before each cut."""
+    """Counts the bars that are left out before each cut."""
     candles, block = walk.sessions[0].candles, walk.blocks[0]
     first, last = np.searchsorted(candles.time, (block.cuts[1], block.test))
     return int(last - first)
 
 
 def hash_of(walk: Walk) -> str:
-    """Hash that identifies the test in the trial ledger."""
+    """Computes the hash that identifies the test in the trial ledger."""
     kept = {name: value for name, value in dataclasses.asdict(walk.settings).items() if name != "batch_size"}
     kept = {name: value for name, value in kept.items() if name != "placebo"} | {"seeds": len(walk.seeds)}
     first = walk.sessions[0].config_hash

@@ -47,7 +47,7 @@ class Walk:
 
     @property
     def settings(self) -> WalkForwardConfig:
-        """When is retrained, and on what."""
+        """Flags of the schedule of retraining."""
         return self.flags.walk
 
     @property
@@ -112,17 +112,17 @@ class Walk:
         return play_schedule(self.simulator, policy, variables, self.block, cells, steps)
 
     def histories(self, variables: dict) -> SpanHistories:
-        """The track on time and one bar late, and the baselines beside it."""
+        """Plays the track on time and one bar late, and the baselines beside it."""
         return play_whole(self.simulator, partial(self.play, variables), 0, self.delay, self.cost)
 
     def gain(self, variables: dict) -> Gain:
-        """The track on time beside its constant."""
+        """Plays the track on time beside its constant."""
         cell = Cell(0, self.delay, self.cost)
         ((_, ((_, history),)),) = self.play(variables, [cell], self.simulator.num_rows)
         return self.gain_of(history)
 
     def gain_of(self, history: AccountHistory) -> Gain:
-        """A history of the whole track beside its own constant."""
+        """Compares a history of the whole track with its own constant."""
         return gain_of(self.config.market, self.simulator, history)
 
 
@@ -149,11 +149,11 @@ def make_walk(flags: WalkForward, prepared: Prepared) -> Walk:
 
 
 def config_of(base: Config, block: Block) -> Config:
-    """The flags of a block's training: with them `train.ppo` trains the same policies."""
+    """Returns the flags of a block's training: with them `train.ppo` trains the same policies."""
     first, second = (iso_second(cut) for cut in block.cuts)
     return replace(base, data=replace(base.data, split=(first, second)))
 
 
 def stack_blocks(blocks: Sequence[Sequence[dict]]) -> dict:
-    """Variables of blocks and their policies as one tree, leaves (B, E, ...)."""
+    """Stacks the variables of blocks and their policies, leaves (B, E, ...)."""
     return stack([stack(block) for block in blocks])
