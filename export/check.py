@@ -40,7 +40,7 @@ def main(args: Sequence[str]) -> int:
     """Loads, compares and says what it found."""
     config = parse(CheckConfig, args, PROG)
     from export.contents.files import refuse_run
-    from export.serving.models.candidate_process import confine
+    from export.serving.models.candidate_process import limit_resources
     from export.serving.models.candidates import Candidates, Limits
 
     refuse_run(config.bundle)  # here, where it is known how the command that makes one is called
@@ -48,7 +48,7 @@ def main(args: Sequence[str]) -> int:
         limits = Limits(memory_mb=config.candidate_mb)
         model = Candidates(config.allow_features_code, limits=limits).load(config.bundle, (), lambda: False)
     else:
-        confine(config.candidate_mb)
+        limit_resources(config.candidate_mb)
         model = load_with_probe(config.bundle, config.probe, config.allow_features_code)
     symbols = ("one of " if model.is_pool else "") + " ".join(model.symbols)
     print(f"{config.bundle}: {model.name} {model.version}, {symbols}: verified")

@@ -223,9 +223,9 @@ def serve_on(config: ServerConfig, host: str, port: int, environment: dict[str, 
 def run_processes(config: ServerConfig, sock: "socket", settings: "Settings", log: "QueuedLog") -> int:
     """One process, or workers and what watches them."""
     from export.serving.models.candidates import Candidates, Limits, Verdicts
-    from export.serving.processes.process import Plan, work
-    from export.serving.processes.uvicorn_server import Ending
-    from export.serving.processes.workers import Leash, Supervisor
+    from export.serving.processes.process import ProcessSettings, work
+    from export.serving.processes.uvicorn_server import ShutdownSettings
+    from export.serving.processes.workers import Supervisor, SupervisorLink
     from export.serving.requests.keys import KeyFile
     from export.serving.telemetry.telemetry import QueuedLog
 
@@ -233,15 +233,15 @@ def run_processes(config: ServerConfig, sock: "socket", settings: "Settings", lo
     verdicts = Verdicts() if config.workers > 1 else None
     candidates = Candidates(config.allow_features_code, config.max_rows, Limits(config.candidate_mb), verdicts)
 
-    def plan(ending: Ending) -> Plan:
-        return Plan(Path(config.bundle), candidates, config.read_timeout, config.keep_alive, ending, files)
+    def plan(shutdown: ShutdownSettings) -> ProcessSettings:
+        return ProcessSettings(Path(config.bundle), candidates, config.read_timeout, config.keep_alive, shutdown, files)
 
     if config.workers == 1:
-        return work(plan(Ending(config.drain_seconds)), sock, settings, log)
+        return work(plan(ShutdownSettings(config.drain_seconds)), sock, settings, log)
 
-    def be_worker(place: int, leash: Leash) -> int:
-        ending = Ending(config.drain_seconds, alone=False, abandoned=lambda: leash.is_cut)
-        return work(plan(ending), sock, settings, QueuedLog(), place)
+    def be_worker(place: int, link: SupervisorLink) -> int:
+        shutdown = ShutdownSettings(config.drain_seconds, alone=False, abandoned=lambda: link.is_cut)
+        return work(plan(shutdown), sock, settings, QueuedLog(), place)
 
     return Supervisor(config.workers, be_worker, sock, log, config.drain_seconds).run()
 

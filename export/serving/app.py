@@ -44,10 +44,10 @@ class Settings:
 
 
 class Application:
-    """The ASGI application; `shelf` holds the model, `draining` is set when the process is to end."""
+    """The ASGI application; `store` holds the model, `draining` is set when the process is to end."""
 
-    def __init__(self, shelf: ModelStore, settings: Settings, metrics: Metrics, log: Log):
-        self.shelf, self.settings, self.metrics, self.log = shelf, settings, metrics, log
+    def __init__(self, store: ModelStore, settings: Settings, metrics: Metrics, log: Log):
+        self.store, self.settings, self.metrics, self.log = store, settings, metrics, log
         self.draining = False
         self.cors = Cors(settings.cors_origins) if settings.cors_origins else None
         routes = self.routes()
@@ -82,13 +82,13 @@ class Application:
 
     def served(self) -> ServedModel:
         """The served model; a request takes it once, so that one model answers all of it."""
-        if (served := self.shelf.current) is None:
+        if (served := self.store.current) is None:
             raise not_ready()
         return served
 
     def is_ready(self) -> bool:
         """Whether requests should be sent here."""
-        return self.shelf.current is not None and not self.draining
+        return self.store.current is not None and not self.draining
 
     def predict(self, call: Call) -> Reply:
         """`POST /predict`."""

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Iterable
 from http import HTTPStatus
 
-from export.serving.endpoint import Asked, Endpoint
+from export.serving.endpoint import Endpoint, RequestHead
 from export.serving.requests.http import Header
 
 STATUS_LINES = {status.value: b"HTTP/1.1 %d %b\r\n" % (status, status.phrase.encode()) for status in HTTPStatus}
@@ -23,7 +23,7 @@ class DirectRequest:
     message_event = asyncio.Event()  # of uvicorn's cycles; nobody waits for this one
     more_body = True  # until the response is complete
 
-    def __init__(self, endpoint: Endpoint, asked: Asked, keep_alive: bool):
+    def __init__(self, endpoint: Endpoint, asked: RequestHead, keep_alive: bool):
         self.endpoint, self.asked, self.keep_alive = endpoint, asked, keep_alive
         self.parts: list[bytes] = []
         self.size = 0

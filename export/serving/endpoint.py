@@ -25,7 +25,7 @@ Scope = MutableMapping[str, Any]
 REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 
 
-class Asked:
+class RequestHead:
     """A request whose headers are here.
 
     Args:
@@ -62,7 +62,7 @@ class Endpoint:
         """ASGI."""
         if scope["type"] != "http":
             return
-        asked = Asked(scope["method"], dict(scope["headers"]))
+        asked = RequestHead(scope["method"], dict(scope["headers"]))
         try:
             reply = self.admit(asked) or await self.read_and_run(asked, scope, receive)
         except ClientDisconnect:
@@ -74,14 +74,14 @@ class Endpoint:
         await send({"type": "http.response.body", "body": reply.body})
         self.tell(asked, reply)
 
-    async def read_and_run(self, asked: Asked, scope: Scope, receive: Receive) -> Reply:
+    async def read_and_run(self, asked: RequestHead, scope: Scope, receive: Receive) -> Reply:
         """The answer of the handler, once the body is here."""
         body = b""
         if self.method == "POST":
             body = await read_body(receive, asked.headers, self.app.settings.max_body, self.app.settings.read_seconds)
         return self.handler(Call(scope.get("path_params", {}), asked.headers, body, asked.note))
 
-    def takes(self, asked: Asked) -> bool:
+    def takes(self, asked: RequestHead) -> bool:
         """Whether `answer` may be asked when the body is here; else ASGI has what is to be said before."""
         try:
             if self.admit(asked) is not None:
@@ -91,7 +91,7 @@ class Endpoint:
             return False
         return True
 
-    def answer(self, asked: Asked, body: bytes | ApiError) -> Reply:
+    def answer(self, asked: RequestHead, body: bytes | ApiError) -> Reply:
         """The answer to a request that `takes` takes.
 
         Args:
@@ -114,7 +114,7 @@ class Endpoint:
         """The refusal of a body that is not here in time."""
         return too_slow(self.app.settings.read_seconds)
 
-    def admit(self, asked: Asked) -> Reply | None:
+    def admit(self, asked: RequestHead) -> Reply | None:
         """None where the request may be asked; the answer to a preflight.
 
         Raises:
@@ -129,7 +129,7 @@ class Endpoint:
             raise ApiError(405, "method", "method", f"{method[:16]}; allowed: {self.method}")
         return None
 
-    def explain(self, error: Exception, asked: Asked) -> Reply:
+    def explain(self, error: Exception, asked: RequestHead) -> Reply:
         """The answer to a refusal, with its reason, or to a fault of the server, without details."""
         return self.refuse(error, asked.note) if isinstance(error, ApiError) else self.fail(error, asked.note)
 
@@ -159,7 +159,7 @@ class Endpoint:
         refusal = ApiError(500, "internal", "server", "an unexpected fault; the log has the request id")
         return Reply(refusal.encode_plain() if self.plain_errors else refusal.encode(), status=500)
 
-    def headers_of(self, asked: Asked, reply: Reply) -> list[Header]:
+    def headers_of(self, asked: RequestHead, reply: Reply) -> list[Header]:
         """The headers of an answer."""
         headers = [
             (b"content-type", reply.kind),
@@ -173,7 +173,7 @@ class Endpoint:
             headers.append((b"connection", b"close"))
         return headers
 
-    def tell(self, asked: Asked, reply: Reply) -> None:
+    def tell(self, asked: RequestHead, reply: Reply) -> None:
         """Counts and logs an answered request; probes are not logged, for not to be ready is no fault."""
         seconds = time.perf_counter() - asked.start
         self.app.metrics.request(self.route, reply.status, seconds)

@@ -7,7 +7,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from export.serving.app import Application
 from export.serving.direct import DirectRequest, encode_answer
-from export.serving.endpoint import Asked, Endpoint
+from export.serving.endpoint import Endpoint, RequestHead
 from export.serving.requests.errors import ApiError
 from export.serving.requests.http import JSON
 
@@ -141,7 +141,7 @@ class GuardedProtocol(HttpToolsProtocol):
         is_free = self.cycle is None or self.cycle.response_complete
         if not is_free or self.flow.write_paused or self.expect_100_continue or self.parser.should_upgrade():
             return None
-        asked = Asked("POST", dict(self.headers))
+        asked = RequestHead("POST", dict(self.headers))
         if not endpoint.takes(asked):
             return None
         self.may_be_direct = False

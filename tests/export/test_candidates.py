@@ -13,7 +13,7 @@ from serving import ROOT, Desk, copy_bundle, point
 
 from export.serving.models import candidates as module
 from export.serving.models import model_store
-from export.serving.models.candidates import Candidates, GaveUp, Limits, Verdicts
+from export.serving.models.candidates import Abandoned, Candidates, Limits, Verdicts
 from himari_jax.errors import InputError, StorageError
 
 pytest_plugins = ["server_fixtures"]
@@ -21,8 +21,8 @@ pytest_plugins = ["server_fixtures"]
 SIGNATURE = (("a", 1, 2, 3),)
 
 
-def ask(folder, limits=module.LIMITS, gave_up=lambda: False):
-    return Candidates(limits=limits).load(folder, SIGNATURE, gave_up)
+def ask(folder, limits=module.LIMITS, is_abandoned=lambda: False):
+    return Candidates(limits=limits).load(folder, SIGNATURE, is_abandoned)
 
 
 def test_a_candidate_that_holds_is_served_and_one_that_fills_memory_is_not(versions):
@@ -31,8 +31,8 @@ def test_a_candidate_that_holds_is_served_and_one_that_fills_memory_is_not(versi
     inflate(versions / "two")
     point(versions, "two")
     start = time.monotonic()
-    assert not desk.shelf.look()
-    assert not desk.shelf.look()
+    assert not desk.store.look()
+    assert not desk.store.look()
     assert time.monotonic() - start < Limits().seconds
     assert desk.refused == [f"{versions / 'two'}: verifying it takes more than 512 MB; --candidate-mb allows more"]
     assert desk.predict(desk.seen_of("one")) == before
@@ -45,13 +45,13 @@ def instead(monkeypatch, code):
     )
 
 
-CONFINED = "from export.serving.models.candidate_process import confine; confine(64, 0); "
+LIMITED = "from export.serving.models.candidate_process import limit_resources; limit_resources(64, 0); "
 
 
 @pytest.mark.parametrize(
     ("code", "says"),
     [
-        (CONFINED + "exec('while True: pass')", "more than 20 s of the processor"),
+        (LIMITED + "exec('while True: pass')", "more than 20 s of the processor"),
         ("os.kill(os.getpid(), signal.SIGSEGV)", "SIGSEGV"),
         ("os.abort()", "SIGABRT"),
     ],
@@ -82,13 +82,13 @@ def test_no_process_is_left_where_nobody_waits_any_more(bundles, monkeypatch):
     honest = subprocess.Popen
     monkeypatch.setattr(subprocess, "Popen", lambda *args, **more: started.append(honest(*args, **more)) or started[-1])
     instead(monkeypatch, "time.sleep(60)")
-    with pytest.raises(GaveUp):
-        ask(bundles["mlp"], gave_up=lambda: True)
+    with pytest.raises(Abandoned):
+        ask(bundles["mlp"], is_abandoned=lambda: True)
     assert started[0].returncode == -signal.SIGKILL
 
 
 def test_the_process_that_verifies_may_write_no_file(tmp_path):
-    code = CONFINED + "os.write(os.open(sys.argv[1], os.O_WRONLY | os.O_CREAT), b'x')"
+    code = LIMITED + "os.write(os.open(sys.argv[1], os.O_WRONLY | os.O_CREAT), b'x')"
     command = [sys.executable, "-c", f"import os, sys; {code}", str(tmp_path / "file")]
     found = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
     assert "File too large" in found.stderr
@@ -98,8 +98,8 @@ def test_the_process_that_verifies_may_write_no_file(tmp_path):
 def test_the_bytes_that_are_loaded_are_those_that_were_verified(versions, monkeypatch):
     two, honest = versions / "two", Candidates.ask
 
-    def change_after(self, folder, gave_up):
-        verdict = honest(self, folder, gave_up)
+    def change_after(self, folder, is_abandoned):
+        verdict = honest(self, folder, is_abandoned)
         shutil.rmtree(two)
         copy_bundle(versions / "one", two, version="three")
         return verdict
@@ -130,7 +130,7 @@ def test_of_several_workers_one_verifies(tmp_path):
 import os, sys, time
 from pathlib import Path
 from export.serving.models.candidates import Candidates, Verdicts
-def ask(self, folder, gave_up):
+def ask(self, folder, is_abandoned):
     with open(sys.argv[1], "a") as file:
         file.write("asked ")
     time.sleep(0.3)
@@ -156,21 +156,21 @@ class Bucket(Candidates):
 
     failures = 7
 
-    def load(self, folder, signature, gave_up):
+    def load(self, folder, signature, is_abandoned):
         if Bucket.failures:
             Bucket.failures -= 1
             raise StorageError(f"{folder}: Input/output error")
-        return super().load(folder, signature, gave_up)
+        return super().load(folder, signature, is_abandoned)
 
 
 def test_a_candidate_that_cannot_be_read_is_tried_again_each_time_later(versions, monkeypatch):
     desk = Desk(versions, candidates=Candidates())
-    desk.shelf.candidates = Bucket()
+    desk.store.candidates = Bucket()
     now, tries = [1000.0], []
     monkeypatch.setattr(model_store.time, "monotonic", lambda: now[0])
     point(versions, "two")
     left = Bucket.failures
-    while not desk.shelf.look():
+    while not desk.store.look():
         if Bucket.failures < left:
             left, tries = Bucket.failures, [*tries, now[0] - 1000.0]
         now[0] += 0.5
@@ -194,7 +194,7 @@ def test_a_pointer_that_is_none_is_refused_at_once(versions, make):
     (versions / "CURRENT").unlink()
     make(versions / "CURRENT")
     start = time.monotonic()
-    assert not desk.shelf.look()
+    assert not desk.store.look()
     assert time.monotonic() - start < 2
     assert len(desk.refused) == 1
     assert desk.model.version == "one"

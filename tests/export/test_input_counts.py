@@ -1,4 +1,4 @@
-"""The server counts the inputs that it was asked about, as the bundle's own table does, over workers and falls."""
+"""The server counts the inputs that it was asked about, as the bundle's own table does, over workers and restarts."""
 
 import json
 
@@ -73,16 +73,16 @@ def test_thresholds_are_those_of_the_manifest_by_days(mlp):
 
 
 def test_workers_add_up_and_one_that_fell_hands_its_numbers_on(mlp, tmp_path):
-    served, rows = mlp.shelf.current, mlp.golden["observation"][-5:]
+    served, rows = mlp.store.current, mlp.golden["observation"][-5:]
     one, two = InputCounts(tmp_path, 0), InputCounts(tmp_path, 1)
     for worker, some in ((one, rows[:2]), (two, rows[2:])):
-        worker.on_duty(served)
+        worker.use_model(served)
         served.seen.extend(some)
         worker.flush()
     whole = count_bins(mlp.model.drift.place(inputs(mlp, rows)))[0]
     np.testing.assert_array_equal(one.total()[:, :BINS], whole)
     again = InputCounts(tmp_path, 0)
-    again.on_duty(served)
+    again.use_model(served)
     np.testing.assert_array_equal(again.total()[:, :BINS], whole)
     served.seen.append(rows[0])
     again.flush()
@@ -90,7 +90,7 @@ def test_workers_add_up_and_one_that_fell_hands_its_numbers_on(mlp, tmp_path):
 
 
 def test_what_nobody_reads_does_not_pile_up(mlp):
-    seen = mlp.shelf.current.seen
+    seen = mlp.store.current.seen
     for _ in range(2 * seen.maxlen):
         seen.append(mlp.golden["observation"][-1])
     mlp.metrics.inputs.flush()
@@ -116,7 +116,7 @@ def test_a_bundle_whose_drift_is_of_other_inputs_is_refused_and_one_without_is_s
         copy_bundle(bundles["mlp"], tmp_path / "odd", drift=odd)
     copy_bundle(bundles["mlp"], tmp_path / "none", drift=None)
     refused = Desk(tmp_path / "odd")
-    assert refused.shelf.current is None
+    assert refused.store.current is None
     assert "drift names NONE.price, no input of this policy" in refused.refused[0]
     desk = Desk(tmp_path / "none")
     assert desk.ask("/predict", json.dumps({"instances": [desk.seen()]}).encode())[0] == 200

@@ -103,7 +103,7 @@ def test_without_the_flag_the_code_does_not_run(made, copy):
     with pytest.raises(InputError, match=r"carries code for its features \(my.py\); --allow-features-code runs it"):
         load(copy)
     desk = Desk(copy)
-    assert desk.shelf.current is None
+    assert desk.store.current is None
     assert len(desk.refused) == 1
     assert "--allow-features-code" in desk.refused[0]
     assert not marker.exists()

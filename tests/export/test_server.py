@@ -223,8 +223,8 @@ def test_serving_imports_neither_jax_nor_what_trains(bundles):
         "import sys; from pathlib import Path; import export.server; "
         "import export.serving.app, export.serving.processes.uvicorn_server, export.serving.processes.workers; "
         "from export.serving.models.model_store import ModelStore; "
-        f"shelf = ModelStore(Path({str(bundles['lstm'])!r}), print, print); "
-        "assert shelf.look(); print(*sys.modules)"
+        f"store = ModelStore(Path({str(bundles['lstm'])!r}), print, print); "
+        "assert store.look(); print(*sys.modules)"
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
     loaded = {name.split(".")[0] for name in run.stdout.split()}

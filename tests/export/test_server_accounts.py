@@ -48,8 +48,8 @@ def test_so_are_accounts_of_the_history(lstm):
 def test_and_observations(mlp, lstm):
     for desk in (mlp, lstm):
         instance = desk.seen()
-        places = [k for k, name in enumerate(desk.shelf.current.names) if "position" in name]
-        assert places == desk.shelf.current.weight_places.tolist()
+        places = [k for k, name in enumerate(desk.store.current.names) if "position" in name]
+        assert places == desk.store.current.weight_places.tolist()
         for place in places:
             instance["observation"][place] = 1.5
         assert refusal(desk, instance)["field"] == "instances[0].observation"
@@ -68,11 +68,11 @@ def test_what_training_may_hold_moves_the_limit(bundles, tmp_path):
     manifest = json.loads((bundles["mlp"] / "manifest.json").read_text())
     sizing = manifest["sizing"] | {"rules": manifest["sizing"]["rules"] | {"max_gross": 3.0}}
     desk = Desk(copy_bundle(bundles["mlp"], tmp_path / "b", sizing=sizing))
-    assert desk.shelf.current.most_gross == 3 * GROSS_MARGIN
+    assert desk.store.current.most_gross == 3 * GROSS_MARGIN
     assert desk.one(desk.asked(account=holding(desk, 5.9)))
     assert "allowed: up to 6," in refusal(desk, desk.asked(account=holding(desk, 6.1)))["message"]
 
 
 def test_a_gross_that_is_no_number_is_refused(mlp):
     with pytest.raises(Exception, match="gross"):
-        check_gross(mlp.shelf.current, float("nan"), "here")
+        check_gross(mlp.store.current, float("nan"), "here")

@@ -141,7 +141,7 @@ def change_state(pair, monkeypatch, state):
         if state == "draining":
             monkeypatch.setattr(desk.app, "draining", True)
         elif state == "no model":
-            monkeypatch.setattr(desk.shelf, "current", None)
+            monkeypatch.setattr(desk.store, "current", None)
         else:
             wrong = None if state == "a fault" else Prediction(np.full((1, 2), np.nan), np.zeros(1), ())
             monkeypatch.setattr(type(desk.model), "predict", lambda *_, wrong=wrong: wrong)

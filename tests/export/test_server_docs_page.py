@@ -8,7 +8,7 @@ import pytest
 from browser import Browser
 from serving import Desk, running, wait_for
 
-from export.serving.models.model_store import now_ms
+from himari_jax.live.clock import now_ms
 
 pytest_plugins = ["server_fixtures"]
 pytestmark = pytest.mark.skipif(not shutil.which("chromium"), reason="no chromium on PATH")

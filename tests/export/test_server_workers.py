@@ -10,7 +10,7 @@ from pathlib import Path
 from processes import ask, ready, started
 from serving import KEY, Desk, copy_bundle, point, wait_for
 
-from export.serving.processes.falls import explain, hear, last_words
+from export.serving.processes.exits import explain_exit, last_words, read_last_words
 
 pytest_plugins = ["server_fixtures"]
 
@@ -61,7 +61,7 @@ def test_metrics_stay_true_when_a_worker_dies_and_the_model_is_swapped(bundles, 
         assert 0 < fell["pause"] <= 1
 
 
-FALLING = """
+FAILING = """
 import os, signal, socket, sys
 from pathlib import Path
 from export.serving.processes import workers
@@ -69,7 +69,7 @@ from export.serving.telemetry.telemetry import QueuedLog
 from himari_jax.command import run_command
 workers.FIRST_PAUSE = 0.0005
 tries = Path(sys.argv[1])
-def fall(place, leash):
+def fail(place, link):
     if place == 0:
         signal.pause()  # only a signal ends this one
     tries.write_text(tries.read_text() + "x")
@@ -82,7 +82,7 @@ def fall(place, leash):
 log, sock = QueuedLog(), socket.socket()
 def main(args):
     try:
-        return workers.Supervisor(2, fall, sock, log, 0.0).run()
+        return workers.Supervisor(2, fail, sock, log, 0.0).run()
     finally:
         log.close()
 sys.exit(run_command(main, []))
@@ -95,19 +95,19 @@ WHY = (
 )
 
 
-def test_a_worker_that_falls_says_why_and_after_some_falls_the_server_gives_up(tmp_path):
+def test_a_failed_worker_is_logged_with_its_cause_and_after_some_failures_the_server_gives_up(tmp_path):
     (tmp_path / "tries").touch()
     environment = os.environ | {"PROMETHEUS_MULTIPROC_DIR": str(tmp_path)}
-    command = [sys.executable, "-c", FALLING, str(tmp_path / "tries")]
+    command = [sys.executable, "-c", FAILING, str(tmp_path / "tries")]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
     lines = [json.loads(line) for line in done.stdout.splitlines()]
-    falls = [x for x in lines if x["event"] == "worker_fell"]
-    assert len(falls) == 10
-    for k, fall in enumerate(falls):
+    failures = [x for x in lines if x["event"] == "worker_fell"]
+    assert len(failures) == 10
+    for k, failure in enumerate(failures):
         code, why = WHY[k % 4]
-        assert fall["exit"] == code
-        assert fall["message"].startswith(why)
-        assert fall["pause"] == 0.0005 * 2**k
+        assert failure["exit"] == code
+        assert failure["message"].startswith(why)
+        assert failure["pause"] == 0.0005 * 2**k
     assert done.returncode == 1
     assert done.stderr.startswith("error: workers fell 11 times within 60 s, the last by SIGSEGV; Fatal")
     assert done.stderr.count("\n") == 1
@@ -120,15 +120,15 @@ def test_the_reason_of_a_fall_is_one_line():
         words = last_words(error)
     assert words.startswith("MemoryError: no room (")
     assert "\n" not in words
-    assert explain(1, words, None, None) == f"exit code 1; {words}"
-    assert "out of memory" in explain(-9, "", 2, 3)
-    assert "out of memory" not in explain(-9, "", 3, 3)
-    assert "want of memory" in explain(-9, "", None, None)
+    assert explain_exit(1, words, None, None) == f"exit code 1; {words}"
+    assert "out of memory" in explain_exit(-9, "", 2, 3)
+    assert "out of memory" not in explain_exit(-9, "", 3, 3)
+    assert "want of memory" in explain_exit(-9, "", None, None)
     read, write = os.pipe()
     os.set_blocking(read, False)
-    assert hear(read) == ""
+    assert read_last_words(read) == ""
     os.close(write)
-    assert hear(read) == ""
+    assert read_last_words(read) == ""
 
 
 def test_a_worker_that_is_told_to_end_alone_finishes_and_is_replaced(bundles, tmp_path):

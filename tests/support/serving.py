@@ -32,21 +32,21 @@ class Desk:
         self.path, self.lines, self.refused = path, io.StringIO(), []
         self.metrics = Metrics()
         refuse = lambda folder, reason: self.refused.append(reason)  # noqa: E731
-        self.shelf = ModelStore(path, self.metrics.on_duty, refuse, allow_code, candidates)
-        self.shelf.look()
+        self.store = ModelStore(path, self.metrics.use_model, refuse, allow_code, candidates)
+        self.store.look()
         terms = {"token_key": KEY} | (terms or {})
         terms["token_keys"] = Keys(terms.pop("token_key"))
         settings = {"clock": self.clock} | settings
         if "api_key" in settings:
             settings["api_keys"] = Keys(settings.pop("api_key"))
         self.app = Application(
-            self.shelf, Settings(PredictSettings(**terms), **settings), self.metrics, Log(self.lines)
+            self.store, Settings(PredictSettings(**terms), **settings), self.metrics, Log(self.lines)
         )
         self.now = None
 
     @property
     def model(self):
-        return self.shelf.current.model
+        return self.store.current.model
 
     @property
     def golden(self):
@@ -168,11 +168,11 @@ def point(folder, name):
 def running(app):
     """The server on a free port in a thread; gives the port."""
     from export.serving.processes.listener import listen
-    from export.serving.processes.uvicorn_server import Ending, Server, configure
+    from export.serving.processes.uvicorn_server import Server, ShutdownSettings, configure
 
     sock = listen("127.0.0.1", 0)
     port = sock.getsockname()[1]
-    server = Server(configure(app, 620), app, Ending(0))
+    server = Server(configure(app, 620), app, ShutdownSettings(0))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [sock]}, daemon=True)
     thread.start()
     wait_for(lambda: server.started)

@@ -28,24 +28,24 @@ def main(job: Mapping[str, Any]) -> None:
         job: `folder`, `allow_code`, `rows`, `memory_mb`, `cpu_seconds`, `seconds`.
     """
     signal.alarm(math.ceil(job["seconds"]) + 5)  # in case that nobody is left to end it
-    threading.Thread(target=leave_with_server, daemon=True).start()
+    threading.Thread(target=exit_with_server, daemon=True).start()
     with os.fdopen(os.dup(1), "w") as answer:
-        import_loading()
+        import_verifier()
         with open(os.devnull, "w") as nowhere:  # what features of the user print is no answer
             for number in (1, 2):
                 os.dup2(nowhere.fileno(), number)
-        stand_back()
-        confine(job["memory_mb"], job["cpu_seconds"])
+        lower_priority()
+        limit_resources(job["memory_mb"], job["cpu_seconds"])
         answer.write(json.dumps(verify_candidate(job)))
 
 
-def leave_with_server() -> None:
+def exit_with_server() -> None:
     """Ends this process with the server, which holds the other end of standard input and writes nothing to it."""
     os.read(0, 1)
     os._exit(1)
 
 
-def import_loading() -> None:
+def import_verifier() -> None:
     """Imports what verifies; TA-Lib without pandas and polars, which it would import only to accept their columns."""
     unneeded = [name for name in ("pandas", "polars") if name not in sys.modules]
     hidden: dict[str, Any] = dict.fromkeys(unneeded)
@@ -57,14 +57,14 @@ def import_loading() -> None:
     import export.loading  # noqa: F401
 
 
-def stand_back() -> None:
+def lower_priority() -> None:
     """The server goes first: with the processor, and to the last where the machine is out of memory."""
     os.nice(5)
     with contextlib.suppress(OSError):  # not every system has it
         Path("/proc/self/oom_score_adj").write_text("1000")
 
 
-def confine(memory_mb: int, cpu_seconds: int | None = None) -> None:
+def limit_resources(memory_mb: int, cpu_seconds: int | None = None) -> None:
     """Limits this process from now on, as far as the system can.
 
     Args:

@@ -31,7 +31,7 @@ START = (
 OWN_FAULT = (signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGFPE, signal.SIGILL, signal.SIGTRAP)
 
 
-class GaveUp(StorageError):
+class Abandoned(StorageError):
     """A candidate that nobody waits for any more."""
 
 
@@ -90,19 +90,19 @@ class Candidates:
     limits: Limits = LIMITS
     verdicts: Verdicts | None = None
 
-    def load(self, folder: Path, signature: Signature, gave_up: Callable[[], bool]) -> Model:
+    def load(self, folder: Path, signature: Signature, is_abandoned: Callable[[], bool]) -> Model:
         """A verified bundle.
 
         Args:
             folder: of the bundle.
             signature: of its files.
-            gave_up: whether nobody waits for it any more; asked again and again.
+            is_abandoned: whether nobody waits for it any more; called about once a second.
 
         Raises:
             InputError: it does not hold.
             StorageError: it could not be verified for a reason that may pass.
         """
-        verdict = self.verify(folder, signature, gave_up)
+        verdict = self.verify(folder, signature, is_abandoned)
         if "refused" in verdict:
             raise InputError(verdict["refused"])
         contents = read_contents(folder)
@@ -110,18 +110,18 @@ class Candidates:
             raise StorageError(f"{folder}: changed while it was verified")
         return open_model(contents, self.allow_code)
 
-    def verify(self, folder: Path, signature: Signature, gave_up: Callable[[], bool]) -> dict[str, str]:
+    def verify(self, folder: Path, signature: Signature, is_abandoned: Callable[[], bool]) -> dict[str, str]:
         """The verdict of another worker, else of a process of its own: `digest` or `refused`."""
         if self.verdicts is None:
-            return self.ask(folder, gave_up)
+            return self.ask(folder, is_abandoned)
         with self.verdicts.alone():
             verdict = self.verdicts.find(signature)
             if verdict is None:
-                verdict = self.ask(folder, gave_up)
+                verdict = self.ask(folder, is_abandoned)
                 self.verdicts.keep(signature, verdict)
         return verdict
 
-    def ask(self, folder: Path, gave_up: Callable[[], bool]) -> dict[str, str]:
+    def ask(self, folder: Path, is_abandoned: Callable[[], bool]) -> dict[str, str]:
         """The verdict of a process of its own.
 
         Raises:
@@ -138,7 +138,7 @@ class Candidates:
             raise StorageError(f"{folder}: no process to verify it in ({error.strerror})") from error
         with process:
             try:
-                self.wait(process, folder, gave_up)
+                self.wait(process, folder, is_abandoned)
             finally:
                 process.kill()
             code = process.wait()
@@ -152,7 +152,7 @@ class Candidates:
             return verdict
         return self.explain(folder, code, last_line(trace.decode(errors="replace"), "no word"))
 
-    def wait(self, process: subprocess.Popen, folder: Path, gave_up: Callable[[], bool]) -> None:
+    def wait(self, process: subprocess.Popen, folder: Path, is_abandoned: Callable[[], bool]) -> None:
         """Waits for the end of the process.
 
         Raises:
@@ -162,8 +162,8 @@ class Candidates:
         while process.poll() is None:
             if time.monotonic() > asked + ASK_SECONDS:
                 asked = time.monotonic()
-                if gave_up():
-                    raise GaveUp(f"{folder}: no longer asked for")
+                if is_abandoned():
+                    raise Abandoned(f"{folder}: no longer asked for")
             if time.monotonic() > start + self.limits.seconds:
                 raise StorageError(f"{folder}: not verified within {self.limits.seconds:g} s")
             time.sleep(POLL_SECONDS)

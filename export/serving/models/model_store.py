@@ -14,7 +14,7 @@ import numpy as np
 from export.contents.files import read_regular
 from export.loading import load
 from export.runtime import FILES, MOST_ACCOUNT, Model
-from export.serving.models.candidates import Candidates, GaveUp, Signature
+from export.serving.models.candidates import Abandoned, Candidates, Signature
 from export.serving.requests.schemas import ModelOut
 from himari_jax.errors import HimariError, InputError, StorageError
 from himari_jax.features.market import ACCOUNT_FEATURES, MOST_MARKET
@@ -124,7 +124,7 @@ class ModelStore:
             if signature == self.seen and time.monotonic() < self.retry_at:
                 return False
             served = ServedModel(self.load(folder, signature))
-        except GaveUp:
+        except Abandoned:
             return False
         except Exception as error:  # a candidate must never end the server, whatever is wrong with it
             self.refuse(folder, signature, error)

@@ -31,7 +31,7 @@ def listen(host: str, port: int, backlog: int = 2048) -> socket.socket:
     return sock
 
 
-def turn_away(sock: socket.socket) -> None:
+def reject_new_connections(sock: socket.socket) -> None:
     """Lets no new connection begin, in any process that shares the socket; those that began can still be accepted.
 
     A connection that waits when its listener closes is reset, although its caller had it confirmed. Where the

@@ -12,7 +12,7 @@ from typing import Any
 from export.serving.app import Application, Settings
 from export.serving.models.candidates import Candidates
 from export.serving.models.model_store import ModelStore, ServedModel
-from export.serving.processes.uvicorn_server import EVERYBODY, Ending, serve
+from export.serving.processes.uvicorn_server import END_ALL, ShutdownSettings, serve
 from export.serving.protocol import GuardedProtocol
 from export.serving.requests.keys import KeyFile, watch
 from export.serving.telemetry.telemetry import Metrics, QueuedLog
@@ -21,18 +21,18 @@ POLL_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
-class Plan:
+class ProcessSettings:
     """Settings of a process, besides those of the application."""
 
     bundle: Path
     candidates: Candidates
     header_seconds: float
     keep_alive: float  # seconds
-    ending: Ending
+    shutdown_settings: ShutdownSettings
     keys: tuple[KeyFile, ...] = ()  # files to watch
 
 
-def work(plan: Plan, sock: socket.socket, settings: Settings, log: QueuedLog, place: int = 0) -> int:
+def work(plan: ProcessSettings, sock: socket.socket, settings: Settings, log: QueuedLog, place: int = 0) -> int:
     """Serves until a signal ends the process; the log is written to its end.
 
     Args:
@@ -45,47 +45,47 @@ def work(plan: Plan, sock: socket.socket, settings: Settings, log: QueuedLog, pl
     Returns:
         0.
     """
-    leave_at_signals(log, alone=plan.ending.alone)
+    exit_at_signals(log, alone=plan.shutdown_settings.alone)
     metrics = Metrics(place)
     log.output.on_drop = metrics.log_dropped.inc
-    shelf = make_shelf(plan.bundle, metrics, log, plan.candidates)
-    app = Application(shelf, settings, metrics, log)
+    store = make_store(plan.bundle, metrics, log, plan.candidates)
+    app = Application(store, settings, metrics, log)
     GuardedProtocol.header_seconds = plan.header_seconds
-    if not shelf.look() and shelf.seen is None:
+    if not store.look() and store.seen is None:
         log("WARNING", "no_model", message=f"{plan.bundle}: no bundle yet; not ready until there is one")
-    settle()
-    shelf.watch(POLL_SECONDS, metrics.inputs.flush)
-    watch(plan.keys, log, POLL_SECONDS, shelf.stopping)
-    serve(app, sock, plan.keep_alive, plan.ending)
-    shelf.stopping.set()
+    freeze_heap()
+    store.watch(POLL_SECONDS, metrics.inputs.flush)
+    watch(plan.keys, log, POLL_SECONDS, store.stopping)
+    serve(app, sock, plan.keep_alive, plan.shutdown_settings)
+    store.stopping.set()
     log("NOTICE", "stopped")
     log.close()
     return 0
 
 
-def leave_at_signals(log: QueuedLog, alone: bool) -> None:
+def exit_at_signals(log: QueuedLog, alone: bool) -> None:
     """Until the loop takes over, there is nothing to finish: a signal ends the process."""
 
     def leave(number: int, frame: Any) -> None:
         log.close()
         os._exit(0)
 
-    for number in (signal.SIGTERM, signal.SIGINT if alone else EVERYBODY):
+    for number in (signal.SIGTERM, signal.SIGINT if alone else END_ALL):
         signal.signal(number, leave)
 
 
-def settle() -> None:
+def freeze_heap() -> None:
     """Freezes the objects loaded so far for the garbage collector and makes its collections rare."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 20, 20)
 
 
-def make_shelf(path: Path, metrics: Metrics, log: Callable[..., None], candidates: Candidates) -> ModelStore:
-    """A shelf that counts and logs what happens on it."""
+def make_store(path: Path, metrics: Metrics, log: Callable[..., None], candidates: Candidates) -> ModelStore:
+    """A store that counts and logs the models that it loads and the bundles that it refuses."""
 
     def on_load(served: ServedModel) -> None:
-        metrics.on_duty(served)
+        metrics.use_model(served)
         info = served.info
         symbols = list(served.symbols)
         log("NOTICE", "model", name=info.name, version=info.version, model=info.hash[:12], symbols=symbols)

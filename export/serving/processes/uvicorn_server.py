@@ -13,18 +13,18 @@ from typing import Any
 import uvicorn
 
 from export.serving.app import Application
-from export.serving.processes.listener import readable, turn_away
+from export.serving.processes.listener import readable, reject_new_connections
 from export.serving.protocol import GuardedProtocol
 from export.serving.telemetry.telemetry import Bridge
 
 FINISH_SECONDS = 4.0  # for requests in flight after the listener closed
 SETTLE_SECONDS = 0.5  # for handshakes that are under way when it closes
 TICK = 0.02
-EVERYBODY = signal.SIGUSR1  # from the supervisor: all workers end, so that nobody will accept any more
+END_ALL = signal.SIGUSR1  # from the supervisor: all workers end, so that nobody will accept any more
 
 
 @dataclass(frozen=True)
-class Ending:
+class ShutdownSettings:
     """Settings of the server's end."""
 
     drain_seconds: float  # not ready, but still accepting, so that a balancer can look away
@@ -35,10 +35,10 @@ class Ending:
 class Server(uvicorn.Server):
     """Drains at SIGTERM or SIGINT and then returns, so that the process can exit 0."""
 
-    def __init__(self, config: uvicorn.Config, app: Application, ending: Ending):
+    def __init__(self, config: uvicorn.Config, app: Application, shutdown_settings: ShutdownSettings):
         super().__init__(config)
-        self.app, self.ending = app, ending
-        self.is_last = ending.alone  # whether nobody else goes on accepting
+        self.app, self.shutdown_settings = app, shutdown_settings
+        self.is_last = shutdown_settings.alone  # whether nobody else goes on accepting
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -47,7 +47,7 @@ class Server(uvicorn.Server):
             yield
             return
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT, EVERYBODY):
+        for number in (signal.SIGTERM, signal.SIGINT, END_ALL):
             loop.add_signal_handler(number, self.on_signal, number)
         yield
 
@@ -57,14 +57,14 @@ class Server(uvicorn.Server):
         Only its supervisor stops a worker at once (SIGKILL): Ctrl-C and some service managers signal
         every process of a group, and the supervisor passes its own signal on.
         """
-        if not self.ending.alone and number == signal.SIGINT:
+        if not self.shutdown_settings.alone and number == signal.SIGINT:
             return
-        self.is_last = self.is_last or number == EVERYBODY or self.ending.abandoned()
+        self.is_last = self.is_last or number == END_ALL or self.shutdown_settings.abandoned()
         if self.app.draining:
-            if self.ending.alone:
+            if self.shutdown_settings.alone:
                 self.should_exit = self.force_exit = True
             return
-        seconds = 0.0 if self.ending.abandoned() else self.ending.drain_seconds
+        seconds = 0.0 if self.shutdown_settings.abandoned() else self.shutdown_settings.drain_seconds
         self.app.drain()
         self.app.log("NOTICE", "draining", signal=signal.Signals(number).name, seconds=seconds)
         asyncio.get_running_loop().call_later(seconds, setattr, self, "should_exit", True)
@@ -84,7 +84,7 @@ class Server(uvicorn.Server):
         """Begins no new connections, and lets the loop accept those that wait."""
         if self.is_last:
             for sock in listeners:
-                turn_away(sock)
+                reject_new_connections(sock)
         loop = asyncio.get_running_loop()
         settled, end = loop.time() + SETTLE_SECONDS, loop.time() + 2 * SETTLE_SECONDS
         files = [sock.fileno() for sock in listeners]
@@ -137,10 +137,10 @@ def configure(app: Application, keep_alive: float) -> uvicorn.Config:
     )
 
 
-def serve(app: Application, sock: socket.socket, keep_alive: float, ending: Ending) -> None:
+def serve(app: Application, sock: socket.socket, keep_alive: float, shutdown_settings: ShutdownSettings) -> None:
     """Answers on a listening socket until a signal comes and what was asked is answered."""
     for name in ("uvicorn", "asyncio"):
         logger = logging.getLogger(name)
         logger.handlers, logger.propagate = [Bridge(app.log)], False
         logger.setLevel(logging.WARNING)
-    Server(configure(app, keep_alive), app, ending).run(sockets=[sock])
+    Server(configure(app, keep_alive), app, shutdown_settings).run(sockets=[sock])

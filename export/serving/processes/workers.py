@@ -11,25 +11,25 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from export.serving.processes.falls import explain, hear, last_words, memory_kills
-from export.serving.processes.uvicorn_server import EVERYBODY
+from export.serving.processes.exits import explain_exit, last_words, oom_kills, read_last_words
+from export.serving.processes.uvicorn_server import END_ALL
 from export.serving.telemetry.telemetry import Log, forget_worker
 from himari_jax.errors import HimariError
 
-FIRST_PAUSE, MOST_PAUSE = 0.5, 16.0  # seconds before a worker that fell is started again; doubled each time
-WINDOW = 60.0  # seconds in which falls are counted
-MOST_FALLS = 5  # in the window, times the number of workers; one more ends the server
+FIRST_PAUSE, MOST_PAUSE = 0.5, 16.0  # seconds before a worker that failed is started again; doubled each time
+WINDOW = 60.0  # seconds in which failures are counted
+MOST_FAILURES = 5  # in the window, times the number of workers; one more ends the server
 STOP_SECONDS = 12.0  # beyond the drain, after which a worker that does not end is killed
 
 
-class WorkersFell(HimariError):
-    """Workers fall again and again; the server gives up."""
+class WorkersFailed(HimariError):
+    """Workers fail again and again; the server gives up."""
 
     exit_code = 1
 
 
-class Leash:
-    """A worker's tie to its supervisor: where the supervisor is gone, however it ended, the worker ends, too.
+class SupervisorLink:
+    """A worker's link to its supervisor: once the supervisor is gone, however it ended, the worker ends, too.
 
     Args:
         pipe: whose other end the supervisor alone holds.
@@ -37,7 +37,7 @@ class Leash:
 
     def __init__(self, pipe: int):
         self.pipe, self.is_cut = pipe, False
-        threading.Thread(target=self.wait, name="leash", daemon=True).start()
+        threading.Thread(target=self.wait, name="supervisor-link", daemon=True).start()
 
     def wait(self) -> None:
         """Waits for the end of the pipe."""
@@ -46,7 +46,7 @@ class Leash:
         os.kill(os.getpid(), signal.SIGTERM)
 
 
-Work = Callable[[int, Leash], int]  # place among the workers, tie to the supervisor -> exit code
+Work = Callable[[int, SupervisorLink], int]  # index of the worker, link to the supervisor -> exit code
 
 
 class Worker(NamedTuple):
@@ -58,7 +58,7 @@ class Worker(NamedTuple):
 
 
 class Supervisor:
-    """Runs copies of a worker until SIGTERM or SIGINT; one that falls is started again after a pause.
+    """Runs copies of a worker until SIGTERM or SIGINT; one that fails is started again after a pause.
 
     Args:
         count: of workers.
@@ -73,12 +73,12 @@ class Supervisor:
         self.patience = drain_seconds + STOP_SECONDS
         self.workers: dict[int, Worker] = {}
         self.due = dict.fromkeys(range(count), 0.0)  # when the worker of a place is to be started
-        self.falls: deque[tuple[float, int]] = deque()  # when, which place
+        self.failures: deque[tuple[float, int]] = deque()  # when, which place
         self.signals: list[int] = []
         self.kill_at: float | None = None  # set when the workers are to end
         self.code = 0
         self.gave_up = ""
-        self.tie, self.held = os.pipe()
+        self.pipe_end, self.pipe_held = os.pipe()
 
     def run(self) -> int:
         """Supervises.
@@ -87,7 +87,7 @@ class Supervisor:
             0 where every worker ended well after the signal, else 1.
 
         Raises:
-            WorkersFell: they fall again and again.
+            WorkersFailed: they fail again and again.
         """
         wake, woken = os.pipe()
         for end in (wake, woken):
@@ -101,10 +101,10 @@ class Supervisor:
                 self.start_due()
             if select.select([wake], [], [], self.wait_seconds())[0]:
                 os.read(wake, 4096)
-            self.obey()
+            self.handle_signals()
             self.reap()
         if self.gave_up:
-            raise WorkersFell(self.gave_up)
+            raise WorkersFailed(self.gave_up)
         return self.code
 
     def wait_seconds(self) -> float:
@@ -122,9 +122,9 @@ class Supervisor:
     def start(self, place: int) -> None:
         """Forks a worker."""
         words, pen = os.pipe()
-        kills = memory_kills()
+        kills = oom_kills()
         # No signal may reach a worker while it has the handlers of its supervisor.
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT, EVERYBODY})
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT, END_ALL})
         child = os.fork()
         if child == 0:
             self.be_worker(place, pen, before)
@@ -140,18 +140,18 @@ class Supervisor:
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             signal.signal(signal.SIGINT, signal.SIG_IGN)
-            for number in (signal.SIGTERM, EVERYBODY):
+            for number in (signal.SIGTERM, END_ALL):
                 signal.signal(number, lambda *_: os._exit(0))
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-            os.close(self.held)  # else the pipe would not end with the supervisor
+            os.close(self.pipe_held)  # else the pipe would not end with the supervisor
             faulthandler.enable(pen)
-            code = self.run_worker(place, Leash(self.tie))
+            code = self.run_worker(place, SupervisorLink(self.pipe_end))
         except BaseException as error:
             os.write(pen, last_words(error).encode())
         finally:
             os._exit(code)
 
-    def obey(self) -> None:
+    def handle_signals(self) -> None:
         """Passes signals on: the first ends the workers in order, another one at once."""
         while self.signals:
             self.signals.pop()
@@ -169,7 +169,7 @@ class Supervisor:
         self.kill_at = time.monotonic() + self.patience
         self.sock.close()
         for worker in self.workers:
-            os.kill(worker, EVERYBODY)
+            os.kill(worker, END_ALL)
 
     def kill(self) -> None:
         """Ends the workers at once."""
@@ -192,7 +192,7 @@ class Supervisor:
 
     def on_end(self, pid: int, worker: Worker, code: int) -> None:
         """Says why a worker ended, and when there will be another, unless all are to end."""
-        why = explain(code, hear(worker.words), worker.kills, memory_kills())
+        why = explain_exit(code, read_last_words(worker.words), worker.kills, oom_kills())
         os.close(worker.words)
         forget_worker(worker.place)
         if self.kill_at is not None:
@@ -201,15 +201,15 @@ class Supervisor:
                 self.code = 1
             return
         now = time.monotonic()
-        self.falls.append((now, worker.place))
-        while self.falls[0][0] < now - WINDOW:
-            self.falls.popleft()
-        if len(self.falls) > MOST_FALLS * self.count:
-            self.gave_up = f"workers fell {len(self.falls)} times within {WINDOW:g} s, the last by {why}"
+        self.failures.append((now, worker.place))
+        while self.failures[0][0] < now - WINDOW:
+            self.failures.popleft()
+        if len(self.failures) > MOST_FAILURES * self.count:
+            self.gave_up = f"workers fell {len(self.failures)} times within {WINDOW:g} s, the last by {why}"
             self.log("CRITICAL", "gave_up", message=self.gave_up)
             self.end()
             return
-        recent = sum(place == worker.place for _, place in self.falls)
+        recent = sum(place == worker.place for _, place in self.failures)
         pause = min(FIRST_PAUSE * 2 ** (recent - 1), MOST_PAUSE)
         self.due[worker.place] = now + pause
         self.log("ERROR", "worker_fell", pid=pid, worker=worker.place, exit=code, message=why, pause=pause)

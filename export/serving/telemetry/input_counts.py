@@ -35,7 +35,7 @@ class InputCounts(Collector):
         self.table: DriftTable | None = None
         self.counts = np.zeros((0, BINS + 1), np.int64)  # (F, BINS + 1) rows in each bin, and outside of the range
 
-    def on_duty(self, served: ServedModel) -> None:
+    def use_model(self, served: ServedModel) -> None:
         """Counts for another model from now on."""
         self.flush()
         with self.lock:

@@ -32,7 +32,7 @@ class Metrics:
     """The Prometheus metrics that `/metrics` serves.
 
     Args:
-        place: of this worker among several; one that falls hands its counters on to the next in its place.
+        place: of this worker among several; one that fails hands its counters on to the next in its place.
     """
 
     def __init__(self, place: int = 0) -> None:
@@ -64,7 +64,9 @@ class Metrics:
         for status in EARLY:
             self.requests.labels("/predict", status)
         self.whole = CollectorRegistry()
-        self.whole.register(OnDuty(self.registry if self.shared is None else MultiProcessCollector(None, self.shared)))
+        self.whole.register(
+            WithoutOldModels(self.registry if self.shared is None else MultiProcessCollector(None, self.shared))
+        )
         self.inputs = InputCounts(None if self.shared is None else Path(self.shared), place)
         self.whole.register(self.inputs)
         if self.shared is None:
@@ -88,14 +90,14 @@ class Metrics:
             found = self.bound_symbols[symbol] = self.multiplier.labels(symbol)
         found.observe(multiplier)
 
-    def on_duty(self, served: ServedModel) -> None:
+    def use_model(self, served: ServedModel) -> None:
         """Notes the model that answers from now on."""
         self.swaps.inc()
         if self.last is not None:
             self.last.set(0)
         self.last = self.model.labels(served.info.name, served.info.version, served.info.hash, served.model.kind)
         self.last.set(1)
-        self.inputs.on_duty(served)
+        self.inputs.use_model(served)
         self.ready.set(1)
 
     def page(self) -> bytes:
@@ -109,7 +111,7 @@ def forget_worker(place: int) -> None:
     (Path(os.environ[SHARED]) / f"worker_{place}").unlink(missing_ok=True)
 
 
-class OnDuty(Collector):
+class WithoutOldModels(Collector):
     """The metrics of a collector, without models that are no longer on duty."""
 
     def __init__(self, source: Any):

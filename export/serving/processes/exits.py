@@ -19,7 +19,7 @@ def last_words(error: BaseException) -> str:
     return f"{type(error).__name__}: {first_line(error, MOST_WORDS)}{where}"
 
 
-def hear(pipe: int) -> str:
+def read_last_words(pipe: int) -> str:
     """The last words that a worker left in a pipe, on one line; empty where it left none."""
     try:
         data = os.read(pipe, 65536)
@@ -34,11 +34,11 @@ def hear(pipe: int) -> str:
     return lines[0][:MOST_WORDS] if lines else ""
 
 
-def memory_kills() -> int | None:
+def oom_kills() -> int | None:
     """Processes of this control group that were ended for want of memory; None where the system does not count them."""
     if sys.platform != "linux":
         return None
-    for path in (*own_groups(), CGROUPS / "memory.events", CGROUPS / "memory" / "memory.oom_control"):
+    for path in (*cgroup_files(), CGROUPS / "memory.events", CGROUPS / "memory" / "memory.oom_control"):
         try:
             counts = dict(line.split() for line in path.read_text().splitlines())
             return int(counts["oom_kill"])
@@ -47,7 +47,7 @@ def memory_kills() -> int | None:
     return None
 
 
-def own_groups() -> list[Path]:
+def cgroup_files() -> list[Path]:
     """Paths that may hold the memory counts of this process's control group."""
     found = []
     try:
@@ -62,13 +62,13 @@ def own_groups() -> list[Path]:
     return found
 
 
-def explain(code: int, words: str, kills_before: int | None, kills_after: int | None) -> str:
+def explain_exit(code: int, words: str, kills_before: int | None, kills_after: int | None) -> str:
     """One line about the end of a worker.
 
     Args:
         code: exit code, or minus the signal.
         words: its last ones.
-        kills_before: of `memory_kills` when it was started.
+        kills_before: of `oom_kills` when it was started.
         kills_after: the same now.
     """
     if code >= 0:
