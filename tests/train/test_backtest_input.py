@@ -58,7 +58,7 @@ def broken(runs, folder, name):
         ("damaged", [], 4, "damaged"),
         (NAN, CANDLES, 2, "the weight of SYN1 at "),
         (FICKLE, CANDLES, 2, "gives other weights when called again"),
-        (CONSTANT.replace("0.3", "0.6"), CANDLES, 2, "sum to 1.2; allowed: at most 1"),
+        (CONSTANT.replace("0.3", "0.6"), CANDLES, 2, "sum to 1.2; must be at most 1"),
         (CONSTANT.replace("0.3", "-0.1"), CANDLES, 2, "is -0.1"),
         (CONSTANT.replace("market.base.shape", "3"), CANDLES, 2, "gave the shape (3,)"),
         (CONSTANT.replace("np.full", "np.fool"), CANDLES, 2, "weights() failed: AttributeError"),

@@ -15,7 +15,7 @@ from train.oracles.console import table as oracle_table
 from train.reporting.console import console, print_lines, sensitivity, symbol_table, table
 from train.reporting.tables import Grid, lines, print_grid
 from train.reporting.walk_forward.console import block_table
-from train.training.progress import Bar, clock, fitting, short
+from train.training.progress import ProgressBar, clock, fitting, short
 
 WIDTHS = (40, 47, 60, 80, 95, 118, 200)
 NAMES = ("agent (multi-lstm)", "equal weight not rebalanced", "base", "x")
@@ -176,7 +176,7 @@ def test_a_line_of_progress_says_what_is_done_and_left_and_fits_80_columns(monke
     monkeypatch.setattr("time.monotonic", lambda: now[0])
     for width in (60, 80, 118):
         monkeypatch.setenv("COLUMNS", str(width))
-        bar = Bar(2_031_616, 31_616, "steps")
+        bar = ProgressBar(2_031_616, 31_616, "steps")
         now[0] += 600
         bar.line(1_031_616, "validation Sharpe +0.50  best +0.50  671,113 steps/s  return/episode +0.0954")
         line = capsys.readouterr().out.rstrip("\n")

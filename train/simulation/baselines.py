@@ -10,24 +10,24 @@ from himari_jax.positions.baselines import Orders, Setting, Window
 
 
 def all_rules(setting: Setting) -> dict[str, np.ndarray]:
-    """Target weights of every baseline that is a rule, at every row, (T, N) each."""
+    """Computes the target weights of every baseline that is a rule, at every row, (T, N) each."""
     return {name: rule(setting) for name, rule in baselines_of(Setting).items()}
 
 
 def every_bar(target: np.ndarray) -> Orders:
-    """An order at every row."""
+    """Makes an order at every row of target weights (S, N)."""
     return Orders(target, np.ones(target.shape, bool))
 
 
 def all_orders(
     rules: Mapping[str, np.ndarray], window: Window, names: Sequence[str] | None = None
 ) -> dict[str, Orders]:
-    """The orders of baselines in a window, in the order of their names.
+    """Makes the orders of baselines in a window.
 
     Args:
         rules: see `all_rules`.
         window: the inputs of the others.
-        names: which; None: all, in the order of the table.
+        names: of the baselines; None: all, in the order of the table.
     """
     others = baselines_of(Window)
     return {
@@ -37,10 +37,10 @@ def all_orders(
 
 
 def baselines_of(kind: type) -> dict[str, Any]:
-    """The baselines whose argument is a `Setting`, or a `Window`, by name.
+    """Finds the baselines whose argument is of a kind, `Setting` or `Window`, by name.
 
     Raises:
-        TypeError: one of them does not say which.
+        TypeError: a baseline annotates neither.
     """
     functions = {name: plugins.BASELINES.load(name) for name in plugins.BASELINES.names}
     found = {name: set(get_type_hints(function).values()) for name, function in functions.items()}
@@ -51,10 +51,10 @@ def baselines_of(kind: type) -> dict[str, Any]:
 
 
 def of_agent() -> tuple[str, ...]:
-    """Names of the baselines that an agent's own weights make: those of a `Window`, but for buy and hold."""
+    """Names the baselines that depend on an agent's own weights: those of a `Window`, but for buy and hold."""
     return tuple(name for name in baselines_of(Window) if name != "buy_and_hold")
 
 
 def entry_name(name: str) -> str:
-    """A name that no baseline has."""
+    """Returns a name that no baseline has: `run NAME` where one has it."""
     return f"run {name}" if name in plugins.BASELINES.names else name

@@ -1,4 +1,4 @@
-"""Many draws of the baseline `random`: what chance makes of an agent's mean weights and turnover."""
+"""Many draws of the baseline `random`, with an agent's mean weights and turnover."""
 
 from collections.abc import Sequence
 from typing import Any, cast
@@ -18,9 +18,9 @@ DRAWS = 101  # an odd number: one of them is the median
 
 
 def draw_sharpes(simulator: Simulator, delay: int, agent: AccountHistory, rate: float) -> np.ndarray:
-    """Annual Sharpe ratios of the draws of `random` beside an agent on the whole span, (DRAWS,).
+    """Computes annual Sharpe ratios of the draws of `random` beside an agent on the whole span, (DRAWS,).
 
-    In a pool every account draws the same numbers, as what a policy says of its symbols moves together.
+    In a pool every account draws the same numbers, as a policy's multipliers of its symbols move together.
 
     Args:
         simulator: that played.
@@ -34,7 +34,7 @@ def draw_sharpes(simulator: Simulator, delay: int, agent: AccountHistory, rate: 
     size = lanes_at_once(steps, assets, where.form)
     size = -(-DRAWS // -(-DRAWS // size))  # equal parts, so that one shape is compiled
     sharpes = []
-    for first in range(0, DRAWS, size):  # part by part: the returns of all draws are as large as all else together
+    for first in range(0, DRAWS, size):  # in parts: the returns of all draws are as large as all else together
         draws = range(first, first + size)
         found = [draw_returns(simulator, a, window, rate, draws, where) for a, window in enumerate(windows)]
         returns = portfolio_returns(simulator, 0, found)
@@ -45,7 +45,7 @@ def draw_sharpes(simulator: Simulator, delay: int, agent: AccountHistory, rate: 
 def draw_returns(
     simulator: Simulator, member: int, window: Window, rate: float, draws: Sequence[int], where: Place
 ) -> np.ndarray:
-    """Returns (S, len(draws)) of some draws in the account of one member on the whole span."""
+    """Computes returns (S, len(draws)) of some draws in the account of one member on the whole span."""
     begin: Any = np.int32(simulator.positions(member).start)
     costs = cast(Any, Costs)(np.full(len(draws), rate, np.float32), simulator.limits.min_trade)
     orders = [random(window._replace(draw=draw)) for draw in draws]
@@ -56,5 +56,5 @@ def draw_returns(
 
 
 def median_draw(sharpes: np.ndarray) -> int:
-    """The number of the draw whose Sharpe ratio is the median one."""
+    """Returns the number of the draw whose Sharpe ratio is the median."""
     return int(np.argsort(sharpes, kind="stable")[len(sharpes) // 2])

@@ -3,8 +3,7 @@
 The account is the one that training uses; ruin is off. A stretch starts from cash with a fresh memory and
 ends in cash: its last bar sells everything at the mark, with cost. So does a window, a part of the span.
 
-A lane is one account's way: where it begins, how late it sees the market, what trading costs it. Lanes lie
-along the last axis, which is what vector units like.
+A lane is one account with its begin, delay and cost. Lanes lie along the last axis, for vector units.
 """
 
 from collections.abc import Callable, Sequence
@@ -32,9 +31,9 @@ AXES: Any = cast(Any, Account)(-1, -1, -1)  # lanes are the last axis of every l
 class Tape(NamedTuple):
     """The decision rows of a span in order, L of them, and the market that they point into; on the host or a device."""
 
-    market: Market  # leaves (T, ...), as a policy sees it that is not late
+    market: Market  # leaves (T, ...), without a delay
     rows: Array  # (L,) int32
-    to_fill: Array  # (L, N) of those rows, side by side, so that a window of them is one piece
+    to_fill: Array  # (L, N) of those rows, so that a window of them is one slice
     to_mark: Array  # (L, N)
     tradable: Array  # (L, N) bool
     seen: Array  # (R, L) int32, rows whose features, correlations and base are seen, by delay
@@ -44,7 +43,7 @@ class Tape(NamedTuple):
 
 
 class Lanes(NamedTuple):
-    """Accounts that are played side by side, B of them."""
+    """Accounts that are simulated side by side, B of them."""
 
     start: jax.Array  # (B,) int32, position on the tape
     delay: jax.Array  # (B,) int32, index into `Tape.seen`
@@ -52,7 +51,7 @@ class Lanes(NamedTuple):
 
 
 class Limits(NamedTuple):
-    """Position and trade limits, whatever the policy's action."""
+    """Position and trade limits."""
 
     max_position_pct: Any  # () largest weight of one asset
     max_gross: Any  # () largest sum of weights
@@ -60,7 +59,7 @@ class Limits(NamedTuple):
 
     @classmethod
     def of(cls, named: Any) -> "Limits":
-        """Those of flags or of an environment's parameters, which have the same names."""
+        """Takes those of flags or of an environment's parameters, which have the same names."""
         return cls(*(np.float32(getattr(named, name)) for name in cls._fields))
 
 
@@ -75,7 +74,7 @@ class Bar(NamedTuple):
 
 
 class Rows(NamedTuple):
-    """What the lanes read of the tape for one decision; a leading axis (S,) where it is read for several."""
+    """Rows of the tape that the lanes read for one decision; a leading axis (S,) for several."""
 
     features: jax.Array  # (B, N, k) seen
     corr: jax.Array  # (B, P) seen
@@ -109,7 +108,7 @@ def make_tape(market: Market, span: Stretches, candles: Candles | None = None, d
 
 
 def lay_out(market: Market, span: Stretches, candles: Candles | None = None, delays: Sequence[int] = (0,)) -> Tape:
-    """`make_tape` where the market is, with row numbers on the host."""
+    """Lays out the rows of a span where the market is, with row numbers on the host; see `make_tape`."""
     rows = decision_rows(span)
     everything = np.arange(len(market.base))
     seen = [delayed(everything, candles, d)[rows] if d and candles else rows for d in delays]
@@ -120,18 +119,18 @@ def lay_out(market: Market, span: Stretches, candles: Candles | None = None, del
 
 
 def whole_span(tape: Tape, rate: Any) -> tuple[int, Lanes]:
-    """Length and lane of one account over the whole tape, on time."""
+    """Returns length and lane of one account over the whole tape, without delay."""
     return len(tape.rows), make_lanes([0], [0], [rate])
 
 
 def make_lanes(starts: Sequence[int], delays: Sequence[int], rates: Sequence[float]) -> Lanes:
-    """Lanes of three columns of equal length; `delays` are indices into `Tape.seen`."""
+    """Makes lanes of three columns of equal length; `delays` are indices into `Tape.seen`."""
     lanes: Any = np.asarray(starts, np.int32), np.asarray(delays, np.int32), np.asarray(rates, np.float32)
     return Lanes(*lanes)
 
 
 def play_bar(account: Account, bar: Bar, costs: Costs) -> tuple[Account, tuple[jax.Array, jax.Array, jax.Array]]:
-    """One bar of one account: held (N,), traded (N,), return (); at the end of a stretch or window all is sold."""
+    """Steps one account over one bar: held (N,), traded (N,), return (); sells all at an end."""
     after, done = step_account(account, *bar[:4], costs)
     return after, (done.held, done.delta, jnp.where(bar.end, liquidated_gain(done, costs.rate), done.gain))
 
@@ -140,7 +139,7 @@ play_lanes = jax.vmap(play_bar, (AXES, -1, cast(Any, Costs)(0, None)), (AXES, -1
 
 
 def fresh_where(first: jax.Array, account: Account) -> Account:
-    """Cash at the first row of a stretch."""
+    """Replaces an account by one of cash at the first row of a stretch."""
     return select_tree(first, open_account(jnp.zeros_like(account.weights)), account)
 
 
@@ -148,7 +147,7 @@ def fresh_where(first: jax.Array, account: Account) -> Account:
 def run_policy(
     policy: Policy, steps: int, variables: dict, tape: Tape, lanes: Lanes, limits: Limits, form: Form | None = None
 ) -> Path:
-    """Deterministic policies over windows of a tape, K of them on B lanes each; leaves (K, S, ...).
+    """Simulates K deterministic policies over windows of a tape, each on B lanes; leaves (K, S, ...).
 
     Args:
         policy: the module.
@@ -169,11 +168,11 @@ def run_policy(
 def play_policy(
     policy: Policy, steps: int, variables: dict, tape: Tape, lanes: Lanes, limits: Limits, bars: int = 1
 ) -> Path:
-    """One policy as `run_policy` plays K of them, traceable; leaves (S, ...).
+    """Simulates one policy as `run_policy` does K of them, traceable; leaves (S, ...).
 
     Args:
         policy, steps, variables, tape, lanes, limits: see there.
-        bars: that a step of the loop plays one after the other, with what they read of the tape read at once.
+        bars: that a step of the loop plays, their rows of the tape read in one gather.
     """
     lots, costs = lanes.start.shape[0], Costs(lanes.rate, limits.min_trade)
 
@@ -195,13 +194,13 @@ def play_policy(
     start = cash(policy.num_assets, lots, lanes.rate.dtype), policy.initial_carry(lots)
     if bars == 1:
         return jax.lax.scan(single, start, jnp.arange(steps))[1]
-    # Where there is a remainder, the last row is played again, and cut off.
+    # A remainder is filled with the last row, played again and cut off.
     path = jax.lax.scan(several, start, jnp.arange(0, steps, bars))[1]
     return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:])[:steps], path)
 
 
 def read_rows(tape: Tape, lanes: Lanes, i: jax.Array, steps: int) -> Rows:
-    """What every lane reads of the tape for bar i of a window of `steps` bars, after whose last one all is sold."""
+    """Reads the rows of every lane for bar i of a window of `steps` bars, after whose last one all is sold."""
     at = lanes.start + i
     seen, market = tape.seen[lanes.delay, at], tape.market
     moves = tape.to_fill[at].T, tape.to_mark[at].T, tape.tradable[at].T
@@ -236,5 +235,5 @@ def play_decision(
 
 
 def cash(assets: int, lots: int, dtype: Any) -> Account:
-    """Accounts of cash, lanes last."""
+    """Opens `lots` accounts of cash, lanes last."""
     return jax.tree.map(lambda x: jnp.repeat(x[..., None], lots, -1), open_account(jnp.zeros(assets, dtype)))

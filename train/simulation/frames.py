@@ -1,4 +1,4 @@
-"""Frames of account histories: equity.parquet, and the closes beside it."""
+"""Frames of account histories: equity.parquet, and the closes of its report."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -20,7 +20,7 @@ def closing_prices(simulator: Simulator) -> Any:
 
 
 def utc(times: np.ndarray) -> Any:
-    """Epoch milliseconds as a polars series of datetime[ms, UTC]."""
+    """Converts epoch milliseconds to a polars series of datetime[ms, UTC]."""
     import polars as pl
 
     return pl.Series(times.astype("datetime64[ms]")).dt.replace_time_zone("UTC")
@@ -43,7 +43,7 @@ def equity_frame(
         simulator: that played.
         start: position of the window.
         delay: bars by which the agent saw the market late.
-        agent: what happened to its account.
+        agent: history of its account.
         baselines: equity by name at every bar, (S D,).
     """
     import polars as pl
@@ -75,7 +75,7 @@ def equity_frame(
 
 
 def bar_times(simulator: Simulator, times: np.ndarray, every: int) -> np.ndarray:
-    """The times of equity.parquet, (S, D), epoch milliseconds: each decision and the closes until the next one.
+    """Returns the times of equity.parquet, (S, D), epoch milliseconds: each decision and the closes until the next one.
 
     Args:
         simulator: that played.
@@ -90,12 +90,12 @@ def bar_times(simulator: Simulator, times: np.ndarray, every: int) -> np.ndarray
 
 
 def repeated(table: np.ndarray | None, every: int) -> np.ndarray | None:
-    """What was decided, at every bar until the next decision."""
+    """Repeats decisions (S, N) at every bar until the next one, (S D, N)."""
     return table if table is None or every == 1 else np.repeat(table, every, axis=0)
 
 
 def drifting_weights(simulator: Simulator, start: int, member: int, account: AccountHistory) -> np.ndarray:
-    """Weights of an account at every bar of a window, (S D, n): after the fill at a decision, then as prices move."""
+    """Computes weights of an account at every bar, (S D, n): after the fill at a decision, then as prices move."""
     part = simulator.positions(member, start, len(account.returns))
     moves = simulator.host.inside
     if account.inside is None or moves is None:

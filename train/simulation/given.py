@@ -1,4 +1,4 @@
-"""Plays given target weights: many lanes over one window of a tape, in one scan."""
+"""Simulates given target weights: many lanes over one window of a tape, in one scan."""
 
 from functools import partial
 
@@ -16,7 +16,7 @@ Inputs = tuple[Bar, jax.Array]  # of bars, and whether a stretch begins with the
 def run_weights(
     targets: jax.Array, orders: jax.Array, tape: Tape, start: jax.Array, costs: Costs, form: Form | None = None
 ) -> Path:
-    """Given target weights over a window of a tape, without caps.
+    """Simulates given target weights over a window of a tape, without caps.
 
     Args:
         targets: (S, N, B) wanted weights, long only, sum <= 1.
@@ -32,7 +32,7 @@ def run_weights(
 
 
 def side_by_side(x: jax.Array, parts: int, back: bool = False) -> jax.Array:
-    """(S, ..., B) cut in time into lanes: (S / parts, ..., parts B), parts first; the way `back` for (S / parts, B)."""
+    """Cuts (S, ..., B) in time into lanes (S / parts, ..., parts B), parts first; `back`: the inverse."""
     if back:
         return jnp.moveaxis(x.reshape(len(x), parts, -1), 1, 0).reshape(len(x) * parts, -1)
     missing = -len(x) % parts
@@ -42,7 +42,7 @@ def side_by_side(x: jax.Array, parts: int, back: bool = False) -> jax.Array:
 
 
 def window_bars(targets: jax.Array, orders: jax.Array, tape: Tape, start: jax.Array) -> Inputs:
-    """The bars of a window of given weights, leaves (S, N or none, B or 1), and whether a stretch begins there (S, 1).
+    """Slices the bars of a window, leaves (S, N or none, B or 1), and whether a stretch begins with each (S, 1).
 
     Args:
         targets, orders, tape, start: see `run_weights`.
@@ -57,22 +57,22 @@ def window_bars(targets: jax.Array, orders: jax.Array, tape: Tape, start: jax.Ar
 
 
 def cut_in_time(inputs: Inputs, lots: int, parts: int) -> Inputs:
-    """The bars of `lots` rows of accounts as lanes, each row cut into parts; leaves (S / parts, ..., parts lots)."""
+    """Cuts the bars of `lots` rows of accounts into parts, which become lanes; leaves (S / parts, ..., parts lots)."""
     wide = jax.tree.map(lambda x: jnp.broadcast_to(x, (*x.shape[:-1], lots)), inputs)
     return jax.tree.map(lambda x: side_by_side(x, parts), wide)
 
 
 def replay_bar(costs: Costs, weights: jax.Array, inputs: Inputs) -> tuple[jax.Array, tuple]:
-    """One bar of B accounts whose weights are given: from weights to weights (N, B), held, traded and returns (B,).
+    """Steps B accounts of given weights over one bar: weights (N, B) afterwards; held, traded and returns (B,).
 
     Args:
         costs: rates (B,), smallest trade ().
-        weights: (N, B) as they arrive.
+        weights: (N, B) before the bar.
         inputs: see `window_bars`, of one bar.
     """
     bar, first = inputs
     assets, lots = weights.shape
     bar = Bar(*(jnp.broadcast_to(x, (*x.shape[:-1], lots)) for x in bar))
-    fresh = cash(assets, lots, weights.dtype)  # of entry prices and equity nothing is asked here
+    fresh = cash(assets, lots, weights.dtype)  # entry prices and equity are not used here
     after, done = play_lanes(fresh._replace(weights=jnp.where(first, 0, weights)), bar, costs)
     return after.weights, done

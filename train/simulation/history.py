@@ -1,4 +1,4 @@
-"""Histories of accounts on the host: what happened to one at every decision, and at the bars between them."""
+"""Histories of accounts on the host: weights, costs and returns at every decision, equity at the bars between."""
 
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -31,7 +31,7 @@ class AccountHistory(NamedTuple):
 
     @property
     def traded(self) -> np.ndarray:
-        """Share of equity at the fill that is traded in each bar, (S,): what costs are paid for, final sales too."""
+        """Share of equity at the fill that is traded in each bar, (S,), final sales included."""
         ordered = np.abs(np.asarray(self.delta, np.float64)) @ np.ones(self.delta.shape[1])
         return ordered if self.sold is None else ordered + self.sold
 
@@ -52,19 +52,19 @@ class AccountHistory(NamedTuple):
         return (before[:, None] * self.growth).ravel()
 
     def cut(self, rows: np.ndarray) -> "AccountHistory":
-        """Some of the decisions."""
+        """Returns the history of some decisions."""
         leaves: Any = [None if leaf is None else leaf[rows] for leaf in self[:-1]]
         return AccountHistory._make([*leaves, tuple(account.cut(rows) for account in self.accounts)])
 
 
 def within(returns: np.ndarray, inside: np.ndarray | None) -> np.ndarray:
-    """Equity at every bar of an interval, its end included, (S, D), from what it is at the bars between decisions."""
+    """Joins equity at the bars between decisions and at the next decision, (S, D)."""
     ends = 1 + returns[:, None]
     return ends if inside is None else np.concatenate([inside, ends], 1)
 
 
 def as_portfolio(accounts: tuple[AccountHistory, ...], active: np.ndarray) -> AccountHistory:
-    """The portfolio that holds an equal share of equity in every account that decides, evened out at every decision.
+    """Builds the portfolio with an equal share of equity in every account that decides, rebalanced at every decision.
 
     Args:
         accounts: A histories of one asset each; cash where they do not decide.
@@ -96,11 +96,11 @@ def as_portfolio(accounts: tuple[AccountHistory, ...], active: np.ndarray) -> Ac
 
 
 def histories(path: Path, tape: Tape, starts: np.ndarray, rates: np.ndarray) -> Iterator[AccountHistory]:
-    """The accounts of a batch one by one, on the host.
+    """Yields the histories of a batch of accounts, on the host.
 
     Args:
         path: of B lanes, without an axis of policies.
-        tape: that was played; from the host nothing is copied.
+        tape: that was played; on the host it is not copied.
         starts: (B,) positions on it.
         rates: (B,) costs.
     """
@@ -120,14 +120,14 @@ def histories(path: Path, tape: Tape, starts: np.ndarray, rates: np.ndarray) -> 
 
 
 def account_first(x: Any) -> np.ndarray:
-    """(S, ..., B) on the host as (B, S, ...)."""
+    """Moves the last axis to the front, on the host: (S, ..., B) -> (B, S, ...)."""
     return np.ascontiguousarray(np.moveaxis(np.asarray(x), -1, 0))
 
 
 def settle(
     held: np.ndarray, delta: np.ndarray, to_fill: np.ndarray, to_mark: np.ndarray, end: np.ndarray, rate: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Cost (S,), profit by asset (S, N) and final sales (S,) that follow from what was held and traded, in float64.
+    """Computes cost (S,), profit by asset (S, N) and final sales (S,) from held and traded weights, in float64.
 
     With w1 = held - delta, the weights that arrive at the fill: `1 + r1 = 1 / (1 - sum(w1 f / (1 + f)))`, because
     `w = w1 (1 + r1) / (1 + f)` and cash keeps its value.
@@ -140,14 +140,14 @@ def settle(
 
 
 def until_fill(held: np.ndarray, delta: np.ndarray, to_fill: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Share of equity at the fill that each asset earned on the way there, (S, N), and 1 + r1, (S, 1)."""
+    """Computes the share of equity at the fill that each asset earned before it, (S, N), and 1 + r1, (S, 1)."""
     f = np.asarray(to_fill, np.float64)
     arrived = (held - delta) * f / (1 + f)
     return arrived, 1 / (1 - arrived.sum(1, keepdims=True))
 
 
 def between(held: np.ndarray, delta: np.ndarray, to_fill: np.ndarray, inside: np.ndarray, rate: float) -> np.ndarray:
-    """Equity at the bars between decisions, (S, D - 1), 1 at the decision before them; positions drift."""
+    """Computes equity at the bars between decisions, (S, D - 1), 1 at the decision before them; positions drift."""
     held, delta = (np.asarray(x, np.float64) for x in (held, delta))
     _, drift = until_fill(held, delta, to_fill)
     paid = rate * np.abs(delta).sum(1, keepdims=True)

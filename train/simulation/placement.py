@@ -1,7 +1,7 @@
-"""Where a simulation runs, and how its program is written there.
+"""Device of a simulation, and the form of its program there.
 
-An accelerator spends its time on launches: a bar takes as many microseconds as it has kernels, whether one account or
-a thousand is played. A host spends its time on arithmetic, hence on accounts. So few accounts are played on the host.
+An accelerator spends its time on launches: a bar takes as many microseconds as it has kernels, for one account or for a
+thousand. A host spends its time on arithmetic, hence on accounts. So few accounts are simulated on the host.
 """
 
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ import numpy as np
 
 
 class Form(NamedTuple):
-    """How programs are written for a kind of device; what they compute is the same."""
+    """Settings of programs for a kind of device; their results are the same."""
 
     policy_bars: int  # that a step of the loop plays, a policy among them
     account_bars: int  # that it plays where weights are given
@@ -32,7 +32,7 @@ HOST = Form(
     parts=64,  # vector units are full
     shortest_part=256,
     batch_bytes=2**26,
-    return_bytes=2**25,  # comes back from the allocator warm; what is paged in anew takes longer than the account
+    return_bytes=2**25,  # small enough for the allocator to reuse; paging in fresh memory takes longer than the account
     most_lanes=256,
 )
 CARD = Form(
@@ -51,22 +51,22 @@ HOST_PRODUCTS = 40_000  # products of a forward pass that the host does in a mic
 HOST_ACCOUNTS = 200  # accounts of one asset whose bar the host plays in a microsecond
 CARD_POLICY_BAR = 30.0  # microseconds of the launches of a bar, a policy among them
 CARD_ACCOUNT_BAR = 6.0  # those where weights are given
-FORGOTTEN = 32  # bars after which an account that trades has forgotten what it began with
+FORGOTTEN = 32  # bars after which the initial weights of an account that trades do not matter
 
 
 class Place(NamedTuple):
     """A device, with the form of programs for it."""
 
-    device: Any  # None: the default one, where arrays lie anyway
+    device: Any  # None: the default one
     form: Form
 
     def put(self, tree: Any) -> Any:
-        """Arrays where the program runs."""
+        """Puts arrays where the program runs."""
         return tree if self.device is None else jax.device_put(tree, self.device)
 
 
 def hosts() -> list[Any]:
-    """The host as a device of jax; none where JAX_PLATFORMS names the accelerator alone."""
+    """Returns the host as a device of jax; none where JAX_PLATFORMS names the accelerator alone."""
     try:
         return jax.local_devices(backend="cpu")
     except RuntimeError:
@@ -74,12 +74,12 @@ def hosts() -> list[Any]:
 
 
 def form_of(platform: str | None = None) -> Form:
-    """The form for a kind of device; None: the default one."""
+    """Returns the form for a kind of device; None: the default one."""
     return HOST if (platform or jax.default_backend()) == "cpu" else CARD
 
 
 class Work(NamedTuple):
-    """What is to be played."""
+    """Size of a simulation."""
 
     bars: int  # S, one after the other
     accounts: int  # B side by side; of given weights the assets are counted
@@ -89,18 +89,18 @@ class Work(NamedTuple):
 
 
 def place(work: Work, devices: Sequence[Any] | None = None) -> Place:
-    """The default device, or the host instead of it where its launches would take longer than the host's arithmetic.
+    """Chooses the default device, or the host where launches would take longer than the host's arithmetic.
 
-    Compared are, in microseconds, with K policies of P parameters on B accounts over S bars:
+    Compares, in microseconds, with K policies of P parameters on B accounts over S bars:
 
         host: S K (1 + B P / 40,000), or S B / 200 where weights are given
         card: 30 S, or 6 S where weights are given (6 (S / parts + 32) cut in time), whatever K and B
 
-    So a backtest of few cells, and the one track of a null market, are the host's.
+    So a backtest of few cells and the single account of a null market run on the host.
 
     Args:
-        work: what is to be played.
-        devices: the default one, then the host's; None: those of jax. Without a host among them it is the default one.
+        work: size of the simulation.
+        devices: the default one, then the host's; None: those of jax. Without a host among them the default one.
     """
     bars, accounts, policies, parameters, parts = work
     default, *others = devices if devices is not None else (jax.local_devices()[0], *hosts())
@@ -117,14 +117,14 @@ def place(work: Work, devices: Sequence[Any] | None = None) -> Place:
 
 
 def place_policies(variables: Any, bars: int, accounts: int, policies: int, in_turn: int = 1) -> Place:
-    """Where policies play: `place` by the number of their parameters.
+    """Chooses the device of policies: `place` by the number of their parameters.
 
     Args:
         variables: leaves (in_turn, policies, ...), or (policies, ...) for one turn.
         bars: S.
         accounts: B of each policy.
-        policies: K that play a bar.
-        in_turn: that many times K take over from each other.
+        policies: K that act at a bar.
+        in_turn: number of such groups, one after the other.
     """
     parameters = sum(np.size(x) for x in jax.tree.leaves(variables)) // (policies * in_turn)
     return place(Work(bars, accounts, policies, parameters))

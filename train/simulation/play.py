@@ -1,4 +1,4 @@
-"""Plays policies, rules and baselines on a simulator, at any cost and delay."""
+"""Simulates policies, rules and baselines on a span, at any cost and delay."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
@@ -22,7 +22,7 @@ from train.simulation.windows import portfolio_returns, window_of
 
 
 class Cell(NamedTuple):
-    """One way to play a policy."""
+    """A window, delay and cost at which a policy is simulated."""
 
     start: int  # position on the tape
     delay: int  # bars by which it sees the market late
@@ -36,7 +36,7 @@ Play = Callable[[Sequence[Cell], int], Iterator[CellHistories]]  # cells and bar
 def play_policies(
     simulator: Simulator, policy: Policy, variables: Any, first: int, cells: Sequence[Cell], steps: int
 ) -> Iterator[CellHistories]:
-    """Plays K policies on every cell, as much at once as the memory allows, where it takes less time.
+    """Plays K policies on every cell, as many at once as fit the memory, on the faster device.
 
     Windows, delays and costs are lanes of one program, which knows none of their values.
 
@@ -44,7 +44,7 @@ def play_policies(
         simulator: of the span.
         policy: the module.
         variables: leaves (K, ...).
-        first: the policy that comes first in every part.
+        first: index of the policy that comes first in every part.
         cells: windows, delays, costs.
         steps: bars of a window.
 
@@ -53,7 +53,7 @@ def play_policies(
     """
     seeds, accounts = jax.tree.leaves(variables)[0].shape[0], len(simulator.members)
     where = place_policies(variables, steps, len(cells) * accounts, seeds)
-    # Picked on the host: each pick of jax's own is a program.
+    # Indexed on the host: jax would compile a program for each index.
     variables, tape = jax.device_get(variables), simulator.tape_at(where)
     order = np.array([first, *(k for k in range(seeds) if k != first)])
     per_cell = steps * (3 * policy.num_assets + 1) * 4 * accounts
@@ -75,7 +75,7 @@ def play_policies(
 
 
 def portfolios(simulator: Simulator, lots: Iterable[AccountHistory], starts: Sequence[int]) -> Iterator[AccountHistory]:
-    """The history of each window: that of its one account, or of the portfolio of the members' accounts.
+    """Yields the history of each window: of its one account, or of the portfolio of the members' accounts.
 
     Args:
         simulator: that played.
@@ -103,7 +103,7 @@ def play_weights(
 
 
 def batches(cells: Sequence[Cell], most: int) -> Iterator[tuple[int, list[Cell]]]:
-    """Equal parts of at most `most` cells with their offsets; the last is filled up, so that one shape is compiled."""
+    """Cuts cells into equal parts of at most `most`, with offsets; fills the last one: one shape is compiled."""
     number = -(-len(cells) // most)
     size = -(-len(cells) // number)
     for offset in range(0, len(cells), size):
@@ -119,14 +119,14 @@ def play_baselines(
     names: Sequence[str] | None = None,
     draw: int = 0,
 ) -> dict[float, dict[str, AccountHistory]]:
-    """Baselines in one window at one delay, by cost and name.
+    """Plays baselines in one window at one delay; histories by cost and name.
 
     Args:
         simulator: of the span.
         start: position of the window.
         delay: bars.
-        agents: the policy's history in that window by cost: `random` and `constant` are made from it.
-        names: which; None: all.
+        agents: the policy's history in that window by cost, from which `random` and `constant` are made.
+        names: of the baselines; None: all.
         draw: number of the draw of `random`.
     """
     orders: list[Orders] = []
@@ -150,7 +150,7 @@ def orders_beside(
     draw: int = 0,
     names: Sequence[str] | None = None,
 ) -> dict[str, Orders]:
-    """The orders of baselines in the window that an agent was simulated in, by name; see `play_baselines`."""
+    """Makes the orders of baselines in the window that an agent was simulated in, by name; see `play_baselines`."""
     windows = (window_of(simulator, start, delay, agent, a, draw) for a in range(len(simulator.members)))
     found = [all_orders(rules, window, names) for rules, window in zip(simulator.rules, windows, strict=True)]
     if len(found) == 1:
@@ -164,7 +164,14 @@ def orders_beside(
 def play_orders(
     simulator: Simulator, start: int, orders: Sequence[Orders], rates: Sequence[float]
 ) -> list[AccountHistory]:
-    """Given orders of all members side by side in one window, each at its cost."""
+    """Plays given orders of all members in one window, each at its cost.
+
+    Args:
+        simulator: of the span.
+        start: position of the window.
+        orders: (S, N) each.
+        rates: cost of each.
+    """
     targets: Any = np.nan_to_num(np.stack([order.target for order in orders], -1).astype(np.float32))
     trade: Any = np.stack([order.trade for order in orders], -1)
     costs = Costs(np.asarray(rates, np.float32), simulator.limits.min_trade)
@@ -185,7 +192,7 @@ def play_orders(
 def constant_returns(
     simulator: Simulator, start: int, delay: int, agents: Sequence[tuple[float, AccountHistory]]
 ) -> np.ndarray:
-    """Returns (S, B) of the baseline `constant` of each agent, by (cost, history) of one window at one delay."""
+    """Computes returns (S, B) of the baseline `constant` of each agent, given (cost, history) in one window."""
     rates, found = np.array([rate for rate, _ in agents]), []
     where = place_returns(len(agents[0][1].returns), simulator.host.to_fill.shape[1], len(agents))
     for a in range(len(simulator.members)):
@@ -199,7 +206,7 @@ def constant_returns(
 
 
 def rule_histories(simulator: Simulator, delay: int, rate: float) -> dict[str, AccountHistory]:
-    """Every baseline on the whole span, beside the base position as the agent: to choose a rule on it."""
+    """Plays every baseline on the whole span, beside the base position as the agent, to choose a rule there."""
     bases = [rules["base"] for rules in simulator.rules]
     _, ((_, own),) = next(play_weights(simulator, bases, [Cell(0, delay, rate)], simulator.num_rows))
     return play_baselines(simulator, 0, delay, {rate: own})[rate]
@@ -221,12 +228,12 @@ class SpanHistories(NamedTuple):
 
     @property
     def draw(self) -> int:
-        """Number of the draw that is the baseline `random`: of the median Sharpe ratio."""
+        """Number of the draw that stands as the baseline `random`: that of the median Sharpe ratio."""
         return 0 if self.draws is None else median_draw(self.draws)
 
 
 def play_whole(simulator: Simulator, play: Play, chosen: int, delay: int, rate: float) -> SpanHistories:
-    """All policies on the whole span, the chosen one a bar later too, and the baselines beside them.
+    """Plays all policies on the whole span, the chosen one also a bar later, and the baselines.
 
     Args:
         simulator: with `delay` and `delay + 1` among its delays.

@@ -19,11 +19,11 @@ from train.simulation.walk import walk_lanes
 def run_returns(
     targets: jax.Array, orders: jax.Array, tape: Tape, start: jax.Array, costs: Costs, form: Form | None = None
 ) -> jax.Array:
-    """The returns of `run_weights` alone, (S, B): faster, because memory is what such a loop waits for.
+    """Computes the returns of `run_weights` alone, (S, B): faster, as memory bounds such a loop.
 
     Parallel in time where there are few lanes: split the bars, guess each part's initial weights from the part before,
-    iterate to the fixed point (bit-identical). The guess is where the part's last bars lead from cash. An account that
-    trades forgets its start within bars: one pass suffices. One that never trades needs as many passes as parts.
+    iterate to the fixed point (bit-identical). The guess comes from playing the last bars of the part before from cash.
+    For an account that trades one pass suffices; one that never trades needs as many passes as parts.
     """
     form = form or form_of()
     if form.kernel:
@@ -53,24 +53,24 @@ def run_returns(
 
 
 def time_parts(steps: int, lots: int, form: Form) -> int:
-    """Lanes that each of `lots` rows of `steps` bars is cut into, so that they fill the device."""
+    """Returns the number of lanes into which each of `lots` rows of `steps` bars is cut to fill the device."""
     return max(1, min(form.parts // lots, steps // form.shortest_part))
 
 
 def place_returns(steps: int, assets: int, lots: int) -> Place:
-    """Where the returns of `lots` lanes of given weights are found."""
+    """Chooses the device that computes the returns of `lots` lanes of given weights."""
     return place(Work(steps, assets * lots, parts=time_parts(steps, lots, CARD)))
 
 
 def lanes_at_once(steps: int, assets: int, form: Form) -> int:
-    """How many lanes of a window are played at once, so that their targets stay within the form's bytes."""
+    """Returns the number of lanes of a window that are played at once within the form's bytes."""
     return max(1, min(form.most_lanes, form.return_bytes // (4 * steps * assets)))
 
 
 def returns_in_batches(
     targets: np.ndarray, tape: Tape, start: int, rates: np.ndarray, min_trade: Any = 0.0, form: Form | None = None
 ) -> Iterator[tuple[slice, np.ndarray]]:
-    """Lanes and returns (S, b) of target weights (S, N, B) that are ordered at every bar, some lanes at a time.
+    """Yields lanes and returns (S, b) of target weights (S, N, B) that are ordered at every bar, some lanes at a time.
 
     Args:
         targets: (S, N, B).

@@ -1,4 +1,4 @@
-"""Who is backtested: trained runs, a user's own strategies, weights from a file."""
+"""Strategies of a user: functions in Python files, and files of weights."""
 
 import contextlib
 import hashlib
@@ -36,14 +36,14 @@ class Strategy:
 
     @property
     def is_file(self) -> bool:
-        """Whether its weights stand in a Parquet file."""
+        """Whether its weights are in a Parquet file."""
         return self.path.suffix == ".parquet" and self.function is None
 
     def weights(self, candles: Candles, market: Market) -> np.ndarray:
-        """Target weights at every row, (T, N) float64; checked where `check_weights` looks.
+        """Computes target weights at every row, (T, N) float64; `check_weights` checks those of decisions.
 
-        The file is run anew for every call, on copies that it cannot write to: what a rule remembers or alters cannot
-        reach the candles that it is evaluated on.
+        The file is run anew for every call, on read-only copies: no state of a rule reaches the candles that it is
+        evaluated on.
 
         Raises:
             InputError: the function fails or returns another shape; the file lacks columns.
@@ -63,20 +63,20 @@ class Strategy:
             except BaseException as error:  # a rule may leave by sys.exit, too
                 raise InputError(f"{self.path}: weights() failed: {type(error).__name__}: {error}") from error
         if found.shape != candles.close.shape:
-            raise InputError(f"{self.path}: weights() gave the shape {found.shape}; allowed: {candles.close.shape}")
+            raise InputError(f"{self.path}: weights() gave the shape {found.shape}; must be {candles.close.shape}")
         return found
 
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Warnings of a user's code are not ours to print."""
+    """Silences warnings of a user's code."""
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")
         yield
 
 
 def sealed(given: Any) -> Any:
-    """Copies of the arrays of a market or of candles that cannot be written to."""
+    """Replaces the arrays of a market or of candles by read-only copies."""
     names = given._fields if isinstance(given, Market) else [field.name for field in fields_of(given)]
     copies = {name: np.array(x) for name in names if isinstance(x := getattr(given, name), np.ndarray)}
     for copy in copies.values():
@@ -85,10 +85,10 @@ def sealed(given: Any) -> Any:
 
 
 def num_arguments(function: Callable[..., Any]) -> int:
-    """1 for weights(market), 2 for weights(market, candles); what has a default is the rule's own.
+    """Returns 1 for weights(market), 2 for weights(market, candles); parameters with a default are the rule's own.
 
     Raises:
-        TypeError: it asks for something else.
+        TypeError: it has other parameters.
     """
     found = list(inspect.signature(function).parameters.values())
     places = [p for p in found if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
@@ -100,7 +100,7 @@ def num_arguments(function: Callable[..., Any]) -> int:
 
 
 def find_function(path: Path) -> Callable[..., Any]:
-    """The function `weights` of a file, which is run for it.
+    """Runs a file and returns its function `weights`.
 
     Raises:
         InputError: the file cannot be run or has no such function.
@@ -111,7 +111,7 @@ def find_function(path: Path) -> Callable[..., Any]:
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     before = sys.modules.get(name)
-    sys.modules[name] = module  # dataclasses look themselves up there
+    sys.modules[name] = module  # dataclasses look up their module there
     try:
         spec.loader.exec_module(module)
     except BaseException as error:  # a file may leave by sys.exit, too
@@ -129,7 +129,7 @@ def find_function(path: Path) -> Callable[..., Any]:
 
 
 def load_strategy(path: Path) -> Strategy:
-    """A Python file with a function `weights`, or a Parquet file of weights.
+    """Loads a Python file with a function `weights`, or a Parquet file of weights.
 
     Raises:
         InputError: no such file, it cannot be run, or has no such function.
@@ -150,13 +150,13 @@ def check_weights(weights: np.ndarray, rows: np.ndarray, candles: Candles, where
 
     Args:
         weights: (T, N) of every row.
-        rows: that decisions see.
+        rows: of decisions, (L,).
         candles: of the weights.
-        where: they come from.
-        is_file: whether that is a file, which may lack rows.
+        where: begins the text of an error.
+        is_file: whether the weights are of a file, which may lack rows.
 
     Raises:
-        InputError: names the time, the symbol, the value and what is allowed.
+        InputError: names the time, the symbol, the value and what it must be.
     """
     shown = weights[rows]
     bad = ~np.isfinite(shown) | (shown < -1e-9)
@@ -165,11 +165,11 @@ def check_weights(weights: np.ndarray, rows: np.ndarray, candles: Candles, where
         when, value = iso_second(candles.time[rows[row]] + candles.bar_ms), shown[row, asset]
         raise InputError(
             f"{where}: the weight of {candles.symbols[asset]} at {when} is {value:g}, one of {int(bad.sum())} in "
-            f"{len(rows):,} decisions; allowed: finite numbers >= 0 (long only) at every decision"
+            f"{len(rows):,} decisions; must be finite numbers >= 0 (long only) at every decision"
             f"{'; where a file has no row (nan) choose other decisions with --span FROM:TO' if is_file else ''}"
         )
     over = shown.sum(1) > LARGEST_SUM
     if over.any():
         row = int(np.argmax(over))
         when, value = iso_second(candles.time[rows[row]] + candles.bar_ms), shown[row].sum()
-        raise InputError(f"{where}: the weights at {when} sum to {value:g}; allowed: at most 1 (no leverage)")
+        raise InputError(f"{where}: the weights at {when} sum to {value:g}; must be at most 1 (no leverage)")

@@ -1,6 +1,6 @@
-"""Policies that take over from each other: one account, whose positions pass on from block to block.
+"""Policies one after the other in one account, whose positions pass on from block to block.
 
-What a change of policy trades is charged like any other trade. A policy begins its block without memory.
+Trades at a change of policy are charged like any other. A policy begins its block with an empty carry.
 """
 
 from collections.abc import Iterator, Sequence
@@ -71,7 +71,7 @@ def run_schedule(
 def play_schedule(
     simulator: Simulator, policy: Policy, variables: dict, block: np.ndarray, cells: Sequence[Cell], steps: int
 ) -> Iterator[CellHistories]:
-    """Plays policies that take over from each other on cells, as `play_policies` plays a policy.
+    """Plays policies one after the other on cells, as `play_policies` plays a policy.
 
     Args:
         simulator: of the whole test span.

@@ -16,21 +16,21 @@ from train.simulation.placement import form_of
 from train.simulation.simulator import Simulator
 from train.simulation.windows import pool_mean
 
-ROWS = ("rows", "to_fill", "to_mark", "tradable", "first", "last")  # of a tape: what has an entry a row
+ROWS = ("rows", "to_fill", "to_mark", "tradable", "first", "last")  # fields of a tape with an entry for each row
 
 
 class Spans(NamedTuple):
     """The spans that members are scored on, U of them, padded to one shape."""
 
     tape: Tape  # leaves (U, ...)
-    start: np.ndarray  # (U, A) int32, where each account begins on the tape
+    start: np.ndarray  # (U, A) int32, first position of each account on the tape
 
 
 def lay_out_spans(simulators: Sequence[Simulator], length: int = 0, rows: int = 0, accounts: int = 0) -> Spans:
-    """Spans side by side, on the host; rows and accounts that pad a shorter one are never looked at.
+    """Stacks spans, padded, on the host; padded rows and accounts are never read.
 
     Args:
-        simulators: of the spans; what is seen is seen at their first delay.
+        simulators: of the spans; their first delay counts.
         length, rows, accounts: least length of the tapes and markets, least number of accounts.
     """
     tapes = [each.host._replace(inside=None) for each in simulators]
@@ -50,7 +50,7 @@ def lay_out_spans(simulators: Sequence[Simulator], length: int = 0, rows: int = 
 
 @cache
 def compile_scores(policy: Policy, steps: int, spread: Spread) -> Any:
-    """The jitted returns of all members: (variables, limits, rates (M,), spans, span (M,)) -> (M, steps, A)."""
+    """Jits the returns of all members: (variables, limits, rates (M,), spans, span (M,)) -> (M, steps, A)."""
 
     def one(variables: dict, limits: Limits, rate: jax.Array, spans: Spans, span: jax.Array) -> jax.Array:
         tape, start = pick(spans, span)
@@ -61,7 +61,7 @@ def compile_scores(policy: Policy, steps: int, spread: Spread) -> Any:
 
 
 def sharpe_of_span(simulator: Simulator, returns: np.ndarray) -> float:
-    """Annual Sharpe ratio of a policy on a span; 0 where it is undefined.
+    """Computes the annual Sharpe ratio of a policy on a span; 0 where it is undefined.
 
     Args:
         simulator: of the span.

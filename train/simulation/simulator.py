@@ -1,4 +1,4 @@
-"""The simulator of a span: accounts laid out so that policies, rules and baselines can be played on them."""
+"""The simulator of a span: its decisions and markets, laid out for policies, rules and baselines."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,16 +26,16 @@ from train.simulation.tapes import active_rows, lay_out_members
 
 @dataclass(frozen=True)
 class Simulator:
-    """A span of a market, laid out so that policies and baselines can be played on it.
+    """A span of a market, laid out for policies and baselines.
 
-    One account holds all symbols; in a pool each of the A members has its own, and what is played is the portfolio that
-    holds an equal share of equity in the account of every member that decides, evened out at every decision.
+    One account holds all symbols; in a pool each of the A members has its own, and the portfolio holds an equal share
+    of equity in the account of every member that decides, rebalanced at every decision.
     """
 
     candles: Candles  # of all members side by side
     members: tuple[Member, ...]  # A
-    markets: tuple[Market, ...]  # of the members, on the host, seen on time
-    times: np.ndarray  # (L,) when the decisions were made, epoch milliseconds
+    markets: tuple[Market, ...]  # of the members, on the host, without delay
+    times: np.ndarray  # (L,) of the decisions, epoch milliseconds
     active: np.ndarray  # (A, L) bool, whether a member decides
     host: Tape  # A tapes of L rows, one after the other, on the host
     delays: tuple[int, ...]  # of `tape.seen`
@@ -51,7 +51,7 @@ class Simulator:
 
     @property
     def symbols(self) -> tuple[str, ...]:
-        """Of all members."""
+        """Symbols of all members."""
         return self.candles.symbols
 
     @cached_property
@@ -65,7 +65,7 @@ class Simulator:
         return jax.device_put(self.host._replace(inside=None), hosts()[0])
 
     def tape_at(self, place: Place) -> Tape:
-        """The tapes where a program runs."""
+        """Returns the tapes where a program runs."""
         return self.tape if place.device is None else self.tape_on_host
 
     @cached_property
@@ -74,19 +74,19 @@ class Simulator:
         return [all_rules(Setting(each.candles, each.base, self.sizing)) for each in self.members]
 
     def positions(self, member: int, start: int = 0, steps: int | None = None) -> slice:
-        """Where a window of a member lies on the tape."""
+        """Returns the positions of a member's window on the tape."""
         begin = member * self.num_rows + start
         return slice(begin, begin + (self.num_rows - start if steps is None else steps))
 
     def seen(self, delay: int, start: int = 0, steps: int | None = None, member: int = 0) -> np.ndarray:
-        """Rows of a member's market that decisions see at a delay, (S,), from a position on."""
+        """Returns the rows of a member's market that decisions see at a delay, (S,), from a position on."""
         found = self.host.seen[self.delays.index(delay), self.positions(member, start, steps)]
         return found - sum(len(market.base) for market in self.markets[:member])
 
     def at_decisions(
         self, tables: Sequence[np.ndarray], delay: int, start: int = 0, steps: int | None = None
     ) -> np.ndarray:
-        """Rows that decisions see of the members' tables (T, n), side by side, (S, N); of a pool NaN where idle."""
+        """Takes the rows that decisions see out of the members' tables (T, n), side by side, (S, N); NaN where idle."""
         found = [table[self.seen(delay, start, steps, a)] for a, table in enumerate(tables)]
         if not self.is_pool:
             return found[0]
@@ -103,15 +103,15 @@ def build_simulator(
     base: Base | None = None,
     features: Features = BASE,
 ) -> Simulator:
-    """Aligns the market once; delays are read off the same arrays.
+    """Builds the simulator of one account; all delays share its arrays.
 
     Args:
         candles: checked.
-        config: base sizing, caps, fill; its costs and delay are not looked at.
+        config: base sizing, caps, fill; its costs and delay are ignored.
         span: stretches of decision rows.
         delays: bars.
         base: instead of the base sizing of the flags; known at every row that a decision of the span sees.
-        features: what the policies see of the market.
+        features: of the policies' observation.
     """
     return simulate([Member(candles, span, base or config.base_sizing)], config, delays, features)
 
@@ -124,12 +124,12 @@ def simulate(
     is_pool: bool = False,
     markets: Sequence[Market] | None = None,
 ) -> Simulator:
-    """`build_simulator` for one member, or for those of a pool: the ones that decide nothing in the span stay out.
+    """Builds the simulator of one member, or of those of a pool; members without decisions in the span are left out.
 
     Args:
         members, config, delays, features: see `build_simulator`.
         is_pool: whether every member has an account of its own.
-        markets: of the members, seen on time, where they are at hand; None: they are built.
+        markets: of the members, without delay; None: they are built.
     """
     if markets is not None:
         markets = tuple(market for market, each in zip(markets, members, strict=True) if each.span)
@@ -155,7 +155,7 @@ def simulate(
 
 
 def liquidated(simulator: Simulator, start: int, steps: int) -> np.ndarray:
-    """Bars of a window after which everything is sold, (S,) bool."""
+    """Whether everything is sold after each bar of a window, (S,)."""
     own = [simulator.host.last[simulator.positions(a, start, steps)] for a in range(len(simulator.members))]
     end = (np.stack(own) | ~simulator.active[:, start : start + steps]).all(0)
     end[-1] = True
@@ -163,6 +163,6 @@ def liquidated(simulator: Simulator, start: int, steps: int) -> np.ndarray:
 
 
 def ends(candles: Candles, span: Stretches) -> list[list[str]]:
-    """First and last decision of each stretch."""
+    """Returns first and last decision of each stretch, as ISO times."""
     close = candles.time + candles.bar_ms
     return [[iso_second(close[each[0]]), iso_second(close[each[-1]])] for each in span]

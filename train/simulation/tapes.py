@@ -20,9 +20,9 @@ def active_rows(members: Sequence[Member], times: np.ndarray) -> np.ndarray:
 def lay_out_members(
     members: Sequence[Member], markets: Sequence[Market], times: np.ndarray, delays: Sequence[int], fill: str
 ) -> Tape:
-    """One tape of A members, one after the other, of as many rows each; on the host.
+    """Lays out one tape of A members, one after the other, with equally many rows each, on the host.
 
-    Where a member does not decide its account is one of cash that cannot trade.
+    Where a member does not decide, its account is cash and cannot trade.
 
     Args:
         members: with as many assets each.
@@ -49,7 +49,7 @@ def lay_out_members(
 
 
 def spread_out(tape: Tape, at: np.ndarray, length: int, offset: int) -> Tape:
-    """A member's tape on the common time axis.
+    """Puts a member's tape on the common time axis.
 
     Args:
         tape: its own, l rows.

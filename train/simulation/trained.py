@@ -40,7 +40,7 @@ class Agent:
     chosen: int  # index of the seed that did best on validation
     step: int  # of the checkpoint
     checkpoint: str  # best, latest or a step
-    features: Features = BASE  # what the policies see of the market
+    features: Features = BASE  # of the policies' observation
 
     @property
     def market(self) -> MarketConfig:
@@ -60,12 +60,12 @@ class Agent:
 
     @property
     def places(self) -> tuple[str, ...]:
-        """Names of the assets of an observation: the symbols, or `asset` for whichever of a pool."""
+        """Names of the assets of an observation: the symbols, or `asset` for the policy of a pool."""
         return (ANY_SYMBOL,) if self.config.data.pool else self.symbols
 
     @property
     def base_sha256(self) -> str | None:
-        """SHA-256 of the file of base positions that it was trained with, where there was one."""
+        """SHA-256 of the file of base positions of its training; None without one."""
         return self.stored["data"].get("base_sha256")
 
     @property
@@ -76,7 +76,7 @@ class Agent:
 
 
 def load_agent(folder: Path, checkpoint: str = "best") -> Agent:
-    """A run with its policies.
+    """Loads a run with its policies.
 
     Raises:
         InputError: no run, no checkpoint, or parameters that do not fit the flags.
@@ -110,7 +110,7 @@ def load_agent(folder: Path, checkpoint: str = "best") -> Agent:
 
 
 def base_of(agent: Agent, symbols: tuple[str, ...], assume_utc: bool, path: str | None = None) -> Base:
-    """The base that a run multiplies, on candles of these symbols.
+    """Loads the base that a run multiplies, for given symbols.
 
     Args:
         agent: the run.
@@ -132,10 +132,10 @@ def base_of(agent: Agent, symbols: tuple[str, ...], assume_utc: bool, path: str 
 
 
 def cuts_of(agent: Agent | None) -> tuple[int, int] | None:
-    """First bars of validation and test of a run, epoch milliseconds.
+    """Reads the first bars of validation and test of a run, epoch milliseconds.
 
     Raises:
-        InputError: the run does not say.
+        InputError: config.json lacks them.
     """
     if agent is None:
         return None

@@ -22,11 +22,11 @@ AHEAD = 8  # bars that are read before they are played, so that the memory answe
 def walk_lanes(
     targets: jax.Array, orders: jax.Array, tape: Tape, start: jax.Array, costs: Costs, interpret: bool = False
 ) -> jax.Array:
-    """The returns that `run_returns` finds, (S, B), by one kernel.
+    """Computes the returns of `run_returns`, (S, B), by one kernel.
 
     Args:
         targets, orders, tape, start, costs: see there.
-        interpret: play the kernel's program on any device, slowly: for tests.
+        interpret: interpret the kernel on any device, slowly, for tests.
     """
     from jax.experimental import pallas as pl  # a second of imports that nothing else needs
     from jax.experimental.pallas import triton
@@ -56,21 +56,21 @@ def walk_lanes(
 
 
 def kernel_fault(device: Any) -> str:
-    """Why a device does not run the kernel; empty where it does."""
+    """Words why a device cannot run the kernel; empty where it can."""
     if device.platform != "gpu":
         return f"{device.device_kind} is no GPU"
-    said = str(getattr(device, "compute_capability", "none"))  # of other makers' cards a name
-    capability = float(said) if said.replace(".", "").isdigit() else 0.0
-    return "" if capability >= LEAST else f"{device.device_kind} has compute capability {said}; needed: {LEAST} or more"
+    text = str(getattr(device, "compute_capability", "none"))  # of other makers' cards a name
+    capability = float(text) if text.replace(".", "").isdigit() else 0.0
+    return "" if capability >= LEAST else f"{device.device_kind} has compute capability {text}; needed: {LEAST} or more"
 
 
 def walk_block(steps: int, assets: int, *refs: Any) -> None:
-    """The kernel: the accounts of one block, bar after bar.
+    """The kernel: walks the accounts of one block through all bars.
 
     Args:
         steps: S.
         assets: N.
-        refs: what `walk_lanes` gives it, the bars (S, ..., THREADS or 1) first; the returns (S, THREADS) last.
+        refs: inputs of `walk_lanes`, the bars (S, ..., THREADS or 1) first; the returns (S, THREADS) last.
     """
     *inputs, rate, least, returns = refs
     costs = Costs(rate[...], least[0])
@@ -86,18 +86,18 @@ def walk_block(steps: int, assets: int, *refs: Any) -> None:
 
 
 def bar_of(row: list[jax.Array]) -> Inputs:
-    """A bar as `window_bars` has it, flags from bytes."""
+    """Restores a bar of `window_bars`, flags from bytes."""
     target, to_fill, to_mark, may, end, first = row
     return Bar(target, to_fill, to_mark, may != 0, end != 0), first != 0
 
 
 def flags_as_bytes(x: jax.Array) -> jax.Array:
-    """Flags as the kernel reads them; numbers as they are."""
+    """Converts flags to bytes, which the kernel reads; numbers stay."""
     return x.astype(jnp.int8) if x.dtype == bool else x
 
 
 def pad_to(x: jax.Array, sizes: tuple[int, int, int]) -> jax.Array:
-    """Zeros at the end of the axes of (S, N, B) or (S, B); an axis of assets or lanes that is 1 stays."""
+    """Appends zeros to the axes of (S, N, B) or (S, B); an axis of assets or lanes of length 1 stays."""
     wanted = sizes if x.ndim == 3 else (sizes[0], sizes[2])
     after = [size - n if axis == 0 or n > 1 else 0 for axis, (n, size) in enumerate(zip(x.shape, wanted, strict=True))]
     return jnp.pad(x, [(0, number) for number in after])

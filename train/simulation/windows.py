@@ -1,4 +1,4 @@
-"""The inputs of strategies that begin with a window, or depend on the agent that was simulated in it."""
+"""Windows: the inputs of baselines there, and the returns of a pool's portfolio."""
 
 import numpy as np
 
@@ -10,7 +10,7 @@ from train.simulation.simulator import Simulator
 def window_of(
     simulator: Simulator, start: int, delay: int, agent: AccountHistory, member: int = 0, draw: int = 0
 ) -> Window:
-    """The strategies' inputs in the window that an agent was simulated in, of one member.
+    """Gathers the inputs of baselines in the window that an agent was simulated in, of one member.
 
     Args:
         simulator: that played.
@@ -18,7 +18,7 @@ def window_of(
         delay: bars.
         agent: its history in the window.
         member: of a pool.
-        draw: number of the draw of chance.
+        draw: number of the draw of `random`.
     """
     own = agent.accounts[member] if agent.accounts else agent
     steps = len(agent.returns)
@@ -40,13 +40,13 @@ def window_of(
 
 
 def mean_weights(history: AccountHistory) -> np.ndarray:
-    """What an account held on average, (N,); 0 where it never decided."""
+    """Averages the weights that an account held, (N,); 0 where it never decided."""
     held = np.asarray(history.held, np.float64)
     return held.mean(0) if len(held) else np.zeros(held.shape[1])
 
 
 def portfolio_returns(simulator: Simulator, start: int, found: list[np.ndarray]) -> np.ndarray:
-    """Returns (S, B) of a window: those of the one account, or the mean of the accounts of a pool that decide.
+    """Computes returns (S, B) of a window: of the one account, or the mean over the accounts of a pool that decide.
 
     Args:
         simulator: that played.
@@ -60,7 +60,7 @@ def portfolio_returns(simulator: Simulator, start: int, found: list[np.ndarray])
 
 
 def pool_mean(returns: np.ndarray, active: np.ndarray) -> np.ndarray:
-    """Returns (..., S) of a span: those of the one account, or the mean of the accounts of a pool that decide.
+    """Computes returns (..., S) of a span: of the one account, or the mean over the accounts of a pool that decide.
 
     The equation is that of `portfolio_returns`; numpy adds eight and more accounts in another order along the last
     axis than along the first, so that one in place of the other would change the last bits.

@@ -1,4 +1,4 @@
-"""Writes the rollout whose update could not be taken."""
+"""Writes the rollout of the first update with numbers that are not finite."""
 
 from pathlib import Path
 from typing import Any
@@ -13,17 +13,17 @@ from train.learning.state import LearnerState
 
 
 def first_bad(updates: np.ndarray) -> tuple[int, int]:
-    """The seed whose step was the first that was not taken, and its update.
+    """Returns the seed whose step was the first to be skipped, and its update.
 
     Args:
-        updates: (K,) of each seed; -1 where all steps were taken.
+        updates: (K,) of the first skipped step; -1 where none was.
     """
     seed = int(np.where(updates < 0, np.iinfo(np.int32).max, updates).argmin())
     return seed, int(updates[seed])
 
 
 def dump_rollout(setup: Setup, runner: LearnerState, seed: int, folder: Path) -> Path:
-    """Writes the rollout that a seed plays next, and what learning makes of it, as `bad_rollout.npz`.
+    """Writes the next rollout of a seed, with its advantages, as `bad_rollout.npz`.
 
     Args:
         setup: of the run.

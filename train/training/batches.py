@@ -32,7 +32,7 @@ from train.training.signals import StopSignals
 
 BATCH_BYTES = 2**31  # of the members that train at once on a CPU; of an accelerator half its memory
 CHUNK_SECONDS = 1.0  # a signal waits for the end of a chunk
-CPU_BATCH = 16  # members of each core in a batch: more would be lost with it, and gain nothing
+CPU_BATCH = 16  # members of each core in a batch: more are no faster, and lost together
 
 
 @dataclass(frozen=True)
@@ -49,18 +49,18 @@ class Member:
 
 
 class Totals:
-    """How much was trained and how long it took."""
+    """Counts of training: members, steps, seconds."""
 
     def __init__(self) -> None:
         self.members = self.steps = 0
         self.compile_seconds = self.train_seconds = self.evaluate_seconds = 0.0
 
     def speed(self) -> float:
-        """Steps per second of training."""
+        """Computes steps per second of training."""
         return self.steps / max(self.train_seconds, 1e-9)
 
     def record(self) -> dict[str, Any]:
-        """As result.json has them."""
+        """Returns the counts as result.json holds them."""
         return {**vars(self), "steps_per_second": self.speed() if self.train_seconds else None}
 
 
@@ -122,7 +122,7 @@ class Batch:
         self.failed = np.zeros(len(every), bool)
 
     def begin(self) -> LearnerState:
-        """The state before the first update."""
+        """Makes the state before the first update."""
         width = self.members[0].setup.width
         constants = [each.setup.constants for each in self.every]
         keys, variables = first_policies(self.learner, width, [each.seed for each in self.every], constants)
@@ -130,12 +130,12 @@ class Batch:
         return init(keys, self.scalars, self.episodes, self.market, self.hyper, variables)
 
     def go_on(self, kept: Kept, keys: Sequence[str], known: Sequence[Trained]) -> None:
-        """Takes over where an earlier, shorter training of all members stopped, if its states are there.
+        """Continues from the states of an earlier, shorter training of all members, if they are there.
 
         Args:
-            kept: where they lie.
+            kept: folder of the states.
             keys: names of the members there.
-            known: what the members had learned, all of them up to one update; nothing where they begin.
+            known: results of that training, all up to one update; empty where there was none.
         """
         if not known:
             return
@@ -152,16 +152,18 @@ class Batch:
             self.scores[i] = list(each.scores)
         self.done = known[0].stop
 
-    def train(self, totals: Totals, signals: StopSignals | None, told: Callable[[int], None] | None = None) -> None:
-        """Updates and evaluations until the end.
+    def train(
+        self, totals: Totals, signals: StopSignals | None, on_progress: Callable[[int], None] | None = None
+    ) -> None:
+        """Trains and evaluates until the end.
 
         Args:
             totals: is added to.
-            signals: are asked about once a second whether to stop.
-            told: is given the updates done, about once a second.
+            signals: checked about once a second.
+            on_progress: called with the updates done, about once a second.
         """
         started = time.perf_counter()
-        self.update(0)  # which compiles where nothing of this shape has run
+        self.update(0)  # compiles, unless this shape has run before
         totals.compile_seconds += time.perf_counter() - started
         size = max(1, round(CHUNK_SECONDS * totals.speed() / (self.config.steps_per_update * len(self.members))))
         while self.done < self.stop:
@@ -179,12 +181,12 @@ class Batch:
                 started = time.perf_counter()
                 self.evaluate()
                 totals.evaluate_seconds += time.perf_counter() - started
-            if told is not None:
-                told(self.done)
+            if on_progress is not None:
+                on_progress(self.done)
         totals.members += len(self.members)
 
     def update(self, count: int) -> None:
-        """A number of updates of all members."""
+        """Takes a number of updates of all members."""
         arrays = self.scalars, self.episodes, self.market
         self.runner, _ = jax.block_until_ready(self.updating(self.runner, *arrays, np.int32(count)))
         self.done += count
@@ -203,7 +205,7 @@ class Batch:
             scores.append((self.done, float(score[i])))
 
     def results(self) -> list[Trained]:
-        """What each member has learned."""
+        """Returns the result of each member."""
         best = jax.device_get(self.best)
         return [
             Trained(
@@ -218,7 +220,7 @@ class Batch:
         ]
 
     def keep(self, kept: Kept, keys: Sequence[str], results: Sequence[Trained]) -> None:
-        """Writes what the members learned, and their states where they are to go on."""
+        """Writes the results of the members, and their states where they may go on."""
         runner = jax.device_get(self.runner) if self.done < self.config.total_updates else None
         for i, (key, trained) in enumerate(zip(keys, results, strict=True)):
             if runner is not None:
@@ -228,10 +230,10 @@ class Batch:
 
 @jax.jit
 def take_better(better: jax.Array, new: dict, old: dict) -> dict:
-    """The parameters (M, ...) of the members that did better than ever, and the old ones of the others."""
+    """Takes new parameters (M, ...) of the members that are better than before, the old ones of the others."""
     return select_tree(better, new, old)
 
 
 def stack_states(states: Sequence[Any]) -> Any:
-    """States of members, with random keys, as one."""
+    """Stacks states of members, random keys included."""
     return jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)

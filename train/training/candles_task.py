@@ -1,4 +1,4 @@
-"""Training on candles: Sharpe on validation on the way, the test span at the end."""
+"""Training on candles: scored by Sharpe on validation, evaluated on the test span at the end."""
 
 import time
 from functools import partial
@@ -85,7 +85,7 @@ def evaluate_test_span(
 
 
 def facts_of(session: Session, simulator: Simulator, best: Best, chosen: int, folder: Path) -> dict[str, Any]:
-    """What a result says of the run beside its numbers on the test span."""
+    """Collects the facts of a run that its result holds beside the numbers of the test span."""
     taken, sharpes = (np.asarray(x).tolist() for x in (best.update, best.sharpe))
     return {
         "symbols": list(simulator.symbols),
@@ -106,7 +106,7 @@ def finish_result(folder: Path, result: dict[str, Any], extra: Extra) -> dict[st
     Args:
         folder: of the run.
         result: numbers of the test span, with `timings`.
-        extra: what else the report shows.
+        extra: further inputs of the report.
     """
     write_json(folder / "result.json", result)
     began = time.perf_counter()
@@ -118,7 +118,7 @@ def finish_result(folder: Path, result: dict[str, Any], extra: Extra) -> dict[st
 
 
 def made_by(session: Session) -> dict[str, Any]:
-    """Provenance of an artifact: versions, device, commit and data."""
+    """Collects the provenance of an artifact: versions, device, commit and data."""
     sha256, risk = sha256_of(session.base), session.risk_aversion
     return tools() | {
         "data": {
@@ -138,12 +138,12 @@ def made_by(session: Session) -> dict[str, Any]:
 
 
 class CandlesTask:
-    """Sharpe ratio on the validation span on the way; the test span, costs and a verdict at the end."""
+    """Training on candles: Sharpe ratio on validation as the score; test span and verdict at the end."""
 
     def __init__(self, session: Session):
         self.session = session
         self.validation = session.simulator("val", (session.config.market.delay,))
-        self.rate = jax.device_get(without_episodes(session.params)).costs.rate  # of what is traded, ()
+        self.rate = jax.device_get(without_episodes(session.params)).costs.rate  # (), share of the traded value
 
     @property
     def setup(self) -> Setup:
@@ -162,7 +162,7 @@ class CandlesTask:
 
     @property
     def base_sha256(self) -> str | None:
-        """SHA-256 of the file of own base positions, where there is one."""
+        """SHA-256 of the file of own base positions; None without one."""
         return sha256_of(self.session.base)
 
     def headline(self) -> list[str]:
@@ -180,15 +180,15 @@ class CandlesTask:
         ]
 
     def origin(self) -> dict[str, Any]:
-        """Versions, device, commit and data."""
+        """Collects versions, device, commit and data."""
         return made_by(self.session)
 
     def findings(self) -> dict[str, Any]:
-        """The data report of the candles, for `data_report.json`."""
+        """Returns the data report of the candles, for `data_report.json`."""
         return findings_of(self.session.candles, self.session.report) | {"base": self.session.described_base}
 
     def score(self, variables: dict) -> np.ndarray:
-        """Annual Sharpe ratio of each seed on the validation span, (K,)."""
+        """Computes the annual Sharpe ratio of each seed on the validation span, (K,)."""
         simulator, rate = self.validation, self.rate
         accounts = len(simulator.members)
         lanes = make_lanes([simulator.positions(a).start for a in range(accounts)], [0] * accounts, [rate] * accounts)
@@ -200,20 +200,20 @@ class CandlesTask:
         return np.array([metrics.sharpe_or_zero(r, simulator.bars_per_year) for r in whole])
 
     def record(self, scores: np.ndarray) -> dict[str, Any]:
-        """Mean and each."""
+        """Names mean and values for `metrics.jsonl`."""
         return {"validation_sharpe": float(scores.mean()), "validation_sharpe_by_seed": scores.tolist()}
 
     def text(self, scores: np.ndarray, best: float) -> str:
-        """Mean and best so far."""
+        """Words mean and best so far."""
         return f"validation Sharpe {scores.mean():+.2f}  best {best:+.2f}"
 
     def evaluate(self, state: Any, folder: Path, timings: dict[str, Any]) -> dict[str, Any]:
-        """The best of each seed on the test span."""
+        """Evaluates the best of each seed on the test span."""
         return evaluate_test_span(self.session, self.validation, state.best, folder, timings)
 
 
 def pool_lines(session: Session) -> list[str]:
-    """Says of a pool how many decisions each symbol has in each span."""
+    """Words the number of decisions of each symbol of a pool in each span."""
     if not session.config.data.pool:
         return []
     lines = []
@@ -224,6 +224,6 @@ def pool_lines(session: Session) -> list[str]:
 
 
 def reward_lines(session: Session) -> list[str]:
-    """Says which weight volatility=auto has become."""
+    """Words the weight that volatility=auto has become; empty without it."""
     risk = session.risk_aversion
     return [] if risk is None else [f"  reward: volatility={risk:.4g}, by which multiplier 1 is the best constant"]

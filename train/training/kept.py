@@ -1,4 +1,4 @@
-"""Keeps what members of a population have learned, one file each, so that nothing finished is trained again."""
+"""Keeps the results of a population's members, one file each, so that no finished member is trained again."""
 
 import hashlib
 import io
@@ -19,21 +19,21 @@ META = "meta.json"
 
 
 class Trained(NamedTuple):
-    """What a member learned."""
+    """The result of a member's training."""
 
     variables: dict  # of the policy that did best on validation, on the host
     sharpe: float  # its score: annual Sharpe ratio on the validation span
     update: int  # at which it was taken
     scores: list[tuple[int, float]]  # (update, score) of every evaluation
     stop: int  # updates done
-    failed: bool = False  # whether its numbers went bad; what was best before stands
+    failed: bool = False  # whether its numbers went bad; the best before that stays
 
 
 class Kept:
     """A folder of finished members.
 
     Args:
-        folder: None keeps nothing.
+        folder: of the files; None: nothing is kept.
     """
 
     def __init__(self, folder: Path | None):
@@ -43,7 +43,7 @@ class Kept:
                 folder.mkdir(parents=True, exist_ok=True)
 
     def trained(self, key: str) -> Trained | None:
-        """Reads what a member learned; None where nothing, or nothing whole, is there."""
+        """Reads the result of a member; None where there is none, or a damaged one."""
         found = self.read(f"{key}.npz")
         if found is None:
             return None
@@ -52,7 +52,7 @@ class Kept:
         return Trained(unflatten_dict(arrays, sep="/"), scores=scores, **meta)
 
     def keep(self, key: str, trained: Trained) -> None:
-        """Writes what a member learned.
+        """Writes the result of a member.
 
         Raises:
             StorageError: it could not be written.
@@ -88,7 +88,7 @@ class Kept:
         write_bytes(self.folder / name, out.getvalue())
 
     def read(self, name: str) -> tuple[dict[str, Any], dict[str, np.ndarray]] | None:
-        """Reads a file; one that is damaged is said to be, and counts as missing: it can be trained again."""
+        """Reads a file; a damaged one is warned of and counts as missing: its member is trained again."""
         path = None if self.folder is None else self.folder / name
         if path is None or not path.exists():
             return None
@@ -105,7 +105,7 @@ class Kept:
 
 
 def digest(arrays: dict[str, np.ndarray]) -> str:
-    """Hash of names, types and numbers."""
+    """Hashes names, types and numbers of arrays."""
     found = hashlib.sha256()
     for name in sorted(arrays):
         found.update(f"{name} {arrays[name].dtype} {arrays[name].shape}".encode())

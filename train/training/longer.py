@@ -1,4 +1,4 @@
-"""What becomes of the schedules of a run that is made longer than it was begun."""
+"""The learning-rate schedule of a run that is made longer."""
 
 import jax
 import jax.numpy as jnp
@@ -8,10 +8,10 @@ from train.learning.state import Hyperparameters
 
 
 def longer_line(hyper: Hyperparameters, done: int, total: int) -> str | None:
-    """A line on the learning rate and the exploration of a run that goes on beyond its schedule; None for another.
+    """Words learning rate and exploration of a run that goes on beyond its schedule; None within it.
 
     Args:
-        hyper: of the run as it was begun, leaves (K,).
+        hyper: of the run at its start, leaves (K,).
         done: updates.
         total: updates to do.
     """

@@ -1,4 +1,4 @@
-"""Null markets, in which nothing is to be found: bars in another order, or inputs that are years late."""
+"""Null markets, without anything to learn: permuted bars, or inputs that are years late."""
 
 import json
 import math
@@ -28,15 +28,14 @@ class LateInputs(Prepared):
     """Candles whose features and correlations are those of an earlier time; prices and base positions are on time.
 
     Args:
-        late_ms: by how much, milliseconds. What has no earlier time takes the last inputs of the candles. So that they
-            are of another time as well, and not of the next days, a part that is shorter than twice `late_ms` is late
-            by half its length.
+        late_ms: delay of the inputs, milliseconds. Rows without earlier inputs take the last of the candles; a part
+            shorter than twice `late_ms` is late by half its length, so that these are not of the next days.
     """
 
     late_ms: int = 0
 
     def market(self, part: int, account: MarketConfig, base: Base) -> Market:
-        """The market of a part with late inputs."""
+        """Returns the market of a part with late inputs."""
         market, candles = super().market(part, account, base), self.candles[part]
         warm_up, late = self.features.lookback(candles.bar_ms), round(self.late_ms / YEAR_MS * candles.bars_per_year)
         rows = np.concatenate([np.arange(min(start + warm_up, stop), stop) for start, stop in segments(candles)])
@@ -46,12 +45,12 @@ class LateInputs(Prepared):
 
 
 def with_late_inputs(prepared: Prepared, late_ms: int) -> Prepared:
-    """The same candles with inputs that are late."""
+    """Returns the same candles with late inputs."""
     return LateInputs(prepared.candles, prepared.report, prepared.features, late_ms=late_ms)
 
 
 def permuted(prepared: Prepared, kind: Kind, seed: int, draw: int) -> Prepared:
-    """The candles with their bars permuted: features and base positions follow from the permuted bars.
+    """Permutes the bars of candles; features and base positions are computed from the permuted bars.
 
     Args:
         prepared: real candles.
@@ -64,10 +63,10 @@ def permuted(prepared: Prepared, kind: Kind, seed: int, draw: int) -> Prepared:
 
 
 def refuse_positions(account: MarketConfig, permutations: int) -> None:
-    """Refuses what cannot be permuted.
+    """Refuses permutations with base positions from a file.
 
     Raises:
-        InputError: base positions from a file belong to the order in which the bars came.
+        InputError: such positions belong to the order of the real bars.
     """
     if permutations and account.base_positions is not None:
         raise InputError(
@@ -86,8 +85,8 @@ def refuse_long_shift(shift: str, late_ms: int, prepared: Prepared) -> None:
     whole = int(time[-1] - time[0]) + prepared.candles[0].bar_ms
     if 2 * late_ms > whole:
         raise InputError(
-            f"--placebo {shift}: the candles are of {whole / DAY_MS:,.0f} days, too few for inputs that late: allowed "
-            "is up to half of it, or none"
+            f"--placebo {shift}: the candles are of {whole / DAY_MS:,.0f} days, too few for inputs that late; must be "
+            "at most half of it, or none"
         )
 
 
@@ -102,7 +101,7 @@ class Results:
         self.path = path
 
     def read(self) -> list[dict[str, Any]]:
-        """What is there; a line that is not whole is left out."""
+        """Reads the results; a torn line is left out."""
         found = []
         with storage_errors(self.path):
             text = self.path.read_text("utf-8", "replace") if self.path.exists() else ""
@@ -135,7 +134,7 @@ def p_value(value: float, null: np.ndarray) -> float:
 
 
 def permutation_block(kind: str, value: float, null: np.ndarray) -> dict[str, Any]:
-    """What result.json says of a permutation test.
+    """Describes a permutation test for result.json.
 
     Args:
         kind: bars or blocks.
@@ -147,7 +146,7 @@ def permutation_block(kind: str, value: float, null: np.ndarray) -> dict[str, An
 
 
 def is_tested(block: Mapping[str, Any] | None, run: RunConfig) -> bool:
-    """Whether a result has the permutations that flags ask for; without --permutations any has.
+    """Whether a result has the permutations that flags ask for; without --permutations every result has.
 
     Args:
         block: of the result; None where there were none.
@@ -159,7 +158,7 @@ def is_tested(block: Mapping[str, Any] | None, run: RunConfig) -> bool:
 
 
 def doubt(block: Mapping[str, Any] | None, level: float = 0.05) -> tuple[str, ...]:
-    """What a permutation test says against an edge, in words; nothing where it says nothing against it."""
+    """Words the doubt that a permutation test raises against an edge; empty where it raises none."""
     if not block or block["p"] <= level:
         return ()
     number, p = block["number"], block["p"]

@@ -1,4 +1,4 @@
-"""The permutation test of a run: everything trained anew on candles whose bars came in another order."""
+"""The permutation test of a run: everything is trained anew on candles with permuted bars."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -17,7 +17,7 @@ from train.simulation.simulator import Simulator
 from train.training.batches import CPU_BATCH, Member, Totals
 from train.training.nulls import Results, permutation_block, permuted
 from train.training.population import Progress, train_population
-from train.training.progress import Bar
+from train.training.progress import ProgressBar
 from train.training.session import Prepared, Session, session_of
 from train.training.signals import StopSignals, go_on
 
@@ -26,7 +26,7 @@ FILE = "nulls.jsonl"  # in the run folder
 
 
 class Gain(NamedTuple):
-    """What a policy earned on a whole span, beside the constant multiplier of the same mean exposure."""
+    """Returns of a policy on a whole span, and of the constant multiplier of the same mean exposure."""
 
     returns: np.ndarray  # (S,) of the policy
     constant: np.ndarray  # (S,)
@@ -51,7 +51,7 @@ def permutation_test(
     measure: Callable[[Sequence[int]], Sequence[Gain]],
     progress: Progress,
 ) -> dict[str, Any] | None:
-    """Measures the null markets that are not yet known, and compares; None where --permutations asks for none.
+    """Measures the null markets that are not yet known, and compares; None without --permutations.
 
     Args:
         run: flags.
@@ -59,7 +59,7 @@ def permutation_test(
         value: of the real candles, Sharpe minus that of the constant multiplier of the same mean exposure.
         at_once: null markets that are trained together.
         measure: trains anew on the draws with these numbers.
-        progress: is told how far it is.
+        progress: called with markets done, markets in all, a line.
     """
     if not run.permutations:
         return None
@@ -76,7 +76,7 @@ def permutation_test(
 
 
 def markets_at_once(members: int, batch: int | None = None) -> int:
-    """Null markets whose trainings fill a device.
+    """Returns the number of null markets whose trainings fill a device.
 
     Args:
         members: trainings of each.
@@ -86,26 +86,26 @@ def markets_at_once(members: int, batch: int | None = None) -> int:
     return max(1, (batch or usual) // members)
 
 
-def permute_run(session: Session, simulator: Simulator, judged: AccountHistory, folder: Path) -> dict[str, Any] | None:
-    """The permutation test of a run; None where --permutations asks for none.
+def permute_run(session: Session, simulator: Simulator, history: AccountHistory, folder: Path) -> dict[str, Any] | None:
+    """Runs the permutation test of a run; None without --permutations.
 
     Args:
         session: of the run.
         simulator: of its test span.
-        judged: history of the chosen seed there.
+        history: of the chosen seed there.
         folder: of the run.
     """
     run, totals = session.config.run, Totals()
     if not run.permutations:
         return None
     line = f"stopped; the null markets that are done are kept in {folder}; {go_on(run.address or folder)}"
-    with StopSignals(line) as signals, Bar(run.permutations, 0) as bar:
+    with StopSignals(line) as signals, ProgressBar(run.permutations, 0) as bar:
 
         def progress(done: int, number: int, text: str) -> None:
-            bar.tell("permuted markets", done, number, f"{totals.speed():,.0f} steps/s")
+            bar.report("permuted markets", done, number, f"{totals.speed():,.0f} steps/s")
 
         measure = partial(measure_draws, session, totals, signals)
-        value = gain_of(session.config.market, simulator, judged).difference
+        value = gain_of(session.config.market, simulator, history).difference
         at_once = markets_at_once(run.num_seeds)
         return permutation_test(run, Results(folder / FILE), value, at_once, measure, progress)
 
@@ -131,10 +131,10 @@ def measure_draws(session: Session, totals: Totals, signals: StopSignals, draws:
 
 
 def gain_of(account: MarketConfig, simulator: Simulator, history: AccountHistory) -> Gain:
-    """A history of a whole span beside its own constant.
+    """Compares a history of a whole span with its own constant.
 
     Args:
-        account: whose delay and cost it was played at.
+        account: with the delay and cost of the history.
         simulator: that played.
         history: of the whole span.
     """

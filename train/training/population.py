@@ -1,6 +1,6 @@
-"""Trains a population: members that share a program go side by side, in batches that fit the memory.
+"""Trains a population: members that share a program train side by side, in batches that fit the memory.
 
-Every finished batch is kept in a folder: a process that dies loses at most one, and whoever asks again gets the rest.
+Every finished batch is kept in a folder: a process that dies loses at most one; the next call trains the rest.
 """
 
 import hashlib
@@ -33,18 +33,18 @@ def train_population(
     progress: Progress | None = None,
     signals: StopSignals | None = None,
 ) -> list[Trained]:
-    """Trains all members, or takes what is already there.
+    """Trains all members but those with a result in the folder.
 
     Args:
         members: in any order; those of one learner, length and kind of market are trained by one program.
-        folder: where what each member learned is kept; None: nowhere.
+        folder: of the results; None: they are not kept.
         batch: members that train at once; None: as many as the memory allows.
         until: updates to stop at, rounded up to an evaluation, with the schedules of the whole training: a later call
             with a larger number goes on from there; None: the end.
-        devices: how many to spread over; None: all. One member is trained on one, by the program of a run.
+        devices: number of devices; None: all. A single member is trained on one, by the program of a run.
         totals: is added to.
-        progress: is told how far it is, about once a second.
-        signals: are asked between two evaluations whether to stop.
+        progress: called about once a second.
+        signals: checked about once a second.
 
     Raises:
         Preempted: a signal came; finished batches are kept.
@@ -53,7 +53,7 @@ def train_population(
     kept, totals = Kept(folder), totals or Totals()
     keys = [key_of(member) for member in members]
     found: dict[int, Trained] = {}
-    known: dict[int, Trained] = {}  # what members learned that stopped earlier
+    known: dict[int, Trained] = {}  # results of members that stopped earlier
     groups: dict[Any, list[int]] = {}
     for i, (member, key) in enumerate(zip(members, keys, strict=True)):
         stop, old = stop_of(member, until), kept.trained(key)
@@ -76,8 +76,8 @@ def train_population(
             before = [known[i] for i in part if i in known]
             batched = Batch([members[i] for i in part], shapes, spread, stop)
             batched.go_on(kept, own, before)
-            told = None if progress is None else within(progress, len(found), len(members), stop, totals)
-            batched.train(totals, signals, told)
+            on_progress = None if progress is None else within(progress, len(found), len(members), stop, totals)
+            batched.train(totals, signals, on_progress)
             trained = batched.results()
             batched.keep(kept, own, trained)
             found |= dict(zip(part, trained, strict=True))
@@ -87,10 +87,10 @@ def train_population(
 
 
 def within(progress: Progress, done: int, number: int, stop: int, totals: Totals) -> Callable[[int], None]:
-    """Tells a progress of members how far the updates of a batch are.
+    """Makes a function that reports the updates of a batch to the progress of members.
 
     Args:
-        progress: to be told.
+        progress: of the members.
         done: members that are finished.
         number: members in all.
         stop: updates of the batch.
@@ -100,7 +100,7 @@ def within(progress: Progress, done: int, number: int, stop: int, totals: Totals
 
 
 def key_of(member: Member) -> str:
-    """Names what a member will have learned: the hash of everything that shapes it."""
+    """Names the result of a member: the hash of all inputs of its training."""
     setup = member.setup
     spans = {name: [repr(part.split.spans[name]) for part in setup.parts] for name in ("train", "val")}
     made = (setup.config_hash, setup.fingerprint, spans, member.seed)
@@ -108,7 +108,7 @@ def key_of(member: Member) -> str:
 
 
 def stop_of(member: Member, until: int | None) -> int:
-    """The update at which a member stops: the end of its training, or the first evaluation at or after `until`."""
+    """Returns the update at which a member stops: the end, or the first evaluation at or after `until`."""
     config = member.setup.config
     if until is None:
         return config.total_updates
@@ -117,7 +117,7 @@ def stop_of(member: Member, until: int | None) -> int:
 
 
 def program_of(member: Member) -> Any:
-    """What members share that are trained by one program."""
+    """Returns the key of a member's program: members of one key are trained by one program."""
     setup = member.setup
     config = setup.config
     every = config.interval_updates(config.run.eval_interval, 20)
@@ -126,13 +126,13 @@ def program_of(member: Member) -> Any:
 
 
 def batch_size(member: Member, members: int, spread: Spread, wanted: int | None) -> int:
-    """Members that train at once, a multiple of the devices.
+    """Returns the number of members that train at once, a multiple of the devices.
 
     Args:
         member: one of them.
-        members: how many there are.
+        members: their number.
         spread: over devices.
-        wanted: by the user; None: what the memory allows, and on a CPU few, which is no slower there.
+        wanted: by the user; None: as many as fit the memory, on a CPU at most CPU_BATCH for each core.
     """
     most = wanted
     if most is None:
@@ -144,11 +144,11 @@ def batch_size(member: Member, members: int, spread: Spread, wanted: int | None)
     return -(-most // spread.size) * spread.size
 
 
-MEASURED: dict[Any, int] = {}  # bytes of a member by learner and shapes: to trace it takes longer than a short training
+MEASURED: dict[Any, int] = {}  # bytes of a member by learner and shapes: tracing takes longer than a short training
 
 
 def bytes_of(setup: Session) -> int:
-    """Bytes that one member of a session needs while it trains, roughly."""
+    """Estimates the bytes that one member of a session needs while it trains."""
     shapes = tuple(np.shape(x) for x in jax.tree.leaves(setup.params))
     key = setup.learner, setup.width, shapes
     if key not in MEASURED:
@@ -159,7 +159,7 @@ def bytes_of(setup: Session) -> int:
 
 
 def device_bytes(spread: Spread) -> int:
-    """Memory of a device that a batch may take: 2 GB of a CPU for all cores, half of an accelerator's."""
+    """Returns the memory of a device that a batch may take: 2 GB of a CPU for all cores, half of an accelerator's."""
     if spread.one_by_one:
         return BATCH_BYTES // spread.size
     return int((spread.mesh.devices.flat[0].memory_stats() or {}).get("bytes_limit", BATCH_BYTES) // 2)

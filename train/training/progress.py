@@ -23,7 +23,7 @@ class MetricsLog:
 
     Args:
         folder: the run folder.
-        update: updates done; lines beyond it belong to a future that was lost and are cut.
+        update: updates done; lines of later updates, which no checkpoint holds, are cut.
     """
 
     def __init__(self, folder: Path, update: int):
@@ -36,7 +36,7 @@ class MetricsLog:
             cut_metrics(folder, update)
             self.events = SummaryWriter(str(folder), purge_step=update + 1)
         except OSError as error:
-            self.complain(error)
+            self.warn(error)
 
     def write(self, record: dict[str, Any]) -> None:
         """Appends one line and its scalars."""
@@ -50,10 +50,10 @@ class MetricsLog:
                     self.events.add_scalar(name, value, record["update"])
             self.events.flush()
         except OSError as error:
-            self.complain(error)
+            self.warn(error)
 
-    def complain(self, error: OSError) -> None:
-        """Says once that logging failed."""
+    def warn(self, error: OSError) -> None:
+        """Warns once that logging failed."""
         if not self.failed:
             print(f"warning: {self.path} cannot be written ({error}); training goes on", file=sys.stderr)
         self.failed = True
@@ -64,7 +64,7 @@ class MetricsLog:
             self.events.close()
 
 
-class Bar:
+class ProgressBar:
     """Progress: a live line on a terminal; elsewhere a line that stays for each evaluation.
 
     Args:
@@ -77,13 +77,13 @@ class Bar:
         self.console = console()
         self.live = self.console.is_terminal
         self.what, self.total, self.first = what, total, done
-        self.began = self.said = time.monotonic()
-        # A line is as wide as the terminal at most: one that goes on below could not be drawn over.
+        self.began = self.printed = time.monotonic()
+        # At most as wide as the terminal: a wrapped line could not be drawn over.
         columns = SpinnerColumn(), TextColumn("{task.description}", markup=False)
         self.progress = Progress(*columns, console=self.console, transient=True, disable=not self.live)
         self.task = self.progress.add_task(self.text(done))
 
-    def __enter__(self) -> "Bar":
+    def __enter__(self) -> "ProgressBar":
         self.progress.start()
         return self
 
@@ -91,7 +91,7 @@ class Bar:
         self.progress.stop()
 
     def text(self, done: int, text: str = "") -> str:
-        """What is done of the total, its share, time gone and time left, and as much of the text as fits."""
+        """Words count, total, share, time gone and time left, and as much of the text as fits."""
         gone = time.monotonic() - self.began
         took = clock(gone)
         if self.first < done < self.total:
@@ -105,29 +105,29 @@ class Bar:
         """Moves the live line."""
         self.progress.update(self.task, description=self.text(done, text))
 
-    def tell(self, what: str, done: int, number: int, text: str) -> None:
-        """Moves the live line; where there is none, prints a line now and then, and one at the end.
+    def report(self, what: str, done: int, number: int, text: str) -> None:
+        """Moves the live line; elsewhere prints a line every 10 seconds and at the end.
 
         Args:
             what: is counted.
-            done: of them.
-            number: in all.
-            text: what else is said, in parts with two blanks between them, what matters most first.
+            done: count.
+            number: total.
+            text: parts with two blanks between them, the most important first.
         """
         self.what, self.total = what, number
         self.update(done, text)
         now = time.monotonic()
-        if not self.live and (done == number or now - self.said >= QUIET_SECONDS):
+        if not self.live and (done == number or now - self.printed >= QUIET_SECONDS):
             self.line(done, text)
-            self.said = now
+            self.printed = now
 
     def line(self, done: int, text: str) -> None:
-        """A line that stays."""
+        """Prints a line that stays."""
         self.console.print(self.text(done, text), soft_wrap=True)
 
 
 def fitting(parts: Sequence[str], width: int) -> str:
-    """The first parts that fit into a width side by side, the first of them in any case; none is cut."""
+    """Joins the first parts that fit a width; the first one in any case; none is cut."""
     text, *rest = [part for part in parts if part]
     for part in rest:
         if len(text) + 2 + len(part) > width:
@@ -137,7 +137,7 @@ def fitting(parts: Sequence[str], width: int) -> str:
 
 
 def short(number: int) -> str:
-    """A count in three digits: 9,999, 12.3k, 1.97M; below ten thousand it is exact."""
+    """Words a count in three digits: 9,999, 12.3k, 1.97M; below ten thousand it is exact."""
     if number < 10_000:
         return f"{number:,}"
     for size, letter in ((10**12, "T"), (10**9, "G"), (10**6, "M"), (10**3, "k")):
@@ -147,7 +147,7 @@ def short(number: int) -> str:
 
 
 def clock(seconds: float) -> str:
-    """Seconds as 9:59 minutes, or as 1h59m."""
+    """Words seconds as 9:59 minutes, or as 1h59m."""
     minutes, rest = divmod(round(seconds), 60)
     hours, left = divmod(minutes, 60)
     return f"{hours}h{left:02}m" if hours else f"{minutes}:{rest:02}"

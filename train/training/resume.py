@@ -1,4 +1,4 @@
-"""Which run goes on, and with which flags."""
+"""Flags of a training, and the run that `--resume` goes on with."""
 
 import dataclasses
 import os
@@ -39,7 +39,7 @@ F = TypeVar("F", bound=Flags)
 
 
 def read_flags(args: Sequence[str]) -> tuple[Config, Path | None]:
-    """The flags, and the folder to go on with: what `--resume` found, or the mirror of a run in a bucket."""
+    """Reads the flags, and the folder to go on with: that of `--resume`, or the mirror of a run in a bucket."""
     from train.artifacts.downloads import local_run
     from train.artifacts.run_folder import stored_config
     from train.artifacts.unfinished import newest_unfinished
@@ -64,7 +64,7 @@ def read_flags(args: Sequence[str]) -> tuple[Config, Path | None]:
 
 
 def begin_flags(args: Sequence[str], environment: Mapping[str, str]) -> Config:
-    """The flags of a run that is begun; its folder is the one that Vertex AI names where they name none.
+    """Reads the flags of a run that is begun; without a folder it is the one that Vertex AI names.
 
     Args:
         args: flags with hyphens.
@@ -78,18 +78,18 @@ def begin_flags(args: Sequence[str], environment: Mapping[str, str]) -> Config:
 
 
 def parse_flags(args: Sequence[str], default: Flags | None) -> Config:
-    """Flags beside defaults that they replace, checked as a whole; a switch that is on may be given again."""
+    """Parses flags over defaults and checks them as a whole; a switch that is on may be given again."""
     return Config(**fields_of(parse_kind(Flags, args, PROG, default)))
 
 
 def parse_kind(kind: type[F], args: Sequence[str], prog: str, default: F | None) -> F:
-    """The flags of `train.ppo`, or of a command that has more beside them; what they are together is not yet checked.
+    """Parses the flags of `train.ppo`, or of a command with more of them; does not check them as a whole.
 
     Args:
-        kind: of the command.
+        kind: dataclass of the command's flags.
         args: flags with hyphens.
         prog: the command.
-        default: flags that they replace.
+        default: defaults of the flags.
     """
     sizing, positions = named(args, "--base-sizing"), named(args, "--base-positions")
     if sizing and positions:
@@ -105,12 +105,12 @@ def parse_kind(kind: type[F], args: Sequence[str], prog: str, default: F | None)
 
 
 def fields_of(config: Config) -> dict[str, Any]:
-    """The fields of a configuration: groups of flags by name."""
+    """Returns the fields of a configuration: groups of flags by name."""
     return {field.name: getattr(config, field.name) for field in dataclasses.fields(Config)}
 
 
 def file_defaults(args: Sequence[str]) -> Flags | None:
-    """The settings of the file that `--config` names, and those of a preset, as defaults; None without either.
+    """Reads the file of `--config` and the settings of a preset as defaults; None without either.
 
     Raises:
         InputError: names file and key.
@@ -127,7 +127,7 @@ def file_defaults(args: Sequence[str]) -> Flags | None:
 
 
 def with_preset(fields: Mapping[str, Any], preset: str | None) -> dict[str, Any]:
-    """Fields of `Config` with the settings of a preset where they are at their common defaults."""
+    """Sets the settings of a preset in fields of `Config` that have their common defaults."""
     found = dict(fields)
     for group, settings in PRESETS[preset].settings.items() if preset in PRESETS else ():
         given, common = found.get(group) or GROUPS[group](), GROUPS[group]()
@@ -138,23 +138,22 @@ def with_preset(fields: Mapping[str, Any], preset: str | None) -> dict[str, Any]
 
 
 def hyphened(word: str) -> str:
-    """A flag with hyphens, which may be written with underscores."""
+    """Replaces underscores in the name of a flag by hyphens."""
     name, equals, value = word.partition("=")
     return name.replace("_", "-") + equals + value if name.startswith("--") else word
 
 
 def as_default(stored: Config, args: Sequence[str]) -> Flags:
-    """The flags of a run as defaults: what was said about that one start is forgotten, its folder is not."""
+    """Makes defaults of the flags of a run: without those of its start, but with its folder."""
     where = {name: getattr(stored.run, name) for name in ("run_dir", "bucket_name", "model_dir")}
     run = dataclasses.replace(new_start(stored.run), **where)
     return give_way(Flags(**fields_of(stored) | {"run": run}), args)
 
 
 def give_way(default: Flags, args: Sequence[str]) -> Flags:
-    """Defaults without what flags of other names replace.
+    """Removes defaults that flags of other names replace.
 
-    A length given now, in steps or episodes, replaces the one there whatever its unit; likewise a run folder, and what
-    the base position comes from.
+    A length in steps or episodes replaces one in either unit; likewise the flags of the run folder and of the base.
     """
     run, ppo, market = default.run, default.ppo, default.market
     if named(args, "--base-positions"):
@@ -169,7 +168,7 @@ def give_way(default: Flags, args: Sequence[str]) -> Flags:
 
 
 def named(args: Sequence[str], name: str) -> str | None:
-    """The value of a flag before the flags are parsed."""
+    """Returns the value of a flag before the flags are parsed; None where it is not given."""
     for flag, value in pairwise([*args, ""]):
         if flag == name:
             return value

@@ -39,7 +39,7 @@ def train(config: Config, resumed: Path | None = None, import_seconds: float | N
     Args:
         config: flags.
         resumed: the folder that `--resume` found, or the mirror of a run in a bucket.
-        import_seconds: what the imports before took, for the timings.
+        import_seconds: of the imports before, for the timings.
     """
     with counting_programs() as programs:
         code = train_counted(config, resumed, programs, import_seconds)
@@ -49,7 +49,7 @@ def train(config: Config, resumed: Path | None = None, import_seconds: float | N
 
 
 def train_counted(config: Config, resumed: Path | None, programs: Programs, import_seconds: float | None) -> int:
-    """`train`, the programs that it makes counted."""
+    """Trains and evaluates, as `train`, with compiled programs counted."""
     begun = time.perf_counter()
     task = make_task(config, resumed if config.run.resume else None)
     check_processes_agree(task)
@@ -78,18 +78,18 @@ def train_counted(config: Config, resumed: Path | None, programs: Programs, impo
 
 
 def make_task(config: Config, resumed: Path | None) -> Task:
-    """The task that the flags ask for: candles, or a market with a known optimum.
+    """Makes the task that the flags ask for: candles, or a market with a known optimum.
 
     Args:
         config: flags.
-        resumed: the folder that `--resume` found: it has what the user's own files were.
+        resumed: the folder that `--resume` found, with copies of the user's own files.
     """
     refuse_positions(config.market, config.run.permutations)
     return OracleTask(build_setup(config)) if config.data.env else CandlesTask(build_session(config, resumed))
 
 
 def open_folder(folder: Path, task: Task) -> dict[str, Any] | None:
-    """Claims the run folder; the result of a run there that is finished."""
+    """Claims the run folder; returns the result of a finished run there, else None."""
     config = task.setup.config
     refuse_mirror(folder, config.run.address)
     refuse_walk_forward(folder)
@@ -98,7 +98,7 @@ def open_folder(folder: Path, task: Task) -> dict[str, Any] | None:
     if config.run.ledger is not None:
         open_ledger(config.run.ledger).check()  # before hours are spent
     earlier = read_result(folder)
-    # The report is written last: a process that was stopped before it judges again.
+    # The report is written last: without it the test span is evaluated again.
     reported = earlier is not None and (folder / "report.html").exists()
     whole = earlier is not None and reported and earlier["timings"]["updates"] >= config.total_updates
     return earlier if earlier is not None and whole and is_tested(earlier.get("permutations"), config.run) else None
@@ -113,7 +113,7 @@ def hold(held: contextlib.ExitStack, folder: Path, run: RunConfig) -> Uploads | 
 
 
 def check_processes_agree(task: Task) -> None:
-    """Makes sure that all processes were given the same.
+    """Checks that all processes have the same flags and data.
 
     Raises:
         InputError: another process has other flags or data.
@@ -131,7 +131,7 @@ def check_processes_agree(task: Task) -> None:
 
 
 def announce(task: Task, folder: Path) -> None:
-    """Says what will run: market, sizes, rounding, device."""
+    """Prints what will run: market, sizes, rounding, device."""
     setup, config = task.setup, task.setup.config
     out = console()
     print_lines(out, task.headline())
@@ -140,11 +140,11 @@ def announce(task: Task, folder: Path) -> None:
     count = device_count(config.run.devices)
     where = f"{count} x {jax.devices()[0].device_kind}" if count > 1 else jax.devices()[0].device_kind
     together = f", {jax.process_count()} processes" if jax.process_count() > 1 else ""
-    said = (
+    line = (
         f"{config.policy.policy}, {setup.width} numbers in, {setup.learner.env.num_assets} out; {steps:,} steps = "
         f"{config.total_updates} updates of {config.num_envs} environments x {config.ppo.rollout_steps} bars"
         f"{rounding}; on {where}{together}"
     )
-    print_lines(out, [said])
+    print_lines(out, [line])
     place = config.run.address
     print(f"run folder: {folder}" if place is None else f"run folder: {place} (mirror: {folder})")

@@ -46,16 +46,16 @@ ALIGNED = (
 
 
 class Part(NamedTuple):
-    """Candles that share an account, all symbols of a run or one symbol of a pool, as training sees them."""
+    """Candles that share an account, all symbols of a run or one symbol of a pool, with their markets."""
 
     candles: Candles
     base: Base  # that the policy multiplies
     split: Split
-    market: Market  # on the host, as late as the policy sees it
+    market: Market  # on the host, with the delay of the flags
     on_time: Market  # the same without the delay
 
     def member(self, span: str) -> Member:
-        """The part with its decisions in a span."""
+        """Returns the part with its decisions in a span."""
         return Member(self.candles, self.split.spans[span], self.base)
 
 
@@ -67,7 +67,7 @@ class Session(Setup):
     report: DataReport
     parts: tuple[Part, ...]
     base: Base  # of all symbols
-    features: Features  # what is seen of the market
+    features: Features  # of the market
     risk_aversion: float | None = None  # of volatility=auto
     shares: tuple = ()  # equal for sessions that have markets and spans in common
 
@@ -83,7 +83,7 @@ class Session(Setup):
 
     @cached_property
     def validation(self) -> Simulator:
-        """The simulator of the validation span, on time."""
+        """The simulator of the validation span."""
         return self.simulator("val", (self.config.market.delay,))
 
     @property
@@ -93,12 +93,12 @@ class Session(Setup):
 
     @property
     def cuts(self) -> tuple[int, int]:
-        """Where validation and test begin, epoch milliseconds."""
+        """First bars of validation and test, epoch milliseconds."""
         return self.parts[0].split.cuts
 
     @property
     def described_base(self) -> dict[str, Any]:
-        """The base, and where the multiplier does nothing."""
+        """The base, and the share of decisions at which the multiplier does nothing."""
         account = self.config.market
         cap = account.max_position_pct
         own = [idle_shares(part.market.base, part.split.spans, part.candles.symbols, cap) for part in self.parts]
@@ -115,13 +115,13 @@ class Session(Setup):
         return self.features.files
 
     def simulator(self, span: str, delays: Sequence[int]) -> Simulator:
-        """The simulator of a span."""
+        """Builds the simulator of a span."""
         members = [part.member(span) for part in self.parts]
         markets = [part.on_time for part in self.parts]
         return simulate(members, self.config.market, delays, self.features, self.config.data.pool, markets)
 
     def spans(self) -> dict[str, Any]:
-        """First and last decision of each stretch by span; of a pool from the first to the last of any symbol."""
+        """Returns first and last decision of each stretch by span; of a pool the first and last of any symbol."""
         found: dict[str, Any] = {}
         for name in SPANS:
             own = [ends(part.candles, span) for part in self.parts if (span := part.split.spans[name])]
@@ -133,16 +133,16 @@ class Session(Setup):
 
 @dataclass(frozen=True)
 class Prepared:
-    """What sessions on the same candles share: read and checked once, aligned once for each account."""
+    """Candles and features that several sessions share: read and checked once, aligned once for each account."""
 
     candles: tuple[Candles, ...]  # of the parts
     report: DataReport
     features: Features
-    markets: dict[Any, Market] = field(default_factory=dict)  # on the host, as they are asked for
+    markets: dict[Any, Market] = field(default_factory=dict)  # on the host, by part, account and base
     trained: dict[Any, Market] = field(default_factory=dict)  # on the device: training spans
 
     def market(self, part: int, account: MarketConfig, base: Base) -> Market:
-        """The market of a part, as late as the policy of an account sees it."""
+        """Returns the market of a part, with the delay of an account."""
         key = (part, *aligned_by(account, base))
         if key not in self.markets:
             found = market_from(self.candles[part], account, account.delay, base, self.features)
@@ -151,12 +151,12 @@ class Prepared:
 
 
 def aligned_by(account: MarketConfig, base: Base) -> tuple:
-    """What of an account and its base the market depends on, beside candles and features."""
+    """Returns the settings of account and base on which the market depends, beside candles and features."""
     return base if isinstance(base, str) else base.sha256, *(getattr(account, name) for name in ALIGNED)
 
 
 def build_session(config: Config, resumed: Path | None = None) -> Session:
-    """Loads, checks, splits, aligns.
+    """Loads and checks candles, splits them and aligns their markets.
 
     Args:
         config: flags.
@@ -169,14 +169,14 @@ def build_session(config: Config, resumed: Path | None = None) -> Session:
 
 
 def prepare(config: Config, resumed: Path | None = None) -> Prepared:
-    """Loads and checks; `build_session` has the rest of the contract."""
+    """Loads and checks candles and features; see `build_session`."""
     raws = load_raw(config.data, config.source_options)
     candles, report = checked_parts(raws, config.data)
     return Prepared(candles, report, find_features(config.market.features, candles[0], resumed))
 
 
 def session_of(config: Config, prepared: Prepared, splits: Sequence[Split | None] | None = None) -> Session:
-    """The session on candles that are already there.
+    """Builds the session on prepared candles.
 
     Args:
         config: flags; those of the candles and of the features are the ones that `prepared` was made by.
@@ -197,7 +197,7 @@ def session_of(config: Config, prepared: Prepared, splits: Sequence[Split | None
     report = DataReport(list(prepared.report.entries))
     base = load_base(account, tuple(s for n, _ in kept for s in candles[n].symbols), data.assume_utc)
     parts = [align(prepared, n, split, account, base) for n, split in kept]
-    # Of the whole span: whatever the base, the same constants.
+    # Of the whole span, so that the constants do not depend on the base.
     seen, corr = training_inputs([(part.market, part.split.train) for part in parts if part.split.train])
     scaling = fit_scaling(seen, corr, np.arange(len(seen)))
     parts = [part._replace(split=known_split(part, account, report)) for part in parts]
@@ -242,7 +242,7 @@ def session_of(config: Config, prepared: Prepared, splits: Sequence[Split | None
 
 
 def align(prepared: Prepared, number: int, split: Split, account: MarketConfig, base: Base) -> Part:
-    """A part of the candles with its market, as late as the policy sees it."""
+    """Builds a part of the candles with its markets."""
     candles = prepared.candles[number]
     own = base_of_part(base, candles)
     on_time = prepared.market(number, replace(account, delay=0), own)
@@ -250,13 +250,13 @@ def align(prepared: Prepared, number: int, split: Split, account: MarketConfig, 
 
 
 def known_split(part: Part, account: MarketConfig, report: DataReport) -> Split:
-    """The spans without the decisions before the base is known, one bar late too."""
+    """Removes the decisions before the base is known, also with one more bar of delay."""
     first = first_decision(part.base, part.candles, account, account.delay + 1)
     return Split(**where_known(part.split.spans, part.base, first, report), cuts=part.split.cuts)
 
 
 def training_market(parts: Sequence[Part], account: MarketConfig) -> tuple[Market, Stretches]:
-    """The market that training draws episodes from, and its stretches: of several parts one after the other."""
+    """Returns the market that training draws episodes from, and its stretches; several parts are stacked."""
     only = parts[0]
     if len(parts) == 1 and only.split.train[0].step == 1:
         return only.market, only.split.train
@@ -264,7 +264,7 @@ def training_market(parts: Sequence[Part], account: MarketConfig) -> tuple[Marke
 
 
 def decided_terms(account: MarketConfig, own: np.ndarray) -> tuple[dict[str, float], float | None]:
-    """Weights of the reward terms, and what volatility=auto has become; None without it.
+    """Returns the weights of the reward terms, and the one of volatility=auto; None without it.
 
     Args:
         account: flags.
@@ -276,10 +276,10 @@ def decided_terms(account: MarketConfig, own: np.ndarray) -> tuple[dict[str, flo
 
 
 def initial_moments(terms: Mapping[str, float], own: np.ndarray) -> tuple[float, float]:
-    """Mean and mean square of the log return with which an episode begins.
+    """Returns mean and mean square of the log return with which an episode begins.
 
-    `differential_sharpe` divides by the variance that they have: from nothing known its first terms would be in the
-    hundreds, where later ones are near 1. The base position's own return on the training rows is a fair first guess.
+    `differential_sharpe` divides by their variance: from zero its first terms would be in the hundreds, later ones are
+    near 1. The base position's return on the training rows gives the first guess.
     """
     if "differential_sharpe" not in terms:
         return 0.0, 0.0

@@ -13,17 +13,17 @@ from himari_jax.stopping import PATIENCE, STOPPED, SignalHandler, install_handle
 
 
 def go_on(place: str | Path, module: str = "train.ppo") -> str:
-    """The command that goes on with what is in a folder or bucket, to be pasted."""
+    """Words the command that goes on with a folder or bucket, to be pasted."""
     return f"go on with: {command_line(module, '--resume', '--run-dir', place)}"
 
 
 class StopSignals:
     """Catches the signals while it is entered: the first asks to stop, the second exits at once.
 
-    Work that does not ask in time, because it is one long call, is ended as by a crash: what is kept stays.
+    Work that does not call `check` in time, as it is one long call, is ended as by a crash; kept files stay.
 
     Args:
-        line: what is said when the work stops: what is kept and how it goes on.
+        line: printed when the work stops: what is kept, and how to go on.
     """
 
     def __init__(self, line: str):
@@ -40,7 +40,7 @@ class StopSignals:
             signal.signal(number, handler)
 
     def catch(self) -> None:
-        """Remembers a signal."""
+        """Records a signal; the second one exits."""
         if self.came:
             os._exit(STOPPED)
         self.came = True

@@ -1,4 +1,4 @@
-"""The interface between the training loop and what it trains on: a task."""
+"""The interface between the training loop and its task: a market with scores and an evaluation."""
 
 from pathlib import Path
 from typing import Any, Protocol
@@ -25,25 +25,25 @@ class Task(Protocol):
 
     @property
     def base_sha256(self) -> str | None:
-        """SHA-256 of the file of own base positions, where there is one."""
+        """SHA-256 of the file of own base positions; None without one."""
 
     def headline(self) -> list[str]:
         """Describes the training data, in lines for the console."""
 
     def origin(self) -> dict[str, Any]:
-        """Provenance of the run, for `config.json` and every checkpoint."""
+        """Collects the provenance of the run, for `config.json` and every checkpoint."""
 
     def findings(self) -> dict[str, Any]:
-        """Content of `data_report.json`."""
+        """Returns the content of `data_report.json`."""
 
     def score(self, variables: dict) -> np.ndarray:
-        """A score of each seed's policy, (K,): the larger, the better."""
+        """Scores each seed's policy, (K,): the larger, the better."""
 
     def record(self, scores: np.ndarray) -> dict[str, Any]:
-        """Scores as a line of `metrics.jsonl` names them."""
+        """Names scores for a line of `metrics.jsonl`."""
 
     def text(self, scores: np.ndarray, best: float) -> str:
-        """Scores as the progress shows them."""
+        """Words scores for the line of progress."""
 
     def evaluate(self, state: Any, folder: Path, timings: dict[str, Any]) -> dict[str, Any]:
         """Evaluates a finished run and writes its result."""

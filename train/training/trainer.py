@@ -24,7 +24,7 @@ from train.learning.state import LearnerState, Metrics
 from train.reporting.stages import Stages, peak_memory_mb
 from train.training.bad_rollout import dump_rollout, first_bad
 from train.training.longer import longer_line
-from train.training.progress import Bar, MetricsLog
+from train.training.progress import MetricsLog, ProgressBar
 from train.training.signals import go_on
 from train.training.task import Task
 
@@ -47,7 +47,7 @@ class Trainer:
         self.healthy, self.warned_of_collapse = True, False
         self.sharding = make_sharding(self.config.run.devices, self.setup.learner.sizes)
         continued = bool(all_gather((is_first() and has_checkpoints(folder),))[0][0])
-        if not continued:  # first of all: a folder without it is nobody's
+        if not continued:  # first of all: a folder without config.json is no run
             on_first_process(self.write_headers)
         self.checkpoints: Any = on_first_process(lambda: Checkpoints(folder / "checkpoints", self.config.run.keep))
         print("compiling ...", flush=True)
@@ -80,7 +80,7 @@ class Trainer:
             self.save()  # the last good step of a run that goes wrong at once
 
     def write_headers(self) -> None:
-        """config.json, data_report.json and the user's own files."""
+        """Writes config.json, data_report.json and the user's own files."""
         (self.folder / FAILED).unlink(missing_ok=True)
         write_json(self.folder / "config.json", describe(self.config, self.origin))
         write_json(self.folder / "data_report.json", self.task.findings())
@@ -88,7 +88,7 @@ class Trainer:
             write_bytes(self.folder / name, content)
 
     def restore(self, like: TrainState) -> tuple[int, TrainState, float]:
-        """Updates done, state and seconds of training of the newest usable checkpoint, in every process."""
+        """Restores the newest usable checkpoint in every process: updates done, state, seconds of training."""
         found: Any = on_first_process(lambda: self.checkpoints.restore(like))
         if jax.process_count() == 1:
             return found[0], found[1], float(found[2]["train_seconds"])
@@ -100,21 +100,21 @@ class Trainer:
         return int(done), to_device(host, like), float(seconds)
 
     def run(self) -> None:
-        """Chunks of updates until the end or a signal."""
+        """Trains in chunks of updates until the end or a signal."""
         total = self.config.total_updates
         every_eval = self.config.interval_updates(self.config.run.eval_interval, 20)
         every_save = self.config.interval_updates(self.config.run.save_interval, 10)
         handlers = {s: signal.signal(s, self.catch) for s in (signal.SIGINT, signal.SIGTERM)}
         size, clock = 1, time.monotonic()
         try:
-            with Bar(self.steps(total), self.steps(self.done), "steps") as bar:
+            with ProgressBar(self.steps(total), self.steps(self.done), "steps") as bar:
                 while self.done < total:
                     stops = (total, *(self.done - self.done % n + n for n in (every_eval, every_save)))
                     seconds = self.advance(min(size, min(stops) - self.done))
                     size = max(1, min(2 * size, int(size * CHUNK_SECONDS / max(seconds, 1e-3)), total))
                     if self.done % every_eval == 0 or self.done == total:
                         self.validate(bar)
-                    bar.update(self.steps(self.done), self.told())
+                    bar.update(self.steps(self.done), self.status())
                     due = time.monotonic() - clock >= self.config.run.save_seconds
                     size, due, stopped = self.agree(size, due)
                     if ((self.done % every_save == 0 or due) and self.healthy) or self.done == total or stopped:
@@ -122,7 +122,7 @@ class Trainer:
                         clock = time.monotonic()
                     if stopped:
                         self.stop()
-            if self.agree(size, False)[2]:  # while it saved for the last time: the policy is not yet judged
+            if self.agree(size, False)[2]:  # a signal during the last save: the policy is not yet evaluated
                 self.stop()
             self.state = self.whole()
         finally:
@@ -139,17 +139,17 @@ class Trainer:
         raise Preempted(f"stopped at update {self.saved} of {total}, saved in {place}; {go_on(place)}")
 
     def agree(self, size: int, due: bool) -> tuple[int, bool, bool]:
-        """Size of the next chunk and whether to save, by the first process; whether any process got a stop signal."""
+        """Agrees on size of the next chunk and whether to save, by the first process, and whether any was signaled."""
         info = all_gather((size, due, self.signal is not None))
         return info[0][0], bool(info[0][1]), any(row[2] for row in info)
 
     def whole(self) -> TrainState:
-        """The state as ordinary arrays."""
+        """Returns the state as ordinary arrays."""
         state = self.state
         return state if self.sharding is None else state._replace(runner=self.sharding.fetch(state.runner))
 
     def catch(self, number: int, frame: Any) -> None:
-        """Asks the loop to stop after the chunk; a second signal exits at once."""
+        """Handles a signal: the loop stops after the chunk; a second signal exits at once."""
         if self.signal is not None:
             os._exit(75)
         self.signal = number
@@ -171,10 +171,10 @@ class Trainer:
         return seconds
 
     def check_numbers(self) -> None:
-        """Warns of the first steps that the guard did not take, and gives up where there are too many.
+        """Warns of the first skipped steps, and aborts where there are too many.
 
         Raises:
-            NumericalError: then; the last good checkpoint is kept.
+            NumericalError: too many steps were skipped; the last good checkpoint is kept.
         """
         guard = jax.device_get(self.state.runner.guard)
         self.healthy = not guard.in_a_row.any()
@@ -204,7 +204,7 @@ class Trainer:
         return runner if self.sharding is None else self.sharding.fetch(runner)
 
     def warn_of_collapse(self, log_std: float) -> None:
-        """Once, where exploration has all but gone although nobody annealed it."""
+        """Warns once where exploration has collapsed without annealing."""
         fallen = log_std - self.first_log_std
         if fallen < COLLAPSED and self.config.ppo.final_std == 1 and not self.warned_of_collapse:
             self.warned_of_collapse = True
@@ -214,12 +214,12 @@ class Trainer:
             )
 
     def take_means(self) -> Metrics:
-        """Means over the updates since the newest evaluation, however they were cut into chunks."""
+        """Returns the means over the updates since the newest evaluation, whatever the chunks."""
         means = jax.tree.map(lambda x: x / self.summed, self.sums)
         self.sums, self.summed = None, 0
         return means
 
-    def validate(self, bar: Bar) -> None:
+    def validate(self, bar: ProgressBar) -> None:
         """Scores the policies and keeps the best parameters of each seed."""
         started, info = time.perf_counter(), self.take_means()
         variables = self.state.runner.variables
@@ -248,19 +248,19 @@ class Trainer:
         best = float(np.max(np.asarray(self.state.best.sharpe)))
         self.info = self.task.text(scores, best), f"return/episode {episode_return:+.4f}"
         if not bar.live:
-            bar.line(self.steps(self.done), self.told())
+            bar.line(self.steps(self.done), self.status())
 
-    def told(self) -> str:
-        """Scores of the newest evaluation, speed, and mean return: what matters most first, for a narrow console."""
+    def status(self) -> str:
+        """Words scores of the newest evaluation, speed and mean return, the most important first."""
         scores, mean = self.info
         return f"{scores}  {self.speed():,.0f} steps/s  {mean}"
 
     def steps(self, updates: int) -> int:
-        """Steps of some updates, of one seed."""
+        """Converts updates to steps of one seed."""
         return updates * self.config.steps_per_update
 
     def speed(self) -> float:
-        """Steps per second of training, compilation and evaluation excluded."""
+        """Computes steps per second of training, without compilation and evaluation."""
         return self.steps(self.done) * self.config.run.num_seeds / max(self.train_seconds, 1e-9)
 
     def save(self) -> None:
@@ -277,7 +277,7 @@ class Trainer:
         self.saved = self.done
 
     def timings(self) -> dict[str, Any]:
-        """Seconds by part, speed and memory."""
+        """Collects seconds by part, speed and memory, for result.json."""
         return {
             "device": jax.devices()[0].device_kind,
             "data_seconds": self.data_seconds,
@@ -293,6 +293,6 @@ class Trainer:
 
 
 def warn(text: str) -> None:
-    """A line on stderr, once however many processes train."""
+    """Prints a warning on stderr, in the first process alone."""
     if is_first():
         print(f"warning: {text}", file=sys.stderr)

@@ -18,7 +18,7 @@ from train.learning.population import stack
 from train.studies.sweep.flags import Sweep
 from train.studies.sweep.store import Asked, Finished, Variables
 from train.training.population import Member, Trained, train_population
-from train.training.progress import Bar
+from train.training.progress import ProgressBar
 from train.training.session import Session, build_session
 
 
@@ -138,8 +138,8 @@ def advance(candidates: Sequence[Candidate], stops: Sequence[int], folder: Path)
     for stop in sorted(set(stops)):  # where lengths differ, so do the programs
         here = [each for each, own in zip(candidates, stops, strict=True) if own == stop]
         members = [Member(each.session, seed) for each in here for seed in each.session.seeds]
-        with Bar(len(members), 0) as bar:
-            progress = partial(bar.tell, "policies trained")
+        with ProgressBar(len(members), 0) as bar:
+            progress = partial(bar.report, "policies trained")
             trained = iter(train_population(members, folder, until=stop, progress=progress))
         found += [replace(each, trained=tuple(islice(trained, len(each.session.seeds))), updates=stop) for each in here]
     return found

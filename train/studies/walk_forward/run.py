@@ -41,7 +41,7 @@ from train.training.candles_task import CandlesTask, made_by
 from train.training.kept import Trained
 from train.training.nulls import doubt, is_tested, refuse_long_shift, refuse_positions
 from train.training.population import train_population
-from train.training.progress import Bar
+from train.training.progress import ProgressBar
 from train.training.session import Prepared, Session, prepare
 from train.training.signals import StopSignals, go_on
 
@@ -132,10 +132,10 @@ def train(walk: Walk, folder: Path, totals: Totals, signals: StopSignals) -> lis
     """Trains the policies of all blocks."""
     members = walk.members
     print("training ...", flush=True)
-    with Bar(len(members), 0) as bar:
+    with ProgressBar(len(members), 0) as bar:
 
         def progress(done: int, number: int, text: str) -> None:
-            bar.tell("trained", done, number, text)
+            bar.report("trained", done, number, text)
 
         spread = {"batch": walk.settings.batch_size, "devices": walk.devices}
         trained = train_population(
@@ -231,10 +231,10 @@ def run_nulls(nulls: Nulls, value: float) -> tuple[list[dict[str, Any]], dict[st
         value: of the real candles, Sharpe minus that of the constant.
     """
     placebos = nulls.placebos(lambda text: print(text, flush=True))
-    with Bar(max(nulls.walk.config.run.permutations, 1), 0) as bar:
+    with ProgressBar(max(nulls.walk.config.run.permutations, 1), 0) as bar:
 
         def progress(done: int, number: int, text: str) -> None:
-            bar.tell("permuted markets", done, number, text)
+            bar.report("permuted markets", done, number, text)
 
         return placebos, nulls.permutations(value, progress)
 
