@@ -11,14 +11,14 @@ from typing import Any, NamedTuple
 from himari_jax.cli import invocation
 from himari_jax.command import parse, require, run_command
 from himari_jax.errors import InputError
-from himari_jax.google_api import Policy, call, open_session
+from himari_jax.google_api import Service, call, open_session
 from himari_jax.pasting import command_line
 
 PROG = invocation("export.monitoring")
 FILES = Path(__file__).resolve().parent / "deploy" / "monitoring" / "google"
 HOST = "https://monitoring.googleapis.com"
 PAGES = 100  # of a list, at most
-POLICY = Policy(
+SERVICE = Service(
     role="roles/monitoring.editor",
     no_answer="the same command goes on",
     try_again="try again, the same command goes on",
@@ -134,11 +134,11 @@ def apply(session: Any, items: Sequence[Item]) -> None:
     for item in items:
         there = known[item.kind].get(item.title)
         if there is None:
-            call(session, POLICY, "POST", item.kind.address, item.content)
+            call(session, SERVICE, "POST", item.kind.address, item.content)
         else:
             names = {key: there[key] for key in ("name", "etag") if key in there}
             version = item.kind.address.removeprefix(HOST).split("/")[1]
-            call(session, POLICY, "PATCH", f"{HOST}/{version}/{there['name']}", item.content | names)
+            call(session, SERVICE, "PATCH", f"{HOST}/{version}/{there['name']}", item.content | names)
         print(f"{'created' if there is None else 'renewed'}: {item.kind.name} {item.title}", flush=True)
 
 
@@ -147,7 +147,7 @@ def list_all(session: Any, kind: Kind) -> dict[str, dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
     page = ""
     for _ in range(PAGES):
-        answer = call(session, POLICY, "GET", kind.address + (f"?pageToken={page}" if page else ""))
+        answer = call(session, SERVICE, "GET", kind.address + (f"?pageToken={page}" if page else ""))
         found |= {one.get("displayName", ""): one for one in answer.get(kind.field, ())}
         page = answer.get("nextPageToken", "")
         if not page:

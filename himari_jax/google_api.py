@@ -11,8 +11,8 @@ SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 TIMEOUT = 60.0  # seconds
 
 
-class Policy(NamedTuple):
-    """What is worth another try at a service, and the ends of the lines on its faults."""
+class Service(NamedTuple):
+    """A service of Google Cloud: the role it asks for, advice for its error lines, statuses that may pass."""
 
     role: str  # that the account needs
     no_answer: str  # what to do where no answer came
@@ -40,13 +40,13 @@ def open_session() -> Any:
 
 
 def call(
-    session: Any, policy: Policy, method: str, address: str, content: dict[str, Any] | None = None
+    session: Any, service: Service, method: str, address: str, content: dict[str, Any] | None = None
 ) -> dict[str, Any]:
     """Sends one request and returns the answer.
 
     Args:
         session: of `open_session`.
-        policy: of the service.
+        service: that is called.
         method: GET, POST or PATCH.
         address: https://...
         content: message, sent as JSON.
@@ -62,16 +62,16 @@ def call(
     try:
         answer = session.request(method, address, json=content, timeout=TIMEOUT)
     except (GoogleAuthError, RequestException, OSError) as error:
-        raise StorageError(f"{where}: {' '.join(str(error).split())[:300]}; {policy.no_answer}") from error
+        raise StorageError(f"{where}: {' '.join(str(error).split())[:300]}; {service.no_answer}") from error
     status = answer.status_code
     if status == 200:
         return dict(json.loads(answer.text))
     message = error_message(answer.text)
     if status in (401, 403):
-        raise StorageError(f"{where}: permission denied ({message}); the account needs {policy.role}")
-    if 400 <= status < 500 and status not in policy.temporary:
+        raise StorageError(f"{where}: permission denied ({message}); the account needs {service.role}")
+    if 400 <= status < 500 and status not in service.temporary:
         raise InputError(f"{where}: refused ({status}: {message})")
-    raise StorageError(f"{where}: {status}: {message}; {policy.try_again}")
+    raise StorageError(f"{where}: {status}: {message}; {service.try_again}")
 
 
 def error_message(text: str) -> str:

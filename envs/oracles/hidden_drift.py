@@ -10,14 +10,14 @@ import numpy as np
 from jax.scipy.ndimage import map_coordinates
 
 from envs.oracles.numerics import normal_nodes, spread, stationary, trade
-from envs.oracles.oracle import Memory, Optimum, Oracle, require
+from envs.oracles.oracle import LongShort, Memory, Optimum, require
 
 HOLDINGS = np.linspace(-1, 1, 201)
 TOLERANCE = 1e-11  # of the value per bar
 
 
 @dataclass(frozen=True)
-class HiddenDrift(Oracle):
+class HiddenDrift(LongShort):
     """`r = mu s + sigma e`, s = +-1 flips with p before each return; `w = m - 1`.
 
     Utility `w r - (A / 2) sigma^2 w^2 - fee |dw|`; the observation is the last return alone, in deviations, and
@@ -74,14 +74,6 @@ class HiddenDrift(Oracle):
         sign = jnp.where(jax.random.bernoulli(key_flip, self.p), -market[0], market[0])
         seen = sign * self.mu / self.sigma + jax.random.normal(key_return)
         return jnp.stack([sign, seen]), self.sigma * seen[None]
-
-    def position(self, multiplier: jax.Array) -> jax.Array:
-        """`m - 1`."""
-        return multiplier - 1
-
-    def multiplier(self, weights: np.ndarray) -> np.ndarray:
-        """`1 + w`."""
-        return 1 + weights
 
     def utility(self, before: jax.Array, weights: jax.Array, returns: jax.Array) -> jax.Array:
         """Return minus the price of risk minus the fee."""

@@ -8,11 +8,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from envs.oracles.oracle import Memory, Optimum, Oracle, require
+from envs.oracles.oracle import LongShort, Memory, Optimum, require
 
 
 @dataclass(frozen=True)
-class Leak(Oracle):
+class Leak(LongShort):
     """Normal returns, `w = m - 1`, utility `w r`; the observation is the return of the coming bar over its deviation.
 
     The best policy is `w = sign(r)`, worth `sigma sqrt(2 / pi)`.
@@ -32,14 +32,6 @@ class Leak(Oracle):
     def advance(self, key: jax.Array, market: jax.Array) -> tuple[jax.Array, jax.Array]:
         """One bar: the next bar's return in deviations, (1,), and the announced return of this bar, (1,)."""
         return jax.random.normal(key, (1,)), self.sigma * market
-
-    def position(self, multiplier: jax.Array) -> jax.Array:
-        """`m - 1`."""
-        return multiplier - 1
-
-    def multiplier(self, weights: np.ndarray) -> np.ndarray:
-        """`1 + w`."""
-        return 1 + weights
 
     def utility(self, before: jax.Array, weights: jax.Array, returns: jax.Array) -> jax.Array:
         """`w r`."""

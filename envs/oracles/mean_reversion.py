@@ -9,14 +9,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from envs.oracles.numerics import maximize, normal_nodes
-from envs.oracles.oracle import Memory, Optimum, Oracle, require
+from envs.oracles.oracle import LongShort, Memory, Optimum, require
 
 GRID = np.linspace(-1, 1, 401)  # of weights
 STATES = np.linspace(-6, 6, 1201)  # of the log price, in its deviations
 
 
 @dataclass(frozen=True)
-class MeanReversion(Oracle):
+class MeanReversion(LongShort):
     """`x' = phi x + sigma e`, `w = m - 1`, utility `log(1 + w (exp(x' - x) - 1))`; the observation is x."""
 
     phi: float = 0.98
@@ -41,14 +41,6 @@ class MeanReversion(Oracle):
         """The next x and the simple return."""
         after = self.phi * market + np.sqrt(1 - self.phi**2) * jax.random.normal(key, (1,))
         return after, jnp.expm1(self.deviation * (after - market))
-
-    def position(self, multiplier: jax.Array) -> jax.Array:
-        """`m - 1`."""
-        return multiplier - 1
-
-    def multiplier(self, weights: np.ndarray) -> np.ndarray:
-        """`1 + w`."""
-        return 1 + weights
 
     def utility(self, before: jax.Array, weights: jax.Array, returns: jax.Array) -> jax.Array:
         """Log growth."""

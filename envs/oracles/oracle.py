@@ -11,7 +11,7 @@ import numpy as np
 from flax import struct
 
 from envs.base import environment, spaces
-from himari_jax.errors import InputError
+from himari_jax import command
 
 Memory = Any  # of the best policy: a pytree of arrays
 EPISODE_STEPS = 500  # bars of an episode, where no parameters say it
@@ -43,8 +43,7 @@ class Optimum(NamedTuple):
 
 def require(holds: bool, name: str, value: object, allowed: str) -> None:
     """Raises one line that names flag, value and what is allowed."""
-    if not holds:
-        raise InputError(f"--oracle.{name.replace('_', '-')} {value}: must be {allowed}")
+    command.require(holds, f"--oracle.{name.replace('_', '-')}", value, allowed)
 
 
 @dataclass(frozen=True)
@@ -183,6 +182,19 @@ class Oracle(environment.Environment[OracleState, OracleParams]):
     def observation_space(self, params: OracleParams | None = None) -> spaces.Box:
         """Any D real numbers."""
         return spaces.Box(-jnp.inf, jnp.inf, (self.width,), dtype=jnp.float32)
+
+
+@dataclass(frozen=True)
+class LongShort(Oracle):
+    """Base of the markets with `w = m - 1`: long and short, flat at multiplier 1."""
+
+    def position(self, multiplier: jax.Array) -> jax.Array:
+        """`m - 1`."""
+        return multiplier - 1
+
+    def multiplier(self, weights: np.ndarray) -> np.ndarray:
+        """`1 + w`."""
+        return 1 + weights
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,7 @@ from itertools import accumulate
 import numpy as np
 
 from himari_jax.candles import RawCandles
+from himari_jax.command import require
 from himari_jax.errors import InputError
 from himari_jax.sources.request import SourceRequest
 from himari_jax.times import HOUR_MS, YEAR_MS, span
@@ -225,6 +226,5 @@ def _numbers(symbols: tuple[str, ...]) -> list[int]:
 
 
 def _check(flag: str, value: object, good: bool, allowed: str) -> None:
-    """One line for a value out of range."""
-    if not good:
-        raise InputError(f"--synthetic.{flag} {value}: must be {allowed}")
+    """Refuses a value out of range in one line."""
+    require(good, f"--synthetic.{flag}", value, allowed)

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from himari_jax.errors import InputError
-from himari_jax.google_api import Policy, call
+from himari_jax.google_api import Service, call
 from himari_jax.storage import split_address
 
 # Vertex AI sets the three where a job has a baseOutputDirectory: BASE/checkpoints/, BASE/model/, BASE/logs/.
 CHECKPOINTS, MODEL, LOGS = "AIP_CHECKPOINT_DIR", "AIP_MODEL_DIR", "AIP_TENSORBOARD_LOG_DIR"
-POLICY = Policy(
+SERVICE = Service(
     role="roles/aiplatform.user, and roles/iam.serviceAccountUser on the job's account",
     no_answer="was it sent? see the console",
     try_again="try again",
@@ -128,7 +128,7 @@ def send_job(session: Any, project: str, region: str, job: dict[str, Any]) -> di
         StorageError: it could not be reached, or the account may not send it.
     """
     address = f"https://{region}-aiplatform.googleapis.com/v1/projects/{project}/locations/{region}/customJobs"
-    return call(session, POLICY, "POST", address, job)
+    return call(session, SERVICE, "POST", address, job)
 
 
 def gcloud_line(project: str, region: str, name: str, file: str) -> str:
