@@ -2,12 +2,12 @@
 
 import statistics
 from collections.abc import Sequence
-from html import escape
 from pathlib import Path
 from typing import Any
 
 from train.artifacts.files import write_text
 from train.artifacts.metrics_file import read_metrics
+from train.reporting.svg import INK, document, element, horizontal, points, text
 
 WIDTH, HEIGHT, COLUMNS = 280, 170, 3  # of a panel, pixels; panels side by side
 LEFT, RIGHT, TOP, BOTTOM = 34, 12, 26, 24  # margins inside a panel
@@ -26,19 +26,16 @@ def write_plot(blocks: Sequence[dict[str, Any]], path: Path) -> None:
     if not names:
         return
     rows = -(-len(names) // COLUMNS)
-    parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {COLUMNS * WIDTH} {rows * HEIGHT + 22}" '
-        f'font-family="system-ui, sans-serif" font-size="11" role="img" aria-label="Share of the optimum over steps">',
-        f'<rect width="{COLUMNS * WIDTH}" height="{rows * HEIGHT + 22}" fill="#fff"/>',
-    ]
+    parts = []
     for place, name in enumerate(names):
         x, y = place % COLUMNS * WIDTH, place // COLUMNS * HEIGHT
         parts.append(panel(name, [b for b in blocks if b["name"] == name], x, y))
-    for k, (name, color) in enumerate(COLORS.items()):
-        parts.append(f'<text x="{LEFT + 90 * k}" y="{rows * HEIGHT + 14}" fill="{color}">{name}</text>')
+    foot = rows * HEIGHT + 14
+    parts += [text(LEFT + 90 * k, foot, name, color) for k, (name, color) in enumerate(COLORS.items())]
     info = "share of the optimum over million steps; lines are medians, areas lowest to highest seed"
-    parts.append(f'<text x="{LEFT + 190}" y="{rows * HEIGHT + 14}" fill="#5b6470">{info}</text></svg>')
-    write_text(path, "\n".join(parts) + "\n")
+    parts.append(text(LEFT + 190, foot, info))
+    label = "Share of the optimum over steps"
+    write_text(path, document(COLUMNS * WIDTH, rows * HEIGHT + 22, parts, label, font_size=11))
 
 
 def panel(name: str, blocks: Sequence[dict[str, Any]], x0: float, y0: float) -> str:
@@ -46,24 +43,23 @@ def panel(name: str, blocks: Sequence[dict[str, Any]], x0: float, y0: float) -> 
     most = max(block["steps"] for block in blocks)
     inner_width, inner_height = WIDTH - LEFT - RIGHT, HEIGHT - TOP - BOTTOM
 
-    def at(steps: float, share: float) -> str:
+    def at(steps: float, share: float) -> tuple[float, float]:
         height = (min(max(share, LOWEST), 1.0) - LOWEST) / (1 - LOWEST)
-        return f"{LEFT + inner_width * steps / most:.1f},{TOP + inner_height * (1 - height):.1f}"
+        return LEFT + inner_width * steps / most, TOP + inner_height * (1 - height)
 
-    parts = [f'<g transform="translate({x0},{y0})"><text x="{LEFT}" y="16" fill="#16191d">{escape(name)}</text>']
+    parts = [text(LEFT, 16, name, INK)]
     for share in (0, 0.5, 1):
-        (left, y), right = at(0, share).split(","), at(most, share).split(",")[0]
-        parts.append(f'<line x1="{left}" x2="{right}" y1="{y}" y2="{y}" stroke="#d9dde3"/>')
-        parts.append(f'<text x="{LEFT - 5}" y="{float(y) + 4:.1f}" text-anchor="end" fill="#5b6470">{share:g}</text>')
+        (left, y), (right, _) = at(0, share), at(most, share)
+        parts.append(horizontal(left, right, y))
+        parts.append(text(LEFT - 5, y + 4, f"{share:g}", text_anchor="end"))
     for steps in (0, most / 2, most):
-        x = at(steps, 0).split(",")[0]
-        parts.append(f'<text x="{x}" y="{HEIGHT - 8}" text-anchor="middle" fill="#5b6470">{steps / 1e6:.2g}</text>')
+        parts.append(text(at(steps, 0)[0], HEIGHT - 8, f"{steps / 1e6:.2g}", text_anchor="middle"))
     for block in blocks:
         lines = read_metrics(Path(block["folder"]))
         info = [(x["steps"], sorted(x["ratio_by_seed"])) for x in lines if x.get("ratio_by_seed")]
         color = COLORS[block["algorithm"]]
-        area = [at(s, r[-1]) for s, r in info] + [at(s, r[0]) for s, r in reversed(info)]
-        curve = [at(s, statistics.median(r)) for s, r in info]
-        parts.append(f'<polygon points="{" ".join(area)}" fill="{color}" opacity="0.15"/>')
-        parts.append(f'<polyline points="{" ".join(curve)}" fill="none" stroke="{color}" stroke-width="1.8"/>')
-    return "".join(parts) + "</g>"
+        area = points([at(s, r[-1]) for s, r in info] + [at(s, r[0]) for s, r in reversed(info)])
+        curve = points(at(s, statistics.median(r)) for s, r in info)
+        parts.append(element("polygon", points=area, fill=color, opacity=0.15))
+        parts.append(element("polyline", points=curve, fill="none", stroke=color, stroke_width=1.8))
+    return element("g", "".join(parts), transform=f"translate({x0},{y0})")

@@ -16,7 +16,7 @@ from train.oracles.console import cells
 from train.oracles.scoring import OraclePath
 from train.reporting.figure import IN_ORDER, SERIES, Figure, axis, figures, line, packed
 from train.reporting.learning_curves import PANELS, small
-from train.reporting.page import document, heading, pairs, row, table
+from train.reporting.page import document, heading, pairs, row, table, tag
 from train.reporting.report import made_by
 
 DIAGONAL = 2  # points of a straight line
@@ -60,12 +60,11 @@ def top(result: Mapping[str, Any]) -> str:
         f"{block['value']:.4e} of utility per bar; the best policy has {block['optimum']:.4e}, "
         f"{block['naive_name']} {block['naive']:.4e}"
     )
-    return (
-        f"{heading(what, headline(result), reason)}"
-        f"<p>Turnover per bar {block['turnover']:.4g}, of the best policy {block['optimal_turnover']:.4g}. "
-        "Both play on the same paths; what counts is the mean that the simulator knows, not what a path happened to "
-        "pay.</p>"
+    turnover = (
+        f"Turnover per bar {block['turnover']:.4g}, of the best policy {block['optimal_turnover']:.4g}. Both play on "
+        "the same paths; what counts is the mean that the simulator knows, not what a path happened to pay."
     )
+    return heading(what, headline(result), reason) + tag("p", turnover)
 
 
 def policy_figures(result: Mapping[str, Any], env: Oracle, path: OraclePath) -> Iterator[Figure | None]:

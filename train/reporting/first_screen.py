@@ -7,7 +7,7 @@ from typing import Any
 from himari_jax.times import YEAR_MS
 from train.reporting.facts import capital_of, market_of, symbols_of
 from train.reporting.formats import sentence
-from train.reporting.page import row, table
+from train.reporting.page import row, table, tag
 from train.reporting.plots import epoch
 from train.reporting.run_files import Run
 from train.reporting.verdict_sentences import against_rival, headline, sentences
@@ -35,13 +35,17 @@ def top(run: Run) -> str:
     lead = f"{sentence(against_rival(result))}." if named else reason
     synthetic = '<p class="synthetic"><strong>SYNTHETIC</strong> These candles were made by chance.</p>'
     points = [*([f"Why: {reason}"] if named else []), *notes(run), *warning(result), *advice(result)]
-    return (
-        f'<p class="what">{escape(what(run))}</p>'
-        f'<h1 class="{kind}">{escape(word)}{f"<small>{escape(leaning)}</small>" if leaning else ""}</h1>'
-        f'{synthetic if result.get("synthetic") else ""}<p class="meaning">{escape(meaning)}</p>'
-        f'<p class="reason">{escape(lead)}</p>{next_step(result)}'
-        f"{money(run)}<ul>{''.join(f'<li>{escape(point)}</li>' for point in points)}</ul>"
-    )
+    parts = [
+        tag("p", what(run), "what"),
+        f'<h1 class="{kind}">{escape(word)}{tag("small", leaning) if leaning else ""}</h1>',
+        synthetic if result.get("synthetic") else "",
+        tag("p", meaning, "meaning"),
+        tag("p", lead, "reason"),
+        next_step(result),
+        money(run),
+        f"<ul>{''.join(tag('li', point) for point in points)}</ul>",
+    ]
+    return "".join(parts)
 
 
 def what(run: Run) -> str:

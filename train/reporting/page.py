@@ -45,7 +45,7 @@ def asset(name: str) -> str:
 def table(heads: Iterable[str], rows: Iterable[str], note: str = "", kind: str = "") -> str:
     """Writes a table that scrolls sideways where it is too wide."""
     head = "".join(f'<th scope="col">{escape(text)}</th>' if text else "<td></td>" for text in heads)
-    below = f'<p class="note">{escape(note)}</p>' if note else ""
+    below = tag("p", note, "note") if note else ""
     body = f"<thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody>"
     scroll = '<div class="scroll" tabindex="0" role="region" aria-label="table">'
     return f'{scroll}<table class="{kind}">{body}</table></div>{below}'
@@ -68,8 +68,7 @@ def row(name: Any, *cells: Any, kind: str = "", small: str = "") -> str:
         small: beside the head.
     """
     beside = f" <small>{small}</small>" if small else ""
-    words = (cell if isinstance(cell, Words) else Words(str(cell), "") for cell in cells)
-    rest = "".join(f"<td{class_of(cell.kind)}>{escape(cell.text)}</td>" for cell in words)
+    rest = "".join(tag("td", *cell) if isinstance(cell, Words) else tag("td", str(cell)) for cell in cells)
     return f'<tr{class_of(kind)}><th scope="row">{escape(str(name))}{beside}</th>{rest}</tr>'
 
 
@@ -78,19 +77,24 @@ def class_of(kind: str) -> str:
     return f' class="{kind}"' if kind else ""
 
 
+def tag(name: str, text: str, kind: str = "") -> str:
+    """Writes an element that holds a text alone."""
+    return f"<{name}{class_of(kind)}>{escape(text)}</{name}>"
+
+
 def paragraph(text: str, kind: str = "") -> str:
     """Writes a text as a sentence of its own; nothing where there is none."""
-    return f"<p{class_of(kind)}>{escape(sentence(text))}.</p>" if text else ""
+    return tag("p", f"{sentence(text)}.", kind) if text else ""
 
 
 def heading(what: str, title: str, reason: str) -> str:
     """Writes the head of a page: what it is of, the outcome, and a sentence that explains it."""
-    return f'<p class="what">{escape(what)}</p><h1>{escape(title)}</h1><p class="reason">{escape(reason)}.</p>'
+    return tag("p", what, "what") + tag("h1", title) + tag("p", f"{reason}.", "reason")
 
 
 def pairs(values: Mapping[str, Any]) -> str:
     """Writes names and values as a list."""
-    items = "".join(f"<div><dt>{escape(str(k))}</dt><dd>{escape(plain(v))}</dd></div>" for k, v in values.items())
+    items = "".join(f"<div>{tag('dt', str(k))}{tag('dd', plain(v))}</div>" for k, v in values.items())
     return f"<dl>{items}</dl>" if items else ""
 
 

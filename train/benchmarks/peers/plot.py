@@ -1,7 +1,6 @@
 """The comparison as two panels of bars on a log scale: plot.html for reading, plot.svg for a README."""
 
 import statistics
-from html import escape
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,6 +10,7 @@ from plotly.subplots import make_subplots
 from train.artifacts.files import write_text
 from train.benchmarks.peers.config import PeersConfig
 from train.benchmarks.peers.trial import OURS
+from train.reporting.svg import document, element, text
 
 OURS_COLOR, PEER_COLOR, MISSED_COLOR = "#2a7f62", "#8a8f98", "#d8dade"
 WIDTH, LEFT, BAR = 860, 250, 22  # pixels of the drawing
@@ -76,22 +76,17 @@ def draw(info: list[Panel]) -> str:
         lowest = min(bar.length for bar in panel.bars) / 2
         decades = max(log_ratio(bar.length, lowest) for bar in panel.bars)
         y += 22
-        parts.append(f'<text x="10" y="{y}" font-weight="600">{escape(panel.title)}</text>')
+        parts.append(text(10, y, panel.title, None, font_weight=600))
         y += 10
         for bar in panel.bars:
             length = (WIDTH - LEFT - 110) * log_ratio(bar.length, lowest) / decades
-            parts.append(f'<text x="{LEFT - 8}" y="{y + 15}" text-anchor="end">{escape(bar.name)}</text>')
-            parts.append(
-                f'<rect x="{LEFT}" y="{y + 2}" width="{length:.1f}" height="{BAR - 4}" rx="2" fill="{bar.color}"/>'
-            )
-            parts.append(f'<text x="{LEFT + length + 6:.1f}" y="{y + 15}">{escape(bar.text)}</text>')
+            parts.append(text(LEFT - 8, y + 15, bar.name, None, text_anchor="end"))
+            parts.append(element("rect", x=LEFT, y=y + 2, width=length, height=BAR - 4, rx=2, fill=bar.color))
+            parts.append(text(LEFT + length + 6, y + 15, bar.text, None))
             y += BAR
         y += 8
-    style = 'font-family="system-ui, sans-serif" font-size="13" fill="#444"'
-    head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {y + 24}" {style}>'
-    note = f'<text x="10" y="{y + 14}" font-size="11">log scales</text>'
-    ground = f'<rect width="{WIDTH}" height="{y + 24}" fill="white"/>'
-    return "\n".join([head, ground, *parts, note, "</svg>"]) + "\n"
+    parts.append(text(10, y + 14, "log scales", None, font_size=11))
+    return document(WIDTH, y + 24, parts, font_size=13, fill="#444")
 
 
 def log_ratio(value: float, lowest: float) -> float:

@@ -3,7 +3,6 @@
 import math
 import textwrap
 from collections.abc import Mapping, Sequence
-from html import escape
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,13 +15,13 @@ from train.reporting.figure import thin
 from train.reporting.formats import sentence, signed
 from train.reporting.plots import curves, epoch
 from train.reporting.run_files import Run, read_run
+from train.reporting.svg import GRID, INK, SOFT, document, element, horizontal, points, text
 from train.reporting.walk_sentences import caution, labels, pooled
 
 WIDTH, LEFT, RIGHT = 936, 62, 188  # pixels; margins of a panel, on the right for the names
 TRACKS, BARS, HEAD, GAP = 270, 200, 40, 66  # heights of the two panels, of what is above each, and between them
 COLORS = ("#c2410c", "#1d4ed8", "#7e22ce", "#0e7490")  # of the tests, in their order
 BESIDE = {"base": "#30363d", "trend": "#047857"}  # baselines of the first test, drawn with all
-INK, SOFT, GRID = "#16191d", "#5b6470", "#d9dde3"
 MOST_POINTS = 500  # of a curve
 LETTERS = 104  # of a line under the panels
 PALE = 0.35  # share of its color in a bar of one bar late
@@ -73,16 +72,13 @@ def picture(runs: Mapping[str, Run]) -> str:
     foot = HEAD + TRACKS + GAP + BARS + 42
     height = foot + 17 * len(below)
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" font-family="system-ui, sans-serif" '
-        f'font-size="12" fill="{SOFT}" role="img" aria-label="{escape(f"Walk-forward tests: {said}")}">',
-        f'<rect width="{WIDTH}" height="{height}" fill="#fff"/>',
-        text(LEFT, 20, "One unit over all test blocks as one track, costs included (log scale)", head=True),
+        title(20, "One unit over all test blocks as one track, costs included (log scale)"),
         tracks(runs, HEAD),
-        text(LEFT, HEAD + TRACKS + GAP - 18, "Sharpe minus that of the constant multiplier, by test block", head=True),
+        title(HEAD + TRACKS + GAP - 18, "Sharpe minus that of the constant multiplier, by test block"),
         bars(runs, HEAD + TRACKS + GAP),
+        *(text(LEFT, foot + 17 * k, part) for k, part in enumerate(below)),
     ]
-    parts += [text(LEFT, foot + 17 * k, part) for k, part in enumerate(below)]
-    return "\n".join([*parts, "</svg>"]) + "\n"
+    return document(WIDTH, height, parts, f"Walk-forward tests: {said}", font_size=12, fill=SOFT)
 
 
 def against_constant(result: Mapping[str, Any]) -> str:
@@ -106,21 +102,24 @@ def tracks(runs: Mapping[str, Run], top: float) -> str:
     parts = []
     for tick in ticks(math.exp(low), math.exp(high)):
         y = float(at(start, tick)[1])
-        parts.append(across(y) + text(LEFT - 6, y + 4, f"{tick:g}", "end"))
+        parts.append(across(y) + text(LEFT - 6, y + 4, f"{tick:g}", text_anchor="end"))
     result = next(iter(runs.values())).result
     blocks = result["walk_forward"]["blocks"]
     for name, block in zip(labels(blocks), blocks, strict=True):
         x = float(at(parse_iso(block["test"][0]), math.exp(low))[0])
-        border = f'x1="{x:.1f}" x2="{x:.1f}" y1="{top}" y2="{top + TRACKS}"'
-        parts.append(f'<line {border} stroke="{SOFT}" stroke-dasharray="2 4"/>')
+        parts.append(element("line", x1=x, x2=x, y1=top, y2=top + TRACKS, stroke=SOFT, stroke_dasharray="2 4"))
         parts.append(text(x + 4, top + TRACKS + 16, name))
     ends = []
     for curve in found:
         rows = thin(curve.equity, MOST_POINTS)
         xs, ys = at(curve.time[rows], curve.equity[rows])
-        points = " ".join(f"{x:.1f},{y:.1f}" for x, y in zip(xs, ys, strict=True))
-        look = f'fill="none" stroke="{curve.color}" stroke-width="{curve.width}" stroke-linejoin="round"'
-        parts.append(f'<polyline points="{points}" {look}/>')
+        look: dict[str, Any] = {
+            "fill": "none",
+            "stroke": curve.color,
+            "stroke_width": curve.width,
+            "stroke_linejoin": "round",
+        }
+        parts.append(element("polyline", points=points(zip(xs, ys, strict=True)), **look))
         ends.append((float(ys[-1]), f"{curve.name} {curve.equity[-1]:.3g}", curve.color))
     for y, name, color in apart(ends):
         parts.append(text(WIDTH - RIGHT + 6, y + 4, name, color=color))
@@ -155,18 +154,16 @@ def bars(runs: Mapping[str, Run], top: float) -> str:
     parts = []
     for tick in even_ticks(low, high):
         y = top + (high - tick) * scale
-        parts.append(
-            across(y, INK if tick == 0 else GRID) + text(LEFT - 6, y + 4, f"{tick:+.2g}" if tick else "0", "end")
-        )
+        words = text(LEFT - 6, y + 4, f"{tick:+.2g}" if tick else "0", text_anchor="end")
+        parts.append(across(y, INK if tick == 0 else GRID) + words)
     for k, (name, group) in enumerate(sorted(groups.items())):
         bar = 0.8 * wide / len(group)
         for place, (value, color) in enumerate(group):
             if value is None:
                 continue
             x, y = LEFT + wide * (k + 0.1) + bar * place, top + (high - max(value, 0.0)) * scale
-            size = f'x="{x:.1f}" y="{y:.1f}" width="{bar - 1:.1f}" height="{abs(value) * scale:.1f}"'
-            parts.append(f'<rect {size} fill="{color}"/>')
-        parts.append(text(LEFT + wide * (k + 0.5), top + BARS + 16, name, "middle"))
+            parts.append(element("rect", x=x, y=y, width=bar - 1, height=abs(value) * scale, fill=color))
+        parts.append(text(LEFT + wide * (k + 0.5), top + BARS + 16, name, text_anchor="middle"))
     for k, (name, color) in enumerate(zip(runs, COLORS, strict=False)):
         parts.append(text(WIDTH - RIGHT + 6, top + 12 + 16 * k, name, color=color))
     return "".join(parts)
@@ -202,10 +199,9 @@ def apart(ends: Sequence[tuple[float, str, str]]) -> list[tuple[float, str, str]
 
 def across(y: float, color: str = GRID) -> str:
     """Draws a line across a panel."""
-    return f'<line x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}" stroke="{color}"/>'
+    return horizontal(LEFT, WIDTH - RIGHT, y, color)
 
 
-def text(x: float, y: float, words: str, anchor: str = "start", color: str = SOFT, head: bool = False) -> str:
-    """Writes words at a place."""
-    look = f'font-weight="600" fill="{INK}"' if head else f'fill="{color}"'
-    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" {look}>{escape(words)}</text>'
+def title(y: float, words: str) -> str:
+    """Writes the title of a panel."""
+    return text(LEFT, y, words, INK, font_weight=600)
