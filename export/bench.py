@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from export.benchmarks.processes import family, processor_seconds, resident, weigh
-from export.benchmarks.servers import Place, peers, served
+from export.benchmarks.servers import LaunchSettings, peers, served
 from export.loadgen import ask, generator
 from himari_jax.cli import invocation
 from himari_jax.command import parse, require, run_command
@@ -63,23 +63,23 @@ def main(args: Sequence[str]) -> int:
         bundles = bench.bundle or [make_bundle(name, folder) for name in POLICIES]
         from train.benchmarks.models.machine import processor  # which imports jax
 
-        place = place_of(bench, folder)
-        version = subprocess.check_output([place.python, "--version"], text=True).strip()
+        launch = launch_settings(bench, folder)
+        version = subprocess.check_output([launch.python, "--version"], text=True).strip()
         print(f"{processor()}, {os.cpu_count()} cores, {version}; median of {bench.repeats}")
         busy = f"; load average before: {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
         print(f"load by {generator()}, on the same cores as the server{busy}")
         for bundle in bundles:
-            measure(bundle, place, bench)
+            measure(bundle, launch, bench)
     if bench.venv is not None:
-        say("size of the environment", f"{weigh(bench.venv):.0f} MB", "< 200 MB")
+        print_row("size of the environment", f"{weigh(bench.venv):.0f} MB", "< 200 MB")
     return 0
 
 
-def place_of(bench: BenchConfig, folder: Path) -> Place:
+def launch_settings(bench: BenchConfig, folder: Path) -> LaunchSettings:
     """Settings for the servers that are started."""
     if bench.venv is None:
-        return Place(folder, allow_code=bench.allow_features_code)
-    return Place(folder, str((bench.venv / "bin" / "python").absolute()), False, bench.allow_features_code)
+        return LaunchSettings(folder, allow_code=bench.allow_features_code)
+    return LaunchSettings(folder, str((bench.venv / "bin" / "python").absolute()), False, bench.allow_features_code)
 
 
 def make_bundle(policy: str, folder: Path) -> Path:
@@ -98,52 +98,54 @@ def make_bundle(policy: str, folder: Path) -> Path:
     return out
 
 
-def measure(bundle: Path, place: Place, bench: BenchConfig) -> None:
+def measure(bundle: Path, launch: LaunchSettings, bench: BenchConfig) -> None:
     """Measures one bundle and prints the results line by line."""
     from export.loading import load
 
     model = load(bundle, bench.allow_features_code)
     policy = str(model.manifest["policy"])
-    observation, candles = place.folder / "observation.json", place.folder / "candles.json"
+    observation, candles = launch.folder / "observation.json", launch.folder / "candles.json"
     write_bodies(model, observation, candles)
     whole = "one of " if model.is_pool else ""
     print(f"\n{model.name} {model.version}: {policy}, {whole}{len(model.symbols)} symbols", flush=True)
-    say("one observation in process", f"p50 {middle(bench, lambda: alone(model)):.0f} us", IN_PROCESS.get(policy, ""))
+    microseconds = median_of(bench, lambda: predict_microseconds(model))
+    print_row("one observation in process", f"p50 {microseconds:.0f} us", IN_PROCESS.get(policy, ""))
     starts, sizes = [], []
     for _ in range(bench.repeats):
-        with served(bundle, place, 1) as (port, ready, process):
+        with served(bundle, launch, 1) as (port, ready, process):
             starts.append(ready)
             ask(port, candles, 1, 0.3)
             sizes.append(resident(process))
-    say("start to ready", f"{statistics.median(starts):.2f} s", "< 1 s")
-    say("resident after some candles", f"{statistics.median(sizes):.0f} MB", "< 120 MB")
+    print_row("start to ready", f"{statistics.median(starts):.2f} s", "< 1 s")
+    print_row("resident after some candles", f"{statistics.median(sizes):.0f} MB", "< 120 MB")
     rows, workers = request_rows(model), os.cpu_count() or 1
-    with served(bundle, place, 1) as (port, _, process), served(bundle, place, workers) as (many, _, supervisor):
-        say_times(f"{rows} candles, 1 connection", bench, port, candles, 1, "< 1.5 ms")
-        say_times("observation, 1 connection", bench, port, observation, 1, "< 0.3 ms")
-        say_times("observation, 16 connections", bench, port, observation, 16, "p99 x3")
-        say_times(f"the same, {workers} workers", bench, many, observation, 16, "p99 x3")
+    with served(bundle, launch, 1) as (port, _, process), served(bundle, launch, workers) as (many, _, supervisor):
+        print_times(f"{rows} candles, 1 connection", bench, port, candles, 1, "< 1.5 ms")
+        print_times("observation, 1 connection", bench, port, observation, 1, "< 0.3 ms")
+        print_times("observation, 16 connections", bench, port, observation, 16, "p99 x3")
+        print_times(f"the same, {workers} workers", bench, many, observation, 16, "p99 x3")
         if workers > 1:
-            say_growth(bench, observation, workers, (port, process), (many, supervisor))
+            print_growth(bench, observation, workers, (port, process), (many, supervisor))
     if model.carry_shapes or model.is_pool or model.features.files:  # what the minimal app does not do
         return
     if find_spec("fastapi") is None:
-        say("beside a minimal FastAPI app", "not measured: it needs `pip install fastapi`", "")
+        print_row("beside a minimal FastAPI app", "not measured: it needs `pip install fastapi`", "")
         return
-    with peers(bundle, place) as both:
+    with peers(bundle, launch) as both:
         for what, body in (("an observation", observation), (f"{rows} candles", candles)):
-            say(f"beside FastAPI, {what}", beside(bench, both, body), "x2")
+            print_row(f"beside FastAPI, {what}", compare_servers(bench, both, body), "x2")
 
 
-def beside(bench: BenchConfig, both: tuple[tuple[int, int], tuple[int, int]], body: Path) -> str:
-    """Server time of an answer, ours against the other's in turns, four connections: medians, and of their ratios."""
-    times = [[cost(bench, *one, body, 4)[1] for one in both] for _ in range(bench.repeats + 1)][1:]  # the first warms
+def compare_servers(bench: BenchConfig, both: tuple[tuple[int, int], tuple[int, int]], body: Path) -> str:
+    """Compares the processor time of an answer, ours and the other's in turns, four connections: medians and ratio."""
+    times = [[rate_and_cost(bench, *one, body, 4)[1] for one in both] for _ in range(bench.repeats + 1)]
+    times = times[1:]  # the first is a warm-up
     ours, theirs = (statistics.median(column) for column in zip(*times, strict=True))
     ratio = statistics.median(other / own for own, other in times)
     return f"{ours:.0f} us against {theirs:.0f} us: x{ratio:.2f}"
 
 
-def cost(bench: BenchConfig, port: int, process: int, body: Path, connections: int) -> tuple[float, float]:
+def rate_and_cost(bench: BenchConfig, port: int, process: int, body: Path, connections: int) -> tuple[float, float]:
     """Answers a second, and microseconds of a processor for each: what else runs on the machine counts little there.
 
     Args:
@@ -158,40 +160,42 @@ def cost(bench: BenchConfig, port: int, process: int, body: Path, connections: i
     return rate, 1e6 * (sum(map(processor_seconds, family(process))) - before) / (rate * bench.seconds)
 
 
-def say(what: str, found: str, target: str) -> None:
+def print_row(what: str, found: str, target: str) -> None:
     """One line of the table."""
     print(f"{what:30} {found:41} {target}".rstrip(), flush=True)
 
 
-def say_times(what: str, bench: BenchConfig, port: int, body: Path, connections: int, target: str) -> None:
+def print_times(what: str, bench: BenchConfig, port: int, body: Path, connections: int, target: str) -> None:
     """A line of median, 99th percentile, what the one is to the other, and rate."""
     found = [ask(port, body, connections, bench.seconds) for _ in range(bench.repeats)]
     rate, p50, p99 = (statistics.median(column) for column in zip(*found, strict=True))
     tail = statistics.median(each.p99 / each.p50 for each in found)
-    say(what, f"p50 {p50:.2f} ms, p99 {p99:.2f} (x{tail:.1f}), {rate:,.0f} /s", target)
+    print_row(what, f"p50 {p50:.2f} ms, p99 {p99:.2f} (x{tail:.1f}), {rate:,.0f} /s", target)
 
 
-def say_growth(bench: BenchConfig, body: Path, workers: int, one: tuple[int, int], many: tuple[int, int]) -> None:
+def print_growth(bench: BenchConfig, body: Path, workers: int, one: tuple[int, int], many: tuple[int, int]) -> None:
     """Lines of what several workers do beside one, asked in turns over many connections.
 
     By the rate, in which the load generator has its share of the same cores, and by the processors' time of an answer,
     which it does not count in.
     """
     found = [
-        [cost(bench, port, process, body, bench.saturating) for port, process in (one, many)]
+        [rate_and_cost(bench, port, process, body, bench.saturating) for port, process in (one, many)]
         for _ in range(bench.repeats)
     ]
     rates, times = ([[each[k] for each in pair] for pair in found] for k in (0, 1))
     alone, together = (statistics.median(column) for column in zip(*rates, strict=True))
     growth = statistics.median(b / a for a, b in rates)
-    say(f"{bench.saturating} connections, 1 worker", f"{alone:,.0f} /s", "")
-    say(f"the same, {workers} workers", f"{together:,.0f} /s: x{growth:.2f}, generator included", "> 8,000 /s")
+    print_row(f"{bench.saturating} connections, 1 worker", f"{alone:,.0f} /s", "")
+    print_row(f"the same, {workers} workers", f"{together:,.0f} /s: x{growth:.2f}, generator included", "> 8,000 /s")
     alone, together = (statistics.median(column) for column in zip(*times, strict=True))
     growth = statistics.median(workers * a / b for a, b in times)
-    say("processor time of an answer", f"{alone:.0f} us, {together:.0f} us: x{growth:.2f}", f"x{0.9 * workers:.1f}")
+    print_row(
+        "processor time of an answer", f"{alone:.0f} us, {together:.0f} us: x{growth:.2f}", f"x{0.9 * workers:.1f}"
+    )
 
 
-def middle(bench: BenchConfig, run: Callable[[], float]) -> float:
+def median_of(bench: BenchConfig, run: Callable[[], float]) -> float:
     """Median of the repeats."""
     return statistics.median(run() for _ in range(bench.repeats))
 
@@ -221,7 +225,7 @@ def write_bodies(model: Any, observation: Path, candles: Path) -> None:
     candles.write_text(json.dumps({"instances": [{"candles": newest} | flat]}))
 
 
-def alone(model: Any) -> float:
+def predict_microseconds(model: Any) -> float:
     """Median microseconds of one prediction in this process."""
     import numpy as np
 

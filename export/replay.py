@@ -68,7 +68,7 @@ def main(args: Sequence[str]) -> int:
     policy, base = portfolio(source.logged().log_returns)
     verdict = live_verdict(policy - base, yearly_bars(source.start), source.start["bar_ms"])
     write_page(out, source, parity, revisions, parts, verdict)
-    tell(source, parity, revisions, parts, verdict, out)
+    print_summary(source, parity, revisions, parts, verdict, out)
     if config.metrics_file is not None:
         from export.live.metrics import write_parity
 
@@ -112,7 +112,7 @@ def final_rows(config: ReplayConfig, source: "Source") -> "list[Row] | None":
     return [row for row in feed.rows if row.symbol in source.start["symbols"]]
 
 
-def tell(source: "Source", parity: Any, revisions: Any, parts: Any, verdict: Any, out: Path) -> None:
+def print_summary(source: "Source", parity: Any, revisions: Any, parts: Any, verdict: Any, out: Path) -> None:
     """Prints parity, waterfall and verdict."""
     from export.live.page import gap_rows
     from train.reporting.console import console

@@ -79,7 +79,7 @@ def main(args: Sequence[str]) -> int:
     instances = [make_instance(config, model, trained, part, equity) for part in parts]
     body = json.dumps({"instances": instances}, separators=(",", ":"), allow_nan=False)
     config.out.write_text(body + "\n", encoding="utf-8")
-    tell(config, model, parts, equity, len(body) + 1)
+    print_summary(config, model, parts, equity, len(body) + 1)
     return 0
 
 
@@ -219,7 +219,7 @@ def base_money(
     return dict(zip(names, (newest * equity).tolist(), strict=True))
 
 
-def tell(config: RequestConfig, model: "Model", parts: "list[Candles]", equity: float, size: int) -> None:
+def print_summary(config: RequestConfig, model: "Model", parts: "list[Candles]", equity: float, size: int) -> None:
     """Prints what was written, and the commands that serve the bundle and ask it."""
     from export.contents.manifest import code_names
 

@@ -169,7 +169,7 @@ def settings_of(config: ServerConfig, environment: dict[str, str], log: "Log") -
     health_route = chosen_route("AIP_HEALTH_ROUTE", "/health/ready", environment)
     check_routes(predict_route, health_route)
     return Settings(
-        terms=PredictSettings(token_keys, config.max_age_bars, config.max_rows),
+        predict_settings=PredictSettings(token_keys, config.max_age_bars, config.max_rows),
         api_keys=read_keys(config.api_key_file, "--api-key-file", 8, log),
         predict_route=predict_route,
         health_route=health_route,
@@ -229,7 +229,9 @@ def run_processes(config: ServerConfig, sock: "socket", settings: "Settings", lo
     from export.serving.requests.keys import KeyFile
     from export.serving.telemetry.telemetry import QueuedLog
 
-    files = tuple(keys for keys in (settings.api_keys, settings.terms.token_keys) if isinstance(keys, KeyFile))
+    files = tuple(
+        keys for keys in (settings.api_keys, settings.predict_settings.token_keys) if isinstance(keys, KeyFile)
+    )
     verdicts = Verdicts() if config.workers > 1 else None
     candidates = Candidates(config.allow_features_code, config.max_rows, Limits(config.candidate_mb), verdicts)
 

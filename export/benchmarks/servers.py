@@ -18,7 +18,7 @@ START_SECONDS = 60
 
 
 @dataclass(frozen=True)
-class Place:
+class LaunchSettings:
     """Settings for starting servers.
 
     Args:
@@ -35,22 +35,22 @@ class Place:
 
 
 @contextlib.contextmanager
-def served(bundle: Path, place: Place, workers: int) -> Iterator[tuple[int, float, int]]:
+def served(bundle: Path, launch: LaunchSettings, workers: int) -> Iterator[tuple[int, float, int]]:
     """A quiet server in its own process: its port, seconds from start to ready, its id.
 
     Raises:
         InputError: it does not become ready.
     """
-    key = place.folder / "token.key"
+    key = launch.folder / "token.key"
     key.write_bytes(b"of the benchmark alone")
     flags = ["--port", "0", "--host", "127.0.0.1", "--quiet", "--max-age-bars", "0"]
     flags += ["--max-body-bytes", str(LARGEST)]
     flags += ["--workers", str(workers), "--token-key-file", str(key)]
-    flags += ["--allow-features-code"] if place.allow_code else []
-    command = [place.python, "-m", "export.server", str(bundle.absolute()), *flags]
+    flags += ["--allow-features-code"] if launch.allow_code else []
+    command = [launch.python, "-m", "export.server", str(bundle.absolute()), *flags]
     start = time.perf_counter()
     # From a folder without our packages, so that a given environment uses its own.
-    where = None if place.is_own else place.folder
+    where = None if launch.is_own else launch.folder
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=where)
     try:
         assert process.stdout is not None
@@ -83,10 +83,10 @@ def is_ready(port: int) -> bool:
 
 
 @contextlib.contextmanager
-def peers(bundle: Path, place: Place) -> Iterator[tuple[tuple[int, int], tuple[int, int]]]:
+def peers(bundle: Path, launch: LaunchSettings) -> Iterator[tuple[tuple[int, int], tuple[int, int]]]:
     """Port and process of our server and of a minimal FastAPI app that answers alike, both of this environment."""
     command = [sys.executable, "-m", "export.benchmarks.fastapi_app", str(bundle.absolute())]
-    with served(bundle, Place(place.folder, allow_code=place.allow_code), 1) as (port, _, process):
+    with served(bundle, LaunchSettings(launch.folder, allow_code=launch.allow_code), 1) as (port, _, process):
         other = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         try:
             assert other.stdout is not None

@@ -31,7 +31,7 @@ def card(model: Model, observations: np.ndarray) -> str:
     found = surfaces(model, observations)
     sections = {
         "What it is": pairs(facts(model)),
-        "What it was worth": pairs(worth(manifest)),
+        "What it was worth": pairs(test_results(manifest)),
         "How it answers": plots(model, found),
         "Where it must not be used": "<ul>" + "".join(f"<li>{escape(line)}</li>" for line in limits(model)) + "</ul>",
     }
@@ -76,7 +76,7 @@ def kind_of(manifest: Mapping[str, Any]) -> str:
     return KINDS.get(str((manifest.get("data") or {}).get("source_kind")), "kind of source not said")
 
 
-def worth(manifest: Mapping[str, Any]) -> dict[str, str]:
+def test_results(manifest: Mapping[str, Any]) -> dict[str, str]:
     """The figures of the test span."""
     agent = (manifest.get("backtest") or {}).get("agent") or {}
     shown = {
@@ -119,7 +119,9 @@ def limits(model: Model) -> list[str]:
 
 def plots(model: Model, found: list[Surface]) -> str:
     """Small plots of the multiplier against each input."""
-    drawn = "".join(plot(model, one, n) for one in found[:MOST] for n in range(len(model.places)) if own(model, one, n))
+    drawn = "".join(
+        plot(model, one, n) for one in found[:MOST] for n in range(len(model.places)) if is_shown(model, one, n)
+    )
     memory = " Its memory is empty, as at the start of an episode." if model.carry_shapes else ""
     rest = f" The {MOST} of {len(found)} inputs that move it most." if len(found) > MOST else ""
     note = (
@@ -129,7 +131,7 @@ def plots(model: Model, found: list[Surface]) -> str:
     return f'<p class="note">{escape(note)}</p><div class="grid">{drawn}</div>'
 
 
-def own(model: Model, one: Surface, n: int) -> bool:
+def is_shown(model: Model, one: Surface, n: int) -> bool:
     """Whether an input is the asset's own, or moves its multiplier."""
     return one.name.startswith(f"{model.places[n]}.") or float(np.ptp(one.mean[:, n])) > 0.02
 

@@ -45,8 +45,8 @@ def surfaces(model: Model, observations: np.ndarray) -> list[Surface]:
 
 def surface(model: Model, rows: np.ndarray, d: int, name: str, inputs: np.ndarray) -> Surface:
     """The surface of one input."""
-    asked = np.repeat(rows[None], len(inputs), axis=0).astype(np.float32)
-    asked[:, :, d] = inputs[:, None]
-    said = model.predict(asked.reshape(-1, rows.shape[1])).multiplier.reshape(len(inputs), len(rows), -1)
-    low, high = np.quantile(said, [0.1, 0.9], axis=1)
-    return Surface(name, inputs, said.mean(1), low, high)
+    batch = np.repeat(rows[None], len(inputs), axis=0).astype(np.float32)
+    batch[:, :, d] = inputs[:, None]
+    multiplier = model.predict(batch.reshape(-1, rows.shape[1])).multiplier.reshape(len(inputs), len(rows), -1)
+    low, high = np.quantile(multiplier, [0.1, 0.9], axis=1)
+    return Surface(name, inputs, multiplier.mean(1), low, high)

@@ -51,7 +51,7 @@ class Lane:
     drift: DriftWatch | None = None  # of the market inputs; None where the bundle has no table
 
 
-class Seen(NamedTuple):
+class DecisionInputs(NamedTuple):
     """Inputs of a decision."""
 
     features: np.ndarray  # (N, k) float64
@@ -68,9 +68,9 @@ class Desk:
         groups = [(symbol,) for symbol in book.symbols] if model.is_pool else [book.symbols]
         self.lanes = [Lane(group, open_account(np.zeros((2, len(group)))), ()) for group in groups]
         self.counted = 0  # bars since the last decision, where the market closes
-        self.seat(model, base_of)
+        self.set_model(model, base_of)
 
-    def seat(self, model: Model, base_of: BaseOf) -> None:
+    def set_model(self, model: Model, base_of: BaseOf) -> None:
         """Makes a model decide from now on; recurrent state and drift windows begin anew."""
         self.model, self.base_of = model, base_of
         lookback = model.min_candles + SPARE_BARS + self.terms.step
@@ -175,35 +175,35 @@ class Desk:
     def decide(self, lane: Lane, candles: Candles, late: bool) -> dict[str, Any]:
         """Runs the policy; orders its weights for the next fill unless the decision is late."""
         try:
-            seen = self.look(lane, candles)
+            inputs = self.decision_inputs(lane, candles)
         except InputError as error:
             return {"undecided": first_line(error)}
         state = Account(*(leaf[0] for leaf in lane.accounts))
-        observation = assemble(seen.features, seen.corr, state.weights, state.entry_ratio).astype(np.float32)
-        carry = self.model.initial_carry(1) if seen.begins else lane.carry
+        observation = assemble(inputs.features, inputs.corr, state.weights, state.entry_ratio).astype(np.float32)
+        carry = self.model.initial_carry(1) if inputs.begins else lane.carry
         found = self.model.predict(observation[None], carry)
         if not found.is_finite:
             return {"undecided": NOT_FINITE, "observation": observation.tolist()}
         lane.carry, lane.remembered = found.carry, int(candles.time[-1])
         multiplier, rules = found.multiplier[0], self.model.rules
-        sized = size(self.model, multiplier, seen.base)
-        alone = cap_targets(np.ones_like(seen.base), seen.base, rules.max_position_pct, rules.max_gross)
+        sized = size(self.model, multiplier, inputs.base)
+        alone = cap_targets(np.ones_like(inputs.base), inputs.base, rules.max_position_pct, rules.max_gross)
         if not late:
             lane.order = np.stack([sized.weight, alone])
         if lane.drift is not None:
             lane.drift.add(observation)
         return {
-            "begins": seen.begins,
+            "begins": inputs.begins,
             "multiplier": multiplier.tolist(),
             "value": float(found.value[0]),
-            "base": seen.base.tolist(),
+            "base": inputs.base.tolist(),
             "weight": sized.weight.tolist(),
             "base_weight": alone.tolist(),
             "observation": observation.tolist(),
             "drift": [] if lane.drift is None else lane.drift.alarms(),
         }
 
-    def look(self, lane: Lane, candles: Candles) -> Seen:
+    def decision_inputs(self, lane: Lane, candles: Candles) -> DecisionInputs:
         """Computes the inputs of a decision at the newest bar.
 
         Raises:
@@ -217,7 +217,7 @@ class Desk:
         if not np.isfinite(base).all():
             raise InputError("no base position is known")
         begins = lane.remembered < int(candles.time[0])
-        return Seen(features[-1], corr[-1], base, begins)
+        return DecisionInputs(features[-1], corr[-1], base, begins)
 
     def state(self) -> list[dict[str, Any]]:
         """The lanes as the log keeps them after a bar; memory is left out, the log's observations make it again."""
@@ -240,7 +240,7 @@ class Desk:
         ]
 
     def restore(self, states: list[dict[str, Any]], counted: int) -> None:
-        """Goes on from what `state` gave; memory is restored by `remember`."""
+        """Goes on from what `state` gave; memory is restored by `step_memory`."""
         for lane, state in zip(self.lanes, states, strict=True):
             columns = [[state[name][leaf] for name in ACCOUNTS] for leaf in Account._fields]
             lane.accounts = Account(*(np.array(column, np.float64) for column in columns))
@@ -249,7 +249,7 @@ class Desk:
             lane.remembered = state["remembered"]
         self.counted = counted
 
-    def remember(self, lane: Lane, observation: list[float], begins: bool) -> np.ndarray:
+    def step_memory(self, lane: Lane, observation: list[float], begins: bool) -> np.ndarray:
         """Steps the recurrent state of a lane over a decision of the log; returns the multiplier, (N,)."""
         carry = self.model.initial_carry(1) if begins else lane.carry
         found = self.model.predict(np.array([observation], np.float32), carry)

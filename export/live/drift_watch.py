@@ -51,7 +51,7 @@ class DriftWatch:
                 found.append(length)
         return found
 
-    def look(self) -> dict[int, tuple[dict[str, float], dict[str, float]]]:
+    def figures(self) -> dict[int, tuple[dict[str, float], dict[str, float]]]:
         """By length of a full window: PSI over threshold, and share outside of training's range, of each feature."""
         found = {}
         for k, length in enumerate(self.table.windows):

@@ -47,7 +47,7 @@ class Pace:
 
 
 @dataclass
-class Waiting:
+class Pending:
     """Candles and failures since the last record of the log."""
 
     entered: list[Row] = field(default_factory=list)
@@ -74,7 +74,7 @@ class PaperLoop:
     ):
         self.desk, self.book, self.feed, self.clock = desk, desk.book, feed, clock
         self.log, self.pace, self.note = log, pace, note
-        self.next, self.waiting, self.stopped = -1, Waiting(), False
+        self.next, self.pending, self.stopped = -1, Pending(), False
         self.idle = False  # whether it waits, for a close or for the source, and can be stopped at once
         self.refused: set[Row] = set()  # so that each is reported once
 
@@ -123,11 +123,11 @@ class PaperLoop:
         self.next = bars[-1]["time"] + self.book.bar_ms if bars else records[0]["first"]
         if bars:
             self.desk.restore(bars[-1]["state"], bars[-1]["counted"])
-            self.recall(bars, bundle)
+            self.restore_memory(bars, bundle)
         now = self.clock.now_ms()
         self.log.append({"kind": "restart", "at": iso_second(now), "now": now, "bundle": bundle, "torn": self.log.torn})
 
-    def recall(self, bars: list[dict[str, Any]], bundle: str) -> None:
+    def restore_memory(self, bars: list[dict[str, Any]], bundle: str) -> None:
         """Steps the memory of each lane over the log's observations."""
         for k, lane in enumerate(self.desk.lanes):
             decided = [record for record in since_swap(bars, bundle) if "multiplier" in record["lanes"][k]]
@@ -143,11 +143,11 @@ class PaperLoop:
                 decided = decided[-1:]
             for record in decided:
                 entry = record["lanes"][k]
-                said = self.desk.remember(lane, entry["observation"], entry["begins"])
-            gap = float(np.abs(said - np.array(entry["multiplier"])).max())
+                multiplier = self.desk.step_memory(lane, entry["observation"], entry["begins"])
+            gap = float(np.abs(multiplier - np.array(entry["multiplier"])).max())
             if gap > PARITY:
                 raise InputError(
-                    f"{self.log.path}: the bundle now says {said.tolist()} where it said {entry['multiplier']}; "
+                    f"{self.log.path}: the bundle now says {multiplier.tolist()} where it said {entry['multiplier']}; "
                     "begin a new --log, or serve with the versions of before"
                 )
 
@@ -155,11 +155,11 @@ class PaperLoop:
         """Plays bars until a moment, or until `stop` is called; gives each record when it is on the disk."""
         after = self.book.bar_ms + self.pace.settle_ms  # from the open of a bar to the first question for it
         while not self.stopped and (until is None or self.next + after <= until):
-            self.stoppably(self.ask, self.next + after)
+            self.wait_stoppable(self.ask, self.next + after)
             while not self.stopped and (time := self.due()) is not None:
                 yield self.play(time)
             if self.next + after <= (now := self.clock.now_ms()):
-                self.stoppably(self.wait, now + self.pace.every_ms)
+                self.wait_stoppable(self.wait, now + self.pace.every_ms)
 
     def stop(self) -> None:
         """Ends the loop: at once where it waits, else when the bar that is played is on the disk.
@@ -171,7 +171,7 @@ class PaperLoop:
         if self.idle and first:
             raise Stopped
 
-    def stoppably(self, wait: Callable[[int], None], moment: int) -> None:
+    def wait_stoppable(self, wait: Callable[[int], None], moment: int) -> None:
         """Waits for a moment so that `stop`, called by a signal, ends it."""
         try:
             self.idle = True
@@ -212,39 +212,39 @@ class PaperLoop:
 
     def poll(self) -> None:
         """Asks the feed; what cannot be had is asked for again."""
-        now, waiting = self.clock.now_ms(), self.waiting
+        now, pending = self.clock.now_ms(), self.pending
         newest = min((self.book.newest(symbol) for symbol in self.book.symbols), default=0)
         since = min(newest, self.next) - (REREAD - 1) * self.book.bar_ms
         try:
             rows = self.feed.fetch(max(since, self.next - 24 * self.book.bar_ms), now)
         except StorageError as error:
-            waiting.failures += 1
-            if waiting.failures in (1, 10, 100):
+            pending.failures += 1
+            if pending.failures in (1, 10, 100):
                 self.note(f"{iso_second(now)} {error}; asked again")
             return
         found = self.book.take(rows, now)
-        waiting.entered += found.entered
-        waiting.refused += [each for each in found.refused if each[0] not in self.refused]
+        pending.entered += found.entered
+        pending.refused += [each for each in found.refused if each[0] not in self.refused]
         self.refused |= {row for row, _ in found.refused}
-        waiting.revised += len(found.revised)
+        pending.revised += len(found.revised)
         if found.entered:
-            waiting.known = now
+            pending.known = now
 
     def play(self, time: int) -> dict[str, Any]:
         """Plays a bar and writes it down."""
-        now, waiting = self.clock.now_ms(), self.waiting
+        now, pending = self.clock.now_ms(), self.pending
         played = self.desk.play(time, now)
         record = {
             "kind": "bar",
             "time": time,
             "close": iso_second(time + self.book.bar_ms),
-            "known": waiting.known,
+            "known": pending.known,
             "decided": now,
             "bundle": self.desk.model.digest,
-            "candles": [tuple(row) for row in waiting.entered],
-            "revised": waiting.revised,
-            "refused": [[*row, why] for row, why in waiting.refused],
-            "failures": waiting.failures,
+            "candles": [tuple(row) for row in pending.entered],
+            "revised": pending.revised,
+            "refused": [[*row, why] for row, why in pending.refused],
+            "failures": pending.failures,
             "quotes": self.feed.quotes(time + self.book.bar_ms),
             "digest": self.book.digest,
             **played,
@@ -253,5 +253,5 @@ class PaperLoop:
         }
         self.log.append(record)
         self.next = time + self.book.bar_ms
-        self.waiting = Waiting(known=waiting.known)
+        self.pending = Pending(known=pending.known)
         return record

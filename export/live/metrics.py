@@ -44,7 +44,7 @@ class PaperMetrics:
         self.accounts = {name: AccountFigures() for name in ACCOUNTS}
         self.difference = RunningSequence(*warm_up_and_aim(bars_per_year, desk.book.bar_ms))
         decisions = max(LEAST_DECISIONS, DEVIATION_DAYS * DAY_MS // (desk.book.bar_ms * desk.terms.step))
-        self.said: dict[str, deque[float]] = {symbol: deque(maxlen=decisions) for symbol in desk.book.symbols}
+        self.multipliers: dict[str, deque[float]] = {symbol: deque(maxlen=decisions) for symbol in desk.book.symbols}
         self.registry = CollectorRegistry()
         self.counts = {name: self.counter(name, words) for name, words in COUNTS.items()}
         self.gauges = {
@@ -116,7 +116,7 @@ class PaperMetrics:
                 self.gauges["multiplier"].labels(self.model, symbol).set(multiplier)
             if lane.drift is not None and "multiplier" in entry:
                 name = lane.symbols[0] if len(self.desk.lanes) > 1 else "all"
-                for length, (scores, outside) in lane.drift.look().items():
+                for length, (scores, outside) in lane.drift.figures().items():
                     self.gauges["alarm"].labels(self.model, name, length).set(length in entry["drift"])
                     for feature, score in scores.items():
                         self.gauges["drift"].labels(self.model, name, length, feature).set(score)
@@ -151,14 +151,18 @@ class PaperMetrics:
             self.accounts[name].add(log_return, held, traded, sum(one["cost"] for one in settled) / len(lanes))
         for lane, entry in zip(self.desk.lanes, lanes, strict=True):
             for symbol, multiplier in zip(lane.symbols, entry.get("multiplier", ()), strict=False):
-                self.said[symbol].append(multiplier)
+                self.multipliers[symbol].append(multiplier)
 
     def refresh(self) -> None:
         """Sets the gauges that follow from all bars so far."""
         for name, account in self.accounts.items():
             for figure, value in account.figures(self.bars_per_year).items():
                 self.gauges[figure].labels(self.model, name).set(value)
-        deviations = [float(np.std(said)) for said in self.said.values() if len(said) >= LEAST_DECISIONS]
+        deviations = [
+            float(np.std(multipliers))
+            for multipliers in self.multipliers.values()
+            if len(multipliers) >= LEAST_DECISIONS
+        ]
         if deviations:
             self.gauges["deviation"].labels(self.model).set(max(deviations))
         yearly = self.difference.look() * self.bars_per_year

@@ -98,7 +98,7 @@ class Source:
                 book.enter_record(record)
             digest = record["bundle"]
             if digest != desk.model.digest:
-                desk.seat(self.model(digest), self.bases[digest])
+                desk.set_model(self.model(digest), self.bases[digest])
             if final is None and desk.model.base_sizing == "file":
                 desk.base_of = self.logged_base(record)
             played = desk.play(record["time"], record["decided"])
@@ -152,12 +152,12 @@ def compare(source: Source) -> Parity:
     played = source.again.entries
     bars, differences, largest, first, decisions = source.bars, 0, 0.0, "", 0
     for record, again in zip(bars, played, strict=True):
-        for k, (said, found) in enumerate(zip(record["lanes"], again["lanes"], strict=True)):
-            decisions += "multiplier" in said
-            if "multiplier" in said and "multiplier" in found:
-                gap = np.abs(np.array(said["multiplier"]) - np.array(found["multiplier"]))
+        for k, (logged, found) in enumerate(zip(record["lanes"], again["lanes"], strict=True)):
+            decisions += "multiplier" in logged
+            if "multiplier" in logged and "multiplier" in found:
+                gap = np.abs(np.array(logged["multiplier"]) - np.array(found["multiplier"]))
                 largest = max(largest, float(gap.max()))
-            if said != found or record["state"][k] != again["state"][k]:
+            if logged != found or record["state"][k] != again["state"][k]:
                 differences, first = differences + 1, first or record["close"]
     return Parity(len(bars), decisions, differences, largest, first)
 

@@ -30,7 +30,7 @@ OWN = ("/predict", *PROBES, "/metrics", "/manifest", "/openapi.json", "/docs", "
 class Settings:
     """The settings of the operator."""
 
-    terms: PredictSettings
+    predict_settings: PredictSettings
     api_keys: Keys | None = None  # None: no key is asked for
     predict_route: str = "/predict"
     health_route: str = "/health/ready"
@@ -95,7 +95,7 @@ class Application:
         served = self.served()
         call.note["model"] = served.info.hash[:12]
         request = decode_request(call.body)
-        response = answer(served, request, self.settings.terms, self.settings.clock())
+        response = answer(served, request, self.settings.predict_settings, self.settings.clock())
         call.note["rows"] = count_rows(request)
         self.metrics.predictions.inc(len(response.predictions))
         for prediction in response.predictions:

@@ -15,16 +15,16 @@ class DirectRequest:
 
     Args:
         endpoint: that answers.
-        asked: the request.
+        head: of the request.
         keep_alive: whether its connection goes on.
     """
 
-    __slots__ = ("asked", "deadline", "disconnected", "endpoint", "keep_alive", "parts", "response_complete", "size")
+    __slots__ = ("deadline", "disconnected", "endpoint", "head", "keep_alive", "parts", "response_complete", "size")
     message_event = asyncio.Event()  # of uvicorn's cycles; nobody waits for this one
     more_body = True  # until the response is complete
 
-    def __init__(self, endpoint: Endpoint, asked: RequestHead, keep_alive: bool):
-        self.endpoint, self.asked, self.keep_alive = endpoint, asked, keep_alive
+    def __init__(self, endpoint: Endpoint, head: RequestHead, keep_alive: bool):
+        self.endpoint, self.head, self.keep_alive = endpoint, head, keep_alive
         self.parts: list[bytes] = []
         self.size = 0
         self.deadline: asyncio.TimerHandle | None = None  # of a body that does not come with its headers

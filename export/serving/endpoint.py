@@ -62,49 +62,49 @@ class Endpoint:
         """ASGI."""
         if scope["type"] != "http":
             return
-        asked = RequestHead(scope["method"], dict(scope["headers"]))
+        head = RequestHead(scope["method"], dict(scope["headers"]))
         try:
-            reply = self.admit(asked) or await self.read_and_run(asked, scope, receive)
+            reply = self.admit(head) or await self.read_and_run(head, scope, receive)
         except ClientDisconnect:
             return
         except Exception as error:
-            reply = self.explain(error, asked)
-        headers = self.headers_of(asked, reply)
+            reply = self.error_reply(error, head)
+        headers = self.headers_of(head, reply)
         await send({"type": "http.response.start", "status": reply.status, "headers": headers})
         await send({"type": "http.response.body", "body": reply.body})
-        self.tell(asked, reply)
+        self.record(head, reply)
 
-    async def read_and_run(self, asked: RequestHead, scope: Scope, receive: Receive) -> Reply:
+    async def read_and_run(self, head: RequestHead, scope: Scope, receive: Receive) -> Reply:
         """The answer of the handler, once the body is here."""
         body = b""
         if self.method == "POST":
-            body = await read_body(receive, asked.headers, self.app.settings.max_body, self.app.settings.read_seconds)
-        return self.handler(Call(scope.get("path_params", {}), asked.headers, body, asked.note))
+            body = await read_body(receive, head.headers, self.app.settings.max_body, self.app.settings.read_seconds)
+        return self.handler(Call(scope.get("path_params", {}), head.headers, body, head.note))
 
-    def takes(self, asked: RequestHead) -> bool:
-        """Whether `answer` may be asked when the body is here; else ASGI has what is to be said before."""
+    def can_answer(self, head: RequestHead) -> bool:
+        """Whether `answer` can answer once the body is here; else ASGI answers at once."""
         try:
-            if self.admit(asked) is not None:
+            if self.admit(head) is not None:
                 return False
-            check_body(asked.headers, self.app.settings.max_body)
+            check_body(head.headers, self.app.settings.max_body)
         except ApiError:
             return False
         return True
 
-    def answer(self, asked: RequestHead, body: bytes | ApiError) -> Reply:
-        """The answer to a request that `takes` takes.
+    def answer(self, head: RequestHead, body: bytes | ApiError) -> Reply:
+        """The answer to a request for which `can_answer` holds.
 
         Args:
-            asked: the request.
+            head: of the request.
             body: whole, as it came; or why there is none.
         """
         try:
             if isinstance(body, ApiError):
                 raise body
-            data = uncompress(body, asked.headers, self.app.settings.max_body)
-            return self.handler(Call({}, asked.headers, data, asked.note))
+            data = uncompress(body, head.headers, self.app.settings.max_body)
+            return self.handler(Call({}, head.headers, data, head.note))
         except Exception as error:
-            return self.explain(error, asked)
+            return self.error_reply(error, head)
 
     def too_long(self) -> ApiError:
         """The refusal of a body that goes on beyond what is allowed."""
@@ -114,26 +114,28 @@ class Endpoint:
         """The refusal of a body that is not here in time."""
         return too_slow(self.app.settings.read_seconds)
 
-    def admit(self, asked: RequestHead) -> Reply | None:
-        """None where the request may be asked; the answer to a preflight.
+    def admit(self, head: RequestHead) -> Reply | None:
+        """None where the request may pass; the answer to a preflight.
 
         Raises:
             ApiError: it may not.
         """
-        method, cors = asked.method, self.app.cors
-        if cors is not None and (preflight := cors.preflight(method, asked.headers, self.method)):
+        method, cors = head.method, self.app.cors
+        if cors is not None and (preflight := cors.preflight(method, head.headers, self.method)):
             return preflight
         if not self.is_open:
-            self.app.allow(asked.headers)
+            self.app.allow(head.headers)
         if self.method not in (method, "*") and not (method == "HEAD" and self.method == "GET"):
             raise ApiError(405, "method", "method", f"{method[:16]}; allowed: {self.method}")
         return None
 
-    def explain(self, error: Exception, asked: RequestHead) -> Reply:
+    def error_reply(self, error: Exception, head: RequestHead) -> Reply:
         """The answer to a refusal, with its reason, or to a fault of the server, without details."""
-        return self.refuse(error, asked.note) if isinstance(error, ApiError) else self.fail(error, asked.note)
+        return (
+            self.refusal_reply(error, head.note) if isinstance(error, ApiError) else self.fault_reply(error, head.note)
+        )
 
-    def refuse(self, refusal: ApiError, note: dict[str, Any]) -> Reply:
+    def refusal_reply(self, refusal: ApiError, note: dict[str, Any]) -> Reply:
         """A refusal as an answer; connections whose body was not read to its end are closed."""
         self.app.metrics.refusals.labels(refusal.code).inc()
         if isinstance(refusal, NonFinite):
@@ -148,7 +150,7 @@ class Endpoint:
         body = refusal.encode_plain() if self.plain_errors else refusal.encode()
         return Reply(body, status=refusal.status, headers=headers)
 
-    def fail(self, error: Exception, note: dict[str, Any]) -> Reply:
+    def fault_reply(self, error: Exception, note: dict[str, Any]) -> Reply:
         """Handles a fault of the server: counts it, logs its kind and place, discloses nothing of it to the caller."""
         self.app.metrics.errors.inc()
         trace = error.__traceback__
@@ -159,32 +161,30 @@ class Endpoint:
         refusal = ApiError(500, "internal", "server", "an unexpected fault; the log has the request id")
         return Reply(refusal.encode_plain() if self.plain_errors else refusal.encode(), status=500)
 
-    def headers_of(self, asked: RequestHead, reply: Reply) -> list[Header]:
+    def headers_of(self, head: RequestHead, reply: Reply) -> list[Header]:
         """The headers of an answer."""
         headers = [
             (b"content-type", reply.kind),
             (b"content-length", b"%d" % len(reply.body)),
-            (b"x-request-id", asked.request_id),
+            (b"x-request-id", head.request_id),
             *reply.headers,
         ]
         if self.app.cors is not None:
-            headers += self.app.cors.headers(asked.headers)
+            headers += self.app.cors.headers(head.headers)
         if self.app.draining and not any(name == b"connection" for name, _ in reply.headers):
             headers.append((b"connection", b"close"))
         return headers
 
-    def tell(self, asked: RequestHead, reply: Reply) -> None:
+    def record(self, head: RequestHead, reply: Reply) -> None:
         """Counts and logs an answered request; probes are not logged, for not to be ready is no fault."""
-        seconds = time.perf_counter() - asked.start
+        seconds = time.perf_counter() - head.start
         self.app.metrics.request(self.route, reply.status, seconds)
-        status, method, settings = reply.status, asked.method, self.app.settings
+        status, method, settings = reply.status, head.method, self.app.settings
         if not settings.log_requests:
             return
         quiet = self.is_open and (status < 500 or status == 503) and self.route != "refused"
         if not quiet:
             level = "WARNING" if 400 <= status < 500 or status == 503 else "ERROR" if status >= 500 else "INFO"
-            info = {"request_id": asked.request_id.decode(), "method": method, "route": self.route, "status": status}
-            cloud = request_fields(
-                settings.project, method, self.route, asked.headers, status, len(reply.body), seconds
-            )
-            self.app.log(level, "request", **info, ms=round(seconds * 1e3, 3), **cloud, **asked.note)
+            info = {"request_id": head.request_id.decode(), "method": method, "route": self.route, "status": status}
+            cloud = request_fields(settings.project, method, self.route, head.headers, status, len(reply.body), seconds)
+            self.app.log(level, "request", **info, ms=round(seconds * 1e3, 3), **cloud, **head.note)

@@ -141,12 +141,12 @@ class GuardedProtocol(HttpToolsProtocol):
         is_free = self.cycle is None or self.cycle.response_complete
         if not is_free or self.flow.write_paused or self.expect_100_continue or self.parser.should_upgrade():
             return None
-        asked = RequestHead("POST", dict(self.headers))
-        if not endpoint.takes(asked):
+        head = RequestHead("POST", dict(self.headers))
+        if not endpoint.can_answer(head):
             return None
         self.may_be_direct = False
         keep_alive = self.parser.get_http_version() != "1.0" and self.parser.should_keep_alive()
-        return DirectRequest(endpoint, asked, keep_alive)
+        return DirectRequest(endpoint, head, keep_alive)
 
     def on_body(self, body: bytes) -> None:
         """A part of a body."""
@@ -167,15 +167,15 @@ class GuardedProtocol(HttpToolsProtocol):
         request, self.direct = self.direct, None
         assert request is not None
         request.stop_deadline()
-        reply = request.endpoint.answer(request.asked, body)
-        headers = [*self.server_state.default_headers, *request.endpoint.headers_of(request.asked, reply)]
+        reply = request.endpoint.answer(request.head, body)
+        headers = [*self.server_state.default_headers, *request.endpoint.headers_of(request.head, reply)]
         data, keep_alive = encode_answer(reply.status, headers, reply.body, request.keep_alive)
         self.transport.write_whole(data)  # type: ignore[attr-defined]
         request.response_complete = True
         if not keep_alive:
             self.transport.close()
         self.on_response_complete()
-        request.endpoint.tell(request.asked, reply)
+        request.endpoint.record(request.head, reply)
 
     def refusal(self) -> Endpoint | None:
         """Who answers instead of the application, where the headers alone forbid the request."""

@@ -31,8 +31,8 @@ def test_a_candidate_that_holds_is_served_and_one_that_fills_memory_is_not(versi
     inflate(versions / "two")
     point(versions, "two")
     start = time.monotonic()
-    assert not desk.store.look()
-    assert not desk.store.look()
+    assert not desk.store.refresh()
+    assert not desk.store.refresh()
     assert time.monotonic() - start < Limits().seconds
     assert desk.refused == [f"{versions / 'two'}: verifying it takes more than 512 MB; --candidate-mb allows more"]
     assert desk.predict(desk.seen_of("one")) == before
@@ -170,7 +170,7 @@ def test_a_candidate_that_cannot_be_read_is_tried_again_each_time_later(versions
     monkeypatch.setattr(model_store.time, "monotonic", lambda: now[0])
     point(versions, "two")
     left = Bucket.failures
-    while not desk.store.look():
+    while not desk.store.refresh():
         if Bucket.failures < left:
             left, tries = Bucket.failures, [*tries, now[0] - 1000.0]
         now[0] += 0.5
@@ -194,7 +194,7 @@ def test_a_pointer_that_is_none_is_refused_at_once(versions, make):
     (versions / "CURRENT").unlink()
     make(versions / "CURRENT")
     start = time.monotonic()
-    assert not desk.store.look()
+    assert not desk.store.refresh()
     assert time.monotonic() - start < 2
     assert len(desk.refused) == 1
     assert desk.model.version == "one"

@@ -33,13 +33,13 @@ def try_candidates(source, folder, numbers):
     for number in numbers:
         kind = mutated(source, folder / "two", number)
         point(folder, "two")
-        if desk.store.look():  # the change was none that matters, such as another name
+        if desk.store.refresh():  # the change was none that matters, such as another name
             taken += 1
             status, answer = desk.predict(question)
             assert status == 200, (number, kind, answer)
             assert np.isfinite(answer["predictions"][0]["value"])
             point(folder, "one")
-            assert desk.store.look()
+            assert desk.store.refresh()
         assert desk.predict(question) == before, (number, kind)
         shutil.rmtree(folder / "two")
     return taken, resident() - start, desk.refused

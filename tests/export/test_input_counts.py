@@ -77,20 +77,20 @@ def test_workers_add_up_and_one_that_fell_hands_its_numbers_on(mlp, tmp_path):
     one, two = InputCounts(tmp_path, 0), InputCounts(tmp_path, 1)
     for worker, some in ((one, rows[:2]), (two, rows[2:])):
         worker.use_model(served)
-        served.seen.extend(some)
+        served.answered.extend(some)
         worker.flush()
     whole = count_bins(mlp.model.drift.place(inputs(mlp, rows)))[0]
     np.testing.assert_array_equal(one.total()[:, :BINS], whole)
     again = InputCounts(tmp_path, 0)
     again.use_model(served)
     np.testing.assert_array_equal(again.total()[:, :BINS], whole)
-    served.seen.append(rows[0])
+    served.answered.append(rows[0])
     again.flush()
     assert two.total()[0, :BINS].sum() == len(rows) + 1
 
 
 def test_what_nobody_reads_does_not_pile_up(mlp):
-    seen = mlp.store.current.seen
+    seen = mlp.store.current.answered
     for _ in range(2 * seen.maxlen):
         seen.append(mlp.golden["observation"][-1])
     mlp.metrics.inputs.flush()

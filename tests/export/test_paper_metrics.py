@@ -153,11 +153,11 @@ def test_the_watch_alarms_as_the_table_does(bundles):
     for row in rows[: length - 1]:
         watch.add(row)
     assert watch.alarms() == []
-    assert watch.look() == {}
+    assert watch.figures() == {}
     watch.add(rows[length - 1 :])
     places = table.place(rows[:, [model.names.index(name) for name in table.names]])
     scores = table.scores(count_bins(places, length), 0)
     assert (length in watch.alarms()) == bool(alarms(scores)[-1])
-    shown, outside = watch.look()[length]
+    shown, outside = watch.figures()[length]
     np.testing.assert_allclose(list(shown.values()), scores[-1])
     assert all(0 <= share <= 1 for share in outside.values())

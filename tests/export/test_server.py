@@ -224,7 +224,7 @@ def test_serving_imports_neither_jax_nor_what_trains(bundles):
         "import export.serving.app, export.serving.processes.uvicorn_server, export.serving.processes.workers; "
         "from export.serving.models.model_store import ModelStore; "
         f"store = ModelStore(Path({str(bundles['lstm'])!r}), print, print); "
-        "assert store.look(); print(*sys.modules)"
+        "assert store.refresh(); print(*sys.modules)"
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
     loaded = {name.split(".")[0] for name in run.stdout.split()}

@@ -123,21 +123,21 @@ def test_a_changed_key_file_is_taken_and_a_spoiled_one_leaves_the_old_keys(tmp_p
     path.write_text("the first key")
     keys = KeyFile(path, "--api-key-file", 8)
     log = lambda severity, event, **more: said.append(event)  # noqa: E731
-    keys.look(log)
+    keys.refresh(log)
     path.write_text("the second key\nthe first key")
-    keys.look(log)
+    keys.refresh(log)
     assert keys.accepted == (b"the second key", b"the first key")
     for _ in range(2):
         path.write_text("short")
         os.utime(path)
-        keys.look(log)
+        keys.refresh(log)
     path.unlink()
-    keys.look(log)
-    keys.look(log)
+    keys.refresh(log)
+    keys.refresh(log)
     assert keys.accepted == (b"the second key", b"the first key")
     assert said == ["keys", "keys_refused", "keys_refused"]
     path.write_text("the third key")
-    keys.look(log)
+    keys.refresh(log)
     assert keys.accepted == (b"the third key",)
 
 

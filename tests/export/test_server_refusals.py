@@ -209,10 +209,10 @@ def test_bodies_that_are_no_request_are_refused(desk, name):
 
 
 def test_stale_is_a_setting(bundles):
-    desk = Desk(bundles["mlp"], terms={"max_age_bars": 0})
+    desk = Desk(bundles["mlp"], predict_settings={"max_age_bars": 0})
     desk.now = 4_102_444_800_000
     assert desk.one(desk.asked())
-    desk = Desk(bundles["mlp"], terms={"max_age_bars": 2})
+    desk = Desk(bundles["mlp"], predict_settings={"max_age_bars": 2})
     desk.now = desk.clock() + 2 * HOUR_MS - 2000
     assert desk.one(desk.asked())
     desk.now += 2000

@@ -15,9 +15,9 @@ pytest_plugins = ["server_fixtures"]
 def test_current_names_the_version_that_answers(versions):
     desk = Desk(versions)
     assert desk.model.version == "one"
-    assert not desk.store.look()
+    assert not desk.store.refresh()
     point(versions, "two")
-    assert desk.store.look()
+    assert desk.store.refresh()
     assert desk.model.version == "two"
 
 
@@ -26,17 +26,17 @@ def test_without_current_the_newest_version_answers(versions, bundles):
     desk = Desk(versions)
     assert desk.model.version == "two"
     copy_bundle(bundles["lstm"], versions / "a", version="three")
-    assert desk.store.look()
+    assert desk.store.refresh()
     assert desk.model.version == "three"
 
 
 def test_a_bundle_that_changes_in_its_place_is_loaded_again(bundles, tmp_path):
     desk = Desk(copy_bundle(bundles["mlp"], tmp_path / "b", version="one"))
     shutil.rmtree(tmp_path / "b")
-    assert not desk.store.look()  # gone: the one in memory goes on
+    assert not desk.store.refresh()  # gone: the one in memory goes on
     assert desk.model.version == "one"
     copy_bundle(bundles["mlp"], tmp_path / "b", version="two")
-    desk.store.look()
+    desk.store.refresh()
     assert desk.model.version == "two"
 
 
@@ -118,14 +118,14 @@ def test_a_bad_candidate_is_refused_counted_and_the_old_one_serves(versions, nam
     BAD[name](versions / "two")
     point(versions, "two")
     for _ in range(3):
-        assert not desk.store.look()
+        assert not desk.store.refresh()
     assert len(desk.refused) == 1  # said once
     assert "\n" not in desk.refused[0]
     assert desk.one(desk.seen_of("one"))["model"]["version"] == "one"
     assert Desk(versions).ask("/health/ready")[0] == 503
     shutil.rmtree(versions / "two")
     point(versions, "one")
-    desk.store.look()
+    desk.store.refresh()
     assert desk.model.version == "one"
 
 
@@ -133,7 +133,7 @@ def test_a_bad_candidate_is_refused_counted_and_the_old_one_serves(versions, nam
 def test_current_names_a_folder_beside_it_or_is_refused(versions, name):
     desk = Desk(versions)
     point(versions, name)
-    assert not desk.store.look()
+    assert not desk.store.refresh()
     assert len(desk.refused) == 1
     assert desk.model.version == "one"
 
@@ -143,9 +143,9 @@ def test_a_candidate_that_is_mended_is_served(versions, bundles):
     kept = (versions / "two" / "policy.onnx").read_bytes()
     (versions / "two" / "policy.onnx").write_bytes(kept[:100])
     point(versions, "two")
-    assert not desk.store.look()
+    assert not desk.store.refresh()
     (versions / "two" / "policy.onnx").write_bytes(kept)
-    assert desk.store.look()
+    assert desk.store.refresh()
     assert desk.model.version == "two"
 
 
@@ -167,7 +167,7 @@ def swap_under_load(versions, flips, least):
     """Statuses and versions of the answers while CURRENT flips."""
     desk = Desk(versions)
     point(versions, "one")
-    desk.store.look()
+    desk.store.refresh()
     body = json.dumps({"instances": [desk.seen_of("one")] * 3}).encode()
     answers, errors, stop = [], [], threading.Event()
     desk.store.watch(0.01, desk.metrics.inputs.flush)

@@ -75,7 +75,7 @@ def test_a_token_of_another_model_is_refused(lstm, mlp, bundles, tmp_path):
 
 
 def test_a_token_of_another_key_is_refused(lstm, bundles):
-    other = Desk(bundles["lstm"], terms={"token_key": b"x" * 32})
+    other = Desk(bundles["lstm"], predict_settings={"token_key": b"x" * 32})
     refused(lstm, "token_altered", carry=other.one(other.seen(0))["carry"])
 
 

@@ -28,19 +28,19 @@ KEY = b"the key of all tests, 32 bytes.."
 class Desk:
     """An application on a bundle, asked without a socket, at the time just after its golden candles."""
 
-    def __init__(self, path, terms=None, allow_code=False, candidates=None, **settings):
+    def __init__(self, path, predict_settings=None, allow_code=False, candidates=None, **settings):
         self.path, self.lines, self.refused = path, io.StringIO(), []
         self.metrics = Metrics()
         refuse = lambda folder, reason: self.refused.append(reason)  # noqa: E731
         self.store = ModelStore(path, self.metrics.use_model, refuse, allow_code, candidates)
-        self.store.look()
-        terms = {"token_key": KEY} | (terms or {})
-        terms["token_keys"] = Keys(terms.pop("token_key"))
+        self.store.refresh()
+        predict_settings = {"token_key": KEY} | (predict_settings or {})
+        predict_settings["token_keys"] = Keys(predict_settings.pop("token_key"))
         settings = {"clock": self.clock} | settings
         if "api_key" in settings:
             settings["api_keys"] = Keys(settings.pop("api_key"))
         self.app = Application(
-            self.store, Settings(PredictSettings(**terms), **settings), self.metrics, Log(self.lines)
+            self.store, Settings(PredictSettings(**predict_settings), **settings), self.metrics, Log(self.lines)
         )
         self.now = None
 

@@ -69,7 +69,7 @@ def routes(service: Service) -> list[Row]:
     def infer(call: Call) -> Reply:
         served = named(service, call)
         call.note["model"] = served.info.hash[:12]
-        body, head, rows = answer(served, call.body, call.headers, service.settings.terms.max_rows)
+        body, head, rows = answer(served, call.body, call.headers, service.settings.predict_settings.max_rows)
         call.note["rows"] = rows
         service.metrics.predictions.inc(rows)
         if head is None:
@@ -142,7 +142,7 @@ def answer(
     carry = tuple(tensors[name] for name in served.model.memory)
     wanted = choose(served, request)
     found = run(served, observation, carry)
-    served.seen.append(observation)
+    served.answered.append(observation)
     named = dict(zip(served.model.outputs, (found.multiplier, found.value, *found.carry), strict=True))
     text, head = encode(served, request.id or "", {name: (named[name], binary) for name, binary in wanted.items()})
     return text, head, len(observation)

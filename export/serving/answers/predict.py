@@ -12,7 +12,7 @@ from export.serving.models.model_store import ServedModel
 from export.serving.requests.errors import ApiError, conflict, invalid, too_large
 from export.serving.requests.keys import Keys
 from export.serving.requests.schemas import Answer, AssetOut, CandleOut, FillOut, Instance, Request, Response
-from export.serving.requests.tokens import REPLAY, Stream, open_token, seal
+from export.serving.requests.tokens import REPLAY, Stream, make_token, open_token
 from himari_jax.times import iso_second
 
 
@@ -41,7 +41,7 @@ def count_rows(request: Request) -> int:
     return rows
 
 
-def answer(served: ServedModel, request: Request, terms: PredictSettings, now_ms: int) -> Response:
+def answer(served: ServedModel, request: Request, settings: PredictSettings, now_ms: int) -> Response:
     """Predictions for all instances of a request, all by one model.
 
     Raises:
@@ -49,28 +49,28 @@ def answer(served: ServedModel, request: Request, terms: PredictSettings, now_ms
     """
     if not request.instances:
         raise invalid("instances", "empty; allowed: at least one")
-    if (rows := count_rows(request)) > terms.max_rows:
-        raise too_large("instances", f"{rows} rows with their history; allowed: {terms.max_rows}")
-    questions, carries = [], []
+    if (rows := count_rows(request)) > settings.max_rows:
+        raise too_large("instances", f"{rows} rows with their history; allowed: {settings.max_rows}")
+    inputs, carries = [], []
     for i, instance in enumerate(request.instances):
         refuse_source(served, instance, f"instances[{i}]")
-        question = read_instance(served, instance, f"instances[{i}]", now_ms, terms.max_age_bars)
-        questions.append(question)
-        carries.append(restore_carry(served, instance, question, f"instances[{i}].carry", terms.token_keys))
-    if len(questions) == 1:  # the usual request: nothing to be stacked
-        found = run(served, questions[0].observation[None], carries[0])
-        served.seen.append(questions[0].observation)
+        policy_input = read_instance(served, instance, f"instances[{i}]", now_ms, settings.max_age_bars)
+        inputs.append(policy_input)
+        carries.append(restore_carry(served, instance, policy_input, f"instances[{i}].carry", settings.token_keys))
+    if len(inputs) == 1:  # the usual request: nothing to be stacked
+        found = run(served, inputs[0].observation[None], carries[0])
+        served.answered.append(inputs[0].observation)
     else:
         carry = tuple(np.concatenate(leaves) for leaves in zip(*carries, strict=True))
-        stacked = np.stack([question.observation for question in questions])
+        stacked = np.stack([policy_input.observation for policy_input in inputs])
         found = run(served, stacked, carry)
-        served.seen.append(stacked)
-    pairs = zip(request.instances, questions, strict=True)
-    return Response([make_answer(served, found, i, *pair, terms.token_keys.first) for i, pair in enumerate(pairs)])
+        served.answered.append(stacked)
+    pairs = zip(request.instances, inputs, strict=True)
+    return Response([make_answer(served, found, i, *pair, settings.token_keys.first) for i, pair in enumerate(pairs)])
 
 
 def restore_carry(
-    served: ServedModel, instance: Instance, question: PolicyInput, field: str, keys: Keys
+    served: ServedModel, instance: Instance, policy_input: PolicyInput, field: str, keys: Keys
 ) -> tuple[np.ndarray, ...]:
     """The recurrent state before the newest bar: out of the token, out of the history, or the start of an episode."""
     model = served.model
@@ -78,27 +78,27 @@ def restore_carry(
         if not model.carry_shapes:
             what = f"{model.name} {model.version} has no memory, so this is another model's token; {REPLAY}"
             raise conflict(field, what, "token_model")
-        carry, time = open_token(instance.carry, model, stream_of(served, instance, question), keys, field)
-        if bool(time) != bool(question.time):
+        carry, time = open_token(instance.carry, model, stream_of(served, instance, policy_input), keys, field)
+        if bool(time) != bool(policy_input.time):
             kinds = ("candles", "an observation") if time else ("observations", "candles")
             what = f"a token of a stream of {kinds[0]}, beside {kinds[1]}; {REPLAY}"
             raise conflict(field, what, "token_kind")
         # A token of the same bar would be stepped twice, one of an older decision would have missed some.
-        if time and time != question.before:
+        if time and time != policy_input.before:
             before = "bar" if model.step == 1 else f"decision {model.step} bars"
             raise conflict(field, f"not the token of the {before} before the newest candle; {REPLAY}", "token_bar")
         return carry
     if not model.carry_shapes:
         return ()
     carry = model.initial_carry(1)
-    for row in question.past:
+    for row in policy_input.past:
         carry = run(served, row[None], carry).carry
     return carry
 
 
-def stream_of(served: ServedModel, instance: Instance, question: PolicyInput) -> Stream:
+def stream_of(served: ServedModel, instance: Instance, policy_input: PolicyInput) -> Stream:
     """Whose memory an instance goes on with; of a pool every symbol has its own."""
-    return Stream(instance.stream, question.symbols[0] if served.model.is_pool else "")
+    return Stream(instance.stream, policy_input.symbols[0] if served.model.is_pool else "")
 
 
 def run(served: ServedModel, observation: np.ndarray, carry: tuple[np.ndarray, ...]) -> Prediction:
@@ -110,20 +110,20 @@ def run(served: ServedModel, observation: np.ndarray, carry: tuple[np.ndarray, .
 
 
 def make_answer(
-    served: ServedModel, found: Prediction, row: int, instance: Instance, question: PolicyInput, key: bytes
+    served: ServedModel, found: Prediction, row: int, instance: Instance, policy_input: PolicyInput, key: bytes
 ) -> Answer:
     """One row of the policy's output as the answer to its instance."""
-    sized = size(served.model, found.multiplier[row], question.base)
+    sized = size(served.model, found.multiplier[row], policy_input.base)
     columns = found.multiplier[row].tolist(), sized.weight.tolist(), sized.capped.tolist()
     symbols = {
-        symbol: AssetOut(m, w, None if question.equity is None else w * question.equity, c)
-        for symbol, m, w, c in zip(question.symbols, *columns, strict=True)
+        symbol: AssetOut(m, w, None if policy_input.equity is None else w * policy_input.equity, c)
+        for symbol, m, w, c in zip(policy_input.symbols, *columns, strict=True)
     }
     carry: str | UnsetType = UNSET
     if found.carry:
-        after, stream = tuple(leaf[row] for leaf in found.carry), stream_of(served, instance, question)
-        carry = seal(served.model, stream, question.time, after, key)
-    return Answer(symbols, float(found.value[row]), served.info, *times_of(served, question.time), carry)
+        after, stream = tuple(leaf[row] for leaf in found.carry), stream_of(served, instance, policy_input)
+        carry = make_token(served.model, stream, policy_input.time, after, key)
+    return Answer(symbols, float(found.value[row]), served.info, *times_of(served, policy_input.time), carry)
 
 
 def times_of(served: ServedModel, open_time: int) -> tuple[CandleOut | UnsetType, FillOut | UnsetType]:

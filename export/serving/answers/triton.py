@@ -31,7 +31,7 @@ def routes(service: Service) -> list[Row]:
 
     def config(call: Call) -> Reply:
         served = named(service, call)
-        return Reply(msgspec.json.encode(model_config(served, service.settings.terms.max_rows)))
+        return Reply(msgspec.json.encode(model_config(served, service.settings.predict_settings.max_rows)))
 
     def index(call: Call) -> Reply:
         served = service.served()

@@ -21,7 +21,7 @@ from himari_jax.features.market import ACCOUNT_FEATURES, MOST_MARKET
 
 MOST_POINTER = 1024  # bytes of CURRENT
 GROSS_MARGIN = 2.0  # times what training allows, which prices may move a desk's account to
-MOST_SEEN = 512  # answers of a second whose inputs are counted, the newest: what drifts shows in far fewer
+MOST_ANSWERED = 512  # answers of a second whose inputs are counted, the newest: what drifts shows in far fewer
 FIRST_PAUSE, MOST_PAUSE = 1.0, 60.0  # seconds before a candidate is tried again
 
 
@@ -36,7 +36,7 @@ class ServedModel:
     weight_places: np.ndarray = field(init=False)  # (N,) where an observation has the weights of the account
     most_gross: float = field(init=False)  # of an account: beyond it the numbers are wrong
     info: ModelOut = field(init=False)
-    seen: deque[np.ndarray] = field(init=False)  # (D,) or (B, D) observations that were answered, to be counted
+    answered: deque[np.ndarray] = field(init=False)  # (D,) or (B, D) observations that were answered, to be counted
 
     def __post_init__(self):
         symbols, assets = self.model.symbols, len(self.model.places)
@@ -51,7 +51,7 @@ class ServedModel:
             limits[-1] = MOST_ACCOUNT  # Herfindahl
         info = ModelOut(self.model.name, self.model.version, self.model.digest)
         made = {"symbols": symbols, "names": self.model.names, "limits": limits, "info": info}
-        made |= {"seen": deque(maxlen=MOST_SEEN), "weight_places": places, "most_gross": gross}
+        made |= {"answered": deque(maxlen=MOST_ANSWERED), "weight_places": places, "most_gross": gross}
         for name, value in made.items():
             object.__setattr__(self, name, value)
 
@@ -80,7 +80,7 @@ class ModelStore:
         self.path, self.on_load, self.on_refuse = path, on_load, on_refuse
         self.allow_code, self.candidates = allow_code, candidates
         self.current: ServedModel | None = None
-        self.seen: Signature | None = None  # of what was looked at last
+        self.last_seen: Signature | None = None  # of the newest candidate
         self.serving: Signature | None = None  # of what is served
         self.refusal = ""  # the newest refusal
         self.retry_at, self.pause = inf, FIRST_PAUSE
@@ -106,7 +106,7 @@ class ModelStore:
             versions, key=lambda folder: ((folder / "manifest.json").stat().st_mtime_ns, folder.name), default=None
         )
 
-    def look(self) -> bool:
+    def refresh(self) -> bool:
         """Loads what should be served and is not yet; True where the model changed.
 
         A candidate that does not hold is refused once and looked at again when one of its files changes; one that
@@ -117,11 +117,11 @@ class ModelStore:
             found = self.candidate()
             if found is None:
                 return False
-            folder, signature = found, sign(found)
+            folder, signature = found, bundle_signature(found)
             if signature == self.serving:
-                self.seen, self.retry_at = signature, inf
+                self.last_seen, self.retry_at = signature, inf
                 return False
-            if signature == self.seen and time.monotonic() < self.retry_at:
+            if signature == self.last_seen and time.monotonic() < self.retry_at:
                 return False
             served = ServedModel(self.load(folder, signature))
         except Abandoned:
@@ -129,7 +129,7 @@ class ModelStore:
         except Exception as error:  # a candidate must never end the server, whatever is wrong with it
             self.refuse(folder, signature, error)
             return False
-        self.seen, self.serving, self.current = signature, signature, served
+        self.last_seen, self.serving, self.current = signature, signature, served
         self.retry_at, self.pause, self.refusal = inf, FIRST_PAUSE, ""
         self.on_load(served)
         return True
@@ -144,7 +144,7 @@ class ModelStore:
         """Whether something else should be served by now."""
         try:
             found = self.candidate()
-            return found is not None and sign(found) != signature
+            return found is not None and bundle_signature(found) != signature
         except (OSError, InputError):
             return False
 
@@ -153,8 +153,8 @@ class ModelStore:
         text = str(error) if isinstance(error, HimariError) else f"{type(error).__name__}: {error}"
         mark = signature or ((f"{folder}: {text}", 0, 0, 0),)
         passing = isinstance(error, StorageError | OSError | MemoryError)
-        if mark != self.seen:
-            self.seen, self.refusal, self.pause = mark, "", FIRST_PAUSE
+        if mark != self.last_seen:
+            self.last_seen, self.refusal, self.pause = mark, "", FIRST_PAUSE
         self.retry_at = time.monotonic() + self.pause if passing else inf
         self.pause = min(2 * self.pause, MOST_PAUSE)
         text = " ".join(text.split())[:500] + ("; it is tried again" if passing else "")
@@ -167,7 +167,7 @@ class ModelStore:
 
         def loop() -> None:
             while not self.stopping.wait(seconds):
-                self.look()
+                self.refresh()
                 also()
 
         thread = threading.Thread(target=loop, name="swap", daemon=True)
@@ -175,7 +175,7 @@ class ModelStore:
         return thread
 
 
-def sign(folder: Path) -> Signature:
+def bundle_signature(folder: Path) -> Signature:
     """Says whether a file of a bundle changed; a missing one counts as 0."""
     parts = []
     for path in (*(folder / name for name in ("manifest.json", *FILES)), *sorted(folder.glob("*.py"))):

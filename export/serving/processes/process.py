@@ -51,7 +51,7 @@ def work(plan: ProcessSettings, sock: socket.socket, settings: Settings, log: Qu
     store = make_store(plan.bundle, metrics, log, plan.candidates)
     app = Application(store, settings, metrics, log)
     GuardedProtocol.header_seconds = plan.header_seconds
-    if not store.look() and store.seen is None:
+    if not store.refresh() and store.last_seen is None:
         log("WARNING", "no_model", message=f"{plan.bundle}: no bundle yet; not ready until there is one")
     freeze_heap()
     store.watch(POLL_SECONDS, metrics.inputs.flush)

@@ -10,9 +10,9 @@ from export.serving.requests.http import Reply
 
 ANY = "*"
 ORIGIN = re.compile(r"https?://[A-Za-z0-9._~\[\]:-]+")
-ASKED = b"authorization, content-encoding, content-type, inference-header-content-length, x-api-key, x-request-id"
-SHOWN = b"inference-header-content-length, x-model-hash, x-request-id"
-KEPT_SECONDS = 600  # for which a browser may keep the answer of a preflight
+ALLOWED = b"authorization, content-encoding, content-type, inference-header-content-length, x-api-key, x-request-id"
+EXPOSED = b"inference-header-content-length, x-model-hash, x-request-id"
+MAX_AGE_SECONDS = 600  # for which a browser may keep the answer of a preflight
 Headers = tuple[tuple[bytes, bytes], ...]
 
 
@@ -32,29 +32,29 @@ class Cors:
         self.any = ANY in origins
         self.origins = frozenset(origin.lower().encode() for origin in origins)
 
-    def headers(self, asked: dict[bytes, bytes]) -> Headers:
+    def headers(self, headers_in: dict[bytes, bytes]) -> Headers:
         """Headers that let the page that asked read an answer; `vary` keeps origins apart in caches."""
         if self.any:
-            return ((b"access-control-allow-origin", b"*"), (b"access-control-expose-headers", SHOWN))
-        origin = asked.get(b"origin", b"")
+            return ((b"access-control-allow-origin", b"*"), (b"access-control-expose-headers", EXPOSED))
+        origin = headers_in.get(b"origin", b"")
         if origin.lower() not in self.origins:
             return ((b"vary", b"origin"),)
-        shown = (b"access-control-expose-headers", SHOWN)
+        shown = (b"access-control-expose-headers", EXPOSED)
         return ((b"access-control-allow-origin", origin), shown, (b"vary", b"origin"))
 
-    def preflight(self, method: str, asked: dict[bytes, bytes], allowed: str) -> Reply | None:
+    def preflight(self, method: str, headers_in: dict[bytes, bytes], allowed: str) -> Reply | None:
         """The answer to a browser that asks what a page may send; None for any other request.
 
         Args:
             method: of the request.
-            asked: its headers.
+            headers_in: its headers.
             allowed: method of the route.
         """
-        if method != "OPTIONS" or b"origin" not in asked or b"access-control-request-method" not in asked:
+        if method != "OPTIONS" or b"origin" not in headers_in or b"access-control-request-method" not in headers_in:
             return None
         headers = (
             (b"access-control-allow-methods", allowed.encode()),
-            (b"access-control-allow-headers", ASKED),
-            (b"access-control-max-age", b"%d" % KEPT_SECONDS),
+            (b"access-control-allow-headers", ALLOWED),
+            (b"access-control-max-age", b"%d" % MAX_AGE_SECONDS),
         )
         return Reply(b"", b"text/plain", headers=headers)

@@ -49,9 +49,9 @@ class KeyFile(Keys):
     def __init__(self, path: Path, flag: str, least: int):
         self.path, self.flag, self.least = path, flag, least
         super().__init__(*self.read())
-        self.mark = self.sign()
+        self.mark = self.file_mark()
         self.read_at = time.monotonic()
-        self.complaint = ""
+        self.last_error = ""
 
     def read(self) -> Sequence[bytes]:
         """The keys that the file holds now."""
@@ -67,7 +67,7 @@ class KeyFile(Keys):
             )
         return keys
 
-    def sign(self) -> tuple[int, int, int] | None:
+    def file_mark(self) -> tuple[int, int, int] | None:
         """Changes with the file."""
         try:
             found = self.path.stat()
@@ -79,20 +79,20 @@ class KeyFile(Keys):
         """Whether every user of the machine may read the file."""
         return bool(self.path.stat().st_mode & stat.S_IROTH)
 
-    def look(self, log: Callable[..., None]) -> None:
+    def refresh(self, log: Callable[..., None]) -> None:
         """Takes the keys of a changed file; where they cannot be read, the old ones hold and that is said once."""
-        mark, now = self.sign(), time.monotonic()
+        mark, now = self.file_mark(), time.monotonic()
         if mark == self.mark and now < self.read_at + REREAD_SECONDS:
             return
         self.mark, self.read_at = mark, now
         try:
             keys = tuple(self.read())
         except InputError as error:
-            if str(error) != self.complaint:
-                self.complaint = str(error)
+            if str(error) != self.last_error:
+                self.last_error = str(error)
                 log("ERROR", "keys_refused", message=f"{error}; the keys of before hold")
             return
-        self.complaint = ""
+        self.last_error = ""
         if keys != self.accepted:
             self.accepted = keys
             log("NOTICE", "keys", flag=self.flag, keys=len(keys))
@@ -104,7 +104,7 @@ def watch(files: Sequence[KeyFile], log: Callable[..., None], seconds: float, st
     def loop() -> None:
         while not stopping.wait(seconds):
             for file in files:
-                file.look(log)
+                file.refresh(log)
 
     if files:
         threading.Thread(target=loop, name="keys", daemon=True).start()

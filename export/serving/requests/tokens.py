@@ -33,12 +33,12 @@ class Stream(NamedTuple):
         return f"symbol or stream than {self.symbol}, {self.name!r}" if self.symbol else f"stream than {self.name!r}"
 
     @property
-    def bound(self) -> bytes:
+    def signed_name(self) -> bytes:
         """Bytes that bind a token to its stream, part of what is signed."""
         return (f"{self.symbol}\0{self.name}" if self.symbol else self.name).encode()
 
 
-def seal(model: Model, stream: Stream, time: int, carry: tuple[np.ndarray, ...], key: bytes) -> str:
+def make_token(model: Model, stream: Stream, time: int, carry: tuple[np.ndarray, ...], key: bytes) -> str:
     """The token of a recurrent state.
 
     Args:
@@ -62,7 +62,7 @@ def open_token(token: str, model: Model, stream: Stream, keys: Keys, field: str)
     raw = decode(token, field)
     sizes = [int(np.prod(shape)) for shape in model.carry_shapes]
     if len(raw) < HEAD.size + SIGNATURE:
-        raise spoiled(field)
+        raise altered_token(field)
     body, signature = raw[:-SIGNATURE], raw[-SIGNATURE:]
     version, made_by, made_for, time = HEAD.unpack(body[: HEAD.size])
     if version == VERSION and made_by != bytes.fromhex(model.digest)[:8]:
@@ -72,14 +72,14 @@ def open_token(token: str, model: Model, stream: Stream, keys: Keys, field: str)
     whole = len(body) == HEAD.size + 4 * sum(sizes)
     signed = [hmac.compare_digest(signature, sign(model, stream, body, key)) for key in keys.accepted]
     if not any(signed) or version != VERSION or not whole:
-        raise spoiled(field)
+        raise altered_token(field)
     flat = np.frombuffer(body, "<f4", offset=HEAD.size).astype(np.float32)
     parts = np.split(flat, np.cumsum(sizes)[:-1])
     return tuple(x.reshape(1, *shape) for x, shape in zip(parts, model.carry_shapes, strict=True)), time
 
 
 def decode(token: str, field: str) -> bytes:
-    """Bytes of a token; only the one spelling that `seal` gives.
+    """Bytes of a token; only the one spelling that `make_token` gives.
 
     Raises:
         ApiError: 409.
@@ -87,25 +87,25 @@ def decode(token: str, field: str) -> bytes:
     try:
         raw = base64.b64decode(token.encode("ascii"), altchars=b"-_", validate=True)
     except (ValueError, binascii.Error) as error:
-        raise spoiled(field) from error
+        raise altered_token(field) from error
     # base64 ignores the spare bits of the last letter.
     if base64.urlsafe_b64encode(raw).decode() != token:
-        raise spoiled(field)
+        raise altered_token(field)
     return raw
 
 
-def spoiled(field: str) -> ApiError:
+def altered_token(field: str) -> ApiError:
     """The refusal of a token whose signature does not hold."""
     return conflict(field, f"not a token of this server, or altered; {REPLAY}", "token_altered")
 
 
 def stream_mark(stream: Stream) -> bytes:
     """First 8 bytes of the SHA-256 of a stream's name."""
-    return hashlib.sha256(stream.bound).digest()[:8]
+    return hashlib.sha256(stream.signed_name).digest()[:8]
 
 
 def sign(model: Model, stream: Stream, body: bytes, key: bytes) -> bytes:
     """HMAC-SHA256 over the whole model hash, the whole stream and the body."""
-    name = stream.bound
-    bound = bytes.fromhex(model.digest) + struct.pack("<I", len(name)) + name + body
-    return hmac.digest(key, bound, "sha256")
+    name = stream.signed_name
+    message = bytes.fromhex(model.digest) + struct.pack("<I", len(name)) + name + body
+    return hmac.digest(key, message, "sha256")

@@ -55,9 +55,9 @@ class InputCounts(Collector):
         with self.lock:
             if self.served is None or self.table is None:
                 return
-            seen, rows = self.served.seen, []
-            while seen:
-                rows.append(seen.popleft())
+            answered, rows = self.served.answered, []
+            while answered:
+                rows.append(answered.popleft())
             if rows:
                 stacked = np.concatenate([np.atleast_2d(row) for row in rows])
                 found = stacked[:, self.served.model.drift_places].astype(np.float64)
@@ -80,24 +80,24 @@ class InputCounts(Collector):
             if served is None or table is None:
                 return
             counts = self.total()
-        model, said = served.model, [served.info.hash[:12]]  # as in the log
+        model, labels = served.model, [served.info.hash[:12]]  # as in the log
         days = [f"{length * model.step * model.bar_ms / DAY_MS:g}d" for length in table.windows]
         rows = CounterMetricFamily("himari_input_rows", "Answered rows whose inputs are counted.", labels=["hash"])
-        rows.add_metric(said, float(counts[0, :BINS].sum()))
+        rows.add_metric(labels, float(counts[0, :BINS].sum()))
         bins = CounterMetricFamily("himari_input_bin", "Of them in each of training's ten bins.", labels=BY_BIN)
         outside = CounterMetricFamily("himari_input_outside", "Of them outside training's range.", labels=BY_FEATURE)
         expected = GaugeMetricFamily("himari_input_expected", "Shares of training's rows.", labels=BY_BIN)
         limit = GaugeMetricFamily("himari_input_drift_threshold", "PSI that drifts.", labels=BY_WINDOW)
         least = GaugeMetricFamily("himari_input_window_rows", "Decisions of a window.", labels=["hash", "window"])
         for k, (window, length) in enumerate(zip(days, table.windows, strict=True)):
-            least.add_metric([*said, window], length)
+            least.add_metric([*labels, window], length)
             for name, threshold in zip(table.names, table.thresholds[k], strict=True):
-                limit.add_metric([*said, name, window], threshold)
+                limit.add_metric([*labels, name, window], threshold)
         for name, found, shares in zip(table.names, counts.tolist(), table.expected.tolist(), strict=True):
-            outside.add_metric([*said, name], found[BINS])
+            outside.add_metric([*labels, name], found[BINS])
             for k in range(BINS):
-                bins.add_metric([*said, name, str(k)], found[k])
-                expected.add_metric([*said, name, str(k)], max(shares[k], LEAST_SHARE))
+                bins.add_metric([*labels, name, str(k)], found[k])
+                expected.add_metric([*labels, name, str(k)], max(shares[k], LEAST_SHARE))
         yield from (rows, bins, outside, expected, limit, least)
 
 
