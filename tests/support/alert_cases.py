@@ -32,10 +32,6 @@ def tested(figure, value):
     return gauge("himari_paper_test_span", f'{M},figure="{figure}"', value)
 
 
-def share_outside(feature, share):
-    return gauge("himari_paper_outside_share", f'{M},lane="all",window="168",feature="{feature}"', share)
-
-
 def varies(deviation):
     return gauge("himari_paper_multiplier_deviation", M, deviation) | tested("multiplier_deviation", 0.1)
 

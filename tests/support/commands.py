@@ -9,10 +9,11 @@ from himari_jax.command import run_command
 from train.ppo import main
 
 ROOT = Path(__file__).parents[2]
-TINY = (
-    "--source synthetic --synthetic.num-bars 3000 --num-envs 16 --rollout-steps 16 --num-minibatches 2 "
-    "--update-epochs 2 --episode-steps 50 --hidden-dim 16 --lstm-hidden-dim 8 --total-steps 2048 --device cpu"
+SIZES = (
+    "--num-envs 16 --rollout-steps 16 --num-minibatches 2 --update-epochs 2 --episode-steps 50 --hidden-dim 16 "
+    "--lstm-hidden-dim 8 --total-steps 2048 --device cpu"
 ).split()
+TINY = [*"--source synthetic --synthetic.num-bars 3000".split(), *SIZES]
 
 
 def command(folder, *args):

@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from commands import SIZES
 
 from himari_jax.command import parse, run_command
 from train import backtest, prove, report
@@ -17,14 +18,9 @@ from train.oracles.scoring import OraclePath
 from train.oracles.task import OracleTask, build_setup
 from train.ppo import main
 
-TINY = (
-    "--num-envs 16 --rollout-steps 16 --num-minibatches 2 --update-epochs 2 --episode-steps 50 --hidden-dim 16 "
-    "--lstm-hidden-dim 8 --total-steps 2048 --device cpu"
-).split()
-
 
 def command(folder, *args):
-    return run_command(main, [*TINY, "--run-dir", str(folder), *args])
+    return run_command(main, [*SIZES, "--run-dir", str(folder), *args])
 
 
 @pytest.fixture(scope="module")
@@ -113,7 +109,7 @@ def test_a_run_without_candles_has_no_backtest(finished, capsys):
 
 def test_the_start_is_where_the_market_says_unless_a_flag_says_otherwise():
     for flags, start in (("--env three-assets", 0.5), ("--env three-assets --initial-multiplier 1.2", 1.2)):
-        setup = build_setup(parse(Config, [*flags.split(), *TINY], "x"))
+        setup = build_setup(parse(Config, [*flags.split(), *SIZES], "x"))
         score = OracleTask(setup).measure(first_state(setup)().runner.variables, "on the way")[0]
         assert np.allclose(score.weights, np.minimum(start / 2, 1 / 3), atol=0.02)
 
@@ -146,7 +142,7 @@ def test_an_account_without_costs_earns_weight_times_return():
 @pytest.mark.slow
 def test_prove_resumes_and_says_what_is_missed(tmp_path, capsys, monkeypatch):
     impossible = Goal("impossible", lambda block: block["ratio"] > 2)
-    row = Row("Merton", f"--env merton {' '.join(TINY[:-4])}", 2048, impossible, quick=2048)
+    row = Row("Merton", f"--env merton {' '.join(SIZES[:-4])}", 2048, impossible, quick=2048)
     monkeypatch.setattr(prove, "ROWS", (row,))
     args = ["--quick", "--out", str(tmp_path), "--device", "cpu"]
     assert run_command(prove.main, args) == 1

@@ -3,7 +3,7 @@
 import dataclasses
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -49,8 +49,7 @@ def read_flags(args: Sequence[str]) -> tuple[Config, Path | None]:
     if "--resume" not in args:
         config = begin_flags(args, os.environ)
         return config, None if config.run.address is None else mirror_of(config.run.address)
-    if (file := named(args, "--config")) is not None:
-        raise InputError(f"--config {file} and --resume: a run that goes on keeps its own flags; give one of them")
+    refuse_config(args, "run")
     wanted = named_address(named(args, "--bucket-name"), named(args, "--model-dir")) or named(args, "--run-dir")
     wanted = wanted or output_folders(os.environ).run
     folder = local_run(wanted) if wanted else newest_unfinished(Path("runs"))
@@ -61,6 +60,32 @@ def read_flags(args: Sequence[str]) -> tuple[Config, Path | None]:
         raise InputError(f"--resume: {folder} is not the mirror of {config.run.address}; give one of them")
     print(f"resuming {config.run.address or folder}")
     return config, folder
+
+
+def resumed_folder(args: Sequence[str], kind: str, newest: Callable[[Path], Path]) -> Path:
+    """Finds the folder that `--resume` goes on with: that of `--run-dir`, else the newest one under `runs/`.
+
+    Args:
+        args: flags with hyphens.
+        kind: word for what goes on.
+        newest: finds the newest folder that is not finished.
+
+    Raises:
+        InputError: there is none, or `--config` is given, too.
+    """
+    refuse_config(args, kind)
+    given = named(args, "--run-dir")
+    return Path(given) if given else newest(Path("runs"))
+
+
+def refuse_config(args: Sequence[str], kind: str) -> None:
+    """Refuses `--config` beside `--resume`.
+
+    Raises:
+        InputError: it is given.
+    """
+    if (file := named(args, "--config")) is not None:
+        raise InputError(f"--config {file} and --resume: a {kind} that goes on keeps its own flags; give one of them")
 
 
 def begin_flags(args: Sequence[str], environment: Mapping[str, str]) -> Config:

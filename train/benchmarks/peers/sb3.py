@@ -12,7 +12,7 @@ from stable_baselines3 import PPO
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from stable_baselines3.common.vec_env import VecEnv
 
-from train.benchmarks.peers.numpy_markets import make_twin, score_twin
+from train.benchmarks.peers.numpy_markets import Twin, make_twin, score_twin
 from train.benchmarks.peers.trial import BARS, BOUND, PATHS, SCORE_SEED, Trial
 
 MOST_STEPS = 32_768  # of an update by their own defaults, which are meant for few environments
@@ -26,7 +26,7 @@ class TwinVecEnv(VecEnv):
         trial: number of environments, seed, length of an episode, scale of the reward, kind of action.
     """
 
-    def __init__(self, twin: Any, trial: Trial):
+    def __init__(self, twin: Twin, trial: Trial):
         self.twin, self.rng = twin, np.random.default_rng(trial.seed)
         self.squashed, self.hyper = trial.values != "own", trial.hyper
         # RecurrentPPO loops in Python over every sequence in which an episode starts: there they start together.

@@ -15,7 +15,16 @@ from train.config.serialize import differences, from_json, to_json
 from train.config.sweep import SweepConfig, without_password
 from train.config.vary import configure
 from train.studies.sweep.points import draw, grid
-from train.training.resume import Flags, as_default, fields_of, file_defaults, hyphened, named, parse_kind
+from train.training.resume import (
+    Flags,
+    as_default,
+    fields_of,
+    file_defaults,
+    hyphened,
+    named,
+    parse_kind,
+    resumed_folder,
+)
 
 PROG = invocation("train.sweep")
 FILE = "sweep.json"  # of a sweep's folder; not config.json: that would be a run's, and `train.ppo` would go on with it
@@ -47,10 +56,7 @@ def read_flags(args: Sequence[str]) -> tuple[Sweep, Path | None]:
     if "--resume" not in args:
         common = file_defaults(args)
         return parse_flags(args, None if common is None else SweepFlags(**fields_of(common))), None
-    if (file := named(args, "--config")) is not None:
-        raise InputError(f"--config {file} and --resume: a sweep that goes on keeps its own flags; give one of them")
-    given = named(args, "--run-dir")
-    folder = Path(given) if given else newest_unfinished(Path("runs"))
+    folder = resumed_folder(args, "sweep", newest_unfinished)
     stored = read_stored(folder)
     storage = stored.search.storage
     if storage is not None and "***" in storage and named(args, "--storage") is None:

@@ -14,7 +14,16 @@ from himari_jax.command import flag
 from himari_jax.errors import InputError
 from train.config.ppo import Config
 from train.config.walk_forward import WalkForwardConfig
-from train.training.resume import Flags, as_default, fields_of, file_defaults, hyphened, named, parse_kind
+from train.training.resume import (
+    Flags,
+    as_default,
+    fields_of,
+    file_defaults,
+    hyphened,
+    named,
+    parse_kind,
+    resumed_folder,
+)
 
 PROG = invocation("train.walk_forward")
 
@@ -41,17 +50,14 @@ def read_flags(args: Sequence[str]) -> tuple[WalkForward, Path | None]:
         InputError: one line.
     """
     args = [hyphened(word) for word in args]
-    file = named(args, "--config")
     if "--resume" not in args:
+        file = named(args, "--config")
         common = file_defaults(args)
         own = None if file is None else stored_walk(Path(file))
         if common is None:
             return parse_flags(args), None
         return parse_flags(args, WalkForwardFlags(**fields_of(common), walk=own or WalkForwardConfig())), None
-    if file is not None:
-        raise InputError(f"--config {file} and --resume: a test that goes on keeps its own flags; give one of them")
-    given = named(args, "--run-dir")
-    folder = Path(given) if given else newest_unfinished(Path("runs"))
+    folder = resumed_folder(args, "test", newest_unfinished)
     stored = read_stored(folder)
     print(f"resuming {folder}")
     default = WalkForwardFlags(**fields_of(as_default(stored.base, args)), walk=stored.walk)
