@@ -1,1 +1,1 @@
-"""From run to answer."""
+"""Bundles of trained policies: export, verification, serving, paper trading."""

@@ -1,4 +1,4 @@
-"""`python -m export.bench`: how fast a bundle answers, in process and over HTTP, and what the server takes."""
+"""`python -m export.bench`: speed of a bundle's answers, in process and over HTTP, and resource use of the server."""
 
 import json
 import os
@@ -76,14 +76,14 @@ def main(args: Sequence[str]) -> int:
 
 
 def launch_settings(bench: BenchConfig, folder: Path) -> LaunchSettings:
-    """Settings for the servers that are started."""
+    """Makes the settings for the servers that are started."""
     if bench.venv is None:
         return LaunchSettings(folder, allow_code=bench.allow_features_code)
     return LaunchSettings(folder, str((bench.venv / "bin" / "python").absolute()), False, bench.allow_features_code)
 
 
 def make_bundle(policy: str, folder: Path) -> Path:
-    """A bundle of the default sizes, hardly trained: its speed is that of any other.
+    """Trains a policy of the default sizes for a moment and exports it: training does not change its speed.
 
     Raises:
         InputError: it could not be made.
@@ -146,7 +146,7 @@ def compare_servers(bench: BenchConfig, both: tuple[tuple[int, int], tuple[int, 
 
 
 def rate_and_cost(bench: BenchConfig, port: int, process: int, body: Path, connections: int) -> tuple[float, float]:
-    """Answers a second, and microseconds of a processor for each: what else runs on the machine counts little there.
+    """Measures answers a second, and processor time of an answer, microseconds, which other load hardly changes.
 
     Args:
         bench: how long.
@@ -161,12 +161,12 @@ def rate_and_cost(bench: BenchConfig, port: int, process: int, body: Path, conne
 
 
 def print_row(what: str, found: str, target: str) -> None:
-    """One line of the table."""
+    """Prints a row of the table."""
     print(f"{what:30} {found:41} {target}".rstrip(), flush=True)
 
 
 def print_times(what: str, bench: BenchConfig, port: int, body: Path, connections: int, target: str) -> None:
-    """A line of median, 99th percentile, what the one is to the other, and rate."""
+    """Prints a row: median, 99th percentile, their ratio, and rate."""
     found = [ask(port, body, connections, bench.seconds) for _ in range(bench.repeats)]
     rate, p50, p99 = (statistics.median(column) for column in zip(*found, strict=True))
     tail = statistics.median(each.p99 / each.p50 for each in found)
@@ -174,7 +174,7 @@ def print_times(what: str, bench: BenchConfig, port: int, body: Path, connection
 
 
 def print_growth(bench: BenchConfig, body: Path, workers: int, one: tuple[int, int], many: tuple[int, int]) -> None:
-    """Lines of what several workers do beside one, asked in turns over many connections.
+    """Prints rows that compare several workers with one, asked in turns over many connections.
 
     By the rate, in which the load generator has its share of the same cores, and by the processors' time of an answer,
     which it does not count in.
@@ -196,17 +196,17 @@ def print_growth(bench: BenchConfig, body: Path, workers: int, one: tuple[int, i
 
 
 def median_of(bench: BenchConfig, run: Callable[[], float]) -> float:
-    """Median of the repeats."""
+    """Measures as often as the settings say; returns the median."""
     return statistics.median(run() for _ in range(bench.repeats))
 
 
 def request_rows(model: Any) -> int:
-    """Candles of a request."""
+    """Returns the number of candles of a request."""
     return max(CANDLES, model.min_candles)
 
 
 def write_bodies(model: Any, observation: Path, candles: Path) -> None:
-    """Requests out of the golden rows: a finished observation, and candles with an account."""
+    """Writes two requests out of the golden rows: a finished observation, and candles with an account."""
     import numpy as np
 
     from himari_jax.candles import COLUMNS
@@ -226,7 +226,7 @@ def write_bodies(model: Any, observation: Path, candles: Path) -> None:
 
 
 def predict_microseconds(model: Any) -> float:
-    """Median microseconds of one prediction in this process."""
+    """Measures a prediction in this process; returns the median, microseconds."""
     import numpy as np
 
     row, carry, times = np.zeros((1, model.width), np.float32), model.initial_carry(1), []

@@ -20,7 +20,7 @@ PROG = invocation("export.bundle")
 
 
 def main(args: Sequence[str]) -> int:
-    """Exports and says where."""
+    """Exports a bundle and uploads it where a bucket is named."""
     config = parse(BundleConfig, args, PROG)
     exit_at_signals("stopped; nothing was written")
     choose_device("cpu")
@@ -41,7 +41,7 @@ def main(args: Sequence[str]) -> int:
 
 
 def ask_for_request(bundle: Path) -> str:
-    """Words that name the next step with a bundle."""
+    """Describes the next step for a folder that is a bundle already."""
     return f"a bundle already, not a run; next: {command_line('export.request', bundle)}"
 
 

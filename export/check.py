@@ -37,7 +37,7 @@ class CheckConfig:
 
 
 def main(args: Sequence[str]) -> int:
-    """Loads, compares and says what it found."""
+    """Verifies a bundle and prints its name."""
     config = parse(CheckConfig, args, PROG)
     from export.contents.files import refuse_run
     from export.serving.models.candidate_process import limit_resources
@@ -56,7 +56,7 @@ def main(args: Sequence[str]) -> int:
 
 
 def load_with_probe(bundle: Path, probe: Path, allow_code: bool) -> "Model":
-    """A bundle that also answers other observations as it must.
+    """Loads a bundle and compares its outputs for further observations.
 
     Raises:
         InputError: it does not hold, or answers otherwise.

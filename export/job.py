@@ -1,4 +1,4 @@
-"""`python -m export.job`: what the image of export/deploy/Dockerfile.train runs: trains, then exports the bundle.
+"""`python -m export.job`: command of the image of export/deploy/Dockerfile.train: trains, then exports the bundle.
 
 The flags are those of `train.ppo`. The bundle goes to AIP_MODEL_DIR, which Vertex AI sets; without it, there is
 none.
@@ -77,7 +77,7 @@ def publish(bundle: Path, target: str) -> None:
 
 
 def read_manifest(content: bytes) -> dict[str, Any]:
-    """A manifest; empty where it cannot be read, and so like no other."""
+    """Parses a manifest; empty where it cannot be read, and so equal to no other."""
     try:
         return dict(json.loads(content))
     except (ValueError, TypeError):
@@ -85,7 +85,7 @@ def read_manifest(content: bytes) -> dict[str, Any]:
 
 
 class Relay:
-    """Starts commands one after the other and hands them the signals: the first process of a container gets them."""
+    """Runs commands one after the other and forwards signals to them, as the first process of a container must."""
 
     def __init__(self) -> None:
         self.child: subprocess.Popen[bytes] | None = None

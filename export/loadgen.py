@@ -38,12 +38,12 @@ class Load(NamedTuple):
 
 
 def generator() -> str:
-    """Name of the load generator in use."""
+    """Returns the name of the load generator in use."""
     return "wrk" if shutil.which("wrk") else "a load generator in Python"
 
 
 def ask(port: int, body: Path, connections: int, seconds: float) -> Load:
-    """Asks a server on this machine for some seconds.
+    """Sends requests to a server on this machine for some seconds.
 
     Raises:
         InputError: a request was not answered with 200, or the generator did not end.
@@ -69,7 +69,7 @@ def ask(port: int, body: Path, connections: int, seconds: float) -> Load:
 
 
 class Caller(asyncio.Protocol):
-    """One connection."""
+    """One connection, which sends its request again after each answer."""
 
     def __init__(self, request: bytes, until: float, times: list[float]):
         self.request, self.until, self.times = request, until, times
@@ -77,7 +77,7 @@ class Caller(asyncio.Protocol):
         self.buffer = b""
 
     def connection_made(self, transport: Any) -> None:
-        """Asks for the first time."""
+        """Sends the first request."""
         self.transport = transport
         self.ask()
 
@@ -87,7 +87,7 @@ class Caller(asyncio.Protocol):
         self.transport.write(self.request)
 
     def data_received(self, data: bytes) -> None:
-        """Asks again when an answer is whole; anything but a 200 ends it."""
+        """Sends again when an answer is complete; any status but 200 ends the connection."""
         self.buffer += data
         head, gap, body = self.buffer.partition(b"\r\n\r\n")
         if not gap or len(body) < int(head.partition(b"content-length: ")[2].partition(b"\r\n")[0]):
@@ -102,11 +102,11 @@ class Caller(asyncio.Protocol):
             self.finish(None)
 
     def connection_lost(self, error: Exception | None) -> None:
-        """The server closed it."""
+        """Ends: the server closed the connection."""
         self.finish(ConnectionError("the server closed the connection"))
 
     def finish(self, error: Exception | None) -> None:
-        """Ends this caller."""
+        """Ends this connection."""
         if self.done.done():
             return
         if error is None:
@@ -117,7 +117,7 @@ class Caller(asyncio.Protocol):
 
 
 async def load(port: int, request: bytes, connections: int, seconds: float) -> Load:
-    """Runs the callers, for no longer than the grace lasts."""
+    """Runs the connections; gives up after the grace period."""
     loop, times = asyncio.get_running_loop(), list[float]()
     start = time.perf_counter()
     callers = []
@@ -133,7 +133,7 @@ async def load(port: int, request: bytes, connections: int, seconds: float) -> L
 
 
 def main(args: list[str]) -> int:
-    """PORT, file of the body, CONNECTIONS, SECONDS; prints JSON."""
+    """Prints the load as JSON; the arguments are port, file of the body, connections, seconds."""
     port, body, connections, seconds = args
     data = Path(body).read_bytes()
     head = f"POST /predict HTTP/1.1\r\nhost: here\r\ncontent-type: application/json\r\ncontent-length: {len(data)}"

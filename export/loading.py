@@ -27,7 +27,7 @@ ROWS = 1024  # of the largest batch that a bundle is tried with, as the server's
 
 
 def load(folder: Path, allow_code: bool = False, rows: int = ROWS) -> Model:
-    """A bundle, verified: hashes, graph, signature, and its golden numbers.
+    """Loads and verifies a bundle: hashes, graph, signature, and its golden numbers.
 
     Args:
         folder: of the bundle.
@@ -45,7 +45,7 @@ def load(folder: Path, allow_code: bool = False, rows: int = ROWS) -> Model:
 
 
 def open_model(contents: Contents, allow_code: bool = False) -> Model:
-    """The model of a bundle whose golden numbers are, or were, compared by other means.
+    """Opens the model of a bundle without comparing golden numbers.
 
     Raises:
         InputError: its code may not be run, its graph is more than a policy, or of another signature.
@@ -89,7 +89,7 @@ def check_signature(model: Model) -> None:
 
 
 def check_golden(model: Model, data: bytes, graph: bytes, rows: int = ROWS) -> None:
-    """Goes the whole way of the golden rows again: candles -> observation -> outputs, one by one and as a batch.
+    """Recomputes the golden rows: candles -> observation -> outputs, one by one and as a batch.
 
     Args:
         model: to be verified.
@@ -113,7 +113,7 @@ def check_golden(model: Model, data: bytes, graph: bytes, rows: int = ROWS) -> N
 
 
 def observe_again(model: Model, golden: Mapping[str, np.ndarray], where: Path) -> None:
-    """Builds golden observations out of the golden candles.
+    """Builds golden observations out of the golden candles and compares them.
 
     Raises:
         InputError: a number differs by more than the tolerance.
@@ -128,7 +128,7 @@ def observe_again(model: Model, golden: Mapping[str, np.ndarray], where: Path) -
 
 
 def replay(model: Model, golden: Mapping[str, np.ndarray], where: Path) -> list[tuple[np.ndarray, ...]]:
-    """Answers all golden observations in their order.
+    """Runs all golden observations in their order and compares the outputs.
 
     Returns:
         The memory before each of them, leaves (1, ...).
@@ -151,7 +151,7 @@ def replay(model: Model, golden: Mapping[str, np.ndarray], where: Path) -> list[
 def check_batch(
     model: Model, golden: Mapping[str, np.ndarray], carries: list[tuple[np.ndarray, ...]], where: Path, rows: int
 ) -> None:
-    """Answers golden observations as one batch of so many rows, each as it is answered alone.
+    """Runs golden observations as one batch of so many rows and compares the outputs.
 
     Raises:
         InputError: a number differs by more than the tolerance.
@@ -172,7 +172,7 @@ def compare(where: Path, name: str, ours: np.ndarray, theirs: np.ndarray) -> Non
 
 
 def golden_candles(model: Model, golden: Mapping[str, np.ndarray]) -> Candles:
-    """The candles of the golden rows, under the symbols that they are of."""
+    """Builds the candles of the golden rows, under their symbols."""
     symbols = tuple(str(symbol) for symbol in golden["symbols"]) if "symbols" in golden else model.places
     columns: dict[str, Any] = {name: golden[name].astype(np.float64) for name in COLUMNS}
     return Candles(

@@ -59,14 +59,14 @@ class Kind(NamedTuple):
 
 
 class Item(NamedTuple):
-    """Something to create."""
+    """A resource to create."""
 
     kind: Kind
     content: dict[str, Any]
 
     @property
     def title(self) -> str:
-        """By which one that is there is found again."""
+        """Name by which an existing resource is found again."""
         return str(self.content["displayName"])
 
 
@@ -88,7 +88,7 @@ def main(args: Sequence[str]) -> int:
 
 
 def read_items(config: MonitoringConfig) -> Iterator[Item]:
-    """Dashboard and policies out of the files, with the channels."""
+    """Reads dashboard and policies out of the files, with the channels."""
     project = f"projects/{config.project}"
     dashboards = Kind("dashboard", f"{HOST}/v1/{project}/dashboards", "dashboards")
     policies = Kind("policy", f"{HOST}/v3/{project}/alertPolicies", "alertPolicies")
@@ -99,14 +99,14 @@ def read_items(config: MonitoringConfig) -> Iterator[Item]:
 
 
 def described(item: Item) -> str:
-    """Detail of an item in its line: severity of a policy, number of charts."""
+    """Describes an item: severity of a policy, number of charts."""
     if item.kind.name == "policy":
         return str(item.content["severity"])
     return f"{len(item.content['mosaicLayout']['tiles'])} charts"
 
 
 def by_hand(config: MonitoringConfig, items: Sequence[Item]) -> Iterator[str]:
-    """The commands and addresses by which the same is done without this one."""
+    """Yields the commands and addresses that do the same by hand."""
     project, folder = shlex.quote(str(config.project)), shlex.quote(str(FILES))
     channels = f" --notification-channels {','.join(map(shlex.quote, config.channel))}" if config.channel else ""
     yield "nothing was created (no --apply). By gcloud, once:"
@@ -143,7 +143,7 @@ def apply(session: Any, items: Sequence[Item]) -> None:
 
 
 def list_all(session: Any, kind: Kind) -> dict[str, dict[str, Any]]:
-    """Existing resources of a kind, by title."""
+    """Lists the existing resources of a kind, by title."""
     found: dict[str, dict[str, Any]] = {}
     page = ""
     for _ in range(PAGES):

@@ -102,7 +102,7 @@ def stop_by_signal(loop: "PaperLoop") -> None:
 
 
 def simulated_start(config: PaperConfig, model: "Model", feed: "FileFeed", records: list[dict[str, Any]]) -> int:
-    """When a simulation begins, epoch ms: where the log ends, where --begin says, or when the look-back is whole."""
+    """Returns when a simulation begins, epoch ms: at the end of the log, at --begin, or once the look-back is whole."""
     from himari_jax.times import parse_moment
 
     if records:
@@ -117,7 +117,7 @@ def simulated_start(config: PaperConfig, model: "Model", feed: "FileFeed", recor
 
 
 def metrics_for(config: PaperConfig, asked: int, loop: "PaperLoop", records: list[dict[str, Any]]) -> "PaperMetrics":
-    """Metrics, served, with what the log says already.
+    """Makes and serves the metrics, with the records of the log so far.
 
     Raises:
         StorageError: the port cannot be had.
@@ -137,7 +137,7 @@ def metrics_for(config: PaperConfig, asked: int, loop: "PaperLoop", records: lis
 
 
 def run(config: PaperConfig, loop: "PaperLoop", until: int | None, path: Path, metrics: "PaperMetrics | None") -> None:
-    """Plays and prints."""
+    """Runs the loop and prints its decisions."""
     counts = dict.fromkeys(("bars", "decisions", "late", "skipped", "revised"), 0)
     left = 0 if until is None else (until - loop.next) // loop.book.bar_ms
     every = max(1, left // LINES) if config.simulate else 1
@@ -157,7 +157,7 @@ def run(config: PaperConfig, loop: "PaperLoop", until: int | None, path: Path, m
 
 
 def lines_of(record: dict[str, Any], desk: "Desk") -> Iterator[str]:
-    """A bar in words, a line for each lane: its close, symbol, multiplier, weight, and what one unit became."""
+    """Formats a bar, a line for each lane: close, symbol, multiplier, weight, and equity, 1 at the start."""
     for lane, entry, state in zip(desk.lanes, record["lanes"], record["state"], strict=True):
         grown = "  ".join(f"{name} {exp(state[name]['log_equity']):.4f}" for name in ("policy", "base"))
         said = entry.get("skipped") or entry.get("undecided")

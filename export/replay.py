@@ -77,7 +77,7 @@ def main(args: Sequence[str]) -> int:
 
 
 def read_source(config: ReplayConfig, stack: ExitStack) -> "Source":
-    """The log with its bundles.
+    """Reads the log with its bundles.
 
     Raises:
         InputError: it cannot be read, or no bar was played yet.
@@ -100,7 +100,7 @@ def read_source(config: ReplayConfig, stack: ExitStack) -> "Source":
 
 
 def final_rows(config: ReplayConfig, source: "Source") -> "list[Row] | None":
-    """The final candles of --data or --source; None: the newest that the log knows."""
+    """Reads the final candles of --data or --source; None: the newest that the log knows."""
     given = config.candles
     if not given.data and given.source is None:
         return None

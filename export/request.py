@@ -64,7 +64,7 @@ class RequestConfig:
 
 
 def main(args: Sequence[str]) -> int:
-    """Writes the request and says how to ask with it."""
+    """Writes the request and prints how to send it."""
     config = parse(RequestConfig, args, PROG)
     from export.contents.files import read_manifest
     from export.runtime import Model
@@ -84,7 +84,7 @@ def main(args: Sequence[str]) -> int:
 
 
 def load_parts(config: RequestConfig, model: "Model", trained: "Config") -> "list[Candles]":
-    """The candles of each instance, up to the decision, read and checked as those of training.
+    """Loads the candles of each instance, up to the decision, read and checked as those of training.
 
     Raises:
         InputError: they do not fit the policy.
@@ -115,7 +115,7 @@ def load_parts(config: RequestConfig, model: "Model", trained: "Config") -> "lis
 
 
 def cut(candles: "Candles", until: int | None) -> "Candles":
-    """Candles that have closed at a moment, epoch milliseconds.
+    """Cuts off the candles that have not closed at a moment, epoch milliseconds.
 
     Raises:
         InputError: none has.
@@ -133,7 +133,7 @@ def cut(candles: "Candles", until: int | None) -> "Candles":
 def make_instance(
     config: RequestConfig, model: "Model", trained: "Config", candles: "Candles", equity: float
 ) -> dict[str, Any]:
-    """One instance: the last candles of its symbols under the model's names, the account, base positions if needed.
+    """Makes an instance: the last candles under the model's names, the account, base positions if needed.
 
     Raises:
         InputError: too few candles in a row, or a flag that does not fit.
@@ -163,7 +163,7 @@ def make_instance(
 
 
 def holdings(texts: Sequence[str], model: "Model") -> dict[str, dict[str, float]]:
-    """Positions by symbol out of SYMBOL=UNITS@PRICE.
+    """Parses SYMBOL=UNITS@PRICE; returns positions by symbol.
 
     Raises:
         InputError: another form, or a symbol that the model does not know.
@@ -179,7 +179,7 @@ def holdings(texts: Sequence[str], model: "Model") -> dict[str, dict[str, float]
 
 
 def number(text: str) -> float:
-    """A number from 0 to 1e30; NaN where the text is none."""
+    """Parses a number from 0 to 1e30; NaN where the text is none."""
     try:
         value = float(text)
     except ValueError:
@@ -190,7 +190,7 @@ def number(text: str) -> float:
 def base_money(
     config: RequestConfig, model: "Model", trained: "Config", candles: "Candles", names: Sequence[str], equity: float
 ) -> dict[str, float] | None:
-    """Base positions in money: those of --base, else by a sizing that remembers more than a request's candles.
+    """Returns base positions in money, of --base or a sizing of unbounded memory; None where the server can size.
 
     Raises:
         InputError: a flag or a file that does not fit.

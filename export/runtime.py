@@ -1,4 +1,4 @@
-"""A bundle at work: load, verify, observe, predict, size; numpy, TA-Lib and onnxruntime, no jax.
+"""A bundle in use: manifest, prediction, sizing, candles of a request; numpy, TA-Lib and onnxruntime, no jax.
 
 A bundle that does not reproduce its own golden numbers is not served.
 """
@@ -38,7 +38,7 @@ class Prediction(NamedTuple):
 
     @property
     def is_finite(self) -> bool:
-        """Whether every number is finite, the memory's too."""
+        """Whether every number is finite, those of the recurrent state, too."""
         return all(map(all_finite, (self.multiplier, self.value, *self.carry)))
 
 
@@ -87,7 +87,7 @@ class Model:
 
     @cached_property
     def width(self) -> int:
-        """D."""
+        """D, the numbers of an observation."""
         return len(self.names)
 
     @cached_property
@@ -133,7 +133,7 @@ class Model:
 
     @cached_property
     def step(self) -> int:
-        """D, bars from decision to decision: what one step of the memory stands for."""
+        """D, bars from decision to decision: one step of the recurrent state."""
         return decision_bars(self.manifest)
 
     @cached_property
@@ -166,7 +166,7 @@ class Model:
 
     @cached_property
     def features_hash(self) -> str:
-        """Says which numbers an observation holds, in which order."""
+        """Hash of the names of an observation's numbers, in their order."""
         return str(self.manifest["features_hash"])
 
     @cached_property
@@ -198,11 +198,11 @@ class Model:
             )
 
     def initial_carry(self, batch: int) -> tuple[np.ndarray, ...]:
-        """The recurrent state at the start of an episode: zeros."""
+        """Returns the recurrent state at the start of an episode: zeros."""
         return tuple(np.zeros((batch, *shape), np.float32) for shape in self.carry_shapes)
 
     def predict(self, observation: np.ndarray, carry: Sequence[np.ndarray] | None = None) -> Prediction:
-        """The deterministic policy.
+        """Runs the deterministic policy.
 
         Args:
             observation: (B, D) float32, finite.
@@ -224,12 +224,12 @@ class Model:
 
 
 def all_finite(values: np.ndarray) -> bool:
-    """Whether every number is finite; of a few, Python knows sooner than numpy."""
+    """Whether every number is finite; of a few, Python is faster than numpy."""
     return all(map(isfinite, values.ravel().tolist())) if values.size < FEW else bool(np.isfinite(values).all())
 
 
 def decision_bars(manifest: Mapping[str, Any]) -> int:
-    """D of a manifest, bars from decision to decision; 1 where it does not say.
+    """Returns D of a manifest, bars from decision to decision; 1 where it is not given.
 
     Raises:
         ValueError: the interval is no whole number of bars.
@@ -247,7 +247,7 @@ def decision_bars(manifest: Mapping[str, Any]) -> int:
 
 
 def check_request_candles(model: Model, columns: Mapping[str, Mapping[str, Sequence[float]]], now_ms: int) -> Candles:
-    """Candles of a request, checked as those of training; gaps are filled alike, the look-back must be whole.
+    """Checks the candles of a request as those of training; gaps are filled alike, the look-back must be whole.
 
     Args:
         model: whose bar they must have.
@@ -277,7 +277,7 @@ def check_request_candles(model: Model, columns: Mapping[str, Mapping[str, Seque
 
 
 def size(model: Model, multiplier: np.ndarray, base: np.ndarray) -> Sized:
-    """Step 2 of the account: base positions times the multiplier, with the caps.
+    """Sizes positions, step 2 of the account: base positions times the multiplier, with the caps.
 
     Args:
         model: whose caps apply.
@@ -291,5 +291,5 @@ def size(model: Model, multiplier: np.ndarray, base: np.ndarray) -> Sized:
 
 
 def own_base(model: Model, candles: Candles) -> np.ndarray:
-    """The base position of the newest bar by the sizing of training, (N,)."""
+    """Computes the base position of the newest bar by the sizing of training, (N,)."""
     return base_positions(model.base_sizing, candles, model.rules)[-1]

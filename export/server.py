@@ -95,7 +95,7 @@ class ServerConfig:
 
 
 def chosen_port(config: ServerConfig, environment: dict[str, str]) -> int:
-    """--port, else AIP_HTTP_PORT, then PORT, then 8080.
+    """Returns --port, else AIP_HTTP_PORT, then PORT, then 8080.
 
     Raises:
         InputError: a variable that is no port.
@@ -111,21 +111,21 @@ def chosen_port(config: ServerConfig, environment: dict[str, str]) -> int:
 
 
 def chosen_host(config: ServerConfig, environment: dict[str, str]) -> str:
-    """--host, else every network where a cloud service runs the container and lets callers in, else this machine."""
+    """Returns --host, else every network in a container of Vertex AI or Cloud Run, else this machine."""
     if config.host is not None:
         return config.host
     return "0.0.0.0" if any(environment.get(name) for name in ON_CLOUD) else "127.0.0.1"
 
 
 def who_may_ask(host: str, has_key: bool) -> str:
-    """Says in the line about listening who can reach the server, and how to change that."""
+    """Describes who can reach the server, and how to change that."""
     if host in ("localhost", "::1") or host.startswith("127."):
         return "this machine alone can ask; --host 0.0.0.0 lets others in, with --api-key-file those who have the key"
     return f"whoever reaches {host} can ask" + (", with the key" if has_key else "; --api-key-file asks for a key")
 
 
 def chosen_route(name: str, default: str, environment: dict[str, str]) -> str:
-    """A path of Vertex AI's environment.
+    """Returns a path of Vertex AI's environment.
 
     Raises:
         InputError: it is no plain path.
@@ -137,7 +137,7 @@ def chosen_route(name: str, default: str, environment: dict[str, str]) -> str:
 
 
 def read_keys(path: Path | None, flag: str, least: int, log: "Log") -> "KeyFile | None":
-    """The keys of a file; a file that everybody may read is said.
+    """Reads the keys of a file; warns where every user may read it.
 
     Raises:
         InputError: the file cannot be read, or holds no key of so many bytes.
@@ -199,7 +199,7 @@ def main(args: Sequence[str]) -> int:
 
 
 def serve_on(config: ServerConfig, host: str, port: int, environment: dict[str, str]) -> int:
-    """Listens and works, alone or as several processes."""
+    """Listens and serves, as one process or several."""
     # The libraries of the server are imported here, after the flags are known to be good.
     from export.serving.processes.listener import listen
     from export.serving.telemetry.telemetry import QueuedLog
@@ -221,7 +221,7 @@ def serve_on(config: ServerConfig, host: str, port: int, environment: dict[str, 
 
 
 def run_processes(config: ServerConfig, sock: "socket", settings: "Settings", log: "QueuedLog") -> int:
-    """One process, or workers and what watches them."""
+    """Runs one process, or a supervisor and its workers."""
     from export.serving.models.candidates import Candidates, Limits, Verdicts
     from export.serving.processes.process import ProcessSettings, work
     from export.serving.processes.uvicorn_server import ShutdownSettings

@@ -85,7 +85,7 @@ class Response(BaseModel):
 
 
 def make_app(model: Model) -> FastAPI:
-    """The application on a verified bundle without memory."""
+    """Makes the application of a verified bundle without recurrent state."""
     app = FastAPI()
 
     @app.get("/health/ready")
@@ -100,7 +100,7 @@ def make_app(model: Model) -> FastAPI:
 
 
 def answer(model: Model, instance: Instance) -> Prediction:
-    """The answer to one instance."""
+    """Answers one instance."""
     observation, base = observe(model, instance)
     found = model.predict(observation[None])
     equity = instance.account.equity
@@ -116,7 +116,7 @@ def answer(model: Model, instance: Instance) -> Prediction:
 
 
 def observe(model: Model, instance: Instance) -> tuple[np.ndarray, Any]:
-    """(D,) float32, by the code of training, and the base position of the model."""
+    """Builds the observation, (D,) float32, by the code of training, and the base position of the model."""
     if instance.candles is None:
         if instance.features_hash != model.features_hash or len(instance.observation or ()) != model.width:
             raise HTTPException(400, "no observation of this model")

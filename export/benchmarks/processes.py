@@ -5,7 +5,7 @@ from pathlib import Path
 
 
 def resident(process: int) -> float:
-    """Megabytes of memory of a process; NaN where /proc does not say."""
+    """Reads the resident memory of a process, megabytes; NaN where /proc does not have it."""
     try:
         pages = int(Path(f"/proc/{process}/statm").read_text().split()[1])
     except OSError:
@@ -14,7 +14,7 @@ def resident(process: int) -> float:
 
 
 def family(process: int) -> list[int]:
-    """A process and its children."""
+    """Lists a process and its children."""
     try:
         children = Path(f"/proc/{process}/task/{process}/children").read_text().split()
     except OSError:
@@ -23,7 +23,7 @@ def family(process: int) -> list[int]:
 
 
 def processor_seconds(process: int) -> float:
-    """Seconds that a process has computed; NaN where /proc does not say."""
+    """Reads the processor time of a process, seconds; NaN where /proc does not have it."""
     try:
         fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
     except OSError:
@@ -32,7 +32,7 @@ def processor_seconds(process: int) -> float:
 
 
 def weigh(venv: Path) -> float:
-    """Megabytes of a virtual environment, without the installers that it begins with."""
+    """Measures a virtual environment, megabytes, without the installers that it begins with."""
     found = sum(x.lstat().st_size for x in venv.rglob("*") if x.is_file() and not x.is_symlink())
     tools = [x for name in ("pip", "setuptools", "pkg_resources") for x in venv.glob(f"lib/*/site-packages/{name}")]
     return (found - sum(y.lstat().st_size for x in tools for y in x.rglob("*") if y.is_file())) / 1e6

@@ -36,7 +36,7 @@ class LaunchSettings:
 
 @contextlib.contextmanager
 def served(bundle: Path, launch: LaunchSettings, workers: int) -> Iterator[tuple[int, float, int]]:
-    """A quiet server in its own process: its port, seconds from start to ready, its id.
+    """Starts a server in a process of its own; yields its port, seconds from start to ready, process id.
 
     Raises:
         InputError: it does not become ready.
@@ -71,7 +71,7 @@ def served(bundle: Path, launch: LaunchSettings, workers: int) -> Iterator[tuple
 
 
 def is_ready(port: int) -> bool:
-    """Whether the server wants requests."""
+    """Whether the server is ready."""
     link = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
     try:
         link.request("GET", "/health/ready")
@@ -84,7 +84,7 @@ def is_ready(port: int) -> bool:
 
 @contextlib.contextmanager
 def peers(bundle: Path, launch: LaunchSettings) -> Iterator[tuple[tuple[int, int], tuple[int, int]]]:
-    """Port and process of our server and of a minimal FastAPI app that answers alike, both of this environment."""
+    """Starts our server and a minimal FastAPI app that answers alike; yields port and process id of each."""
     command = [sys.executable, "-m", "export.benchmarks.fastapi_app", str(bundle.absolute())]
     with served(bundle, LaunchSettings(launch.folder, allow_code=launch.allow_code), 1) as (port, _, process):
         other = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)

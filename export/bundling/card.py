@@ -19,7 +19,7 @@ TONES = {"EDGE": "edge", "NO EDGE": "no-edge"}
 
 
 def card(model: Model, observations: np.ndarray) -> str:
-    """The card of a bundle as a page that needs nothing else.
+    """Renders the card of a bundle as a self-contained HTML page.
 
     Args:
         model: the bundle, verified.
@@ -46,12 +46,12 @@ def card(model: Model, observations: np.ndarray) -> str:
 
 
 def pairs(values: Mapping[str, str]) -> str:
-    """Names and values as a list."""
+    """Renders names and values as an HTML list."""
     return "<dl>" + "".join(f"<dt>{escape(k)}</dt><dd>{escape(v)}</dd>" for k, v in values.items()) + "</dl>"
 
 
 def facts(model: Model) -> dict[str, str]:
-    """Signature and training of a policy, by name."""
+    """Lists signature and training of a policy, by name."""
     manifest = model.manifest
     data, sizing = manifest.get("data") or {}, manifest["sizing"]
     spans = data.get("spans") or {}
@@ -70,14 +70,14 @@ def facts(model: Model) -> dict[str, str]:
 
 
 def kind_of(manifest: Mapping[str, Any]) -> str:
-    """Kind of the volumes in training, in words."""
+    """Describes the kind of the volumes in training."""
     if manifest.get("synthetic"):
         return "made by chance"
     return KINDS.get(str((manifest.get("data") or {}).get("source_kind")), "kind of source not said")
 
 
 def test_results(manifest: Mapping[str, Any]) -> dict[str, str]:
-    """The figures of the test span."""
+    """Lists the figures of the test span."""
     agent = (manifest.get("backtest") or {}).get("agent") or {}
     shown = {
         "Sharpe": "sharpe",
@@ -94,7 +94,7 @@ def test_results(manifest: Mapping[str, Any]) -> dict[str, str]:
 
 
 def limits(model: Model) -> list[str]:
-    """Uses that the policy was not tested for, one sentence each."""
+    """Lists uses that the policy was not tested for."""
     manifest, rules = model.manifest, model.rules
     found = [
         f"on bars of another length than {manifest.get('bar')}, or fewer than {model.min_candles} of them in a row",
@@ -118,7 +118,7 @@ def limits(model: Model) -> list[str]:
 
 
 def plots(model: Model, found: list[Surface]) -> str:
-    """Small plots of the multiplier against each input."""
+    """Renders small plots of the multiplier against each input."""
     drawn = "".join(
         plot(model, one, n) for one in found[:MOST] for n in range(len(model.places)) if is_shown(model, one, n)
     )
@@ -132,12 +132,12 @@ def plots(model: Model, found: list[Surface]) -> str:
 
 
 def is_shown(model: Model, one: Surface, n: int) -> bool:
-    """Whether an input is the asset's own, or moves its multiplier."""
+    """Whether a surface is shown for an asset: the input is its own, or moves its multiplier."""
     return one.name.startswith(f"{model.places[n]}.") or float(np.ptp(one.mean[:, n])) > 0.02
 
 
 def plot(model: Model, one: Surface, n: int) -> str:
-    """One small plot."""
+    """Renders the plot of one surface for one asset."""
     span = one.inputs[-1] - one.inputs[0]
     x = LEFT + (WIDTH - LEFT - 4) * (one.inputs - one.inputs[0]) / span
     up = lambda values: 4 + (HEIGHT - BOTTOM - 4) * (1 - np.clip(values, 0, 2) / 2)  # noqa: E731
@@ -162,5 +162,5 @@ def plot(model: Model, one: Surface, n: int) -> str:
 
 
 def points(x: np.ndarray, y: np.ndarray) -> str:
-    """Points of a line."""
+    """Renders the points of an SVG line."""
     return " ".join(f"{a:.1f},{b:.1f}" for a, b in zip(x, y, strict=True))

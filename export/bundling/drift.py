@@ -13,7 +13,7 @@ from train.simulation.trained import Agent
 
 
 def drift_of(agent: Agent, data: EvaluationData, inputs: Sequence[np.ndarray]) -> DriftTable | None:
-    """The table of the decisions of the training span; None where the candles hold none of it.
+    """Fits the table on the decisions of the training span; None where the candles hold none of it.
 
     Args:
         agent: whose features.
@@ -33,6 +33,6 @@ def drift_of(agent: Agent, data: EvaluationData, inputs: Sequence[np.ndarray]) -
 
 
 def market_names(agent: Agent) -> tuple[str, ...]:
-    """Names of the market inputs of an observation, symbol by symbol."""
+    """Returns the names of the market inputs of an observation, symbol by symbol."""
     known = set(agent.features.names)
     return tuple(x for x in observation_names(agent.places, agent.features) if x.rpartition(".")[2] in known)

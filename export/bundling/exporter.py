@@ -40,7 +40,7 @@ from train.simulation.trained import Agent, base_of, cuts_of, load_agent
 
 
 def write_bundle(config: BundleConfig) -> int:
-    """Exports, verifies in another process, and only then names the folder; 0 when done."""
+    """Writes a bundle, verifies it in another process, and only then gives the folder its name; returns 0."""
     if config.out.exists():
         raise InputError(f"--out {config.out}: exists already; choose another folder")
     agent = load_agent(config.run, config.checkpoint)
@@ -77,7 +77,7 @@ def write_bundle(config: BundleConfig) -> int:
 
 
 def load_data(agent: Agent, paths: tuple[str, ...]) -> EvaluationData:
-    """The candles of a run, with the decisions from which on its base is known.
+    """Loads the candles of a run, with the decisions at which its base is known.
 
     Args:
         agent: of the run.
@@ -96,12 +96,12 @@ def load_data(agent: Agent, paths: tuple[str, ...]) -> EvaluationData:
 
 
 def digest(data: bytes) -> str:
-    """SHA-256 as hex."""
+    """Returns the SHA-256 as hex."""
     return hashlib.sha256(data).hexdigest()
 
 
 def export_graph(agent: Agent, variables: Any) -> bytes:
-    """The policy of a run as an ONNX graph."""
+    """Exports the policy of a run as an ONNX graph."""
     return policy_graph(agent.policy, variables, len(observation_names(agent.places, agent.features)))
 
 
@@ -113,7 +113,7 @@ def make_manifest(
     drift: DriftTable | None,
     files: dict[str, str],
 ) -> dict[str, Any]:
-    """The manifest of a bundle: the settings that the server needs, and the provenance of the model."""
+    """Makes the manifest of a bundle: the settings that the server needs, and the provenance of the model."""
     candles, market = data.candles, agent.config.market
     result = read_result(config.run) or {}
     rules = sizing_rules(market)
@@ -161,20 +161,20 @@ def make_manifest(
 
 
 def expiry(data: EvaluationData) -> int:
-    """Until when a policy was shown to hold, epoch ms: after its candles as long as its test span, or a month."""
+    """Returns when a policy expires, epoch ms: after its candles by the length of its test span, at least 30 days."""
     last = int(data.candles.time[-1]) + data.candles.bar_ms
     return last + max(int(data.times[-1] - data.times[0]), 30 * DAY_MS)
 
 
 def fewest_candles(agent: Agent, bar_ms: int) -> int:
-    """Rows that the features look back, and the base sizing where its memory is finite; a memory's last decision."""
+    """Returns the candles that a request needs for features, base sizing and the decision before."""
     sizing = sizing_lookback(bar_ms) if agent.config.market.base_sizing == "vol-target" else 0
     before = agent.config.market.step(bar_ms) + 1 if jax.tree.leaves(agent.policy.initial_carry(1)) else 0
     return max(agent.features.lookback(bar_ms), sizing, before)
 
 
 def decision_words(agent: Agent, candles: Candles) -> str:
-    """Says in the manifest when a client should ask."""
+    """Describes for the manifest when a client should ask."""
     market, step = agent.config.market, agent.config.market.step(candles.bar_ms)
     if step == 1:
         return "ask at the close of every bar"

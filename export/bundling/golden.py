@@ -33,7 +33,7 @@ class GoldenSource(NamedTuple):
 
 
 def golden_source(agent: Agent, data: EvaluationData, inputs: Sequence[tuple[np.ndarray, np.ndarray]]) -> GoldenSource:
-    """The newest decisions in one stretch, at most 256 of them, and the market of their member.
+    """Finds the newest decisions in one stretch, at most 256 of them, and builds the market of their member.
 
     Args:
         agent: of the run.
@@ -58,7 +58,7 @@ def golden_source(agent: Agent, data: EvaluationData, inputs: Sequence[tuple[np.
 
 
 def make_golden(agent: Agent, variables: Any, source: GoldenSource) -> dict[str, np.ndarray]:
-    """Candles, observations and outputs of a rollout in the environment, by Flax."""
+    """Rolls out the policy in the environment, by Flax; returns candles, observations and outputs."""
     config, candles, rows = agent.config.market, source.member.candles, source.rows
     market, span = stack_decisions([(source.market, (rows,))])
     params = make_params(
@@ -104,7 +104,7 @@ def make_golden(agent: Agent, variables: Any, source: GoldenSource) -> dict[str,
 
 
 def make_probe(agent: Agent, variables: Any, source: GoldenSource) -> dict[str, np.ndarray]:
-    """Observations of the run's candles with random accounts and recurrent states, and their outputs by Flax."""
+    """Builds observations of the run's candles with random accounts and recurrent states, and their outputs by Flax."""
     rng, assets, market = np.random.default_rng(0), agent.policy.num_assets, source.market
     rows = rng.choice(decision_rows(source.member.span), PROBES)
     weights = rng.dirichlet(np.ones(assets + 1), PROBES)[:, :assets] * (rng.random((PROBES, assets)) < 0.8)

@@ -21,12 +21,12 @@ class Surface(NamedTuple):
 
     @property
     def swing(self) -> float:
-        """Range of the mean multiplier, of the asset with the largest."""
+        """Range of the mean multiplier, the largest over the assets."""
         return float(np.ptp(self.mean, axis=0).max())
 
 
 def surfaces(model: Model, observations: np.ndarray) -> list[Surface]:
-    """A surface of every input that moves, those that move the multiplier most first.
+    """Computes the surface of every input that varies, by the size of its effect, the largest first.
 
     A policy with a memory is asked as at the start of an episode.
 
@@ -44,7 +44,7 @@ def surfaces(model: Model, observations: np.ndarray) -> list[Surface]:
 
 
 def surface(model: Model, rows: np.ndarray, d: int, name: str, inputs: np.ndarray) -> Surface:
-    """The surface of one input."""
+    """Computes the surface of one input."""
     batch = np.repeat(rows[None], len(inputs), axis=0).astype(np.float32)
     batch[:, :, d] = inputs[:, None]
     multiplier = model.predict(batch.reshape(-1, rows.shape[1])).multiplier.reshape(len(inputs), len(rows), -1)

@@ -5,7 +5,7 @@ from typing import Any
 
 
 def figures_of(result: Mapping[str, Any], seed: int) -> dict[str, float | None] | None:
-    """Figures of a run's result.json; None where it has none of this seed.
+    """Picks the figures out of a run's result.json; None where it has none of this seed.
 
     Args:
         result: of the run; empty where there is none.

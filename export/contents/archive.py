@@ -13,7 +13,7 @@ KINDS = "biufU"  # of numbers and texts
 
 
 def read_arrays(data: bytes, most: int = MOST_UNPACKED) -> dict[str, np.ndarray]:
-    """The arrays of an archive by name.
+    """Reads the arrays of an archive by name.
 
     Args:
         data: the file.
@@ -32,7 +32,7 @@ def read_arrays(data: bytes, most: int = MOST_UNPACKED) -> dict[str, np.ndarray]
 
 
 def read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarray:
-    """One array, of exactly the bytes that its header says."""
+    """Reads one array, which must have exactly the bytes that its header declares."""
     if member.compress_type not in METHODS or member.flag_bits & 1:
         raise ValueError(f"{member.filename[:64]!r} is packed in another way than numpy does")
     raw = archive.read(member)

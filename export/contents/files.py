@@ -32,7 +32,7 @@ class Contents:
 
 
 def read_contents(folder: Path) -> Contents:
-    """All files of a bundle.
+    """Reads all files of a bundle.
 
     Raises:
         InputError: it is no bundle, not complete, or altered; one line.
@@ -47,7 +47,7 @@ def read_contents(folder: Path) -> Contents:
 
 
 def read_manifest(folder: Path) -> tuple[dict[str, Any], str]:
-    """manifest.json and its SHA-256.
+    """Reads manifest.json; returns it with its SHA-256.
 
     Raises:
         InputError: it is missing, no JSON, of another schema, or lacks a key; or it is a run.
@@ -61,7 +61,7 @@ def read_manifest(folder: Path) -> tuple[dict[str, Any], str]:
 
 
 def read_file(path: Path, most: int = OVERSIZE) -> bytes:
-    """A file of a bundle.
+    """Reads a file of a bundle.
 
     Raises:
         InputError: it is missing, far too large, or no file.
@@ -77,7 +77,7 @@ def read_file(path: Path, most: int = OVERSIZE) -> bytes:
 
 
 def read_regular(path: Path, most: int) -> bytes:
-    """A regular file of at most so many bytes; a pipe or a device is not waited for.
+    """Reads a regular file of at most so many bytes; does not block on a pipe or a device.
 
     Raises:
         InputError: it is something else, or larger.
@@ -124,7 +124,7 @@ def refuse_run(folder: Path, address: str | None = None) -> None:
 
 
 def kind_of_run(folder: Path) -> str:
-    """`run` or `walk-forward` where training wrote a folder, else an empty text."""
+    """Returns `run` or `walk-forward` for a folder that training wrote, else an empty text."""
     try:
         stored = json.loads(read_regular(folder / "config.json", MOST_CONFIG))
         return "" if "flags" not in stored else "walk-forward" if "walk_forward" in stored else "run"

@@ -9,7 +9,7 @@ from himari_jax.errors import InputError
 
 
 def find_bundle(address: str, stack: ExitStack) -> Path:
-    """The folder of a bundle that a user names; out of a bucket it is fetched.
+    """Returns the folder of a bundle that a user names, fetched first if it lies in a bucket.
 
     Args:
         address: folder, or gs://BUCKET/PREFIX; empty: none was named.

@@ -1,4 +1,4 @@
-"""The rules for policy.onnx: what an exported policy is made of, and nothing else.
+"""The rules for policy.onnx: only what exported policies are made of.
 
 A graph could name files beside it, whose numbers it would show, call itself in loops, or ask for memory without end.
 So a graph has one level, tensors that lie in the file itself, and operators out of a short list.

@@ -1,4 +1,4 @@
-"""The manifest of a bundle: every value that the server goes by is of its kind."""
+"""Parses the manifest of a bundle and checks the type of every value that the server uses."""
 
 import json
 from collections.abc import Mapping
@@ -23,7 +23,7 @@ MOST_DEPTH = 32  # levels of JSON
 
 
 def parse_manifest(data: bytes, where: str) -> dict[str, Any]:
-    """The manifest in the bytes of manifest.json.
+    """Parses and checks manifest.json.
 
     Args:
         data: the file.
@@ -45,7 +45,7 @@ def parse_manifest(data: bytes, where: str) -> dict[str, Any]:
 
 
 def bounded(text: str) -> int:
-    """An integer of the manifest.
+    """Parses an integer of the manifest.
 
     Raises:
         ValueError: it needs more than 64 bits, which no answer can carry.
@@ -56,12 +56,12 @@ def bounded(text: str) -> int:
 
 
 def code_names(manifest: Mapping[str, Any]) -> tuple[str, ...]:
-    """The user's files that a bundle's features are made by."""
+    """Lists the user's feature files in a bundle."""
     return tuple(name for name in manifest["features"].get("sets", {}) if name.endswith(SUFFIX))
 
 
 def check_kinds(manifest: Mapping[str, Any]) -> None:
-    """Raises where a value of the manifest is not of its kind."""
+    """Raises where a value of the manifest is of the wrong type or out of range."""
     json.dumps(manifest, ensure_ascii=False).encode()  # half a letter cannot be answered with
     if depth(manifest) > MOST_DEPTH:
         raise ValueError(f"more than {MOST_DEPTH} levels")
@@ -99,13 +99,13 @@ def check_kinds(manifest: Mapping[str, Any]) -> None:
 
 
 def depth(value: Any) -> int:
-    """Levels of a value of JSON; a number or a text has none."""
+    """Counts the levels of a JSON value; a number or a text has none."""
     inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else None
     return 0 if inner is None else 1 + max(map(depth, inner), default=0)
 
 
 def check_name(value: Any, key: str) -> None:
-    """Raises where a value is no name."""
+    """Raises where a value is not a name."""
     if not isinstance(value, str):
         raise TypeError(f"{key} is no text")
     if not 1 <= len(value) <= MOST_NAME:
@@ -113,7 +113,7 @@ def check_name(value: Any, key: str) -> None:
 
 
 def check_sizing(sizing: Any) -> None:
-    """Raises where the manifest does not say how positions are sized."""
+    """Raises where the sizing rules are missing or no numbers."""
     if not isinstance(sizing, dict) or not isinstance(sizing["base_sizing"], str):
         raise TypeError("sizing is no table with a base_sizing")
     rules = sizing["rules"]
@@ -125,7 +125,7 @@ def check_sizing(sizing: Any) -> None:
 
 
 def check_test_span(found: Any) -> None:
-    """Raises where the figures of the test span are no numbers."""
+    """Raises where a figure of the test span is not a number."""
     if not isinstance(found, dict):
         raise TypeError("test_span is no table")
     for name, x in found.items():
@@ -134,7 +134,7 @@ def check_test_span(found: Any) -> None:
 
 
 def check_sets(features: Any) -> None:
-    """Raises where the manifest does not say which features there are."""
+    """Raises where the feature sets are not lists of names."""
     sets = features.get("sets", {}) if isinstance(features, dict) else None
     if not isinstance(sets, dict):
         raise TypeError("features is no table of sets")

@@ -1,4 +1,4 @@
-"""A strict reader of protobuf messages: what is not in the table of a message is refused, and nothing is read twice.
+"""A strict reader of protobuf messages: fields that are unknown or given twice are refused.
 
 The serving image has no `onnx` package. Protobuf's own readers pass over fields that they do not know and merge those
 that come twice, so that two of them may see two graphs in one file; here such a file is refused.
@@ -29,11 +29,11 @@ Table = Mapping[int, Field]  # by field number
 
 
 class WireError(InputError):
-    """Bytes that are no message of their table."""
+    """Bytes that do not encode a message of their table."""
 
 
 def read_message(data: memoryview, table: Table, what: str) -> dict[str, Any]:
-    """A message by the names of its fields; repeated ones are lists, those that are not there are missing.
+    """Reads a message into a dict by field name; repeated fields are lists, absent ones are missing.
 
     Args:
         data: the message's bytes, all of them.
@@ -63,7 +63,7 @@ def read_message(data: memoryview, table: Table, what: str) -> dict[str, Any]:
 
 
 def read_field(data: memoryview, place: int, wire: int, field: Field, what: str) -> tuple[list[Any], int]:
-    """The values of a field and the place after it; several where integers are packed."""
+    """Reads the values of a field and the offset after it; several where integers are packed."""
     if field.kind is int and wire == VARINT:
         value, place = read_varint(data, place, what)
         return [signed(value)], place
@@ -77,7 +77,7 @@ def read_field(data: memoryview, place: int, wire: int, field: Field, what: str)
 
 
 def read_part(part: memoryview, kind: Any, what: str) -> list[Any]:
-    """The values in the bytes of a field that says its length."""
+    """Reads the values of a length-delimited field."""
     if kind is int:
         values, place = [], 0
         while place < len(part):
@@ -97,14 +97,14 @@ def read_part(part: memoryview, kind: Any, what: str) -> list[Any]:
 
 
 def piece(data: memoryview, place: int, length: int, what: str) -> memoryview:
-    """So many bytes from a place on."""
+    """Returns so many bytes from an offset on."""
     if length > len(data) - place:
         raise WireError(f"{what}: cut off")
     return data[place : place + length]
 
 
 def read_varint(data: memoryview, place: int, what: str) -> tuple[int, int]:
-    """An integer of 7 bits a byte, and the place after it; only the shortest spelling."""
+    """Reads a varint, which must be in its shortest encoding, and the offset after it."""
     value = 0
     for k, byte in enumerate(data[place : place + LONGEST_VARINT]):
         value |= (byte & 127) << (7 * k)
@@ -116,5 +116,5 @@ def read_varint(data: memoryview, place: int, what: str) -> tuple[int, int]:
 
 
 def signed(value: int) -> int:
-    """The integer of 64 bits in two's complement."""
+    """Converts an unsigned integer of 64 bits to two's complement."""
     return value - 2**64 if value >= 2**63 else value

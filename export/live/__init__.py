@@ -1,1 +1,1 @@
-"""The paper loop: candles as they close, a decision a bar, a log that can be replayed, a paper account; no jax."""
+"""The paper loop: a decision and a log record for each closed bar, paper accounts, replay of the log; no jax."""

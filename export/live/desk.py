@@ -39,7 +39,7 @@ class Terms:
 
 @dataclass
 class Lane:
-    """The accounts and the memory of the symbols that one observation is about: all of them, or one of a pool."""
+    """Accounts and recurrent state of the symbols of one observation: all of them, or one of a pool."""
 
     symbols: tuple[str, ...]
     accounts: Account  # of policy and base: leaves (2, ...), float64
@@ -61,7 +61,7 @@ class DecisionInputs(NamedTuple):
 
 
 class Desk:
-    """Plays bars in their order; the same numbers come out whenever it is given the same candles at the same times."""
+    """Plays bars in their order; deterministic: equal candles at equal times give equal numbers."""
 
     def __init__(self, model: Model, book: Book, terms: Terms, base_of: BaseOf):
         self.book, self.terms = book, terms
@@ -80,7 +80,7 @@ class Desk:
             lane.drift = None if model.drift is None else DriftWatch(model, model.drift)
 
     def play(self, time: int, now: int) -> dict[str, Any]:
-        """Marks the accounts at the close of a bar, trades on the way what was ordered, and decides.
+        """Fills the orders of the decision before, marks the accounts at the close of a bar, and decides.
 
         Args:
             time: open of the bar, epoch ms.
@@ -104,7 +104,7 @@ class Desk:
         return self.counted == 0 or self.counted >= step
 
     def play_lane(self, lane: Lane, time: int, due: bool, late: bool) -> dict[str, Any]:
-        """One bar of one lane."""
+        """Plays one bar of one lane."""
         try:
             candles = self.candles(lane.symbols, time)
         except InputError as error:
@@ -116,7 +116,7 @@ class Desk:
         return entry
 
     def candles(self, symbols: tuple[str, ...], time: int) -> Candles:
-        """Checked candles up to a bar, as they are known.
+        """Returns the checked candles up to a bar, as they are known.
 
         Raises:
             InputError: the bar is missing.
@@ -136,7 +136,7 @@ class Desk:
         return rows_of(candles, start, int(rows[0]) + 1)
 
     def settle(self, lane: Lane, candles: Candles) -> dict[str, Any] | None:
-        """Moves the accounts from the mark before to this close; trades where an order is out and can be filled.
+        """Moves the accounts from the mark before to this close; fills an order where the bar can be traded.
 
         Args:
             lane: whose accounts.
@@ -220,7 +220,7 @@ class Desk:
         return DecisionInputs(features[-1], corr[-1], base, begins)
 
     def state(self) -> list[dict[str, Any]]:
-        """The lanes as the log keeps them after a bar; memory is left out, the log's observations make it again."""
+        """Returns the lanes for the log, without recurrent state, which the log's observations restore."""
         return [
             {
                 **{
@@ -240,7 +240,7 @@ class Desk:
         ]
 
     def restore(self, states: list[dict[str, Any]], counted: int) -> None:
-        """Goes on from what `state` gave; memory is restored by `step_memory`."""
+        """Restores the lanes from `state`; the recurrent state is restored by `step_memory`."""
         for lane, state in zip(self.lanes, states, strict=True):
             columns = [[state[name][leaf] for name in ACCOUNTS] for leaf in Account._fields]
             lane.accounts = Account(*(np.array(column, np.float64) for column in columns))
@@ -258,7 +258,7 @@ class Desk:
 
 
 def base_by(model: Model, given: Any = None) -> BaseOf:
-    """The base position at the newest bar, by the sizing of training or from a desk's own positions.
+    """Makes the function of the base position at the newest bar: the sizing of training, or a desk's own positions.
 
     Args:
         model: whose sizing.

@@ -24,13 +24,13 @@ class DriftWatch:
         self.outside = np.zeros((0, len(table.names)), bool)
 
     def add(self, observations: Any) -> None:
-        """Takes observations, (..., D), the oldest first."""
+        """Adds observations, (..., D), the oldest first."""
         rows = np.atleast_2d(np.asarray(observations, np.float64))[:, self.places]
         self.bins = np.concatenate([self.bins, self.table.place(rows)])[-max(self.longest, 1) :]
         self.outside = np.concatenate([self.outside, self.table.outside(rows)])[-max(self.longest, 1) :]
 
     def scores(self, k: int, back: int = 0) -> np.ndarray | None:
-        """PSI over threshold of each feature in a window, (F,); None where it is not full yet.
+        """Computes PSI over threshold of each feature in a window, (F,); None where it is not full yet.
 
         Args:
             k: which of the table's windows.
@@ -43,7 +43,7 @@ class DriftWatch:
         return self.table.scores(count_bins(self.bins[stop - length : stop])[0], k)
 
     def alarms(self) -> list[int]:
-        """Lengths of the windows that alarm, as `himari_jax.drift.alarms` has it of the newest one and that before."""
+        """Lists the lengths of the windows that alarm, by `himari_jax.drift.alarms` of the newest two windows."""
         found = []
         for k, length in enumerate(self.table.windows):
             seen = [scores for back in (1, 0) if (scores := self.scores(k, back)) is not None]
@@ -62,5 +62,5 @@ class DriftWatch:
 
 
 def named(names: tuple[str, ...], values: np.ndarray) -> dict[str, float]:
-    """Numbers by feature."""
+    """Returns numbers by feature name."""
     return dict(zip(names, map(float, values), strict=True))

@@ -23,7 +23,7 @@ class Feed(Protocol):
     kind: str  # what its volumes mean, as in `himari_jax.candles.KINDS`; empty: nobody said
 
     def fetch(self, since: int, now: int) -> list[Row]:
-        """The candles that open at `since` or later, as the source has them now; a running one may be among them.
+        """Fetches the candles that open at `since` or later; the running one may be among them.
 
         Args:
             since: epoch milliseconds.
@@ -35,12 +35,12 @@ class Feed(Protocol):
         ...
 
     def quotes(self, time: int) -> dict[str, float]:
-        """The last price of each symbol in the candle that opens at `time` and still runs; empty where not known."""
+        """Returns the last price of each symbol in the running candle, which opens at `time`; empty where not known."""
         ...
 
 
 class FileFeed:
-    """Candles of the past, each let out at its close: for simulated clocks."""
+    """Candles of the past, each available from its close on: for simulated clocks."""
 
     name = "files"
 
@@ -51,11 +51,11 @@ class FileFeed:
         self.times = [row.time for row in self.rows]
 
     def fetch(self, since: int, now: int) -> list[Row]:
-        """The candles that open at `since` or later and have closed."""
+        """Returns the candles that open at `since` or later and have closed."""
         return self.rows[bisect_left(self.times, since) : bisect_left(self.times, now - self.bar_ms + 1)]
 
     def quotes(self, time: int) -> dict[str, float]:
-        """None: files hold no running candle."""
+        """Returns nothing: files hold no running candle."""
         return {}
 
 
@@ -90,7 +90,7 @@ class SourceFeed:
             self.note(line)
 
     def fetch(self, since: int, now: int) -> list[Row]:
-        """The candles that open at `since` or later and have closed, by the source's clock, too."""
+        """Fetches the candles that open at `since` or later and have closed, by the source's clock, too."""
         found = []
         for ours, theirs in self.symbols.items():
             for page in read_pages(self.source, theirs, self.bar_ms, since, now, self.clock, self.note_once):
@@ -98,7 +98,7 @@ class SourceFeed:
         return found
 
     def quotes(self, time: int) -> dict[str, float]:
-        """The last price of each symbol in the candle that runs; a source that does not answer quotes nothing."""
+        """Returns the last price of each symbol in the running candle; nothing where the source does not answer."""
         found: dict[str, float] = {}
         for ours, theirs in self.symbols.items():
             with suppress(StorageError, TryAgainError):
@@ -109,7 +109,7 @@ class SourceFeed:
 
 
 def rows_from(raw: RawCandles, symbol: str) -> list[Row]:
-    """The candles of a symbol, under another name, without those that have no price."""
+    """Converts the candles of a symbol to rows under another name, without those that have no price."""
     numbers = np.stack([getattr(raw, name) for name in COLUMNS], axis=1)
     priced = ~np.isnan(numbers[:, :4]).all(1)
     pairs = zip(raw.time[priced].tolist(), numbers[priced].tolist(), strict=True)

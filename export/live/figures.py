@@ -48,7 +48,7 @@ class AccountFigures:
         self.gains += held > FLAT and simple > 0
 
     def figures(self, bars_per_year: float) -> dict[str, float]:
-        """The figures by the names of the loop's gauges; Sharpe ratio and win rate where they are defined."""
+        """Returns the figures by the names of the loop's gauges; Sharpe ratio and win rate where they are defined."""
         known = self.bars > 1
         found = {
             "equity": exp(self.log_growth),

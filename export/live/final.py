@@ -19,7 +19,7 @@ class Revisions(NamedTuple):
 
 
 def final_book(source: Source, rows: Sequence[Row] | None) -> tuple[Book, Revisions]:
-    """All candles as they are true now, and what changed since they were decided on.
+    """Builds the book of final candles, and counts what changed since decisions were made on them.
 
     Args:
         source: of the log.
@@ -50,7 +50,7 @@ def final_book(source: Source, rows: Sequence[Row] | None) -> tuple[Book, Revisi
 
 
 def compare_books(source: Source, final: Book, refused: int) -> Revisions:
-    """Counts, over the bars of the log, what was decided on other candles than the final ones."""
+    """Counts, over the bars of the log, candles that differ from the final ones."""
     known, changed, late, missing = source.book(), 0, 0, 0
     for record in source.bars:
         known.enter_record(record)

@@ -50,7 +50,7 @@ class DecisionLog:
         self.torn = self.cut_torn_line()
 
     def cut_torn_line(self) -> int:
-        """Cuts off a last line without an end, which a kill left; its length in bytes."""
+        """Cuts off a last line without an end, which a kill left; returns its length in bytes."""
         size = whole = self.file.seek(0, os.SEEK_END)
         while whole and os.pread(self.file.fileno(), 1, whole - 1) != b"\n":
             begin = max(0, whole - BLOCK)
@@ -78,7 +78,7 @@ class DecisionLog:
             raise StorageError(f"{self.path}: {error.strerror or error}; make room, then start again") from error
 
     def close(self) -> None:
-        """Lets others write it."""
+        """Closes and unlocks the file."""
         if self.is_new and not os.fstat(self.file.fileno()).st_size:
             with contextlib.suppress(OSError):  # somebody else's file in a folder keeps it
                 self.path.unlink()
@@ -94,7 +94,7 @@ class DecisionLog:
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:
-    """The records of a log, the first one `start`; a last line without an end is passed over.
+    """Reads the records of a log, the first one `start`; ignores a last line without an end.
 
     Raises:
         InputError: no log, or one that is damaged; names the line.
@@ -112,7 +112,7 @@ def read_log(path: Path) -> list[dict[str, Any]]:
 
 
 def yearly_bars(start: dict[str, Any]) -> float:
-    """Bars of a year by the first record of a log: as many as its candles show, where the market closes."""
+    """Returns the bars of a year by the first record of a log: as its candles show, where the market closes."""
     times, bar = {row[1] for row in start["candles"]}, start["bar_ms"]
     return bars_per_year(start["calendar"], bar, len(times), max(times) - min(times) + bar)
 
@@ -127,7 +127,7 @@ def problem_of(record: dict[str, Any], first: bool) -> str:
 
 
 def lines_of(path: Path) -> Iterator[dict[str, Any]]:
-    """Every whole line of a log."""
+    """Yields the record of every whole line of a log."""
     try:
         text = path.read_bytes()
     except OSError as error:

@@ -23,24 +23,24 @@ NAP = 60.0  # seconds at a time: a clock that was set, or a machine that slept, 
 
 
 class Stopped(KeyboardInterrupt):
-    """Ends a wait of the loop: nothing was being written."""
+    """Interrupts a wait of the loop, during which nothing is written."""
 
 
 def wait_until(clock: Clock, moment: int) -> None:
-    """Returns when a clock says `moment`, epoch milliseconds, or more."""
+    """Waits until a clock has reached `moment`, epoch milliseconds."""
     while (left := moment - clock.now_ms()) > 0:
         clock.sleep(min(left / 1000, NAP))
 
 
 def since_swap(bars: list[dict[str, Any]], bundle: str) -> list[dict[str, Any]]:
-    """The newest bars that one bundle played in a row."""
+    """Returns the newest bars that one bundle played in a row."""
     others = [k for k, record in enumerate(bars) if record["bundle"] != bundle]
     return bars[others[-1] + 1 :] if others else bars
 
 
 @dataclass(frozen=True)
 class Pace:
-    """When the loop asks, milliseconds."""
+    """Times at which the loop asks the feed, milliseconds."""
 
     settle_ms: int = 5_000  # from a close to the first question: candles are revised right after it
     every_ms: int = 15_000  # from question to question while a candle is awaited
@@ -98,7 +98,7 @@ class PaperLoop:
         self.log.append(begin | facts | {"candles": candles, "digest": self.book.digest})
 
     def before(self, now: int) -> list[Row]:
-        """The candles that the first decision looks back on: all of them where its base forgets nothing."""
+        """Fetches the candles that the first decision looks back on: all where the base sizing has unbounded memory."""
         bars = self.desk.bars
         if bars is None:
             return self.feed.fetch(0, now)
@@ -128,7 +128,7 @@ class PaperLoop:
         self.log.append({"kind": "restart", "at": iso_second(now), "now": now, "bundle": bundle, "torn": self.log.torn})
 
     def restore_memory(self, bars: list[dict[str, Any]], bundle: str) -> None:
-        """Steps the memory of each lane over the log's observations."""
+        """Steps the recurrent state of each lane over the log's observations."""
         for k, lane in enumerate(self.desk.lanes):
             decided = [record for record in since_swap(bars, bundle) if "multiplier" in record["lanes"][k]]
             if not decided:
@@ -152,7 +152,7 @@ class PaperLoop:
                 )
 
     def run(self, until: int | None = None) -> Iterator[dict[str, Any]]:
-        """Plays bars until a moment, or until `stop` is called; gives each record when it is on the disk."""
+        """Plays bars until a moment, or until `stop` is called; yields each record once it is on the disk."""
         after = self.book.bar_ms + self.pace.settle_ms  # from the open of a bar to the first question for it
         while not self.stopped and (until is None or self.next + after <= until):
             self.wait_stoppable(self.ask, self.next + after)
@@ -172,7 +172,7 @@ class PaperLoop:
             raise Stopped
 
     def wait_stoppable(self, wait: Callable[[int], None], moment: int) -> None:
-        """Waits for a moment so that `stop`, called by a signal, ends it."""
+        """Calls a wait that `stop`, called by a signal, can interrupt."""
         try:
             self.idle = True
             if not self.stopped:
@@ -182,16 +182,16 @@ class PaperLoop:
             self.idle = False
 
     def ask(self, moment: int) -> None:
-        """Polls at a moment."""
+        """Waits for a moment, then polls."""
         self.wait(moment)
         self.poll()
 
     def wait(self, moment: int) -> None:
-        """Waits for a moment."""
+        """Waits for a moment on the loop's clock."""
         wait_until(self.clock, moment)
 
     def due(self) -> int | None:
-        """Open time of the bar that can be played: its candles are there, or there is no time to ask for them again."""
+        """Returns the open time of the next bar that is due: its candles are there, or no time is left to ask again."""
         now, known = self.clock.now_ms(), self.next
         if not self.desk.model.never_closes:
             later = [time for time in self.book.times(self.next) if time + self.book.bar_ms <= now]
@@ -206,12 +206,12 @@ class PaperLoop:
         return known if last or all(self.book.newest(symbol) >= known for symbol in self.awaited(known)) else None
 
     def awaited(self, time: int) -> tuple[str, ...]:
-        """Symbols whose candle of a bar is worth a wait: not those silent for longer than a gap is filled."""
+        """Returns the symbols whose candle is waited for: not those without one for longer than gaps are filled."""
         since = time - (MAX_FILL + 1) * self.book.bar_ms
         return tuple(s for s in self.book.symbols if self.book.newest(s) >= since) or self.book.symbols
 
     def poll(self) -> None:
-        """Asks the feed; what cannot be had is asked for again."""
+        """Asks the feed; a failed request is counted and repeated at the next poll."""
         now, pending = self.clock.now_ms(), self.pending
         newest = min((self.book.newest(symbol) for symbol in self.book.symbols), default=0)
         since = min(newest, self.next) - (REREAD - 1) * self.book.bar_ms
@@ -231,7 +231,7 @@ class PaperLoop:
             pending.known = now
 
     def play(self, time: int) -> dict[str, Any]:
-        """Plays a bar and writes it down."""
+        """Plays a bar and appends its record to the log."""
         now, pending = self.clock.now_ms(), self.pending
         played = self.desk.play(time, now)
         record = {

@@ -32,7 +32,7 @@ COUNTS = {
 
 
 class PaperMetrics:
-    """Numbers of a loop, brought up to date by each record of its log.
+    """Prometheus metrics of a loop, updated with each record of its log.
 
     Args:
         desk: of the loop.
@@ -81,26 +81,26 @@ class PaperMetrics:
 
     @property
     def model(self) -> str:
-        """The label of every metric."""
+        """Value of the label `model`, which every metric has."""
         return self.desk.model.name
 
     def counter(self, name: str, words: str) -> Any:
-        """A counter that begins at 0."""
+        """Registers a counter that begins at 0."""
         made = Counter(f"himari_paper_{name}", words, ("model",), registry=self.registry)
         made.labels(self.model)
         return made
 
     def gauge(self, name: str, words: str, *labels: str) -> Any:
-        """A gauge."""
+        """Registers a gauge."""
         return Gauge(f"himari_paper_{name}", words, ("model", *labels), registry=self.registry)
 
     def serve(self, port: int, host: str = "127.0.0.1") -> int:
-        """Serves /metrics in a thread; the port."""
+        """Serves /metrics in a thread; returns the port."""
         server, _ = start_http_server(port, host, self.registry)
         return int(server.server_port)
 
     def catch_up(self, records: list[dict[str, Any]]) -> None:
-        """Takes the records of a log that is gone on with; the desk is as the last one left it."""
+        """Adds the records of a log that is resumed; the desk is as the last one left it."""
         bars = [record for record in records if record["kind"] == "bar"]
         for record in bars[:-1]:
             self.count(record)
@@ -108,7 +108,7 @@ class PaperMetrics:
             self.update(bars[-1])
 
     def update(self, record: dict[str, Any]) -> None:
-        """Takes a record."""
+        """Adds a record and sets all gauges."""
         self.count(record)
         self.refresh()
         for lane, entry in zip(self.desk.lanes, record["lanes"], strict=True):
@@ -172,7 +172,7 @@ class PaperMetrics:
 
 
 def write_parity(path: Path, model: str, parity: Parity, now: float) -> None:
-    """Writes what a replay found as a file of Prometheus' text format, for node_exporter's textfile collector.
+    """Writes the parity of a replay in Prometheus' text format, for node_exporter's textfile collector.
 
     Args:
         path: of the file; it is replaced in one step.

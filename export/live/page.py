@@ -1,4 +1,4 @@
-"""The page of a replay: what the paper account did, and where its result came from."""
+"""The page of a replay: the paper accounts, and the parts of their result."""
 
 from html import escape
 from pathlib import Path
@@ -51,12 +51,12 @@ def write_page(
 
 
 def closes(source: Source) -> np.ndarray:
-    """Closes of the bars, epoch ms, (S,)."""
+    """Returns the closes of the bars, epoch ms, (S,)."""
     return np.array([record["time"] + source.start["bar_ms"] for record in source.bars], np.float64)
 
 
 def growth(source: Source) -> Figure:
-    """Draws what one unit became by policy and base."""
+    """Draws the equity of policy and base, 1 at the start."""
     time, found = closes(source), portfolio(source.logged().log_returns)
     curves = {name: np.exp(found[k].cumsum()) for k, name in enumerate(ACCOUNTS)}
     colors = {"policy": "--agent", "base": "--b1"}
@@ -100,7 +100,7 @@ def multipliers(source: Source) -> Figure:
 
 
 def gap_rows(parts: Waterfall) -> list[tuple[str, np.ndarray]]:
-    """The steps of a waterfall with their words, those that were measured."""
+    """Lists the measured steps of a waterfall with their descriptions."""
     found = [(words, getattr(parts, name)) for name, words in PARTS.items()]
     return [(words, value) for words, value in found if value is not None]
 
@@ -116,7 +116,7 @@ def gap_table(parts: Waterfall) -> str:
 
 
 def facts(source: Source, parity: Parity, revisions: Revisions) -> str:
-    """Writes what was compared."""
+    """Renders the counts of parity and revisions."""
     values: dict[str, Any] = {
         "bars": parity.bars,
         "decisions": parity.decisions,

@@ -41,7 +41,7 @@ class Parity(NamedTuple):
 
 @dataclass(frozen=True)
 class Source:
-    """A log and what can play it."""
+    """A log with the bundles and base positions that can play it."""
 
     records: list[dict[str, Any]]
     models: Mapping[str, Model]  # by digest
@@ -58,12 +58,12 @@ class Source:
         return [record for record in self.records if record["kind"] == "bar"]
 
     def terms(self, costs: str = "costs") -> Terms:
-        """Trading terms of the log; `costs` is `costs`, those of the log, or `trained`, those of the bundle."""
+        """Returns the trading terms of the log; `costs` are those of the log, or with `trained` those of the bundle."""
         start = self.start
         return Terms(Costs(*start[costs]), start["fill"], start["step"], start["phase_ms"], start["late_ms"])
 
     def model(self, digest: str) -> Model:
-        """The bundle that a bar was decided by.
+        """Returns the bundle that decided a bar.
 
         Raises:
             InputError: it was not given.
@@ -75,7 +75,7 @@ class Source:
         return self.models[digest]
 
     def book(self, records: Sequence[dict[str, Any]] = ()) -> Book:
-        """The candles of the start, and of some bars."""
+        """Builds the book of the start's candles and of those of some bars."""
         book = Book(self.start["symbols"], self.start["bar_ms"])
         for record in (self.start, *records):
             book.enter_record(record)
@@ -111,7 +111,7 @@ class Source:
         return self.play(self.terms())
 
     def logged_base(self, record: dict[str, Any]) -> BaseOf:
-        """The base positions of a file as they were known at a bar: the file may have been written anew since."""
+        """Makes the function of a file's base positions as logged at a bar: the file may have been rewritten since."""
         places = {tuple(symbols): k for k, symbols in enumerate(self.start["lanes"])}
 
         def base_of(candles: Candles) -> np.ndarray:
@@ -123,12 +123,12 @@ class Source:
         return base_of
 
     def logged(self) -> Played:
-        """The log as it was written."""
+        """Returns the log as it was written."""
         return Played(log_returns(self.bars), self.bars)
 
 
 def log_returns(entries: Sequence[dict[str, Any]]) -> np.ndarray:
-    """(2, S, K) of the bars; 0 where nothing was settled."""
+    """Collects the log returns of the bars, (2, S, K); 0 where nothing was settled."""
 
     def of(lane: dict[str, Any], name: str) -> float:
         settled = lane.get("settled")
@@ -139,7 +139,7 @@ def log_returns(entries: Sequence[dict[str, Any]]) -> np.ndarray:
 
 
 def portfolio(log_returns: np.ndarray) -> np.ndarray:
-    """Log returns of the portfolio that holds an equal share of equity in every lane, evened out at every bar, (...).
+    """Log returns, (...), of the portfolio with an equal share of equity in every lane, evened out at every bar.
 
     Args:
         log_returns: (..., K) of the lanes; of a single one they are the portfolio's, bit for bit.
@@ -188,7 +188,7 @@ def waterfall(source: Source, final: Book) -> Waterfall:
 
 
 def quoted(source: Source, logged: Played) -> np.ndarray | None:
-    """Log growth that fills at the quotes of the decisions would have taken or given, (2,), to first order."""
+    """Estimates the change of log growth if fills were at the quotes of the decisions, (2,), to first order."""
     lost, found = np.zeros(2), False
     place = {symbol: (k, n) for k, lane in enumerate(source.start["lanes"]) for n, symbol in enumerate(lane)}
     share = 1 / len(source.start["lanes"])

@@ -1,4 +1,4 @@
-"""From flags and a bundle to a desk and its feed."""
+"""Builds desk and feed from flags and a bundle."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -25,7 +25,7 @@ from train.data.loading import load_raw
 
 
 def terms_of(config: PaperConfig, model: Model, trained: Config) -> tuple[Terms, Costs]:
-    """Trading terms of the paper accounts, and the costs of training.
+    """Returns the trading terms of the paper accounts, and the costs of training.
 
     Raises:
         InputError: the bundle does not say how decisions are filled.
@@ -42,7 +42,7 @@ def terms_of(config: PaperConfig, model: Model, trained: Config) -> tuple[Terms,
 
 
 def facts_of(desk: Desk, trained: Costs, feed: Feed, equity: float) -> dict[str, Any]:
-    """Facts in the first record of the log, beside the candles."""
+    """Returns the facts of the first record of the log, beside the candles."""
     model, terms = desk.model, desk.terms
     return {
         "bundle": model.digest,
@@ -65,7 +65,7 @@ def facts_of(desk: Desk, trained: Costs, feed: Feed, equity: float) -> dict[str,
 
 
 def refuse_other_log(start: dict[str, Any], facts: dict[str, Any], path: Path) -> None:
-    """Refuses to go on with a log that was begun with other settings; the bundle itself may be a newer one.
+    """Refuses to resume a log that was begun with other settings; the bundle itself may be a newer one.
 
     Raises:
         InputError: names the first that differs.
@@ -78,7 +78,7 @@ def refuse_other_log(start: dict[str, Any], facts: dict[str, Any], path: Path) -
 
 
 def asked_symbols(model: Model, given: Sequence[str]) -> tuple[str, ...]:
-    """The symbols of the log, under the bundle's names.
+    """Returns the symbols of the log, under the bundle's names.
 
     Args:
         model: whose symbols.
@@ -96,7 +96,7 @@ def asked_symbols(model: Model, given: Sequence[str]) -> tuple[str, ...]:
 
 
 def file_feed(given: CandlesConfig, model: Model, trained: Config) -> tuple[FileFeed, tuple[str, ...]]:
-    """Candles of the past by the flags of the run or other ones, and their symbols under the bundle's names.
+    """Makes a feed of past candles by the flags; returns it and its symbols under the bundle's names.
 
     Raises:
         InputError: they do not fit the policy.
@@ -112,7 +112,7 @@ def file_feed(given: CandlesConfig, model: Model, trained: Config) -> tuple[File
 
 
 def live_feed(config: PaperConfig, model: Model, trained: Config, clock: Clock) -> tuple[SourceFeed, tuple[str, ...]]:
-    """A live source by the flags of the run or other ones, and its symbols under the bundle's names.
+    """Makes a feed of a live source by the flags; returns it and its symbols under the bundle's names.
 
     Raises:
         InputError: the source is none that goes on, or does not fit the policy.
@@ -149,7 +149,7 @@ def refuse_bar(raw: RawCandles, model: Model) -> None:
 
 
 def base_for(given: str | None, model: Model, trained: Config) -> BaseOf:
-    """The base position at a decision: by the sizing of training, or from the desk's own file.
+    """Makes the function of the base position at a decision: the sizing of training, or the desk's own file.
 
     Args:
         given: --base-positions.
@@ -170,7 +170,7 @@ def base_for(given: str | None, model: Model, trained: Config) -> BaseOf:
 
 
 def sizing_note(model: Model, book: Book) -> str:
-    """Says since when a sizing that forgets nothing remembers, which decides its base; empty for one that does."""
+    """Describes since when a base sizing of unbounded memory has candles; empty for a sizing of finite memory."""
     if model.base_sizing in (*FINITE_MEMORY, "file"):
         return ""
     since = iso_minute(max(order[0] for order in book.order.values()))
@@ -181,6 +181,6 @@ def sizing_note(model: Model, book: Book) -> str:
 
 
 def make_desk(config: PaperConfig, model: Model, trained: Config, symbols: tuple[str, ...]) -> tuple[Desk, Costs]:
-    """A desk without candles, and the costs of training."""
+    """Makes a desk without candles; returns it and the costs of training."""
     terms, own = terms_of(config, model, trained)
     return Desk(model, Book(symbols, model.bar_ms), terms, base_for(config.base_positions, model, trained)), own

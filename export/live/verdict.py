@@ -60,22 +60,22 @@ def live_verdict(differences: np.ndarray, bars_per_year: float, bar_ms: int) -> 
 
 
 def warm_up_and_aim(bars_per_year: float, bar_ms: int) -> tuple[int, int]:
-    """Bars that set the scale of the interval, and bars after which it is narrowest: those of a year."""
+    """Returns the bars that set the scale of the interval, and the bars at which it is narrowest, those of a year."""
     return max(int(WARM_UP_DAYS * DAY_MS / bar_ms), 2), max(int(bars_per_year), 2)
 
 
 def percent(share: float) -> str:
-    """A log growth as a signed percentage."""
+    """Formats a log growth as a signed percentage."""
     return f"{100 * share:+.2f} %"
 
 
 def span_of(low: float, high: float) -> str:
-    """Words an interval."""
+    """Formats an interval."""
     return f"{percent(low)} to {percent(high)} at every look, 95 %"
 
 
 def duration(years: float) -> str:
-    """Words a number of years."""
+    """Formats a number of years."""
     if not np.isfinite(years) or years > 1000:
         return "more than 1,000 years"
     return f"{years:.1f} years" if years >= 1 else f"{years * YEAR_MS / DAY_MS:.0f} days"

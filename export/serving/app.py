@@ -61,7 +61,7 @@ class Application:
         self.probes = frozenset(path.encode() for path in (*PROBES, settings.health_route))
 
     def routes(self) -> list[Route]:
-        """Every path; `open` ones need no key."""
+        """Lists every route; `open` ones need no key."""
         settings = self.settings
         table: list[Row] = [
             ("/predict", "POST", self.predict, False),
@@ -81,7 +81,7 @@ class Application:
         return [Route(path, Endpoint(self, path, method, run, is_open)) for path, method, run, is_open in table]
 
     def served(self) -> ServedModel:
-        """The served model; a request takes it once, so that one model answers all of it."""
+        """Returns the served model; a request takes it once, so that one model answers all of it."""
         if (served := self.store.current) is None:
             raise not_ready()
         return served
@@ -110,7 +110,7 @@ class Application:
         return Reply(b'{"status":"%s"}' % (b"draining" if self.draining else b"no model"), status=503)
 
     def manifest(self, call: Call) -> Reply:
-        """`GET /manifest`: what made the model, and its hash."""
+        """`GET /manifest`: the manifest of the model, and its hash."""
         served = self.served()
         return Reply(
             msgspec.json.encode(served.model.manifest), headers=((b"x-model-hash", served.info.hash.encode()),)
@@ -122,7 +122,7 @@ class Application:
         self.metrics.ready.set(0)
 
     def refusing(self, error: ApiError) -> Endpoint:
-        """Endpoint for a request that its headers alone forbid; the connection is closed."""
+        """Makes the endpoint for a request that its headers alone forbid; the connection is closed."""
 
         def refuse(call: Call) -> Reply:
             raise error
@@ -139,12 +139,12 @@ class Application:
             raise ApiError(401, "unauthorized", "x-api-key", "missing or wrong; X-API-Key or Authorization: Bearer")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """ASGI."""
+        """Serves a request by ASGI."""
         await self.plain.get(scope.get("path", ""), self.router)(scope, receive, send)
 
 
 def check_routes(predict: str, health: str) -> None:
-    """Refuses routes of Vertex AI's environment that something else answers.
+    """Refuses routes of Vertex AI's environment that are already used.
 
     Raises:
         InputError: names the variable, the path and what is there.

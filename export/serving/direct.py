@@ -1,4 +1,4 @@
-"""A request that the protocol answers itself, without an ASGI scope, task and cycle; the answer is the same."""
+"""Requests that the protocol answers itself, without ASGI's scope, task and cycle; the answer is the same."""
 
 import asyncio
 from collections.abc import Iterable
@@ -11,7 +11,7 @@ STATUS_LINES = {status.value: b"HTTP/1.1 %d %b\r\n" % (status, status.phrase.enc
 
 
 class DirectRequest:
-    """A request whose headers are here; to uvicorn's protocol it is what a cycle of its own would be.
+    """A request whose headers have arrived; stands in for uvicorn's own request cycle.
 
     Args:
         endpoint: that answers.
@@ -31,24 +31,24 @@ class DirectRequest:
         self.response_complete = self.disconnected = False
 
     def add(self, part: bytes) -> bool:
-        """Takes a part of the body; whether it is no longer than allowed."""
+        """Adds a part of the body; returns whether the body is within the limit."""
         self.parts.append(part)
         self.size += len(part)
         return self.size <= self.endpoint.app.settings.max_body
 
     def body(self) -> bytes:
-        """The body so far."""
+        """Returns the body so far."""
         return self.parts[0] if len(self.parts) == 1 else b"".join(self.parts)
 
     def stop_deadline(self) -> None:
-        """The body is here, or it need not come any more."""
+        """Cancels the deadline of the body."""
         if self.deadline is not None:
             self.deadline.cancel()
             self.deadline = None
 
 
 def encode_answer(status: int, headers: Iterable[Header], body: bytes, keep_alive: bool) -> tuple[bytes, bool]:
-    """An answer as uvicorn writes it, and whether the connection goes on.
+    """Encodes an answer as uvicorn does; returns it and whether the connection is kept.
 
     Args:
         status: of the answer.

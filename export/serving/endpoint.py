@@ -1,4 +1,4 @@
-"""One route: key, method, body, handler, answer, count and log line; the same for ASGI and for the direct way."""
+"""A route: key, method, body, handler, answer, metrics and log line, for ASGI and direct requests alike."""
 
 import random
 import re
@@ -26,7 +26,7 @@ REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 
 
 class RequestHead:
-    """A request whose headers are here.
+    """Method, headers and id of a request, and fields for its log line.
 
     Args:
         method: of the request.
@@ -44,7 +44,7 @@ class RequestHead:
 
 
 class Endpoint:
-    """One route of an application; the only place where faults become answers.
+    """A route of an application; the only place where errors become answers.
 
     Args:
         app: whose settings, metrics and log are used.
@@ -59,7 +59,7 @@ class Endpoint:
         self.plain_errors = route.startswith("/v2")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """ASGI."""
+        """Serves a request by ASGI."""
         if scope["type"] != "http":
             return
         head = RequestHead(scope["method"], dict(scope["headers"]))
@@ -75,7 +75,7 @@ class Endpoint:
         self.record(head, reply)
 
     async def read_and_run(self, head: RequestHead, scope: Scope, receive: Receive) -> Reply:
-        """The answer of the handler, once the body is here."""
+        """Reads the body and runs the handler."""
         body = b""
         if self.method == "POST":
             body = await read_body(receive, head.headers, self.app.settings.max_body, self.app.settings.read_seconds)
@@ -92,7 +92,7 @@ class Endpoint:
         return True
 
     def answer(self, head: RequestHead, body: bytes | ApiError) -> Reply:
-        """The answer to a request for which `can_answer` holds.
+        """Answers a request for which `can_answer` holds.
 
         Args:
             head: of the request.
@@ -107,15 +107,15 @@ class Endpoint:
             return self.error_reply(error, head)
 
     def too_long(self) -> ApiError:
-        """The refusal of a body that goes on beyond what is allowed."""
+        """Makes the error for a body beyond the limit."""
         return too_long(self.app.settings.max_body)
 
     def too_slow(self) -> ApiError:
-        """The refusal of a body that is not here in time."""
+        """Makes the error for a body that did not arrive in time."""
         return too_slow(self.app.settings.read_seconds)
 
     def admit(self, head: RequestHead) -> Reply | None:
-        """None where the request may pass; the answer to a preflight.
+        """Checks key and method; returns the answer to a preflight, else None.
 
         Raises:
             ApiError: it may not.
@@ -130,13 +130,13 @@ class Endpoint:
         return None
 
     def error_reply(self, error: Exception, head: RequestHead) -> Reply:
-        """The answer to a refusal, with its reason, or to a fault of the server, without details."""
+        """Turns an error into an answer: a refusal with its reason, a fault of the server without details."""
         return (
             self.refusal_reply(error, head.note) if isinstance(error, ApiError) else self.fault_reply(error, head.note)
         )
 
     def refusal_reply(self, refusal: ApiError, note: dict[str, Any]) -> Reply:
-        """A refusal as an answer; connections whose body was not read to its end are closed."""
+        """Turns a refusal into an answer; closes connections whose body was not read to its end."""
         self.app.metrics.refusals.labels(refusal.code).inc()
         if isinstance(refusal, NonFinite):
             self.app.metrics.nonfinite.inc()
@@ -151,7 +151,7 @@ class Endpoint:
         return Reply(body, status=refusal.status, headers=headers)
 
     def fault_reply(self, error: Exception, note: dict[str, Any]) -> Reply:
-        """Handles a fault of the server: counts it, logs its kind and place, discloses nothing of it to the caller."""
+        """Turns a fault of the server into an answer; it is counted and logged, not disclosed to the caller."""
         self.app.metrics.errors.inc()
         trace = error.__traceback__
         while trace is not None and trace.tb_next is not None:
@@ -162,7 +162,7 @@ class Endpoint:
         return Reply(refusal.encode_plain() if self.plain_errors else refusal.encode(), status=500)
 
     def headers_of(self, head: RequestHead, reply: Reply) -> list[Header]:
-        """The headers of an answer."""
+        """Returns the headers of an answer."""
         headers = [
             (b"content-type", reply.kind),
             (b"content-length", b"%d" % len(reply.body)),
@@ -176,7 +176,7 @@ class Endpoint:
         return headers
 
     def record(self, head: RequestHead, reply: Reply) -> None:
-        """Counts and logs an answered request; probes are not logged, for not to be ready is no fault."""
+        """Counts and logs an answered request; probes are not logged, as not to be ready is no fault."""
         seconds = time.perf_counter() - head.start
         self.app.metrics.request(self.route, reply.status, seconds)
         status, method, settings = reply.status, head.method, self.app.settings

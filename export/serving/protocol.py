@@ -1,4 +1,4 @@
-"""HTTP/1.1 of uvicorn with what it lacks: limits on headers and connections, the rule of the one Host."""
+"""uvicorn's HTTP/1.1 with limits on headers and connections and exactly one Host, and direct answers."""
 
 import asyncio
 from typing import Any
@@ -18,7 +18,7 @@ BUSY = ApiError(503, "busy", "connections", "too many are open; ask again later"
 
 
 class JoinedWrites:
-    """A transport that holds the head of an answer back until its body comes: one call of the system, one packet."""
+    """A transport that writes the head of an answer with its body: one system call, one packet."""
 
     __slots__ = ("head", "is_closing", "transport")
 
@@ -26,7 +26,7 @@ class JoinedWrites:
         self.transport, self.head, self.is_closing = transport, b"", transport.is_closing
 
     def write(self, data: bytes) -> None:
-        """Writes all but a head, which waits for what is written next."""
+        """Writes data; a head waits for the next write."""
         if self.head:
             data, self.head = self.head + data, b""
         elif data.startswith(b"HTTP/1.1 ") and not data.startswith(b"HTTP/1.1 100"):
@@ -54,7 +54,7 @@ class JoinedWrites:
 
 
 class GuardedProtocol(HttpToolsProtocol):
-    """Closes connections whose headers come too slowly or without end, and refuses what no handler should see."""
+    """Limits headers and connections, refuses invalid requests before any handler, and answers `/predict` directly."""
 
     header_seconds = 10.0
 
@@ -63,7 +63,7 @@ class GuardedProtocol(HttpToolsProtocol):
         self.application: Application = config.app
 
     def connection_made(self, transport: Any) -> None:
-        """A new connection must say what it wants in time."""
+        """Starts the deadline for the headers of a new connection."""
         super().connection_made(JoinedWrites(transport))  # type: ignore[arg-type]
         self.waited: int = 0  # bytes of headers so far
         self.seen: int = 0  # the same, with what came together with their end
@@ -73,18 +73,18 @@ class GuardedProtocol(HttpToolsProtocol):
         self.start_deadline()
 
     def start_deadline(self) -> None:
-        """From now on the headers have so many seconds."""
+        """Starts the deadline for the headers."""
         if self.deadline is None:
             self.deadline = self.loop.call_later(self.header_seconds, self.give_up)
 
     def stop_deadline(self) -> None:
-        """The headers are here."""
+        """Stops the deadline: the headers have arrived."""
         if self.deadline is not None:
             self.deadline.cancel()
             self.deadline = None
 
     def give_up(self) -> None:
-        """Nobody gets an answer who has not asked."""
+        """Closes a connection whose headers did not arrive in time, without an answer."""
         self.deadline = None
         if not self.transport.is_closing():
             self.transport.close()
@@ -109,15 +109,15 @@ class GuardedProtocol(HttpToolsProtocol):
         return self.cycle is not None and self.cycle.more_body and not self.cycle.response_complete
 
     def is_idle(self) -> bool:
-        """Whether everything that was asked so far is answered, and something was asked."""
+        """Whether there was a request, and all requests so far are answered."""
         return self.deadline is None and self.cycle is not None and self.cycle.response_complete
 
     def on_message_begin(self) -> None:
-        """A request begins; uvicorn's scope is made when it is needed."""
+        """Begins a request; uvicorn's scope is made when it is needed."""
         self.url, self.headers, self.expect_100_continue = b"", [], False
 
     def on_headers_complete(self) -> None:
-        """The request is answered directly where that can be, else by ASGI."""
+        """Chooses who answers: directly where possible, else ASGI."""
         self.stop_deadline()
         self.waited = 0
         if self.transport.is_closing():  # by the answer to the request before
@@ -134,7 +134,7 @@ class GuardedProtocol(HttpToolsProtocol):
         super().on_headers_complete()
 
     def direct_request(self) -> DirectRequest | None:
-        """The request, where nothing but its body is missing for an answer."""
+        """Makes a direct request where only its body is missing for an answer, else None."""
         endpoint = self.application.direct.get(self.url)
         if endpoint is None or not self.may_be_direct or self.parser.get_method() != b"POST":
             return None
@@ -149,21 +149,21 @@ class GuardedProtocol(HttpToolsProtocol):
         return DirectRequest(endpoint, head, keep_alive)
 
     def on_body(self, body: bytes) -> None:
-        """A part of a body."""
+        """Adds a part of the body."""
         if self.direct is None:
             super().on_body(body)
         elif not self.direct.add(body):
             self.answer(self.direct.endpoint.too_long())
 
     def on_message_complete(self) -> None:
-        """The body is whole."""
+        """Answers a direct request, whose body is complete."""
         if self.direct is None:
             super().on_message_complete()
         else:
             self.answer(self.direct.body())
 
     def answer(self, body: bytes | ApiError) -> None:
-        """Answers the direct request, whose body is whole or will not come."""
+        """Answers the direct request: its body is complete, or refused."""
         request, self.direct = self.direct, None
         assert request is not None
         request.stop_deadline()
@@ -178,7 +178,7 @@ class GuardedProtocol(HttpToolsProtocol):
         request.endpoint.record(request.head, reply)
 
     def refusal(self) -> Endpoint | None:
-        """Who answers instead of the application, where the headers alone forbid the request."""
+        """Returns the endpoint that refuses a request which its headers alone forbid, else None."""
         if self.seen > MOST_HEADER:
             line = len(self.parser.get_method()) + len(self.url) + len("  HTTP/1.1\r\n\r\n")
             if line + sum(len(name) + len(value) + len(": \r\n") for name, value in self.headers) > MOST_HEADER:
@@ -192,13 +192,13 @@ class GuardedProtocol(HttpToolsProtocol):
         return None
 
     def on_response_complete(self) -> None:
-        """The next headers of a kept connection get their deadline when their first byte comes."""
+        """Ends a request; the next headers of a kept connection get their deadline with their first byte."""
         self.stop_deadline()
         self.transport.flush()  # type: ignore[attr-defined]
         super().on_response_complete()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forgets the deadlines and the request whose body will not come."""
+        """Drops the deadlines and a request whose body will not arrive."""
         self.stop_deadline()
         if self.direct is not None:
             self.direct.stop_deadline()
@@ -210,7 +210,7 @@ class GuardedProtocol(HttpToolsProtocol):
         self.answer_and_close(ApiError(400, "malformed", "request", msg))
 
     def answer_and_close(self, error: ApiError) -> None:
-        """Answers outside of a request, and ends the connection."""
+        """Answers outside of a request, and closes the connection."""
         self.stop_deadline()
         if self.transport.is_closing():
             return

@@ -1,4 +1,4 @@
-"""Turns an instance of `/predict` into the policy's input: every number is checked, nothing is made up."""
+"""Turns an instance of `/predict` into the policy's input; every number is checked, none has a default."""
 
 from struct import pack
 from typing import Any, NamedTuple
@@ -24,7 +24,7 @@ LEAST = float(np.finfo(np.float32).tiny)  # a smaller price vanishes in float32
 
 
 class PolicyInput(NamedTuple):
-    """One row for the policy and what its answer is sized with."""
+    """One row for the policy, with base position and equity for sizing its answer."""
 
     symbols: tuple[str, ...]  # N that it is about, in the order of the observation
     past: np.ndarray  # (K, D) float32, observations of the decisions before, to replay, oldest first
@@ -61,7 +61,7 @@ def read_instance(served: ServedModel, instance: Instance, field: str, now_ms: i
 def from_candles(
     served: ServedModel, symbols: tuple[str, ...], instance: Instance, field: str, now_ms: int, max_age: float
 ) -> PolicyInput:
-    """The observation that the environment would build at the newest candle."""
+    """Builds the observation as the environment does, at the newest candle."""
     if instance.features_hash is not UNSET and instance.features_hash != served.model.features_hash:
         raise wrong_hash(served, field)
     if instance.account is UNSET:
@@ -87,7 +87,7 @@ def from_candles(
 
 
 def features_of(served: ServedModel, candles: Candles, rows: int, field: str) -> tuple[np.ndarray, np.ndarray]:
-    """Newest market features and correlations, as of training; it puts 0 for what is undefined, so that is refused."""
+    """Computes the newest features and correlations; refuses candles for which training would put 0 as undefined."""
     try:
         with np.errstate(over="raise", invalid="raise", divide="raise"):
             return newest_features(candles, served.model.features, rows)
@@ -98,7 +98,7 @@ def features_of(served: ServedModel, candles: Candles, rows: int, field: str) ->
 
 
 def past_accounts(served: ServedModel, instance: Instance, candles: Candles, field: str) -> list[tuple[AccountIn, str]]:
-    """The accounts of `history`, one for each decision before the newest bar, with their places."""
+    """Returns the accounts of `history`, one for each decision before the newest bar, with their fields."""
     if isinstance(instance.history, type(UNSET)):
         return []
     found, bars, step = [], int(np.sum(candles.segment == candles.segment[-1])), served.model.step
@@ -121,7 +121,7 @@ def read_candles(
     now_ms: int,
     max_age: float,
 ) -> Candles:
-    """Candles of all symbols, checked like those of training, up to the same fresh bar."""
+    """Reads the candles of all symbols, checked like those of training, up to the same fresh bar."""
     check_symbols(served, symbols, given, f"{field}.candles", whole=True)
     columns: dict[str, Any] = {symbol: read_columns(given[symbol], f"{field}.candles.{symbol}") for symbol in symbols}
     try:
@@ -143,7 +143,7 @@ def read_candles(
 
 
 def read_columns(columns: Columns, field: str) -> dict[str, np.ndarray]:
-    """The lists of one symbol as arrays of one length and of numbers that float32 can hold."""
+    """Reads the lists of one symbol as arrays of one length, with numbers in the range of float32."""
     rows = len(columns.time)
     for name in COLUMNS:
         if len(getattr(columns, name)) != rows:
@@ -168,13 +168,13 @@ def read_columns(columns: Columns, field: str) -> dict[str, np.ndarray]:
 
 
 def to_array(lists: list[list[float]], rows: int) -> np.ndarray:
-    """Lists of one length as (K, rows) float64; packing them takes a fraction of what numpy does."""
+    """Converts lists of one length to (K, rows) float64; packing is several times faster than numpy here."""
     packed = bytearray().join(pack(f"{rows}d", *numbers) for numbers in lists)
     return np.frombuffer(packed, np.float64).reshape(len(lists), rows)
 
 
 def unfit(symbols: tuple[str, ...], text: str, field: str) -> ApiError:
-    """The refusal of candles that the check of training refuses, with its words."""
+    """Makes the error for candles that the check of training refuses, from its message."""
     named = [symbol for symbol in symbols if text.startswith((f"candles.{symbol}:", f"candles.{symbol}."))]
     place = f"candles.{max(named, key=len)}" if named else "candles"
     # A server repairs nothing, so it does not offer to.
@@ -183,7 +183,7 @@ def unfit(symbols: tuple[str, ...], text: str, field: str) -> ApiError:
 
 
 def read_account(served: ServedModel, symbols: tuple[str, ...], account: AccountIn, field: str) -> Holdings:
-    """The account as arrays in the order of the observation."""
+    """Reads the account into arrays in the order of the observation."""
     in_range(account.equity, f"{field}.equity", LEAST)
     check_symbols(served, symbols, account.positions, f"{field}.positions", whole=False)
     units, entry = np.zeros(len(symbols)), np.ones(len(symbols))
@@ -198,14 +198,14 @@ def read_account(served: ServedModel, symbols: tuple[str, ...], account: Account
 
 
 def in_range(value: float, field: str, least: float) -> float:
-    """A number from `least` to what float32 can hold."""
+    """Checks a number: from `least` to the largest of float32."""
     if not least <= value <= MOST:
         raise invalid(field, f"{value:g}; allowed: {'above 0' if least else '0'} to {MOST:.4g}")
     return value
 
 
 def given_base(served: ServedModel, symbols: tuple[str, ...], instance: Instance, field: str) -> np.ndarray | None:
-    """The caller's own base positions, share of equity; None where the model's sizing is to be used."""
+    """Reads the caller's own base positions, share of equity; None where the model's sizing applies."""
     if isinstance(instance.base_position, type(UNSET)):
         sizing = served.model.base_sizing
         known = sizing in FINITE_MEMORY
@@ -225,7 +225,7 @@ def given_base(served: ServedModel, symbols: tuple[str, ...], instance: Instance
 
 
 def from_observation(served: ServedModel, symbols: tuple[str, ...], instance: Instance, field: str) -> PolicyInput:
-    """An observation that the caller built."""
+    """Reads an observation that the caller built."""
     if instance.features_hash is UNSET:
         raise invalid(f"{field}.features_hash", "missing; it stands in /manifest and says what an observation holds")
     if instance.features_hash != served.model.features_hash:
@@ -252,7 +252,7 @@ def from_observation(served: ServedModel, symbols: tuple[str, ...], instance: In
 
 
 def read_observation(served: ServedModel, numbers: list[float], field: str) -> np.ndarray:
-    """(D,) float32, every number within what this policy can have seen."""
+    """Reads an observation, (D,) float32, every number within the limits of this policy."""
     if len(numbers) != len(served.names):
         raise invalid(field, f"{len(numbers)} numbers; allowed: {len(served.names)}, named in /manifest")
     values = np.array(numbers, np.float64)
@@ -263,14 +263,14 @@ def read_observation(served: ServedModel, numbers: list[float], field: str) -> n
 
 
 def check_built(served: ServedModel, observation: np.ndarray, field: str, account: str) -> None:
-    """Refuses candles or an account that lead to numbers no policy was trained on."""
+    """Refuses candles or an account whose observation is beyond the limits of this policy."""
     if (place := out_of_bounds(served, observation)) is not None:
         of_account = served.limits[place] < served.limits.max()
         raise invalid(account if of_account else f"{field}.candles", beyond(served, observation, place))
 
 
 def check_gross(served: ServedModel, gross: float, field: str) -> None:
-    """Refuses an account that holds more than training's could: its numbers are mistaken.
+    """Refuses an account that holds more than training allows.
 
     Args:
         served: the model.
@@ -284,17 +284,17 @@ def check_gross(served: ServedModel, gross: float, field: str) -> None:
 
 
 def out_of_bounds(served: ServedModel, values: np.ndarray) -> int | None:
-    """Index of the first number beyond its limit, NaN included."""
+    """Finds the first number beyond its limit, NaN included; None where there is none."""
     good = np.abs(values) <= served.limits
     return None if good.all() else int(np.argmin(good))
 
 
 def beyond(served: ServedModel, values: np.ndarray, place: int) -> str:
-    """Says which number of an observation is too large."""
+    """Describes a number of an observation that is beyond its limit."""
     return f"{served.names[place]} = {values[place]:g}; allowed: -{served.limits[place]:g} to {served.limits[place]:g}"
 
 
 def wrong_hash(served: ServedModel, field: str) -> ApiError:
-    """The refusal of an observation built for other features."""
+    """Makes the error for an observation of other features."""
     what = f"not the features of this model ({served.model.features_hash[:12]}...); read /manifest again"
     return conflict(f"{field}.features_hash", what, "features_hash")

@@ -57,7 +57,7 @@ INFER = msgspec.json.Decoder(Infer)
 
 
 def routes(service: Service) -> list[Row]:
-    """Paths of the protocol; those that name no model need no key."""
+    """Lists the paths of the protocol; those that name no model need no key."""
 
     def ready(call: Call) -> Reply:
         return Reply(b'{"ready":true}') if service.is_ready() else Reply(b'{"ready":false}', status=503)
@@ -91,7 +91,7 @@ def routes(service: Service) -> list[Row]:
 
 
 def named(service: Service, call: Call) -> ServedModel:
-    """The model that a path names.
+    """Returns the model that a path names.
 
     Raises:
         ApiError: 404, it is not the served model.
@@ -123,14 +123,14 @@ def model_metadata(served: ServedModel) -> dict[str, Any]:
 
 
 def tensors_metadata(shapes: Mapping[str, tuple[int, ...]]) -> list[dict[str, Any]]:
-    """Tensors as the protocol lists them; -1 is the batch."""
+    """Describes tensors as the protocol does; -1 is the batch."""
     return [{"name": name, "datatype": "FP32", "shape": (-1, *shape)} for name, shape in shapes.items()]
 
 
 def answer(
     served: ServedModel, body: bytes, headers: dict[bytes, bytes], max_rows: int
 ) -> tuple[bytes, int | None, int]:
-    """Body of the answer, length of its JSON part where binary tensors follow, and its rows.
+    """Returns the body of the answer, the length of its JSON where binary tensors follow, and its rows.
 
     Raises:
         ApiError: names the tensor.
@@ -159,7 +159,7 @@ def check_name(served: ServedModel, request: Infer) -> None:
 
 
 def split(body: bytes, headers: dict[bytes, bytes]) -> tuple[Infer, bytes]:
-    """The JSON part and the binary one."""
+    """Splits a body into its JSON and the binary tensors."""
     info = headers.get(HEADER, b"%d" % len(body))
     if not info.isdigit() or len(info) > 12 or int(info) > len(body):
         raise invalid("Inference-Header-Content-Length", f"allowed: 0 to the {len(body)} bytes of the body")
@@ -173,7 +173,7 @@ def split(body: bytes, headers: dict[bytes, bytes]) -> tuple[Infer, bytes]:
 
 
 def read_tensors(served: ServedModel, inputs: list[Tensor], blob: bytes, max_rows: int) -> dict[str, np.ndarray]:
-    """All inputs of the model, each once, of one batch, finite and within its limits; every byte is used."""
+    """Reads all inputs of the model: each once, of one batch, within its limits, without bytes left over."""
     shapes = served.model.inputs
     found: dict[str, np.ndarray] = {}
     for tensor in inputs:
@@ -198,7 +198,7 @@ def read_tensors(served: ServedModel, inputs: list[Tensor], blob: bytes, max_row
 
 
 def read_values(tensor: Tensor, shape: tuple[int, ...], blob: bytes) -> tuple[np.ndarray, bytes]:
-    """The numbers of a tensor, float64, out of its JSON or of the binary part, and what is left of that."""
+    """Reads a tensor, float64, out of JSON or the binary part; returns it and the rest of the binary part."""
     size, count = (tensor.parameters or {}).get("binary_data_size"), int(np.prod(shape))
     if (size is None) == (tensor.data is None):
         raise invalid(tensor.name, "give either data or the parameter binary_data_size")
@@ -216,7 +216,7 @@ def read_values(tensor: Tensor, shape: tuple[int, ...], blob: bytes) -> tuple[np
 
 
 def flatten(data: Any) -> list[Any]:
-    """Numbers of flat or nested lists, row by row; three levels are the most that a tensor here can have."""
+    """Flattens nested lists of numbers, row by row; a tensor here has three levels at the most."""
     for _ in range(3):
         if not any(isinstance(x, list) for x in data):
             return list(data)
@@ -225,7 +225,7 @@ def flatten(data: Any) -> list[Any]:
 
 
 def within(served: ServedModel, name: str, values: np.ndarray) -> np.ndarray:
-    """float32 of numbers that the policy can have seen."""
+    """Checks the numbers of a tensor against the limits of the policy; returns float32."""
     limits = served.limits if name == "observation" else np.full(1, min(MOST_CARRY, MOST))
     good = np.abs(values) <= limits
     if not good.all():
@@ -242,7 +242,7 @@ def within(served: ServedModel, name: str, values: np.ndarray) -> np.ndarray:
 
 
 def choose(served: ServedModel, request: Infer) -> dict[str, bool]:
-    """Outputs by name, and whether each is wanted as bytes."""
+    """Returns the requested outputs by name, and whether each is wanted as bytes."""
     names = served.model.outputs
     every = asks_bytes(request.parameters, "binary_data_output", False, "parameters")
     if not request.outputs:
@@ -269,7 +269,7 @@ def asks_bytes(parameters: Parameters, name: str, default: bool, field: str) -> 
 def encode(
     served: ServedModel, request_id: str, outputs: dict[str, tuple[np.ndarray, bool]]
 ) -> tuple[bytes, int | None]:
-    """The answer: JSON, then the binary tensors in order; and the length of the JSON where there are any."""
+    """Encodes the answer: JSON, then the binary tensors; returns it and the length of the JSON where there are any."""
     info, blobs = [], []
     for name, (values, binary) in outputs.items():
         values = np.ascontiguousarray(values, "<f4")

@@ -90,7 +90,7 @@ VERSIONED = ("/v2/models/{name}", "/v2/models/{name}/versions/{version}")
 
 @cache
 def openapi(predict_route: str) -> bytes:
-    """OpenAPI 3.1 of the server."""
+    """Makes the OpenAPI 3.1 document of the server."""
     parts = schemas()
     columns = {name: part["examples"][0] for name, part in parts["Columns"]["properties"].items()}
     asked = {
@@ -122,7 +122,7 @@ def openapi(predict_route: str) -> bytes:
 
 
 def schemas() -> dict[str, Any]:
-    """Schemas by name: of the types of /predict and of the protocol, and of errors."""
+    """Returns schemas by name: of the types of /predict and of the protocol, and of errors."""
     _, parts = msgspec.json.schema_components((Request, Response, Infer), ref_template=PARTS)
     either = (("candles", "account"), ("observation", "features_hash"))
     parts["Instance"]["oneOf"] = [
@@ -133,18 +133,18 @@ def schemas() -> dict[str, Any]:
 
 
 def ref(name: str) -> dict[str, Any]:
-    """A schema of the components."""
+    """Refers to a schema of the components."""
     return {"$ref": PARTS.format(name=name)}
 
 
 def body(name: str, examples: dict[str, Any], **more: Any) -> dict[str, Any]:
-    """A body of JSON, and of other kinds by `more`."""
+    """Describes a request body of JSON, and of the content types in `more`."""
     shown = {key: {"value": value} for key, value in examples.items()}
     return {"required": True, "content": {"application/json": {"schema": ref(name), "examples": shown}} | more}
 
 
 def answers(good: dict[str, str], refusals: dict[str, str], schema: Any, error: str = "Error") -> dict[str, Any]:
-    """Responses by status: what is asked for as `schema` says, refusals as JSON errors."""
+    """Describes responses by status: good ones by `schema`, refusals as JSON errors."""
     found: dict[str, Any] = {
         status: {"description": what, "content": {"application/json": {"schema": schema}}}
         for status, what in good.items()
@@ -155,19 +155,19 @@ def answers(good: dict[str, str], refusals: dict[str, str], schema: Any, error: 
 
 
 def get(summary: str, responses: dict[str, Any], security: list[dict[str, list[str]]] = KEY) -> dict[str, Any]:
-    """A path that is read."""
+    """Describes a GET operation."""
     return {"get": {"summary": summary, "responses": responses, "security": security}}
 
 
 def post(summary: str, responses: dict[str, Any], content: dict[str, Any] | None = None) -> dict[str, Any]:
-    """A path that is asked."""
+    """Describes a POST operation."""
     return {
         "post": {"summary": summary, "responses": responses} | ({} if content is None else {"requestBody": content})
     }
 
 
 def plain_paths() -> dict[str, Any]:
-    """Paths of the server itself."""
+    """Describes the paths of the server itself."""
     status = {"type": "object", "required": ["status"], "properties": {"status": {"type": "string"}}}
     yes, no = {"200": "yes"}, {"503": "no"}
     good = {"200": "as said"}
@@ -188,7 +188,7 @@ def plain_paths() -> dict[str, Any]:
 
 
 def protocol_paths() -> dict[str, Any]:
-    """Paths of the Open Inference Protocol, and of Triton's extensions that have an answer."""
+    """Describes the paths of the Open Inference Protocol, and of Triton's extensions that have an answer."""
     good, anything = {"200": "as the protocol has it"}, {"type": "object"}
 
     def plain(refusals: dict[str, str], schema: Any = anything, more: dict[str, str] | None = None) -> dict[str, Any]:
@@ -226,7 +226,7 @@ def protocol_paths() -> dict[str, Any]:
 
 @cache
 def docs(predict_route: str) -> bytes:
-    """A page on which a person can fill in a request, send it and read the answer; it needs nothing from elsewhere."""
+    """Makes the page on which a person can fill in a request, send it and read the answer; self-contained."""
     assets = files("export.serving") / "assets"
     page, style, script = ((assets / f"docs.{kind}").read_text(encoding="utf-8") for kind in ("html", "css", "js"))
     return Template(page).substitute(style=style, script=script, route=escape(predict_route)).encode()

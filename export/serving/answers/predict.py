@@ -1,4 +1,4 @@
-"""Answers to instances: replay or token, one run of the graph, caps, money."""
+"""Answers instances: recurrent state by token or replay, one run of the graph, caps, money."""
 
 from dataclasses import dataclass
 
@@ -33,7 +33,7 @@ class NonFinite(ApiError):
 
 
 def count_rows(request: Request) -> int:
-    """Rows that a request has the policy look at."""
+    """Counts the rows that a request has the policy run, history included."""
     rows = len(request.instances)
     for item in request.instances:
         if not isinstance(item.history, UnsetType):
@@ -42,7 +42,7 @@ def count_rows(request: Request) -> int:
 
 
 def answer(served: ServedModel, request: Request, settings: PredictSettings, now_ms: int) -> Response:
-    """Predictions for all instances of a request, all by one model.
+    """Answers all instances of a request, all by one model.
 
     Raises:
         ApiError: the first instance that cannot be answered refuses the whole request.
@@ -72,7 +72,7 @@ def answer(served: ServedModel, request: Request, settings: PredictSettings, now
 def restore_carry(
     served: ServedModel, instance: Instance, policy_input: PolicyInput, field: str, keys: Keys
 ) -> tuple[np.ndarray, ...]:
-    """The recurrent state before the newest bar: out of the token, out of the history, or the start of an episode."""
+    """Returns the recurrent state before the newest bar: of the token, by replay of the history, or the initial one."""
     model = served.model
     if not isinstance(instance.carry, UnsetType):
         if not model.carry_shapes:
@@ -97,12 +97,12 @@ def restore_carry(
 
 
 def stream_of(served: ServedModel, instance: Instance, policy_input: PolicyInput) -> Stream:
-    """Whose memory an instance goes on with; of a pool every symbol has its own."""
+    """Returns the stream whose recurrent state an instance uses; of a pool every symbol has its own."""
     return Stream(instance.stream, policy_input.symbols[0] if served.model.is_pool else "")
 
 
 def run(served: ServedModel, observation: np.ndarray, carry: tuple[np.ndarray, ...]) -> Prediction:
-    """The policy, once; its output is finite or there is none."""
+    """Runs the policy once; raises where its output is not finite."""
     found = served.model.predict(observation, carry)
     if not found.is_finite:
         raise NonFinite
@@ -112,7 +112,7 @@ def run(served: ServedModel, observation: np.ndarray, carry: tuple[np.ndarray, .
 def make_answer(
     served: ServedModel, found: Prediction, row: int, instance: Instance, policy_input: PolicyInput, key: bytes
 ) -> Answer:
-    """One row of the policy's output as the answer to its instance."""
+    """Makes the answer to an instance out of its row of the policy's output."""
     sized = size(served.model, found.multiplier[row], policy_input.base)
     columns = found.multiplier[row].tolist(), sized.weight.tolist(), sized.capped.tolist()
     symbols = {
@@ -127,7 +127,7 @@ def make_answer(
 
 
 def times_of(served: ServedModel, open_time: int) -> tuple[CandleOut | UnsetType, FillOut | UnsetType]:
-    """Says which candle an answer is for and when its position is meant to be filled.
+    """Returns the candle of an answer, and when its position is meant to be filled.
 
     Args:
         served: the model.

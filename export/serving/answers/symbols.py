@@ -12,7 +12,7 @@ from himari_jax.errors import InputError
 
 
 def asked_symbols(served: ServedModel, instance: Instance, field: str) -> tuple[str, ...]:
-    """The symbols of an instance, in the order of the observation.
+    """Returns the symbols of an instance, in the order of the observation.
 
     Of a pool it is the one that the candles name, or `base_position` beside a finished observation, which has no names.
 
@@ -37,7 +37,7 @@ def asked_symbols(served: ServedModel, instance: Instance, field: str) -> tuple[
 
 
 def refuse_source(served: ServedModel, instance: Instance, field: str) -> None:
-    """Refuses an instance that says that its candles are of another kind of source than those of training.
+    """Refuses an instance whose `source_kind` is not that of training.
 
     Raises:
         ApiError: 400.
@@ -51,7 +51,7 @@ def refuse_source(served: ServedModel, instance: Instance, field: str) -> None:
 
 
 def check_symbols(served: ServedModel, symbols: tuple[str, ...], given: Iterable[str], field: str, whole: bool) -> None:
-    """Refuses a symbol that the model does not know or the instance is not about and, where all are needed, a lack.
+    """Refuses symbols that the model does not know or the instance is not about, and missing ones where all are needed.
 
     Args:
         served: the model.
@@ -78,5 +78,5 @@ def refuse_unknown(served: ServedModel, given: Iterable[str], field: str) -> Non
 
 
 def known(served: ServedModel) -> str:
-    """Says which symbols the model knows."""
+    """Lists the symbols of the model for a message."""
     return f"this model knows {', '.join(served.symbols)}"

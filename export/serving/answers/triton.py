@@ -27,7 +27,7 @@ NOT_OFFERED = {
 
 
 def routes(service: Service) -> list[Row]:
-    """Paths of Triton's extensions that have an answer."""
+    """Lists the paths of Triton's extensions that have an answer."""
 
     def config(call: Call) -> Reply:
         served = named(service, call)
@@ -46,7 +46,7 @@ def routes(service: Service) -> list[Row]:
 
 
 def model_config(served: ServedModel, max_rows: int) -> dict[str, Any]:
-    """Triton's configuration of the model; its dimensions leave the batch out."""
+    """Makes Triton's configuration of the model; its dimensions leave the batch out."""
     about = model_metadata(served)
     tensors = {
         part: [
@@ -62,7 +62,7 @@ def model_config(served: ServedModel, max_rows: int) -> dict[str, Any]:
 
 
 def not_offered(path: str) -> ApiError:
-    """The refusal of a path below /v2 that is no route."""
+    """Makes the error for a path below /v2 that is no route."""
     for pattern, way in NOT_OFFERED.items():
         if re.fullmatch(pattern, path):
             return ApiError(404, "not_offered", "path", f"not offered; {way}")

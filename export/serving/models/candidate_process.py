@@ -1,4 +1,4 @@
-"""The process that verifies a candidate: limits of its own, one line of JSON as its answer, nothing kept.
+"""The process that verifies a candidate: it limits its own resources and answers with a line of JSON.
 
 It is a fresh interpreter: a fork of the server would hold the locks of threads that it does not have.
 """
@@ -40,13 +40,13 @@ def main(job: Mapping[str, Any]) -> None:
 
 
 def exit_with_server() -> None:
-    """Ends this process with the server, which holds the other end of standard input and writes nothing to it."""
+    """Exits when the server does, which holds the other end of standard input and writes nothing to it."""
     os.read(0, 1)
     os._exit(1)
 
 
 def import_verifier() -> None:
-    """Imports what verifies; TA-Lib without pandas and polars, which it would import only to accept their columns."""
+    """Imports the verifier; TA-Lib without pandas and polars, which it would import only to accept their columns."""
     unneeded = [name for name in ("pandas", "polars") if name not in sys.modules]
     hidden: dict[str, Any] = dict.fromkeys(unneeded)
     sys.modules.update(hidden)
@@ -58,7 +58,7 @@ def import_verifier() -> None:
 
 
 def lower_priority() -> None:
-    """The server goes first: with the processor, and to the last where the machine is out of memory."""
+    """Gives the server precedence: for the processor, and where the machine runs out of memory."""
     os.nice(5)
     with contextlib.suppress(OSError):  # not every system has it
         Path("/proc/self/oom_score_adj").write_text("1000")
@@ -88,7 +88,7 @@ def limit_resources(memory_mb: int, cpu_seconds: int | None = None) -> None:
 
 
 def verify_candidate(job: Mapping[str, Any]) -> dict[str, str]:
-    """The verdict on a bundle: `digest` where it holds, `refused` or `passing` with the reason where it does not."""
+    """Verifies a bundle; returns `digest`, else the reason as `refused` or, where it may pass, as `passing`."""
     from export.loading import load
 
     folder = Path(job["folder"])
@@ -105,5 +105,5 @@ def verify_candidate(job: Mapping[str, Any]) -> dict[str, str]:
 
 
 def too_much(folder: Path, memory_mb: int) -> str:
-    """The refusal of a bundle that needs more memory than it may have."""
+    """Makes the refusal of a bundle that needs more memory than allowed."""
     return f"{folder}: verifying it takes more than {memory_mb} MB; --candidate-mb allows more"

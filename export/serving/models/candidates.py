@@ -1,4 +1,4 @@
-"""Verifies a candidate in a process of its own and loads the very bytes that it found good."""
+"""Verifies a candidate in a process of its own, then loads the bytes that were verified."""
 
 import contextlib
 import fcntl
@@ -32,7 +32,7 @@ OWN_FAULT = (signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGFPE, signa
 
 
 class Abandoned(StorageError):
-    """A candidate that nobody waits for any more."""
+    """A candidate that is no longer needed."""
 
 
 class Limits(NamedTuple):
@@ -47,14 +47,14 @@ LIMITS = Limits()
 
 
 class Verdicts:
-    """The newest verdict, for all workers: one of them verifies while the others wait. Made before they are forked."""
+    """The newest verdict, shared by all workers: one verifies while the others wait. Made before they are forked."""
 
     def __init__(self) -> None:
         self.file = tempfile.TemporaryFile()  # without a name: only these processes have it  # noqa: SIM115
 
     @contextlib.contextmanager
     def alone(self) -> Iterator[None]:
-        """Keeps the other processes out."""
+        """Locks the verdict against the other processes."""
         fcntl.lockf(self.file, fcntl.LOCK_EX)
         try:
             yield
@@ -62,13 +62,13 @@ class Verdicts:
             fcntl.lockf(self.file, fcntl.LOCK_UN)
 
     def find(self, signature: Signature) -> dict[str, str] | None:
-        """The verdict on the files of that signature, where it is the newest one."""
+        """Returns the verdict on the files of that signature, where it is the newest one."""
         text = os.pread(self.file.fileno(), 2 * MOST_ANSWER, 0)
         kept = json.loads(text) if text else {}
         return kept["verdict"] if kept.get("signature") == repr(signature) else None
 
     def keep(self, signature: Signature, verdict: dict[str, str]) -> None:
-        """Keeps a verdict in the place of the one before."""
+        """Stores a verdict in place of the one before."""
         data = json.dumps({"signature": repr(signature), "verdict": verdict}).encode()
         os.ftruncate(self.file.fileno(), 0)
         os.pwrite(self.file.fileno(), data, 0)
@@ -91,7 +91,7 @@ class Candidates:
     verdicts: Verdicts | None = None
 
     def load(self, folder: Path, signature: Signature, is_abandoned: Callable[[], bool]) -> Model:
-        """A verified bundle.
+        """Loads a bundle once it is verified.
 
         Args:
             folder: of the bundle.
@@ -111,7 +111,7 @@ class Candidates:
         return open_model(contents, self.allow_code)
 
     def verify(self, folder: Path, signature: Signature, is_abandoned: Callable[[], bool]) -> dict[str, str]:
-        """The verdict of another worker, else of a process of its own: `digest` or `refused`."""
+        """Returns the verdict of another worker, else of a process of its own: `digest` or `refused`."""
         if self.verdicts is None:
             return self.ask(folder, is_abandoned)
         with self.verdicts.alone():
@@ -122,7 +122,7 @@ class Candidates:
         return verdict
 
     def ask(self, folder: Path, is_abandoned: Callable[[], bool]) -> dict[str, str]:
-        """The verdict of a process of its own.
+        """Starts a process that verifies the bundle; returns its verdict.
 
         Raises:
             StorageError: a reason that may pass.
@@ -153,7 +153,7 @@ class Candidates:
         return self.explain(folder, code, last_line(trace.decode(errors="replace"), "no word"))
 
     def wait(self, process: subprocess.Popen, folder: Path, is_abandoned: Callable[[], bool]) -> None:
-        """Waits for the end of the process.
+        """Waits until the process has ended.
 
         Raises:
             StorageError: it takes too long, or nobody waits for it any more.
@@ -169,7 +169,7 @@ class Candidates:
             time.sleep(POLL_SECONDS)
 
     def explain(self, folder: Path, code: int, words: str) -> dict[str, str]:
-        """The verdict on a candidate whose process ended without one.
+        """Returns the verdict on a candidate whose process ended without one.
 
         Raises:
             StorageError: the cause lies outside the candidate.

@@ -1,4 +1,4 @@
-"""The store of the served model: a new one is loaded and verified beside the old, then swapped in one assignment."""
+"""The store of the served model: a new one is verified and loaded beside the old, then swapped in one assignment."""
 
 import os
 import threading
@@ -27,7 +27,7 @@ FIRST_PAUSE, MOST_PAUSE = 1.0, 60.0  # seconds before a candidate is tried again
 
 @dataclass(frozen=True, eq=False)
 class ServedModel:
-    """A verified model with what every request would otherwise derive again."""
+    """A verified model with precomputed limits, indices and names for its requests."""
 
     model: Model
     symbols: tuple[str, ...] = field(init=False)  # of a pool, those of which an instance is about one
@@ -87,7 +87,7 @@ class ModelStore:
         self.stopping = threading.Event()
 
     def candidate(self) -> Path | None:
-        """The bundle folder that should be served; None where there is none.
+        """Finds the bundle folder that should be served; None where there is none.
 
         Raises:
             InputError: CURRENT names no folder in here.
@@ -107,7 +107,7 @@ class ModelStore:
         )
 
     def refresh(self) -> bool:
-        """Loads what should be served and is not yet; True where the model changed.
+        """Loads the bundle that should be served, if it is not yet; returns whether the model changed.
 
         A candidate that does not hold is refused once and looked at again when one of its files changes; one that
         could not be verified for a reason that may pass is tried again after a pause, each twice as long.
@@ -135,13 +135,13 @@ class ModelStore:
         return True
 
     def load(self, folder: Path, signature: Signature) -> Model:
-        """The verified model of a folder."""
+        """Loads the verified model of a folder."""
         if self.candidates is None:
             return load(folder, self.allow_code)
         return self.candidates.load(folder, signature, lambda: self.stopping.is_set() or self.has_moved(signature))
 
     def has_moved(self, signature: Signature) -> bool:
-        """Whether something else should be served by now."""
+        """Whether another bundle should be served by now."""
         try:
             found = self.candidate()
             return found is not None and bundle_signature(found) != signature
@@ -149,7 +149,7 @@ class ModelStore:
             return False
 
     def refuse(self, folder: Path, signature: Signature | None, error: Exception) -> None:
-        """Says once why a candidate is not served, and when to look at it again."""
+        """Reports once why a candidate is not served, and schedules the next try where the cause may pass."""
         text = str(error) if isinstance(error, HimariError) else f"{type(error).__name__}: {error}"
         mark = signature or ((f"{folder}: {text}", 0, 0, 0),)
         passing = isinstance(error, StorageError | OSError | MemoryError)
@@ -163,7 +163,7 @@ class ModelStore:
             self.on_refuse(folder, text)
 
     def watch(self, seconds: float, also: Callable[[], None]) -> threading.Thread:
-        """Looks again every so many seconds until `stopping` is set, and does something else each time."""
+        """Starts a thread that refreshes the store and calls `also` at intervals, until `stopping` is set."""
 
         def loop() -> None:
             while not self.stopping.wait(seconds):
@@ -176,7 +176,7 @@ class ModelStore:
 
 
 def bundle_signature(folder: Path) -> Signature:
-    """Says whether a file of a bundle changed; a missing one counts as 0."""
+    """Returns time, size and number of each file of a bundle, which change with it; 0 where one is missing."""
     parts = []
     for path in (*(folder / name for name in ("manifest.json", *FILES)), *sorted(folder.glob("*.py"))):
         try:

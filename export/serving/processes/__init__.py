@@ -1,1 +1,1 @@
-"""Processes of the server: sockets, workers, orderly ends."""
+"""Processes of the server: sockets, workers, shutdown."""

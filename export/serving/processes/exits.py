@@ -1,4 +1,4 @@
-"""The cause of a worker's end: exit code or signal, last words, and whether memory ran out."""
+"""The cause of a worker's exit: code or signal, its last line, and whether memory ran out."""
 
 import os
 import signal
@@ -13,14 +13,14 @@ CGROUPS = Path("/sys/fs/cgroup")
 
 
 def last_words(error: BaseException) -> str:
-    """One line about an error that ends a worker: its kind, its first line and its place."""
+    """Describes an error that ends a worker in one line: its kind, its first line and its place."""
     place = traceback.extract_tb(error.__traceback__)[-1:]
     where = f" ({place[0].filename}:{place[0].lineno})" if place else ""
     return f"{type(error).__name__}: {first_line(error, MOST_WORDS)}{where}"
 
 
 def read_last_words(pipe: int) -> str:
-    """The last words that a worker left in a pipe, on one line; empty where it left none."""
+    """Reads the error that a worker wrote to a pipe, on one line; empty where there is none."""
     try:
         data = os.read(pipe, 65536)
     except BlockingIOError:
@@ -35,7 +35,7 @@ def read_last_words(pipe: int) -> str:
 
 
 def oom_kills() -> int | None:
-    """Processes of this control group that were ended for want of memory; None where the system does not count them."""
+    """Counts the processes of this control group killed for lack of memory; None where that is not counted."""
     if sys.platform != "linux":
         return None
     for path in (*cgroup_files(), CGROUPS / "memory.events", CGROUPS / "memory" / "memory.oom_control"):
@@ -48,7 +48,7 @@ def oom_kills() -> int | None:
 
 
 def cgroup_files() -> list[Path]:
-    """Paths that may hold the memory counts of this process's control group."""
+    """Lists paths that may hold the memory counts of this process's control group."""
     found = []
     try:
         for line in Path("/proc/self/cgroup").read_text().splitlines():
@@ -63,7 +63,7 @@ def cgroup_files() -> list[Path]:
 
 
 def explain_exit(code: int, words: str, kills_before: int | None, kills_after: int | None) -> str:
-    """One line about the end of a worker.
+    """Describes the exit of a worker in one line.
 
     Args:
         code: exit code, or minus the signal.

@@ -1,4 +1,4 @@
-"""The listening socket: opened, and closed so that nobody who could connect is left without an answer."""
+"""The listening socket: opened, and closed without resetting connections that were established."""
 
 import contextlib
 import ctypes
@@ -13,7 +13,7 @@ NO_SYN = ((0x30, 0, 0, 13), (0x54, 0, 0, 0x12), (0x15, 0, 1, 0x02), (0x06, 0, 0,
 
 
 def listen(host: str, port: int, backlog: int = 2048) -> socket.socket:
-    """A listening socket; `port` 0 takes a free one.
+    """Opens a listening socket; `port` 0 takes a free one.
 
     Raises:
         OSError: the port is taken or not ours.
@@ -32,7 +32,7 @@ def listen(host: str, port: int, backlog: int = 2048) -> socket.socket:
 
 
 def reject_new_connections(sock: socket.socket) -> None:
-    """Lets no new connection begin, in any process that shares the socket; those that began can still be accepted.
+    """Drops new connections, in every process that shares the socket; established ones can still be accepted.
 
     A connection that waits when its listener closes is reset, although its caller had it confirmed. Where the
     system has no such filter, what begins within the last moment before the close is lost.
@@ -45,7 +45,7 @@ def reject_new_connections(sock: socket.socket) -> None:
 
 
 def readable(files: list[int]) -> set[int]:
-    """Those of the file descriptors on which something waits: a connection, or bytes."""
+    """Returns the file descriptors on which a connection or bytes wait."""
     poll = select.poll()
     for file in files:
         poll.register(file, select.POLLIN)

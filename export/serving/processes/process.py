@@ -1,4 +1,4 @@
-"""One process of the server: the model, the watch for another, the requests."""
+"""One process of the server: loads the model, watches for newer ones, answers requests."""
 
 import gc
 import os
@@ -64,7 +64,7 @@ def work(plan: ProcessSettings, sock: socket.socket, settings: Settings, log: Qu
 
 
 def exit_at_signals(log: QueuedLog, alone: bool) -> None:
-    """Until the loop takes over, there is nothing to finish: a signal ends the process."""
+    """Lets signals end the process at once, until the event loop takes them over."""
 
     def leave(number: int, frame: Any) -> None:
         log.close()
@@ -82,7 +82,7 @@ def freeze_heap() -> None:
 
 
 def make_store(path: Path, metrics: Metrics, log: Callable[..., None], candidates: Candidates) -> ModelStore:
-    """A store that counts and logs the models that it loads and the bundles that it refuses."""
+    """Makes a store that counts and logs the models that it loads and the bundles that it refuses."""
 
     def on_load(served: ServedModel) -> None:
         metrics.use_model(served)

@@ -1,4 +1,4 @@
-"""uvicorn with an orderly end: not ready, then no new connections, then the last answers."""
+"""uvicorn with a graceful shutdown: not ready, then no new connections, then the last answers."""
 
 import asyncio
 import contextlib
@@ -25,7 +25,7 @@ END_ALL = signal.SIGUSR1  # from the supervisor: all workers end, so that nobody
 
 @dataclass(frozen=True)
 class ShutdownSettings:
-    """Settings of the server's end."""
+    """Settings of the graceful shutdown."""
 
     drain_seconds: float  # not ready, but still accepting, so that a balancer can look away
     alone: bool = True  # without a supervisor: a second signal ends at once
@@ -42,7 +42,7 @@ class Server(uvicorn.Server):
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Handlers that drain; uvicorn would raise the signal again at the end."""
+        """Installs handlers that drain; uvicorn's own would raise the signal again at the end."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
@@ -81,7 +81,7 @@ class Server(uvicorn.Server):
         await self.finish()
 
     async def accept_last(self, listeners: list[socket.socket]) -> None:
-        """Begins no new connections, and lets the loop accept those that wait."""
+        """Drops new connections where this is the last process, and lets the loop accept those that wait."""
         if self.is_last:
             for sock in listeners:
                 reject_new_connections(sock)
@@ -95,7 +95,7 @@ class Server(uvicorn.Server):
                 return
 
     async def finish(self) -> None:
-        """Waits until every connection has its answer; after a while, or at a second signal, what is left is cut."""
+        """Waits until every connection has its answer; aborts the rest after a while, or at a second signal."""
         loop = asyncio.get_running_loop()
         end = loop.time() + FINISH_SECONDS
         while self.server_state.connections and not self.force_exit and loop.time() < end:
@@ -121,7 +121,7 @@ class Server(uvicorn.Server):
 
 
 def configure(app: Application, keep_alive: float) -> uvicorn.Config:
-    """uvicorn's settings; `keep_alive` is the seconds that a kept connection may wait for its next request."""
+    """Makes uvicorn's settings; `keep_alive` is the seconds that a kept connection may wait for its next request."""
     return uvicorn.Config(
         app,
         http=GuardedProtocol,

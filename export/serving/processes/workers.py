@@ -40,7 +40,7 @@ class SupervisorLink:
         threading.Thread(target=self.wait, name="supervisor-link", daemon=True).start()
 
     def wait(self) -> None:
-        """Waits for the end of the pipe."""
+        """Waits until the supervisor's end of the pipe is closed."""
         os.read(self.pipe, 1)
         self.is_cut = True
         os.kill(os.getpid(), signal.SIGTERM)
@@ -50,7 +50,7 @@ Work = Callable[[int, SupervisorLink], int]  # index of the worker, link to the 
 
 
 class Worker(NamedTuple):
-    """A process that was started."""
+    """A worker process that was started."""
 
     place: int
     words: int  # pipe with its last words
@@ -108,7 +108,7 @@ class Supervisor:
         return self.code
 
     def wait_seconds(self) -> float:
-        """Until something is due; signals come sooner."""
+        """Returns the seconds until something is due; signals interrupt the wait."""
         times = [*self.due.values()] if self.kill_at is None else [self.kill_at]
         return max(0.0, min([*times, time.monotonic() + 60.0]) - time.monotonic())
 
@@ -134,7 +134,7 @@ class Supervisor:
         self.workers[child] = Worker(place, words, kills)
 
     def be_worker(self, place: int, pen: int, mask: set[Any]) -> None:
-        """The life of a worker, from its fork to its exit."""
+        """Runs in a forked worker, until its exit."""
         code = 1
         try:
             signal.set_wakeup_fd(-1)
@@ -152,7 +152,7 @@ class Supervisor:
             os._exit(code)
 
     def handle_signals(self) -> None:
-        """Passes signals on: the first ends the workers in order, another one at once."""
+        """Forwards signals: the first ends the workers gracefully, another one at once."""
         while self.signals:
             self.signals.pop()
             if self.kill_at is None:
@@ -178,7 +178,7 @@ class Supervisor:
             os.kill(worker, signal.SIGKILL)
 
     def reap(self) -> None:
-        """Notes which workers ended."""
+        """Collects the workers that ended."""
         while True:
             try:
                 child, status = os.waitpid(-1, os.WNOHANG)
@@ -191,7 +191,7 @@ class Supervisor:
                 self.on_end(child, worker, os.waitstatus_to_exitcode(status))
 
     def on_end(self, pid: int, worker: Worker, code: int) -> None:
-        """Says why a worker ended, and when there will be another, unless all are to end."""
+        """Logs why a worker ended and schedules another, unless all are to end."""
         why = explain_exit(code, read_last_words(worker.words), worker.kills, oom_kills())
         os.close(worker.words)
         forget_worker(worker.place)

@@ -13,21 +13,21 @@ WBITS = {b"gzip": 31, b"deflate": 15}
 
 
 class ClientDisconnect(Exception):
-    """The caller closed the connection before the request was whole."""
+    """The caller closed the connection before the request was complete."""
 
 
 def too_long(limit: int) -> ApiError:
-    """The refusal of a body that goes on beyond what is allowed."""
+    """Makes the error for a body beyond the limit."""
     return too_large("body", f"more than {limit} bytes")
 
 
 def too_slow(seconds: float) -> ApiError:
-    """The refusal of a body that is not here in time."""
+    """Makes the error for a body that did not arrive in time."""
     return ApiError(408, "too_slow", "body", f"not here within {seconds:g} s")
 
 
 async def gather(receive: Receive, limit: int) -> bytes:
-    """Gathers the parts of a body and counts their bytes as they arrive: a chunked body declares no length."""
+    """Joins the parts of a body and counts their bytes as they arrive: a chunked body declares no length."""
     message = await receive()
     if message["type"] == "http.request" and not message.get("more_body"):
         parts = [message.get("body", b"")]
@@ -48,7 +48,7 @@ async def gather(receive: Receive, limit: int) -> bytes:
 
 
 def inflate(data: bytes, wbits: int, limit: int) -> bytes:
-    """Decompresses no further than the limit, whatever the compressed bytes promise."""
+    """Decompresses a body, up to the limit."""
     machine = zlib.decompressobj(wbits)
     try:
         out = machine.decompress(data, limit + 1)
@@ -62,7 +62,7 @@ def inflate(data: bytes, wbits: int, limit: int) -> bytes:
 
 
 def coding_of(headers: dict[bytes, bytes]) -> bytes:
-    """Content coding of a body by its headers; `identity`: not compressed."""
+    """Returns the content coding of a body by its headers; `identity`: not compressed."""
     return headers.get(b"content-encoding", b"identity").strip().lower()
 
 
@@ -80,7 +80,7 @@ def check_body(headers: dict[bytes, bytes], limit: int) -> None:
 
 
 def uncompress(data: bytes, headers: dict[bytes, bytes], limit: int) -> bytes:
-    """A whole body as it was before it was compressed, as `check_body` allows it.
+    """Decompresses a complete body that `check_body` allows.
 
     Raises:
         ApiError: 413 beyond `limit` bytes, 400.
@@ -90,7 +90,7 @@ def uncompress(data: bytes, headers: dict[bytes, bytes], limit: int) -> bytes:
 
 
 async def read_body(receive: Receive, headers: dict[bytes, bytes], limit: int, seconds: float) -> bytes:
-    """The whole body, decompressed.
+    """Reads the whole body, decompressed.
 
     Raises:
         ApiError: 413 beyond `limit` bytes before or after decompression, 408 when it is not here in time, 400 or 415.

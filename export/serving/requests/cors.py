@@ -17,7 +17,7 @@ Headers = tuple[tuple[bytes, bytes], ...]
 
 
 def is_origin(text: str) -> bool:
-    """Whether it is what a browser sends as Origin, scheme://host[:port] without a path, or `*` for any."""
+    """Whether a text is an origin as browsers send it, scheme://host[:port] without a path, or `*` for any."""
     return text == ANY or ORIGIN.fullmatch(text) is not None
 
 
@@ -33,7 +33,7 @@ class Cors:
         self.origins = frozenset(origin.lower().encode() for origin in origins)
 
     def headers(self, headers_in: dict[bytes, bytes]) -> Headers:
-        """Headers that let the page that asked read an answer; `vary` keeps origins apart in caches."""
+        """Returns the headers that let the page read an answer; `vary` keeps origins apart in caches."""
         if self.any:
             return ((b"access-control-allow-origin", b"*"), (b"access-control-expose-headers", EXPOSED))
         origin = headers_in.get(b"origin", b"")
@@ -43,7 +43,7 @@ class Cors:
         return ((b"access-control-allow-origin", origin), shown, (b"vary", b"origin"))
 
     def preflight(self, method: str, headers_in: dict[bytes, bytes], allowed: str) -> Reply | None:
-        """The answer to a browser that asks what a page may send; None for any other request.
+        """Answers a preflight request of a browser; None for any other request.
 
         Args:
             method: of the request.

@@ -1,4 +1,4 @@
-"""Keys of the operator: several at a time and read again when their file changes, so that one follows another."""
+"""Keys of the operator: several at a time, read again when their file changes, so that they can be rotated."""
 
 import hmac
 import stat
@@ -23,11 +23,11 @@ class Keys:
 
     @property
     def first(self) -> bytes:
-        """The one that signs."""
+        """The key that signs."""
         return self.accepted[0]
 
     def accept(self, given: bytes) -> bool:
-        """Whether it is one of them; every wrong one takes the same time."""
+        """Whether a key is one of them; every wrong one takes the same time."""
         found = [hmac.compare_digest(given, key) for key in self.accepted]
         return any(found)
 
@@ -54,7 +54,7 @@ class KeyFile(Keys):
         self.last_error = ""
 
     def read(self) -> Sequence[bytes]:
-        """The keys that the file holds now."""
+        """Reads the keys of the file."""
         try:
             content = self.path.read_bytes()[:MOST_BYTES].strip()
         except OSError as error:
@@ -68,7 +68,7 @@ class KeyFile(Keys):
         return keys
 
     def file_mark(self) -> tuple[int, int, int] | None:
-        """Changes with the file."""
+        """Returns time, size and number of the file, which change with it; None where it is gone."""
         try:
             found = self.path.stat()
         except OSError:
@@ -80,7 +80,7 @@ class KeyFile(Keys):
         return bool(self.path.stat().st_mode & stat.S_IROTH)
 
     def refresh(self, log: Callable[..., None]) -> None:
-        """Takes the keys of a changed file; where they cannot be read, the old ones hold and that is said once."""
+        """Reads the keys of a changed file; where that fails, keeps the old ones and logs it once."""
         mark, now = self.file_mark(), time.monotonic()
         if mark == self.mark and now < self.read_at + REREAD_SECONDS:
             return
@@ -99,7 +99,7 @@ class KeyFile(Keys):
 
 
 def watch(files: Sequence[KeyFile], log: Callable[..., None], seconds: float, stopping: threading.Event) -> None:
-    """Looks at key files every so many seconds, in a thread, until `stopping` is set."""
+    """Starts a thread that refreshes key files at intervals, until `stopping` is set."""
 
     def loop() -> None:
         while not stopping.wait(seconds):

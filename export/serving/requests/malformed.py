@@ -18,7 +18,7 @@ class Constant(str):
 
 
 def no_json(body: bytes, error: Exception) -> ApiError:
-    """The refusal of a body that could not be decoded, by its field where that is known.
+    """Makes the error for a body that is no JSON, with the field where that is known.
 
     Args:
         body: the JSON part of the request.
@@ -41,7 +41,7 @@ def no_json(body: bytes, error: Exception) -> ApiError:
 
 
 def constants(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
-    """Path and name of each NaN and infinity, in the order of the text."""
+    """Yields path and name of each NaN and infinity, in the order of the text."""
     if isinstance(value, Constant):
         yield path, value
     elif isinstance(value, dict):

@@ -185,7 +185,7 @@ RESPONSES = msgspec.json.Encoder()
 
 
 def decode_request(body: bytes) -> Request:
-    """The body of `/predict`.
+    """Decodes the body of `/predict`.
 
     Raises:
         ApiError: 400; names the field that is malformed, unknown, missing or of another type.
@@ -199,7 +199,7 @@ def decode_request(body: bytes) -> Request:
 
 
 def explain(text: str, body: bytes) -> ApiError:
-    """Field and message of a validation error; keys of objects, which msgspec leaves out, are looked up."""
+    """Translates a validation error of msgspec; keys of objects, which it leaves out, are looked up."""
     message, _, path = text.partition(" - at `$")
     path = path.rstrip("`").lstrip(".")
     if "[...]" in path:
@@ -213,7 +213,7 @@ def explain(text: str, body: bytes) -> ApiError:
 
 
 def name_key(path: str, body: bytes) -> str:
-    """Puts the key for the first `[...]` of a path: the first whose value is not as it should be."""
+    """Replaces the first `[...]` of a path by the first key whose value is not valid."""
     before, _, after = path.partition("[...]")
     kinds: dict[str, Any] = {"candles": Columns, "positions": Holding, "base_position": float}
     kind = kinds.get(before.rsplit(".", 1)[-1])

@@ -24,7 +24,7 @@ REPLAY = "replay: send the request again without carry and with history"
 
 
 class Stream(NamedTuple):
-    """The sequence of decisions that a memory belongs to."""
+    """The sequence of decisions that a recurrent state belongs to."""
 
     name: str  # the caller's
     symbol: str = ""  # of a pool, each symbol of which has a memory of its own
@@ -39,7 +39,7 @@ class Stream(NamedTuple):
 
 
 def make_token(model: Model, stream: Stream, time: int, carry: tuple[np.ndarray, ...], key: bytes) -> str:
-    """The token of a recurrent state.
+    """Makes the token of a recurrent state.
 
     Args:
         model: that made it.
@@ -54,7 +54,7 @@ def make_token(model: Model, stream: Stream, time: int, carry: tuple[np.ndarray,
 
 
 def open_token(token: str, model: Model, stream: Stream, keys: Keys, field: str) -> tuple[tuple[np.ndarray, ...], int]:
-    """The recurrent state, leaves (1, ...), and the time of a token.
+    """Verifies a token; returns its recurrent state, leaves (1, ...), and its time.
 
     Raises:
         ApiError: 409; it is of another model or stream, or not as it was given.
@@ -79,7 +79,7 @@ def open_token(token: str, model: Model, stream: Stream, keys: Keys, field: str)
 
 
 def decode(token: str, field: str) -> bytes:
-    """Bytes of a token; only the one spelling that `make_token` gives.
+    """Decodes a token; accepts only the spelling of `make_token`.
 
     Raises:
         ApiError: 409.
@@ -95,17 +95,17 @@ def decode(token: str, field: str) -> bytes:
 
 
 def altered_token(field: str) -> ApiError:
-    """The refusal of a token whose signature does not hold."""
+    """Makes the error for a token whose signature does not hold."""
     return conflict(field, f"not a token of this server, or altered; {REPLAY}", "token_altered")
 
 
 def stream_mark(stream: Stream) -> bytes:
-    """First 8 bytes of the SHA-256 of a stream's name."""
+    """Returns the first 8 bytes of the SHA-256 of a stream's name."""
     return hashlib.sha256(stream.signed_name).digest()[:8]
 
 
 def sign(model: Model, stream: Stream, body: bytes, key: bytes) -> bytes:
-    """HMAC-SHA256 over the whole model hash, the whole stream and the body."""
+    """Signs a token: HMAC-SHA256 over the whole model hash, the whole stream and the body."""
     name = stream.signed_name
     message = bytes.fromhex(model.digest) + struct.pack("<I", len(name)) + name + body
     return hmac.digest(key, message, "sha256")

@@ -1,4 +1,4 @@
-"""Fields of a log line by which Google Cloud ties it to its trace, shows its request and groups its errors.
+"""Fields of a log line for Google Cloud: trace, HTTP request, error event.
 
 Sources: Cloud Logging, "Structured logging"; Error Reporting, "Format errors in logs"; W3C, "Trace Context".
 """
@@ -16,7 +16,7 @@ MOST_STACK = 2800  # letters of a stack trace, so that its line is one write to 
 
 
 def trace_fields(headers: Mapping[bytes, bytes], project: str) -> dict[str, Any]:
-    """The trace that a request belongs to; empty where its headers name none."""
+    """Returns the trace of a request; empty where its headers name none."""
     found = CLOUD_TRACE.fullmatch(headers.get(b"x-cloud-trace-context", b""))
     if found:
         trace, span, sampled = found[1], b"%016x" % (int(found[2] or 0) % 2**64), found[3] == b"1"
@@ -34,7 +34,7 @@ def trace_fields(headers: Mapping[bytes, bytes], project: str) -> dict[str, Any]
 def request_fields(
     project: str, method: str, route: str, headers: Mapping[bytes, bytes], status: int, size: int, seconds: float
 ) -> dict[str, Any]:
-    """Trace and httpRequest of a log line; empty outside of Google Cloud.
+    """Returns trace and httpRequest of a log line; empty outside of Google Cloud.
 
     Args:
         project: in which the service runs; empty elsewhere.
@@ -56,7 +56,7 @@ def request_fields(
 
 
 def error_event(error: BaseException) -> dict[str, Any]:
-    """A fault as Error Reporting reads it: the stack, without the error's text, which could hold a request."""
+    """Returns a fault for Error Reporting: the stack, without the error's text, which could hold a request."""
     frames = traceback.extract_tb(error.__traceback__)
     stack = "".join(f'  File "{frame.filename}", line {frame.lineno}, in {frame.name}\n' for frame in frames)
     if len(stack) > MOST_STACK:

@@ -22,7 +22,7 @@ BY_WINDOW = (*BY_FEATURE, "window")
 
 
 class InputCounts(Collector):
-    """Counters of the model on duty, brought up to date every second and at a scrape.
+    """Counters of the served model, updated every second and at a scrape.
 
     Args:
         folder: in which workers add up their numbers; None: there is one process.
@@ -36,7 +36,7 @@ class InputCounts(Collector):
         self.counts = np.zeros((0, BINS + 1), np.int64)  # (F, BINS + 1) rows in each bin, and outside of the range
 
     def use_model(self, served: ServedModel) -> None:
-        """Counts for another model from now on."""
+        """Counts the inputs of another model from now on."""
         self.flush()
         with self.lock:
             self.served, self.table = served, served.model.drift
@@ -65,7 +65,7 @@ class InputCounts(Collector):
                 self.counts[:, BINS] += self.table.outside(found).sum(0)
 
     def total(self) -> np.ndarray:
-        """The counters of all workers together, (F, BINS + 1)."""
+        """Adds up the counters of all workers, (F, BINS + 1)."""
         if self.folder is None or self.served is None:
             return self.counts
         paths = sorted(self.folder.glob(f"inputs_{self.served.info.hash}_*"))
@@ -73,7 +73,7 @@ class InputCounts(Collector):
         return sum((x.reshape(self.counts.shape) for x in found if x.size == self.counts.size), 0 * self.counts)
 
     def collect(self) -> Iterator[Metric]:
-        """The counters, and what a rule compares them with: expected shares, thresholds, rows of a window."""
+        """Yields the counters, and expected shares, thresholds and rows of a window for the alert rules."""
         self.flush()
         with self.lock:
             served, table = self.served, self.table
@@ -102,7 +102,7 @@ class InputCounts(Collector):
 
 
 def bins_of(table: DriftTable, rows: np.ndarray) -> np.ndarray:
-    """Rows in each bin of each feature, (F, BINS), as `DriftTable.place` and `count_bins` have them, in one pass.
+    """Counts the rows in each bin of each feature, (F, BINS), as `DriftTable.place` and `count_bins` do, in one pass.
 
     Args:
         table: of F features.

@@ -1,4 +1,4 @@
-"""Standard output behind a bounded queue: a reader that stops reading stops no request."""
+"""Standard output behind a bounded queue, so that no request waits for its reader."""
 
 import contextlib
 import os
@@ -21,7 +21,7 @@ def write_stdout(data: bytes) -> None:
 
 
 class Output:
-    """A text stream that never blocks its writer: a thread writes, and what finds no room is dropped and counted.
+    """A text stream that never blocks its writer: a thread writes; lines beyond the limit are dropped and counted.
 
     Args:
         on_flow: called with the number of dropped lines, once lines are written again.
@@ -42,7 +42,7 @@ class Output:
         self.thread.start()
 
     def write(self, text: str) -> None:
-        """Takes a line, or drops it where too many wait."""
+        """Queues a line, or drops it where too many wait."""
         line = text.encode()
         with self.change:
             kept = len(self.waiting) < self.most
@@ -55,7 +55,7 @@ class Output:
             self.on_drop()
 
     def flush(self) -> None:
-        """Nothing: the thread writes as soon as it can."""
+        """Does nothing: the thread writes as soon as it can."""
 
     def work(self) -> None:
         """Writes until the output is closed and nothing waits."""
@@ -68,7 +68,7 @@ class Output:
                 self.on_flow(dropped)
 
     def take(self) -> bytes:
-        """Waits for lines and takes as many as a pipe takes whole; empty at the end."""
+        """Waits for lines and returns as many as a pipe takes whole; empty at the end."""
         with self.change:
             while not self.waiting and not self.closed:
                 self.change.wait()
@@ -79,7 +79,7 @@ class Output:
             return b"".join(parts)
 
     def close(self, seconds: float) -> None:
-        """Writes what waits, for so many seconds at most."""
+        """Writes the queued lines, for so many seconds at most."""
         with self.change:
             self.closed = True
             self.change.notify()

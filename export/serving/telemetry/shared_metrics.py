@@ -1,4 +1,4 @@
-"""The folder in which the workers of a server add up their numbers, and what killed servers left of theirs."""
+"""The folder in which the workers of a server add up their metrics; folders of killed servers are removed."""
 
 import contextlib
 import fcntl
@@ -16,7 +16,7 @@ YOUNG_SECONDS = 60.0  # a folder may be without its lock for a moment
 
 @contextlib.contextmanager
 def shared_folder() -> Iterator[str]:
-    """A folder for the numbers of this server's workers, removed at the end; those of dead servers are removed first.
+    """Makes a folder for the metrics of this server's workers, removed at the end; removes those of dead servers.
 
     A lock tells the living, not a process id: containers with ids of their own may share the folder of temporary files.
     """
@@ -27,7 +27,7 @@ def shared_folder() -> Iterator[str]:
 
 
 def remove_abandoned(place: Path) -> None:
-    """Removes the folders of this user's servers that ended without a chance to do it, by kill -9 for example."""
+    """Removes the folders of this user's servers that were killed."""
     for folder in place.glob(f"{PREFIX}*"):
         with contextlib.suppress(OSError):  # gone, locked, not ours or not one of ours: it stays
             info = folder.lstat()

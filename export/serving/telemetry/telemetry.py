@@ -91,7 +91,7 @@ class Metrics:
         found.observe(multiplier)
 
     def use_model(self, served: ServedModel) -> None:
-        """Notes the model that answers from now on."""
+        """Sets the model that answers from now on."""
         self.swaps.inc()
         if self.last is not None:
             self.last.set(0)
@@ -101,24 +101,24 @@ class Metrics:
         self.ready.set(1)
 
     def page(self) -> bytes:
-        """The text of `/metrics`; of all workers together where there are several."""
+        """Renders the text of `/metrics`; of all workers together where there are several."""
         return generate_latest(self.whole)
 
 
 def forget_worker(place: int) -> None:
-    """Takes back what only holds of a living worker: that it is ready, and its model. Its counters stay."""
+    """Removes the gauges of a worker that ended: readiness and model. Its counters stay."""
     mark_process_dead(place, os.environ[SHARED])
     (Path(os.environ[SHARED]) / f"worker_{place}").unlink(missing_ok=True)
 
 
 class WithoutOldModels(Collector):
-    """The metrics of a collector, without models that are no longer on duty."""
+    """The metrics of a collector, without models that are no longer served."""
 
     def __init__(self, source: Any):
         self.source = source
 
     def collect(self) -> Iterator[Metric]:
-        """Every metric."""
+        """Yields every metric."""
         for metric in self.source.collect():
             if metric.name == "himari_model_info":
                 metric.samples = [sample for sample in metric.samples if sample.value]
@@ -132,7 +132,7 @@ class Processes(Collector):
         self.folder = folder
 
     def collect(self) -> Iterator[Metric]:
-        """One metric of each kind, a sample for each process."""
+        """Yields one metric of each kind, with a sample for each process."""
         found: dict[str, Metric] = {}
         for name, pid in self.processes():
             for metric in ProcessCollector(pid=partial(str, pid), registry=None).collect():
@@ -142,7 +142,7 @@ class Processes(Collector):
         yield from found.values()
 
     def processes(self) -> Iterator[tuple[str, str]]:
-        """Name and id of each process."""
+        """Yields name and id of each process."""
         yield "supervisor", str(os.getppid())
         for path in sorted(self.folder.glob("worker_*")):
             try:
@@ -169,18 +169,18 @@ class Log:
 
 
 class QueuedLog(Log):
-    """JSON lines on standard output that never wait for its reader."""
+    """Writes JSON lines to standard output without waiting for its reader."""
 
     def __init__(self, write: Callable[[bytes], None] = write_stdout):
         self.output = Output(self.on_flow, write)
         super().__init__(self.output)
 
     def on_flow(self, lines: int) -> None:
-        """Says that lines are missing, once they can be written again."""
+        """Logs how many lines were dropped, once lines can be written again."""
         self("WARNING", "log_dropped", lines=lines, message="the output was not read; these lines are lost")
 
     def close(self) -> None:
-        """Writes what waits; what is not read in time is lost."""
+        """Writes the queued lines; those not read in time are lost."""
         self.output.close(FLUSH_SECONDS)
 
 
