@@ -130,7 +130,7 @@ def test_prices_of_a_long_future_stay_where_sums_can_hold_them(candles):
     rows = np.arange(1_000_000)
     long = replace(raws[0], row=rows, time=rows, **{name: np.full(len(rows), 7.0) for name in COLUMNS})
     close = another_future([long], 10, 1)[0].close
-    assert np.ptp(np.log(close)) < 36  # e^36 is what a sum in float64 tells from nothing
+    assert np.ptp(np.log(close)) < 36  # e^36 is the largest ratio of which a sum in float64 keeps both numbers
     assert (np.diff(close[11:]) != 0).all()
 
 

@@ -102,7 +102,7 @@ def test_the_return_of_an_interval_is_that_of_its_bars():
 
 
 @pytest.mark.parametrize(
-    ("flags", "told"),
+    ("flags", "message"),
     [
         (("--decide-every", "90m"), "--decide-every 90m: must be a whole number of bars of 1h"),
         (("--decide-every", "24"), "--decide-every 24: must be a number and m, h or d, such as 15m, 1h, 1d"),
@@ -115,11 +115,11 @@ def test_the_return_of_an_interval_is_that_of_its_bars():
         (("--split", "2025-02-01", "2024-02-01"), "two rising shares between 0 and 1, or two rising dates"),
     ],
 )
-def test_bad_intervals_cuts_and_embargoes_are_one_line(flags, told, tmp_path, capfd):
+def test_bad_intervals_cuts_and_embargoes_are_one_line(flags, message, tmp_path, capfd):
     assert command(tmp_path / "run", *flags) == 2
     lines = capfd.readouterr().err.strip().splitlines()
     assert len(lines) == 1
-    assert told in lines[0]
+    assert message in lines[0]
 
 
 @pytest.mark.parametrize("calendar", ["continuous", "sessions"])

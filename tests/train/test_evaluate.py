@@ -58,13 +58,13 @@ MEAN, TRADED = np.array([0.1, 0.05, 0.2]), 0.02  # what an agent held on average
 
 @pytest.fixture(scope="module")
 def setting(history):
-    """What rules look at, with a cap and a gross that bind."""
+    """Inputs of rules, with a cap and a gross that bind."""
     return Setting(history, "vol-target", SizingRules(max_position_pct=0.07, max_gross=0.2))
 
 
 @pytest.fixture(scope="module")
 def window(history):
-    """The whole span, with an agent's mean weights."""
+    """A window of the whole span, with an agent's mean weights."""
     return window_at(history, 0)
 
 

@@ -1,4 +1,4 @@
-"""Files of a run: what stands under a name is whole, whenever a write fails or a process dies."""
+"""Files of a run are whole, whenever a write fails or a process dies."""
 
 import contextlib
 import errno

@@ -1,4 +1,4 @@
-"""Flags of `python -m train.ppo`: what is refused and how, what they come to."""
+"""Flags of `python -m train.ppo`: refusals, defaults, derived values."""
 
 import os
 

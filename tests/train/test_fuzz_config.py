@@ -1,4 +1,4 @@
-"""Thousands of command lines: taken exactly as said or refused in one line; the good ones build a learner."""
+"""Thousands of command lines: taken exactly as written or refused in one line; the good ones build a learner."""
 
 import functools
 import random
@@ -109,7 +109,7 @@ OWN |= {"market.base_positions", "market.base_max_age", "data.since", "data.unti
 
 
 def command_line(seed: int) -> tuple[list[str], dict[str, list[str]]]:
-    """A tiny world with a few flags more, most of them good; and what each said, by field, the last one counting."""
+    """A tiny world with a few more flags, most of them good; and their values by field, the last one counting."""
     rng = random.Random(seed)
     defaults = flatten(to_json(Config()))
     if rng.random() < 0.1:
@@ -137,7 +137,7 @@ def near(value: Any, rng: random.Random) -> tuple[str, ...]:
 
 
 def means(words: list[str], value: Any) -> bool:
-    """Whether a parsed value is what the words say."""
+    """Whether a parsed value equals its words."""
     if not words:
         return value is True
     texts = value if isinstance(value, list) else [value]
@@ -153,12 +153,12 @@ def same(word: str, value: Any) -> bool:
 
 @functools.cache
 def plain_values() -> dict[str, Any]:
-    """What the tiny world says by itself."""
+    """The flags of the tiny world by field."""
     return flatten(to_json(parse(Config, WORLD, "ppo")))
 
 
 def check_taken(said: dict[str, list[str]], config: Config, args: list[str]) -> None:
-    """Every flag has the value that was said, every other its default, and all of them survive `config.json`."""
+    """Checks that every flag has its given value, every other its default, and that all survive `config.json`."""
     values, start = flatten(to_json(config)), plain_values()
     for name, value in values.items():
         assert means(said[name], value) if name in said else value == start[name], (args, name, value)

@@ -1,4 +1,4 @@
-"""Numbers that go bad: a bad step is not taken, a hopeless run ends with its last good step."""
+"""Numbers that go bad: a bad step is skipped, a run of bad steps ends with its last good checkpoint."""
 
 import json
 

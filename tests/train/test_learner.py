@@ -78,7 +78,7 @@ def test_next_value_is_the_value_of_what_followed_by_a_plain_loop(worlds, kind):
 
 
 def choose(where, new, old):
-    """`new` in the environments where it is set."""
+    """Takes `new` in the environments where it is set."""
     return jnp.where(where.reshape(-1, *(1,) * (old.ndim - 1)), new, old)
 
 

@@ -115,7 +115,7 @@ def test_the_start_is_where_the_market_says_unless_a_flag_says_otherwise():
 
 
 def walk(weights, seed=0):
-    """A course of given weights over a year of chance."""
+    """The history of given weights over a year of random returns."""
     returns = np.random.default_rng(seed).normal(0, 0.01, (8760, 1))
     blank = np.zeros_like(returns)
     return OraclePath(blank, weights(returns), blank, blank, weights(returns), returns)

@@ -1,4 +1,4 @@
-"""Laws of where simulations run and how they are written there: few on the host, the same numbers everywhere."""
+"""Laws of the device and form of simulations: few accounts on the host, the same numbers everywhere."""
 
 from types import SimpleNamespace
 

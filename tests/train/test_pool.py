@@ -177,17 +177,17 @@ def test_a_symbol_too_short_is_named_and_left_out_on_request_alone(tmp_path, cap
 
 
 @pytest.mark.parametrize(
-    ("flags", "told"),
+    ("flags", "message"),
     [
         (("--skip-short",), "--skip-short given: must be given beside --pool"),
         (("--pool", "--env", "merton"), "--pool with --env merton: must be given beside candles alone"),
         (("--pool", "--split", "2030-01-01", "2031-01-01"), "no symbol has a decision in the val span"),
     ],
 )
-def test_flags_that_do_not_fit_a_pool_are_one_line(flags, told, data, tmp_path, capfd):
+def test_flags_that_do_not_fit_a_pool_are_one_line(flags, message, data, tmp_path, capfd):
     args = [*TINY[4:], "--data", str(data)] if "--env" not in flags else [*TINY[4:]]
     own = [*args, *flags] if "--pool" in flags else [*args, "--symbols", "AAA", *flags]
     assert run_command(train, [*own, "--run-dir", str(tmp_path / "run")]) == 2
     lines = capfd.readouterr().err.strip().splitlines()
     assert len(lines) == 1
-    assert told in lines[0]
+    assert message in lines[0]

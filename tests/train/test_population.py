@@ -1,4 +1,4 @@
-"""A population: one member is the run, members know nothing of each other, and nothing finished is trained again."""
+"""A population: one member equals the run, members do not depend on each other, none is trained twice."""
 
 from dataclasses import replace
 from pathlib import Path

@@ -25,7 +25,7 @@ from train.simulation.play import Cell, SpanHistories, play_baselines, play_whol
 
 @pytest.fixture(autouse=True)
 def elsewhere(tmp_path, monkeypatch):
-    """Strategies leave their trials in runs/ of the folder in which a command is started."""
+    """Changes to a folder of its own, in whose runs/ strategies leave their trials."""
     monkeypatch.chdir(tmp_path)
 
 

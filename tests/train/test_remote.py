@@ -1,4 +1,4 @@
-"""Run folders in a bucket: what is there is whole or does not count, and the same command always goes on."""
+"""Run folders in a bucket: a checkpoint there is whole or does not count, and the same command always goes on."""
 
 import shutil
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""`--run-dir gs://...` from outside: what is refused, what goes on where, what the other commands read."""
+"""`--run-dir gs://...` from outside: refusals, resuming, and the other commands on it."""
 
 import json
 import os
@@ -26,7 +26,7 @@ pytest_plugins = ["buckets"]
 
 
 @pytest.mark.parametrize(
-    ("args", "told"),
+    ("args", "message"),
     [
         (["--bucket-name", "desk"], "--bucket-name: goes with --model-dir"),
         (["--model-dir", "m"], "--model-dir: goes with --bucket-name"),
@@ -40,11 +40,11 @@ pytest_plugins = ["buckets"]
         (["--run-dir", "gs://desk/foreign"], "not empty and no run"),
     ],
 )
-def test_addresses_that_name_nothing_are_one_line(machine, capsys, args, told):
+def test_addresses_that_name_nothing_are_one_line(machine, capsys, args, message):
     RemoteFolder("gs://desk/foreign").write("letter.txt", b"dear")
     assert run_command(main, args) == 2
     error = capsys.readouterr().err
-    assert told in error
+    assert message in error
     assert error.count("\n") == 1
 
 
@@ -135,7 +135,7 @@ def leaves_at(folder, step):
 
 
 def stop_at(monkeypatch, update):
-    """SIGTERM after some updates."""
+    """Sends SIGTERM after some updates."""
     from train.training.trainer import Trainer
 
     whole = Trainer.advance
@@ -156,9 +156,9 @@ def test_a_run_stopped_on_one_machine_ends_on_another_as_if_it_had_never_stopped
     with monkeypatch.context() as patch:
         stop_at(patch, 4)
         assert train("--run-dir", PLACE) == 75
-    told = capsys.readouterr()
-    assert re.search(rf"saved in {PLACE}; go on with: \S+ -m train.ppo --resume --run-dir {PLACE}\n", told.err)
-    assert f"run folder: {PLACE} (mirror: runs/gs+desk+models+run)" in told.out
+    output = capsys.readouterr()
+    assert re.search(rf"saved in {PLACE}; go on with: \S+ -m train.ppo --resume --run-dir {PLACE}\n", output.err)
+    assert f"run folder: {PLACE} (mirror: runs/gs+desk+models+run)" in output.out
     assert "complete/4.json" in list_files(PLACE)
     second = machine("second")
     assert run_command(main, ["--resume", "--bucket-name", "desk", "--model-dir", "models/run"]) == 0

@@ -29,7 +29,7 @@ def start(code: str, args: list[str], folder: Path) -> subprocess.Popen:
 
 
 def finish(process: subprocess.Popen) -> None:
-    """Waits for a good end."""
+    """Waits for exit code 0."""
     _, err = process.communicate(timeout=300)
     assert process.returncode == 0, err[-2000:]
 

@@ -1,4 +1,4 @@
-"""Laws of what training rows decide about a reward: volatility=auto, the first moments of differential_sharpe."""
+"""Laws of the parts of a reward that training rows decide: volatility=auto, moments of differential_sharpe."""
 
 import json
 

@@ -56,7 +56,7 @@ def play_twice(module, world, lookahead):
 
 
 def seen(played):
-    """A record without what dead branches hold, which nobody reads."""
+    """A rollout without the numbers of dead branches, which nobody reads."""
     alive = played.branches.alive
     reward, value = (jnp.where(alive, x, 0) for x in (played.branches.reward, played.branches.value))
     return played._replace(branches=played.branches._replace(reward=reward, value=value))

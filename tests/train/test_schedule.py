@@ -1,4 +1,4 @@
-"""Policies that take over from each other: one account goes on, memory does not, a change is charged as a trade."""
+"""Policies one after the other: the account goes on, the carry does not, a change is charged as a trade."""
 
 from functools import cache
 
@@ -28,7 +28,7 @@ def world(name):
 
 
 def policy_of(name, seed, noise=0.5):
-    """A policy that nobody trained, with inputs scaled as on the training rows and a will of its own."""
+    """A policy that nobody trained, with inputs scaled as on the training rows and weights of its own seed."""
     walk = world(name)[0]
     session = walk.sessions[0]
     fresh = session.learner.init_policy(jax.random.key(seed), session.width)
@@ -38,7 +38,7 @@ def policy_of(name, seed, noise=0.5):
 
 
 def constant_policy(name, level, core=0):
-    """A policy whose multiplier is the same whatever it sees and remembers; what it remembers is that of a seed."""
+    """A policy whose multiplier does not depend on observation and carry; its carry is that of a seed."""
     policy = policy_of(name, core)
     actor = jax.tree.map(np.zeros_like, policy["params"]["actor"])
     last = max(actor)
@@ -54,7 +54,7 @@ def stacked(blocks):
 
 
 def play(name, blocks, borders=()):
-    """The history of the track of policies, by block, that take over at positions."""
+    """The history of policies by block, which begin at given positions."""
     walk, simulator, policy = world(name)
     number = np.searchsorted(borders, np.arange(simulator.num_rows), side="right").astype(np.int32)
     played = play_schedule(simulator, policy, stacked(blocks), number, cells(walk), simulator.num_rows)

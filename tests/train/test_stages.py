@@ -1,4 +1,4 @@
-"""Long work says what it is at, and a run that is made longer what becomes of its schedule."""
+"""Stages of long work are printed, and so is the schedule of a run that is made longer."""
 
 import time
 

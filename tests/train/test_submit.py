@@ -109,7 +109,7 @@ class Answer:
 
 
 class Session:
-    """Vertex AI, as far as a request goes."""
+    """A session that records requests and returns one answer."""
 
     def __init__(self, status, content):
         self.answer, self.asked = Answer(status, content), []

@@ -63,12 +63,12 @@ def survivor(tmp_path) -> Iterator[Survivor]:
 
 
 def read_log(log: Path) -> list[dict]:
-    """What a run wrote down about its saves."""
+    """Reads the lines that a run wrote about its saves."""
     return [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
 
 
 def wait_for_work(log: Path, lines: int, pid: int) -> None:
-    """Until the run has begun to save."""
+    """Waits until the run has begun to save."""
     until = time.monotonic() + 300
     while not any("begun" in record for record in read_log(log)[lines:]):
         assert time.monotonic() < until
@@ -125,7 +125,7 @@ def test_100_kills_lose_no_finished_save_restore_nothing_wrong_and_leave_nothing
 
 
 def state_of(value: int) -> dict:
-    """Floats, whole numbers, typed keys, nested: what a runner is made of; large enough for several files."""
+    """A state of floats, whole numbers and typed keys, nested like a runner; large enough for several files."""
     return {
         "params": {"w": jax.random.normal(jax.random.key(value), (64, 33)), "b": jnp.full(7, value, jnp.float32)},
         "update": jnp.int32(value),
@@ -134,7 +134,7 @@ def state_of(value: int) -> dict:
 
 
 def kind_of(path: Path, step: Path) -> str:
-    """The place of a file in a step, without what is random in its name."""
+    """The place of a file in a step, without the random part of its name."""
     parts = path.relative_to(step).parts
     return "/".join("data" if len(part) > 30 else part for part in parts)
 

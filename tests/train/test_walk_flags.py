@@ -1,4 +1,4 @@
-"""Flags of a walk-forward test: what is refused, in one line, and where defaults come from."""
+"""Flags of a walk-forward test: refusals of one line, sources of defaults."""
 
 import json
 import subprocess

@@ -117,15 +117,15 @@ class EvidenceConfig:
         return self.picture or self.run_dir / "walk-forward.svg"
 
     def folder(self, name: str) -> Path:
-        """Run folder of a row."""
+        """Returns the run folder of a row."""
         return self.run_dir / name
 
     def draws(self, name: str) -> int:
-        """Permutations of a row."""
+        """Returns the number of permutations of a row."""
         return self.permutations if name in self.permuted else 0
 
     def flags_of(self, name: str) -> list[str]:
-        """Flags of train.walk_forward that run a row; --flags come last and win."""
+        """Returns the flags of train.walk_forward that run a row; --flags come last and win."""
         own = ROWS[name]
         return [
             *("--data", str(self.data), *own.flags.split(), "--algorithm", own.algorithm),

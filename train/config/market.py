@@ -142,7 +142,7 @@ class OracleOptions:
     """garleanu-pedersen: weight of the quadratic cost of trading."""
 
     def given(self) -> dict[str, Any]:
-        """The options that are not None, by name."""
+        """Returns the options that are not None, by name."""
         return {name: value for name, value in vars(self).items() if value is not None}
 
 
@@ -250,7 +250,7 @@ class MarketConfig:
         return [line for line, doubtful in lines.items() if doubtful]
 
     def step(self, bar_ms: int) -> int:
-        """D, bars from decision to decision.
+        """Returns D, the bars from decision to decision.
 
         Raises:
             InputError: the interval is no whole number of bars, or the phase is none.

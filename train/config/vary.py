@@ -68,7 +68,7 @@ Dimension = Choices | Range
 
 
 def size(dimensions: Sequence[Dimension]) -> int | None:
-    """Number of points; None where it is infinite."""
+    """Counts the points; None where they are infinitely many."""
     counts = [len(each.texts) if isinstance(each, Choices) else each.count for each in dimensions]
     return None if None in counts else math.prod(count for count in counts if count is not None)
 

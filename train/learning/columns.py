@@ -63,7 +63,7 @@ def pack(tree: Any, carrier: Any = jnp.int32) -> jax.Array:
 
 
 def unpack(row: jax.Array, like: Any) -> Any:
-    """The inverse of `pack`.
+    """Restores the tree of a row: the inverse of `pack`.
 
     Args:
         row: (W,).

@@ -47,7 +47,7 @@ class Draws(NamedTuple):
     young: jax.Array  # (S,) int32 lane of the branch that leaves the path
 
 
-class Bar(NamedTuple):
+class StepRecord(NamedTuple):
     """Outputs of a step of all lanes; those of a rollout have S in front."""
 
     action: jax.Array  # (B, N) of the path, before squashing
@@ -70,7 +70,7 @@ def play_bar(env, params, policy, variables, state: tuple[Lanes, Memory], draws:
         draws: of the step, leaves (B, ...).
 
     Returns:
-        state; `Bar`.
+        state; `StepRecord`.
     """
     lanes, memory = state
     carry, output = act_lanes(policy, variables, lanes.obs, memory.carry)
@@ -83,7 +83,7 @@ def play_bar(env, params, policy, variables, state: tuple[Lanes, Memory], draws:
     action = select_tree(lane == 0, squash(u)[:, None], mean)
     obs, env_state, reward, terminated = step_lanes(env, params, env_state, action, draws.moves.keys)
     truncated = jax.vmap(env.is_truncated, (0, None))(first_lane(env_state), params)
-    bar = Bar(u, log_prob(path, u), output.value, reward, terminated, truncated, obs[:, 0])
+    bar = StepRecord(u, log_prob(path, u), output.value, reward, terminated, truncated, obs[:, 0])
     memory = keep_end(memory._replace(carry=carry), truncated & ~terminated[:, 0])
     return restart_path(Lanes(env_state, obs), memory, terminated[:, 0] | truncated, *draws.moves.fresh), bar
 

@@ -74,7 +74,7 @@ def counterfactual_advantage(delta: jax.Array, beside: jax.Array, alive: jax.Arr
 
 
 def branch_td_errors(reward: jax.Array, value: jax.Array, start: jax.Array, gamma: jax.Array) -> jax.Array:
-    """Temporal differences of branches of the mean action, all (S, K, B) by bar and age.
+    """Computes temporal differences of branches of the mean action, all (S, K, B) by bar and age.
 
     Args:
         reward: of the bar, in units of the value.

@@ -10,7 +10,7 @@ from himari_jax.policies.core import reset_carry
 from himari_jax.policies.policy import Policy, act
 from himari_jax.trees import select_tree
 from train.learning.columns import scan_columns
-from train.learning.lanes import Bar, Draws, Lanes, Memory, Moves, act_lanes, first_lane, no_memory, play_bar
+from train.learning.lanes import Draws, Lanes, Memory, Moves, StepRecord, act_lanes, first_lane, no_memory, play_bar
 
 
 class Branches(NamedTuple):
@@ -161,7 +161,7 @@ def next_values(value: jax.Array, cut: jax.Array, ends: jax.Array) -> jax.Array:
     return jnp.where(cut, final, value[1:])
 
 
-def branches_of(bars: Bar, values: jax.Array, done: jax.Array) -> Branches:
+def branches_of(bars: StepRecord, values: jax.Array, done: jax.Array) -> Branches:
     """Arranges the branches of a rollout by age.
 
     Args:

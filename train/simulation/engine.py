@@ -86,7 +86,7 @@ class Rows(NamedTuple):
     end: jax.Array  # (B,) bool, the last bar of a stretch or window
 
 
-class Path(NamedTuple):
+class LaneHistories(NamedTuple):
     """Histories of B accounts over S bars; a leading axis (K,) where K policies were simulated."""
 
     multiplier: Any  # (S, N, B) of the policy; None for given weights
@@ -146,7 +146,7 @@ def fresh_where(first: jax.Array, account: Account) -> Account:
 @partial(jax.jit, static_argnums=(0, 1), static_argnames="form")
 def run_policy(
     policy: Policy, steps: int, variables: dict, tape: Tape, lanes: Lanes, limits: Limits, form: Form | None = None
-) -> Path:
+) -> LaneHistories:
     """Simulates K deterministic policies over windows of a tape, each on B lanes; leaves (K, S, ...).
 
     Args:
@@ -167,7 +167,7 @@ def run_policy(
 
 def play_policy(
     policy: Policy, steps: int, variables: dict, tape: Tape, lanes: Lanes, limits: Limits, bars: int = 1
-) -> Path:
+) -> LaneHistories:
     """Simulates one policy as `run_policy` does K of them, traceable; leaves (S, ...).
 
     Args:
@@ -180,15 +180,15 @@ def play_policy(
         carry, output = act(policy, variables, reset_carry(carry, first), obs)
         return carry, mean_action(output)
 
-    def step(state: tuple[Account, Any], rows: Rows) -> tuple[tuple[Account, Any], Path]:
+    def step(state: tuple[Account, Any], rows: Rows) -> tuple[tuple[Account, Any], LaneHistories]:
         return play_decision(decide, state, rows, limits, costs)
 
-    def several(state: tuple[Account, Any], first: jax.Array) -> tuple[tuple[Account, Any], Path]:
+    def several(state: tuple[Account, Any], first: jax.Array) -> tuple[tuple[Account, Any], LaneHistories]:
         i = jnp.minimum(first + jnp.arange(bars), steps - 1)
         rows = jax.vmap(read_rows, (None, None, 0, None))(tape, lanes, i, steps)
         return jax.lax.scan(step, state, rows, unroll=bars)
 
-    def single(state: tuple[Account, Any], i: jax.Array) -> tuple[tuple[Account, Any], Path]:
+    def single(state: tuple[Account, Any], i: jax.Array) -> tuple[tuple[Account, Any], LaneHistories]:
         return step(state, read_rows(tape, lanes, i, steps))
 
     start = cash(policy.num_assets, lots, lanes.rate.dtype), policy.initial_carry(lots)
@@ -214,8 +214,8 @@ def play_decision(
     rows: Rows,
     limits: Limits,
     costs: Costs,
-) -> tuple[tuple[Account, Any], Path]:
-    """A decision of every lane and the time until the next one; leaves of the path (...) without the axis of bars.
+) -> tuple[tuple[Account, Any], LaneHistories]:
+    """Plays one decision of every lane and the time until the next one; the histories have no axis of bars.
 
     Args:
         decide: from memory, whether a stretch begins (B,) and observations (B, D) to memory and multipliers (B, N).
@@ -231,7 +231,7 @@ def play_decision(
     target = cap_targets(multiplier, rows.base, limits.max_position_pct, limits.max_gross)
     bar = Bar(target.T, rows.to_fill, rows.to_mark, rows.tradable, rows.end)
     account, done = play_lanes(account, bar, costs)
-    return (account, carry), Path(multiplier.T, *done)
+    return (account, carry), LaneHistories(multiplier.T, *done)
 
 
 def cash(assets: int, lots: int, dtype: Any) -> Account:

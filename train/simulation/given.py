@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from himari_jax.account import Costs
-from train.simulation.engine import Bar, Path, Tape, cash, play_lanes
+from train.simulation.engine import Bar, LaneHistories, Tape, cash, play_lanes
 from train.simulation.placement import Form, form_of
 
 Inputs = tuple[Bar, jax.Array]  # of bars, and whether a stretch begins with them
@@ -15,7 +15,7 @@ Inputs = tuple[Bar, jax.Array]  # of bars, and whether a stretch begins with the
 @partial(jax.jit, static_argnames="form")
 def run_weights(
     targets: jax.Array, orders: jax.Array, tape: Tape, start: jax.Array, costs: Costs, form: Form | None = None
-) -> Path:
+) -> LaneHistories:
     """Simulates given target weights over a window of a tape, without caps.
 
     Args:
@@ -28,7 +28,7 @@ def run_weights(
     """
     inputs, begin = window_bars(targets, orders, tape, start), jnp.zeros(targets.shape[1:], targets.dtype)
     bars = (form or form_of()).account_bars
-    return Path(None, *jax.lax.scan(partial(replay_bar, costs), begin, inputs, unroll=bars)[1])
+    return LaneHistories(None, *jax.lax.scan(partial(replay_bar, costs), begin, inputs, unroll=bars)[1])
 
 
 def side_by_side(x: jax.Array, parts: int, back: bool = False) -> jax.Array:

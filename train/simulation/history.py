@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from train.simulation.engine import Path, Tape
+from train.simulation.engine import LaneHistories, Tape
 
 
 class AccountHistory(NamedTuple):
@@ -95,7 +95,7 @@ def as_portfolio(accounts: tuple[AccountHistory, ...], active: np.ndarray) -> Ac
     )
 
 
-def histories(path: Path, tape: Tape, starts: np.ndarray, rates: np.ndarray) -> Iterator[AccountHistory]:
+def histories(path: LaneHistories, tape: Tape, starts: np.ndarray, rates: np.ndarray) -> Iterator[AccountHistory]:
     """Yields the histories of a batch of accounts, on the host.
 
     Args:

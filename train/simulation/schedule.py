@@ -14,7 +14,7 @@ import numpy as np
 from himari_jax.account import Account, Costs
 from himari_jax.policies.core import reset_carry
 from himari_jax.policies.policy import Output, Policy, act, mean_action
-from train.simulation.engine import Lanes, Limits, Path, Tape, cash, make_lanes, play_decision, read_rows
+from train.simulation.engine import LaneHistories, Lanes, Limits, Tape, cash, make_lanes, play_decision, read_rows
 from train.simulation.history import histories
 from train.simulation.placement import place_policies
 from train.simulation.play import Cell, CellHistories, portfolios
@@ -24,7 +24,7 @@ from train.simulation.simulator import Simulator
 @partial(jax.jit, static_argnums=(0, 1))
 def run_schedule(
     policy: Policy, steps: int, variables: dict, edges: jax.Array, tape: Tape, lanes: Lanes, limits: Limits
-) -> Path:
+) -> LaneHistories:
     """Plays the mean action of E policies in each of B blocks, in one go; leaves (S, ...).
 
     Args:
@@ -41,7 +41,7 @@ def run_schedule(
     costs = Costs(lanes.rate, limits.min_trade)
     fresh = jax.tree.map(lambda x: jnp.broadcast_to(x, (together, *x.shape)), policy.initial_carry(lots))
 
-    def block(state: tuple[Account, Path], number: jax.Array) -> tuple[tuple[Account, Path], None]:
+    def block(state: tuple[Account, LaneHistories], number: jax.Array) -> tuple[tuple[Account, LaneHistories], None]:
         own = jax.tree.map(lambda x: x[number], variables)
 
         def decide(carry: Any, first: jax.Array, obs: jax.Array) -> tuple[Any, jax.Array]:
@@ -51,7 +51,7 @@ def run_schedule(
             carry, output = jax.vmap(act_one)(own, carry)  # (E, B, ...)
             return carry, mean_action(output).mean(0)
 
-        def step(i: jax.Array, state: tuple[Account, Any, Path]) -> tuple[Account, Any, Path]:
+        def step(i: jax.Array, state: tuple[Account, Any, LaneHistories]) -> tuple[Account, Any, LaneHistories]:
             account, carry, path = state
             rows = read_rows(tape, lanes, i, steps)
             (account, carry), done = play_decision(decide, (account, carry), rows, limits, costs)
@@ -63,7 +63,7 @@ def run_schedule(
 
     kind = lanes.rate.dtype
     blank = jnp.zeros((steps, assets, lots), kind)
-    start = cash(assets, lots, kind), Path(blank, blank, blank, jnp.zeros((steps, lots), kind))
+    start = cash(assets, lots, kind), LaneHistories(blank, blank, blank, jnp.zeros((steps, lots), kind))
     (_, path), _ = jax.lax.scan(block, start, jnp.arange(blocks))
     return path
 
