@@ -150,7 +150,7 @@ def test_aliases_name_commands_and_are_none():
     assert not cli.ALIASES.keys() & cli.COMMANDS.keys()
 
 
-def test_the_version_is_told(capsys):
+def test_the_version_is_printed(capsys):
     assert cli.dispatch(["--version"]) == 0
     assert capsys.readouterr().out == f"himari {__version__}\n"
 

@@ -103,10 +103,10 @@ def test_no_page_names_a_folder_of_the_machine_it_was_written_on(page):
 @pytest.mark.parametrize("page", PAGES)
 def test_every_console_block_is_written_by_a_command_and_by_nobody_else(page):
     text = read(page)
-    for code, output, told in BLOCK.findall(text):
+    for code, output, checksum in BLOCK.findall(text):
         assert "console." in code
         digest = hashlib.md5(output.encode(), usedforsecurity=False).digest()
-        assert told == base64.b64encode(digest).decode()[:10], f"{page}: edited by hand: {output[:200]}"
+        assert checksum == base64.b64encode(digest).decode()[:10], f"{page}: edited by hand: {output[:200]}"
     outside = BLOCK.sub("", text)
     assert "console" not in {language for language, _ in FENCE.findall(outside)}
     assert all(language for language, _ in FENCE.findall(text)), f"{page}: a fence without a language"
@@ -121,10 +121,10 @@ def test_every_python_block_is_python(page):
 
 def test_the_makefile_says_what_each_target_does_and_has_those_that_pages_name():
     makefile = read("Makefile")
-    told = set(re.findall(r"^([a-z-]+):.*## \S", makefile, re.MULTILINE))
-    assert told == set(re.search(r"^\.PHONY: (.+)$", makefile, re.MULTILINE)[1].split())
+    explained = set(re.findall(r"^([a-z-]+):.*## \S", makefile, re.MULTILINE))
+    assert explained == set(re.search(r"^\.PHONY: (.+)$", makefile, re.MULTILINE)[1].split())
     named = {name for page in PAGES for name in re.findall(r"(?:`|^|\$ )make ([a-z][a-z-]*)", read(page), re.MULTILINE)}
-    assert named <= told
+    assert named <= explained
 
 
 def test_make_alone_lists_the_targets():

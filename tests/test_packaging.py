@@ -1,4 +1,4 @@
-"""What an installed package carries."""
+"""Contents of an installed package."""
 
 import tomllib
 from pathlib import Path
