@@ -142,7 +142,7 @@ def reward_terms(reward: Reward) -> tuple[tuple[str | Term, ...], tuple[float, .
 
 
 def given_candles(candles: Candles, reading: Mapping[str, Any]) -> Candles:
-    """Candles that need no reading.
+    """Returns candles that are in memory; refuses arguments on reading files.
 
     Raises:
         InputError: an argument says how to read them.
@@ -176,7 +176,7 @@ def read_candles(
 
 
 def checked_bar(candles: Candles) -> Candles:
-    """The candles, whose bars have windows for the features.
+    """Returns candles whose bars the features have windows for.
 
     Raises:
         InputError: they do not divide an hour.
@@ -186,7 +186,7 @@ def checked_bar(candles: Candles) -> Candles:
 
 
 def chosen_features(wanted: str | Path | Sequence[str | Path], candles: Candles) -> Features:
-    """Feature sets; those of a user are audited.
+    """Loads feature sets; those of a user are audited.
 
     Raises:
         InputError: no such set or file, or one that fails the audit.

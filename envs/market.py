@@ -36,7 +36,7 @@ class Market(NamedTuple):
 
     @property
     def num_assets(self) -> int:
-        """N."""
+        """Number of assets, N."""
         return self.base.shape[-1]
 
     @property
@@ -151,7 +151,7 @@ def risk_aversion(returns: np.ndarray) -> float:
 
 
 def delayed(x: np.ndarray, candles: Candles, delay: int) -> np.ndarray:
-    """Row t of the result is row t - delay of the same segment (the segment's first row before that)."""
+    """Shifts rows later: row t becomes row t - delay of the same segment, or the segment's first row."""
     if delay == 0:
         return x
     row = np.arange(len(x))

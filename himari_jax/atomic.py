@@ -1,4 +1,4 @@
-"""Atomic writes: a name is of a whole file or folder, whenever the process or the machine stops."""
+"""Atomic writes: whenever the process or the machine stops, a name is that of a whole file or folder."""
 
 import contextlib
 import os

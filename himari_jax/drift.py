@@ -55,7 +55,7 @@ class DriftTable:
         return psi(counts, self.expected) / self.thresholds[window]
 
     def to_json(self) -> dict[str, Any]:
-        """As the manifest of a bundle has it."""
+        """The table as the manifest of a bundle stores it."""
         digits = {name: np.round(getattr(self, name), 9).tolist() for name in ("edges", "expected", "low", "high")}
         thresholds = np.round(self.thresholds, 6).tolist()
         return {"names": list(self.names), "windows": list(self.windows), **digits, "thresholds": thresholds}

@@ -86,7 +86,7 @@ class StorageError(HimariError):
 
 
 class SourceError(StorageError):
-    """A source of candles on the network does not answer, or answers what cannot be."""
+    """A source of candles on the network does not answer, or its answer cannot be true."""
 
 
 class Preempted(HimariError):

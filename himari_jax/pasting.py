@@ -9,7 +9,7 @@ from himari_jax.cli import invocation
 
 
 def command_line(module: str, *words: object) -> str:
-    """A command as a shell takes it: begun as the user began this one, every word quoted.
+    """Quotes a command for a shell; it begins as the user began this one.
 
     Args:
         module: whose `main` it is.
@@ -28,7 +28,7 @@ def as_called(program: str) -> str:
 
 
 def free_name(folder: Path) -> Path:
-    """A folder of that name that does not exist yet: itself, else with -2, -3, ..."""
+    """Returns a folder that does not exist yet: the given one, else its name with -2, -3, ..."""
     if not folder.exists():
         return folder
     return next(path for k in range(2, 10_000) if not (path := folder.with_name(f"{folder.name}-{k}")).exists())

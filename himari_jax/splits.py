@@ -84,14 +84,14 @@ def split_rows(candles: Candles, rules: SplitRules | tuple[Cut, Cut] = (0.6, 0.8
 
 
 def possible_split(candles: Candles, rules: SplitRules) -> Split:
-    """`split_rows`, but spans may be empty."""
+    """Cuts rows as `split_rows` does, but spans may be empty."""
     cuts = cut_times(candles.time, rules.cuts)
     spans = {name: find_span(candles, rules, cuts, name) for name in SPANS}
     return Split(**spans, cuts=cuts)
 
 
 def cut_times(time: np.ndarray, cuts: tuple[Cut, Cut]) -> tuple[int, int]:
-    """Begins of validation and test, epoch milliseconds, from shares of the rows with these times, or such times."""
+    """Starts of validation and test, epoch milliseconds, from shares of the rows with these times, or such times."""
     first, second = (int(time[int(np.floor(cut * len(time)))]) if cut < 1 else int(cut) for cut in cuts)
     return first, second
 
@@ -136,7 +136,7 @@ def stretches(candles: Candles, start: int, stop: int, warm_up: int, step: int =
 
 
 def too_short(candles: Candles, rules: SplitRules, name: str) -> str:
-    """The line that says why a span has no decision."""
+    """Words the refusal of a span without a decision."""
     warm_up = rules.look_back(candles)
     start, stop = edges(candles, cut_times(candles.time, rules.cuts))[name]
     longest = max(min(high, stop) - max(low, start) for low, high in segments(candles))

@@ -40,15 +40,15 @@ class GarleanuPedersen(Oracle):
 
     @property
     def costly(self) -> bool:
-        """Always."""
+        """Trading always costs something."""
         return True
 
     def open(self, key: jax.Array) -> jax.Array:
-        """f, in deviations."""
+        """Draws f, in deviations."""
         return jax.random.normal(key, (1,))
 
     def advance(self, key: jax.Array, market: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """The next f and the return that the last one announced."""
+        """Draws the next f, and the return that f predicted."""
         key_signal, key_return = jax.random.split(key)
         returns = self.signal * market + self.sigma * jax.random.normal(key_return, (1,))
         after = self.phi * market + np.sqrt(1 - self.phi**2) * jax.random.normal(key_signal, (1,))
@@ -67,7 +67,7 @@ class GarleanuPedersen(Oracle):
         return (weights * returns).sum() - self.charges(before, weights)
 
     def expected(self, market: jax.Array, before: jax.Array, weights: jax.Array) -> jax.Array:
-        """Given f."""
+        """Mean utility given f."""
         return (weights * self.signal * market).sum() - self.charges(before, weights)
 
     def charges(self, before: jax.Array, weights: jax.Array) -> jax.Array:
@@ -103,7 +103,7 @@ class GarleanuPedersen(Oracle):
 
     @cached_property
     def optimum(self) -> Optimum:
-        """`-P_ff var(e)`; naive is to hold the Markowitz position."""
+        """Values of the best policy, `-P_ff var(e)`, and, naive, of the Markowitz position."""
         value = -self.riccati[0][1, 1] * (1 - self.phi**2)
         markowitz = self.signal**2 / (self.risk_aversion * self.sigma**2)
         paid = self.cost / self.risk_aversion * (1 - self.phi) * markowitz
@@ -117,7 +117,7 @@ class GarleanuPedersen(Oracle):
         return {"trading_rate": -float(slope[0]), "optimal_trading_rate": self.rate}
 
     def best(self, memory: Memory, market: jax.Array, weights: jax.Array) -> tuple[Memory, jax.Array]:
-        """A part of the way towards the aim."""
+        """Trades a part of the way towards the aim."""
         on_position, on_signal = (float(x) for x in self.riccati[1])
         return memory, weights - on_position * weights - on_signal * market
 

@@ -44,12 +44,12 @@ class HiddenDrift(LongShort):
 
     @property
     def width(self) -> int:  # type: ignore[override]
-        """The return, and with a fee the weight."""
+        """Numbers of the observation: the return, and with a fee the weight."""
         return 2 if self.costly else 1
 
     @property
     def costly(self) -> bool:
-        """With a fee."""
+        """Whether there is a fee."""
         return self.fee_bps > 0
 
     @property
@@ -63,13 +63,13 @@ class HiddenDrift(LongShort):
         return 1 - 2 * self.p
 
     def open(self, key: jax.Array) -> jax.Array:
-        """s and a last return, in deviations."""
+        """Draws s and a last return, in deviations."""
         key_sign, key_return = jax.random.split(key)
         sign = jax.random.rademacher(key_sign, (), jnp.float32)
         return jnp.stack([sign, sign * self.mu / self.sigma + jax.random.normal(key_return)])
 
     def advance(self, key: jax.Array, market: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """Perhaps a flip, then the return."""
+        """Flips s with probability p, then draws the return."""
         key_flip, key_return = jax.random.split(key)
         sign = jnp.where(jax.random.bernoulli(key_flip, self.p), -market[0], market[0])
         seen = sign * self.mu / self.sigma + jax.random.normal(key_return)
@@ -80,7 +80,7 @@ class HiddenDrift(LongShort):
         return (weights * returns).sum() - self.charges(before, weights)
 
     def expected(self, market: jax.Array, before: jax.Array, weights: jax.Array) -> jax.Array:
-        """Given s."""
+        """Mean utility given s."""
         return (weights * self.mu * self.stays * market[0]).sum() - self.charges(before, weights)
 
     def charges(self, before: jax.Array, weights: jax.Array) -> jax.Array:
@@ -140,7 +140,7 @@ class HiddenDrift(LongShort):
         return self.mu * belief * w - price / 2 * w**2
 
     def open_memory(self) -> Memory:
-        """Belief 0."""
+        """A belief of 0: both signs are as likely."""
         return jnp.zeros(())
 
     def best(self, memory: Memory, market: jax.Array, weights: jax.Array) -> tuple[Memory, jax.Array]:

@@ -26,7 +26,7 @@ class Leak(LongShort):
         require(0 < self.sigma <= 0.5, "sigma", self.sigma, "above 0, up to 0.5")
 
     def open(self, key: jax.Array) -> jax.Array:
-        """The coming return, in deviations."""
+        """Draws the coming return, in deviations."""
         return jax.random.normal(key, (1,))
 
     def advance(self, key: jax.Array, market: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -38,7 +38,7 @@ class Leak(LongShort):
         return (weights * returns).sum()
 
     def expected(self, market: jax.Array, before: jax.Array, weights: jax.Array) -> jax.Array:
-        """The same: the return is known."""
+        """The utility itself: the return is known."""
         return (weights * self.sigma * market).sum()
 
     def make_observation(self, market: jax.Array, weights: jax.Array) -> jax.Array:
@@ -47,7 +47,7 @@ class Leak(LongShort):
 
     @cached_property
     def optimum(self) -> Optimum:
-        """`sigma sqrt(2 / pi)`; naive is to hold nothing."""
+        """Values of `sign(r)`, `sigma sqrt(2 / pi)`, and, naive, of holding nothing."""
         return Optimum(float(self.sigma * np.sqrt(2 / np.pi)), 0.0, "holding nothing")
 
     def best(self, memory: Memory, market: jax.Array, weights: jax.Array) -> tuple[Memory, jax.Array]:

@@ -34,11 +34,11 @@ class MeanReversion(LongShort):
         return float(self.sigma / np.sqrt(1 - self.phi**2))
 
     def open(self, key: jax.Array) -> jax.Array:
-        """x, in deviations."""
+        """Draws x, in deviations."""
         return jax.random.normal(key, (1,))
 
     def advance(self, key: jax.Array, market: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """The next x and the simple return."""
+        """Draws the next x; returns it with the simple return."""
         after = self.phi * market + np.sqrt(1 - self.phi**2) * jax.random.normal(key, (1,))
         return after, jnp.expm1(self.deviation * (after - market))
 
@@ -47,7 +47,7 @@ class MeanReversion(LongShort):
         return jnp.log1p((weights * returns).sum())
 
     def expected(self, market: jax.Array, before: jax.Array, weights: jax.Array) -> jax.Array:
-        """By quadrature."""
+        """Mean log growth given x, by quadrature."""
         nodes, chances = (x.astype(np.float32) for x in normal_nodes(20))
         returns = jnp.expm1(-(1 - self.phi) * self.deviation * market + self.sigma * nodes)
         return (chances * jnp.log1p(weights * returns)).sum()
@@ -76,7 +76,7 @@ class MeanReversion(LongShort):
         return Optimum(worth, simple, "sign(-x)")
 
     def best(self, memory: Memory, market: jax.Array, weights: jax.Array) -> tuple[Memory, jax.Array]:
-        """By the table of the solution."""
+        """Interpolates the best weights at the `STATES`."""
         return memory, jnp.interp(market, STATES.astype(np.float32), self.solution[0].astype(np.float32))
 
 

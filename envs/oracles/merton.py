@@ -38,12 +38,12 @@ class Merton(LogGrowth):
         return jnp.zeros(1)
 
     def advance(self, key: jax.Array, market: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """A log-normal return."""
+        """Draws a log-normal return."""
         moves = self.mu - self.sigma**2 / 2 + self.sigma * jax.random.normal(key, (1,))
         return market, jnp.expm1(moves)
 
     def expected(self, market: jax.Array, before: jax.Array, weights: jax.Array) -> jax.Array:
-        """By quadrature."""
+        """Mean log growth, by quadrature."""
         returns, chances = self.moves()
         return (jnp.asarray(chances, weights.dtype) * jnp.log1p(weights * jnp.asarray(returns, weights.dtype))).sum()
 

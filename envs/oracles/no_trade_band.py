@@ -39,7 +39,7 @@ class NoTradeBand(Merton):
 
     @property
     def costly(self) -> bool:
-        """Always."""
+        """Trading always costs something."""
         return True
 
     @property
@@ -52,7 +52,7 @@ class NoTradeBand(Merton):
         return super().utility(before, weights, returns) + self.paid(before, weights)
 
     def expected(self, market: jax.Array, before: jax.Array, weights: jax.Array) -> jax.Array:
-        """By quadrature, fee included."""
+        """Mean log growth, by quadrature, fee included."""
         return super().expected(market, before, weights) + self.paid(before, weights)
 
     def paid(self, before: jax.Array, weights: jax.Array) -> jax.Array:
@@ -110,7 +110,7 @@ class NoTradeBand(Merton):
         return Optimum(self.solution[0], naive, "the best weight restored at every bar")
 
     def best(self, memory: Memory, market: jax.Array, weights: jax.Array) -> tuple[Memory, jax.Array]:
-        """To the nearer end of the band from outside, nothing inside."""
+        """Trades to the nearer end of the band from outside, not at all inside."""
         return memory, jnp.clip(weights, self.solution[1], self.solution[2])
 
 

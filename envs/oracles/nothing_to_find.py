@@ -30,16 +30,16 @@ class NothingToFind(LogGrowth):
         require(0 < self.sigma <= 0.1, "sigma", self.sigma, "above 0, up to 0.1")
 
     def open(self, key: jax.Array) -> jax.Array:
-        """Returns so far, newest first, in deviations."""
+        """Draws the last returns, newest first, in deviations."""
         return jax.random.normal(key, (SEEN,))
 
     def advance(self, key: jax.Array, market: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """One more return; cut at 4.5 deviations so that no bar can ruin."""
+        """Draws one more return, cut at 4.5 deviations so that no bar can ruin."""
         move = jnp.clip(jax.random.normal(key, (1,)), -4.5, 4.5)
         return jnp.concatenate([move, market[:-1]]), self.sigma * move
 
     def expected(self, market: jax.Array, before: jax.Array, weights: jax.Array) -> jax.Array:
-        """By quadrature: what variance takes."""
+        """Mean log growth, by quadrature: the loss by variance."""
         nodes, chances = (x.astype(np.float32) for x in normal_nodes(20))
         return (chances * jnp.log1p(weights * (self.sigma * np.clip(nodes, -4.5, 4.5)))).sum()
 
@@ -53,12 +53,12 @@ class NothingToFind(LogGrowth):
 
     @cached_property
     def optimum(self) -> Optimum:
-        """Nothing; naive is multiplier 1."""
+        """Values of holding nothing and, naive, of multiplier 1."""
         nodes, chances = normal_nodes()
         return Optimum(0.0, float(np.log1p(0.5 * self.sigma * nodes) @ chances), "multiplier 1")
 
     def best(self, memory: Memory, market: jax.Array, weights: jax.Array) -> tuple[Memory, jax.Array]:
-        """Hold nothing."""
+        """Holds nothing."""
         return memory, jnp.zeros_like(weights)
 
 

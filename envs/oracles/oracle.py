@@ -152,7 +152,7 @@ class Oracle(environment.Environment[OracleState, OracleParams]):
         return self.make_observation(market, after.weights), after, reward, jnp.zeros((), bool), info
 
     def reset_env(self, key: jax.Array, params: OracleParams) -> tuple[jax.Array, OracleState]:
-        """A market in its stationary law, and the weights that the start's multiplier asks for."""
+        """Draws a market from its stationary law; the weights are those of the start's multiplier."""
         weights = self.position(jnp.full(self.num_assets, self.start))
         state = OracleState(time=jnp.zeros((), jnp.int32), market=self.open(key), weights=weights)
         return self.make_observation(state.market, state.weights), state
@@ -172,7 +172,7 @@ class Oracle(environment.Environment[OracleState, OracleParams]):
         return self.make_observation(state.market, state.weights)
 
     def is_terminated(self, state: OracleState, params: OracleParams) -> jax.Array:
-        """Never."""
+        """Markets never terminate."""
         return jnp.zeros((), bool)
 
     def action_space(self, params: OracleParams | None = None) -> spaces.Box:

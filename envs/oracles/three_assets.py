@@ -38,13 +38,13 @@ class ThreeAssets(Oracle):
 
     @property
     def correlations(self) -> np.ndarray:
-        """(3, 3)."""
+        """Correlation matrix, (3, 3)."""
         a, b, c = self.corr
         return np.array([[1, a, b], [a, 1, c], [b, c, 1]])
 
     @property
     def covariance(self) -> np.ndarray:
-        """(3, 3)."""
+        """Covariance matrix of the returns of a bar, (3, 3)."""
         return self.correlations * np.outer(self.sigma, self.sigma)
 
     @property
@@ -57,7 +57,7 @@ class ThreeAssets(Oracle):
         return jnp.zeros(1)
 
     def advance(self, key: jax.Array, market: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """Correlated normal returns."""
+        """Draws correlated normal returns."""
         factor = jnp.asarray(np.linalg.cholesky(self.covariance), jnp.float32)
         return market, jnp.asarray(self.mu, jnp.float32) + factor @ jax.random.normal(key, (3,))
 
@@ -74,7 +74,7 @@ class ThreeAssets(Oracle):
         return (weights * returns).sum() - self.risk(weights)
 
     def expected(self, market: jax.Array, before: jax.Array, weights: jax.Array) -> jax.Array:
-        """`w'mu - (A / 2) w'S w`."""
+        """Mean utility, `w'mu - (A / 2) w'S w`."""
         return (weights * jnp.asarray(self.mu, weights.dtype)).sum() - self.risk(weights)
 
     def risk(self, weights: jax.Array) -> jax.Array:

@@ -54,7 +54,7 @@ def read_set(path: Path, candles: Candles) -> FeatureSet:
 
 
 def restore_features(sets: Mapping[str, Sequence[str]], codes: Mapping[str, bytes], where: str) -> Features:
-    """Feature sets as a run or a bundle remembers them.
+    """Restores the feature sets of a run or a bundle.
 
     Args:
         sets: names of the features by set, in their order.

@@ -99,7 +99,7 @@ class _Growing:
         return begin
 
     def _extend(self, since: int | None) -> int:
-        """Reads what a file lacks, at both ends; returns from where on it is asked for."""
+        """Reads what a file lacks at both ends; returns the moment from which on candles are wanted."""
         have: int = self.stored.facts["since"]
         read_to: int = self.stored.facts["read_to"]
         begin = have if since is None else since
@@ -114,7 +114,7 @@ class _Growing:
         return begin
 
     def _open(self) -> None:
-        """Asks whether the source has such candles, and refuses a file of others."""
+        """Checks that the source has such candles, and refuses a file of others."""
         self.feed.check(self.symbol, self.bar_ms)
         refuse_other(self.path, self.stored, self._facts(0, 0))
 

@@ -41,7 +41,7 @@ def below_ccxt(api: Any, fake: FakeExchange) -> None:
             return answer
 
         def close(self) -> None:
-            """Nothing is open."""
+            """Closes nothing: no connection is open."""
 
     api.enableRateLimit = False
     api.session.mount("https://", Adapter())

@@ -35,7 +35,7 @@ class Feed(Protocol):
 
 
 def empty_rows() -> np.ndarray:
-    """No candles."""
+    """Rows without a candle, (0, 6)."""
     return np.zeros((0, 6))
 
 

@@ -11,7 +11,7 @@ from himari_jax.live.retries import retry
 from himari_jax.times import DAY_MS, HOUR_MS, bar_name, iso_minute
 
 SKEW_MS = 5_000  # clocks that differ by more are reported
-FIRST_MS = 1_577_836_800_000  # 2020-01-01: begin of a history without --since
+FIRST_MS = 1_577_836_800_000  # 2020-01-01: start of a history without --since
 
 
 def read_pages(
@@ -57,7 +57,7 @@ def read_pages(
 
 
 def whole_page(feed: Feed, symbol: str, bar_ms: int, since: int, clock: Clock) -> Page:
-    """One page with its beginning.
+    """Fetches one page with its beginning.
 
     An exchange that has fewer candles in a call than it was asked for may leave out the oldest: what lacks before the
     first candle is asked for once more by itself.
@@ -98,7 +98,7 @@ def about(milliseconds: int) -> str:
 
 
 def first_moment(feed: Feed, bar_ms: int, since: int | None, until: int, now: int) -> int:
-    """Begin of a history that is to be downloaded, epoch milliseconds.
+    """Start of a history that is to be downloaded, epoch milliseconds.
 
     Args:
         feed: the source.

@@ -1,4 +1,4 @@
-"""A policy as an ONNX graph; light to import, because what serves asks for the version of the operators."""
+"""A policy as an ONNX graph; light to import, because the server reads the version of the operators here."""
 
 import contextlib
 import io

@@ -30,7 +30,7 @@ class OwnPositions:
     max_age_ms: int
 
     def of(self, symbol: str) -> "OwnPositions":
-        """Those of one symbol alone."""
+        """Selects the positions of one symbol."""
         n = self.symbols.index(symbol)
         return replace(self, symbols=(symbol,), shares=self.shares[:, [n]])
 
@@ -133,7 +133,7 @@ def _check_grid(own: OwnPositions, closes: np.ndarray, bar_ms: int) -> None:
 
 
 def _gap(own: OwnPositions, stale: np.ndarray, k: int) -> InputError:
-    """The refusal of bars whose newest row, k, is too old."""
+    """Words the refusal of bars whose newest row, k, is too old."""
     last = f"row {own.row[k]}, {iso_minute(own.time[k])}"
     following = "the last one" if k + 1 == len(own.time) else f"the next one is of {iso_minute(own.time[k + 1])}"
     return InputError(

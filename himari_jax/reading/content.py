@@ -1,4 +1,4 @@
-"""Content: the bytes of a file as a table, of the kind that they begin like."""
+"""Content: the bytes of a file as a table, of the kind that their beginning shows."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""Tables without a header: where time and numbers stand is read from what they are."""
+"""Tables without a header: the columns of time and numbers are inferred from their values."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING

@@ -71,7 +71,7 @@ def choose_roles(
 
 
 def _keys(names: Sequence[str]) -> list[str]:
-    """The names as the tables of aliases have them; of `t` and `T` in one header the large letter means another."""
+    """Names in the form of the tables of aliases; of `t` and `T` in one header the large letter gets another."""
     keys = [header_key(name) for name in names]
     large = [len(key) == 1 and name.strip().isupper() for key, name in zip(keys, names, strict=True)]
     small = {key for key, is_large in zip(keys, large, strict=True) if not is_large}
@@ -191,7 +191,7 @@ def _only_coin(keys: Sequence[str], mine: Sequence[int]) -> tuple[int, ...]:
 
 
 def _no_volume(table: Table, keys: Sequence[str], mine: Sequence[int], symbol: str) -> Fault:
-    """The refusal of a table without a volume of the base asset, which a flag mends."""
+    """Words the refusal of a table without a volume of the base asset, which a flag mends."""
     near = [k for k in mine if keys[k].startswith(("volume", "vol")) or keys[k].endswith("volume")]
     hint = ""
     if near:
@@ -205,7 +205,7 @@ def _no_volume(table: Table, keys: Sequence[str], mine: Sequence[int], symbol: s
 
 
 def symbol_columns(table: Table) -> list[int]:
-    """The columns that may say whose candles a row holds."""
+    """The columns that may name the symbol of each row."""
     return [k for k, name in enumerate(table.names) if header_key(name) in SYMBOL_NAMES]
 
 

@@ -103,7 +103,7 @@ def _without_header_again(data: bytes, start: int, header: str) -> tuple[bytes, 
 
 
 def _peek(rows: Iterator[tuple[int, list[str]]], count: int) -> Iterator[list[str]]:
-    """The next rows, as far as they are CSV: what is none is refused where it is read."""
+    """The next rows, up to one that is no CSV: that is refused when it is read."""
     with suppress(InputError):
         for _, row in islice(rows, count):
             yield row
@@ -147,7 +147,7 @@ def _first_row(top: Sequence[str]) -> str | None:
 
 
 def _taking(lines: Iterable[str], taken: list[str]) -> Iterator[str]:
-    """The lines as they are, each noted when it is taken: a quoted name may fill several."""
+    """Yields the lines and keeps each in `taken`: a quoted name may fill several."""
     for line in lines:
         taken.append(line)
         yield line

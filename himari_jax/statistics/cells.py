@@ -38,7 +38,7 @@ class Moments(NamedTuple):
 
     @classmethod
     def of(cls, r: np.ndarray, size: int = 1) -> "Moments":
-        """Those of returns r, (T, K), in cells of `size` bars."""
+        """Sums returns r, (T, K), over cells of `size` bars."""
         middle = r.mean(axis=0)
         x = r - middle
         still = r.min(axis=0) == r.max(axis=0)
@@ -70,7 +70,7 @@ class AccountCells:
 
     @classmethod
     def of(cls, a: AccountSeries, size: int) -> "AccountCells":
-        """The cells of an account's series, of `size` bars each."""
+        """Sums an account's series over cells of `size` bars."""
         invested, bars = a.gross > metrics.FLAT, np.ones(len(a.returns))
         known = ~np.isnan(a.shares)
         totals = {
@@ -133,7 +133,7 @@ class AccountCells:
         return float(min(self.fall[drawn].min(), (begins * self.lowest[drawn] / peaks).min() - 1))
 
     def bad_bar(self, counts: np.ndarray, bars: int) -> float:
-        """CVaR 5 % of so many bars: those of cell c are drawn `counts[c]` times, (C,)."""
+        """CVaR 5 % of a resample of `bars` bars that draws cell c `counts[c]` times, (C,)."""
         worst = int((bars - 1) * 0.05) + 1
         # They are nearly always among the worst eighth of all bars.
         number = next(n for n in map(np.cumsum, self.drawn_of_worst(counts)) if n[-1] >= worst)

@@ -29,7 +29,7 @@ class ConfidenceSet(NamedTuple):
 
 
 class Estimate(NamedTuple):
-    """A number and where it would lie with other luck."""
+    """A number and its confidence interval."""
 
     value: float
     interval: tuple[float, float]

@@ -12,7 +12,7 @@ Weights = tuple[tuple[jax.Array, jax.Array], ...]  # kernel (D + H, 4 H) and bia
 
 
 class Slopes(NamedTuple):
-    """Derivatives of the next memory by what it came from, (..., H) each."""
+    """Derivatives of the next memory, (..., H) each."""
 
     input: jax.Array  # of c' by z_i
     forget: jax.Array  # of c' by z_f

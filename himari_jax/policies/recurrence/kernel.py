@@ -211,7 +211,7 @@ def recur_backward(interpret: bool, kept: tuple, gradient: tuple[Carry, jax.Arra
 
 
 def recompute(weights: Weights, carry: Carry, x: jax.Array, reset: jax.Array, hs: jax.Array, cs: jax.Array):
-    """By layer what entered the cell, (S, B, D + H), and its slopes, (S, B, H) each: one product over all steps."""
+    """Yields by layer the inputs of the cell, (S, B, D + H), and its slopes, (S, B, H): one product over all steps."""
     fresh = reset[..., None]
     for n, ((kernel, bias), (c, h)) in enumerate(zip(weights, carry, strict=True)):
         before_c, before_h = (
