@@ -14,6 +14,7 @@ import pytest
 
 from himari_jax.features.market import ACCOUNT_FEATURES, MARKET_FEATURES, named_set
 from himari_jax.plugins import FEATURE_SETS
+from himari_jax.statistics.metric_table import METRICS
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = ("README.md", *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md"))))
@@ -149,3 +150,8 @@ def test_the_table_of_each_further_set_names_its_features_in_their_order():
     further = [name for name in FEATURE_SETS.names if name != "base"]
     rows = re.findall(r"^\| `(\w+)` \| `(\w+)` \|", read("docs/market.md"), re.MULTILINE)
     assert rows == [(name, feature) for name in further for feature in named_set(name).names]
+
+
+def test_the_table_of_metrics_defines_each_once():
+    section = read("docs/verdict.md").split("\n## Metrics\n")[1].split("\n## ")[0]
+    assert sorted(re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE)) == sorted(METRICS)

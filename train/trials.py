@@ -217,7 +217,7 @@ def members(counted: Counted, trial: Trial) -> Grid:
 
 
 def overlap(trial: Trial, other: Trial) -> float:
-    """Words the share of a trial's span that another one has seen."""
+    """Computes the share of a trial's span that another one has seen."""
     (first, last), (begin, end) = trial.ends, other.ends
     return (min(last, end) - max(first, begin)) / (last - first) if last > first else 1.0
 

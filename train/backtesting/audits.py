@@ -28,7 +28,7 @@ from train.evaluation.causality import (
 from train.evaluation.null_market import audit_null_market, null_market
 from train.evaluation.result import AuditResult
 from train.simulation.history import AccountHistory
-from train.simulation.play import Cell, play_policies, play_weights
+from train.simulation.play import Cell, play_policies, play_weights, single_history
 from train.simulation.rules import Strategy, check_weights
 from train.simulation.simulator import build_simulator
 from train.simulation.trained import Agent
@@ -115,8 +115,7 @@ def null_history(agent: Agent, candles: Candles) -> AccountHistory:
     simulator = build_simulator(null, market, span, (market.delay,), features=agent.features)
     chosen = jax.tree.map(lambda x: x[agent.chosen : agent.chosen + 1], agent.variables)
     cell = Cell(0, market.delay, market.cost)
-    _, ((_, history),) = next(play_policies(simulator, agent.policy, chosen, 0, [cell], simulator.num_rows))
-    return history
+    return single_history(play_policies(simulator, agent.policy, chosen, 0, [cell], simulator.num_rows))
 
 
 def refuse_nondeterministic(strategy: Strategy, weights: np.ndarray, member: Member, market: MarketConfig) -> None:
@@ -207,5 +206,4 @@ def null_of(strategy: Strategy, weights: np.ndarray, candles: Candles, market: M
     check_weights(own, np.arange(first - delay, last), null, f"{strategy.path}, on a market without drift")
     simulator = build_simulator(null, market, (range(first, last, step),), (delay,))
     cell = Cell(0, delay, market.cost)
-    _, ((_, history),) = next(play_weights(simulator, [own], [cell], simulator.num_rows))
-    return audit_null_market(history)
+    return audit_null_market(single_history(play_weights(simulator, [own], [cell], simulator.num_rows)))

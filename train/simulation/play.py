@@ -33,6 +33,12 @@ CellHistories = tuple[int, list[tuple[int, AccountHistory]]]  # a policy, and it
 Play = Callable[[Sequence[Cell], int], Iterator[CellHistories]]  # cells and bars of a window; see play_policies
 
 
+def single_history(played: Iterator[CellHistories]) -> AccountHistory:
+    """Returns the history of the only policy in the only cell that was played."""
+    ((_, ((_, history),)),) = played
+    return history
+
+
 def play_policies(
     simulator: Simulator, policy: Policy, variables: Any, first: int, cells: Sequence[Cell], steps: int
 ) -> Iterator[CellHistories]:

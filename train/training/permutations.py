@@ -12,7 +12,7 @@ from himari_jax.statistics import metrics
 from train.config.market import MarketConfig
 from train.config.run import RunConfig
 from train.simulation.history import AccountHistory
-from train.simulation.play import Cell, constant_returns, play_policies
+from train.simulation.play import Cell, constant_returns, play_policies, single_history
 from train.simulation.simulator import Simulator
 from train.training.batches import CPU_BATCH, Member, Totals
 from train.training.nulls import Results, permutation_block, permuted
@@ -125,7 +125,7 @@ def measure_draws(session: Session, totals: Totals, signals: StopSignals, draws:
         simulator = each.simulator("test", (market.delay,))
         cells = [Cell(0, market.delay, market.cost)]
         played = play_policies(simulator, each.learner.policy, variables, 0, cells, simulator.num_rows)
-        ((_, ((_, history),)),) = played
+        history = single_history(played)
         found.append(gain_of(market, simulator, history))
     return found
 

@@ -11,7 +11,7 @@ import polars as pl
 from himari_jax.times import YEAR_MS, parse_iso
 from train.reporting.evidence_plots import rule
 from train.reporting.figure import IN_ORDER, Figure, axis, line, packed, style, thinned
-from train.reporting.formats import signed
+from train.reporting.formats import sentence, signed
 from train.reporting.plots import curves, epoch
 from train.reporting.walk_sentences import KINDS, caution, interval, labels, pooled, statistic
 
@@ -74,7 +74,7 @@ def by_block(result: Mapping[str, Any]) -> Figure:
 def warning(result: Mapping[str, Any]) -> str:
     """Words the caution as the last sentence of a caption; empty where there is none."""
     text = caution(result)
-    return f" {text[:1].upper()}{text[1:]}." if text else ""
+    return f" {sentence(text)}." if text else ""
 
 
 def last_end(blocks: Sequence[Mapping[str, Any]]) -> str:

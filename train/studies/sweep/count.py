@@ -22,7 +22,7 @@ from train.evaluation.book import Trial
 from train.evaluation.ledger import Ledger
 from train.evaluation.sketches import clusters
 from train.evaluation.trials import Counted, Evaluated, count_together, evaluated_on, is_new
-from train.simulation.play import Cell, play_baselines, play_policies
+from train.simulation.play import Cell, play_baselines, play_policies, single_history
 from train.simulation.simulator import Simulator
 from train.studies.sweep.sessions import Sessions
 from train.studies.sweep.store import Finished, Store, Variables
@@ -99,7 +99,7 @@ def play(session: Session, simulator: Simulator, variables: Variables, best: int
     account = session.config.market
     one = jax.tree.map(lambda x: x[best : best + 1], variables)
     cells = [Cell(0, account.delay, account.cost)]
-    ((_, ((_, history),)),) = play_policies(simulator, session.learner.policy, one, 0, cells, simulator.num_rows)
+    history = single_history(play_policies(simulator, session.learner.policy, one, 0, cells, simulator.num_rows))
     beside = play_baselines(simulator, 0, account.delay, {account.cost: history}, ["base"])[account.cost]["base"]
     returns, base = (np.asarray(each.returns, np.float64) for each in (history, beside))
     return Played(evaluated.trial(session.seeds[best], returns, base), returns)

@@ -16,7 +16,7 @@ from train.data.spans import refuse_short, split_rules
 from train.learning.population import stack
 from train.learning.sharding import device_count
 from train.simulation.history import AccountHistory
-from train.simulation.play import Cell, SpanHistories, play_whole
+from train.simulation.play import Cell, SpanHistories, play_whole, single_history
 from train.simulation.schedule import play_schedule
 from train.simulation.simulator import Simulator
 from train.studies.walk_forward.flags import WalkForward
@@ -118,8 +118,7 @@ class Walk:
     def gain(self, variables: dict) -> Gain:
         """Plays the track on time beside its constant."""
         cell = Cell(0, self.delay, self.cost)
-        ((_, ((_, history),)),) = self.play(variables, [cell], self.simulator.num_rows)
-        return self.gain_of(history)
+        return self.gain_of(single_history(self.play(variables, [cell], self.simulator.num_rows)))
 
     def gain_of(self, history: AccountHistory) -> Gain:
         """Compares a history of the whole track with its own constant."""
