@@ -75,7 +75,7 @@ def as_shown(text: str) -> str:
 
 @cache
 def run(command: str, *codes: int) -> str:
-    """What a command prints, both streams; the same command runs once.
+    """Returns what a command prints on both streams; the same command runs once.
 
     Args:
         command: as a page shows it.

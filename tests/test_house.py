@@ -190,3 +190,18 @@ def test_host_modules_do_not_need_jax():
 def test_help_is_printed_before_jax_is_imported():
     code = "from train.ppo import main\ntry:\n    main(['--help'])\nexcept SystemExit:\n    pass"
     assert not loaded_after(code) & {"jax", "flax", "gymnax", "polars", "talib"}
+
+
+VAGUE = ("What", "Which", "That", "Why", "Of")  # a docstring names the thing, or says who does what to which thing
+
+
+@pytest.mark.parametrize("part", [*PACKAGES, "tests", "docs"])
+def test_docstrings_name_the_thing(part):
+    vague = []
+    for path in (ROOT / part).rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
+                first = (ast.get_docstring(node) or "").partition(" ")[0]
+                if first in VAGUE:
+                    vague.append(f"{path}: {getattr(node, 'name', 'module')}")
+    assert not vague
