@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from himari_jax.times import YEAR_MS, parse_bar
+from himari_jax import times
+from himari_jax.times import parse_bar
 from train.reporting.run_files import Run
 
 CAPITAL = 100_000.0  # at the start, where the run names none
@@ -35,10 +36,11 @@ def rival_of(run: Run) -> str | None:
 
 def bars_per_year(run: Run) -> float:
     """Counts the bars of a year as the account does: 365 days if the market never closes, else as the data show."""
-    if run.data.get("calendar", "continuous") != "continuous" and run.frame is not None and len(run.frame) > 1:
-        time = run.frame["time"].dt.epoch("ms").to_numpy()
-        return float(365.25 / 365 * YEAR_MS * (len(time) - 1) / (time[-1] - time[0]))
-    return YEAR_MS / parse_bar(str(run.data.get("bar", "1h")))
+    bar_ms, calendar = parse_bar(str(run.data.get("bar", "1h"))), str(run.data.get("calendar", "continuous"))
+    if run.frame is None or len(run.frame) < 2:
+        return times.bars_per_year("continuous", bar_ms, 0, 0)
+    time = run.frame["time"].dt.epoch("ms").to_numpy()
+    return times.bars_per_year(calendar, bar_ms, len(time) - 1, float(time[-1] - time[0]))
 
 
 def windows_of(run: Run) -> str:
