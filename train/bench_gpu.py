@@ -1,4 +1,4 @@
-"""`python -m train.bench_gpu`: for whoever has a GPU for a quarter of an hour, one table of all that it does."""
+"""`python -m train.bench_gpu`: one table of all programs on a GPU, within a quarter of an hour."""
 
 import os
 import sys

@@ -64,8 +64,8 @@ def initialize(policy, width, key):
     return {**variables, "params": params}
 
 
-def way_of(raws, core="mlp", sizing="vol-target", **faults):
-    """The way of a policy that was never trained, from candles to equity."""
+def pipeline_of(raws, core="mlp", sizing="vol-target", **faults):
+    """The pipeline of a policy that was never trained, from candles to equity."""
     candles, _ = check_candles(raws)
     assets = len(candles.symbols)
     train = split_rows(candles).train
@@ -81,9 +81,9 @@ def way_of(raws, core="mlp", sizing="vol-target", **faults):
 DARING = {sizing: MarketConfig(base_sizing=sizing, kelly_prior_bars=20, kelly_half_life_days=5) for sizing in SIZINGS}
 
 
-def audit(raws, way, rows=None, around=None):
+def audit(raws, pipeline, rows=None, around=None):
     """Names of what knows later candles."""
-    return audit_causality(raws, DataConfig(), way, rows or [END_OF_TRAINING, 1700, ROWS - 4], around=around).leaks
+    return audit_causality(raws, DataConfig(), pipeline, rows or [END_OF_TRAINING, 1700, ROWS - 4], around=around).leaks
 
 
 END_OF_TRAINING = int(0.6 * ROWS) - 2  # the last decision of the training span
@@ -93,13 +93,13 @@ END_OF_TRAINING = int(0.6 * ROWS) - 2  # the last decision of the training span
 @pytest.mark.parametrize(("core", "sizing"), [("mlp", "kelly"), ("lstm", "vol-target"), ("mlp", "constant")])
 def test_nothing_that_was_known_or_decided_changes_with_the_future(candles, core, sizing, assets):
     raws = raw_candles(candles, assets)
-    assert audit(raws, way_of(raws, core, sizing)) == set()
+    assert audit(raws, pipeline_of(raws, core, sizing)) == set()
 
 
 def test_the_audit_looks_at_numbers_that_vary(candles):
     raws = raw_candles(candles, 3)
-    way = way_of(raws, "lstm", "kelly")
-    follow = way(check_candles(raws)[0])
+    pipeline = pipeline_of(raws, "lstm", "kelly")
+    follow = pipeline(check_candles(raws)[0])
     seen = follow(1700)
     assert "normalizer" in seen
     assert set(follow(END_OF_TRAINING - 1)) == set(seen) - {"normalizer"}
@@ -164,7 +164,7 @@ def base_of_the_next_close(candles, config, delay):
 @pytest.mark.parametrize("assets", [1, 3])
 def test_the_audit_catches_planted_faults(candles, fault, found, assets):
     raws = raw_candles(candles, assets)
-    differs = audit(raws, way_of(raws, **fault))
+    differs = audit(raws, pipeline_of(raws, **fault))
     assert found & differs
     assert not differs & {"candles"}
 
@@ -172,9 +172,9 @@ def test_the_audit_catches_planted_faults(candles, fault, found, assets):
 @pytest.mark.parametrize("fault", [features_one_row_early, base_of_the_next_close])
 def test_the_audit_of_candles_cut_around_a_row_catches_planted_faults(candles, fault):
     raws = raw_candles(candles, 1)
-    way = replace(way_of(raws, build=fault), train=None)
-    assert audit(raws, way, [1700], around=(1200, 300)) & {"features", "base positions"}
-    assert audit(raws, replace(way_of(raws), train=None), [1700], around=(1200, 300)) == set()
+    pipeline = replace(pipeline_of(raws, build=fault), train=None)
+    assert audit(raws, pipeline, [1700], around=(1200, 300)) & {"features", "base positions"}
+    assert audit(raws, replace(pipeline_of(raws), train=None), [1700], around=(1200, 300)) == set()
 
 
 def test_only_long_candles_are_cut_and_never_within_the_look_back(candles, monkeypatch):
@@ -188,12 +188,12 @@ def test_only_long_candles_are_cut_and_never_within_the_look_back(candles, monke
 
 def test_constants_that_were_fitted_on_other_rows_are_noticed(candles):
     raws = raw_candles(candles, 2)
-    way, own = way_of(raws), check_candles(raws)[0]
+    pipeline, own = pipeline_of(raws), check_candles(raws)[0]
     market, rows = build_market(own, "vol-target", RULES), decision_rows(split_rows(own).train)
     seen = market.features[rows], market.corr[rows]
-    assert not normalizer_differs(way.variables["constants"]["normaliser"], *seen)
+    assert not normalizer_differs(pipeline.variables["constants"]["normaliser"], *seen)
     scaling = normalizer_of_all_rows(market.features, market.corr, None)
-    other = with_scaling(way.variables, scaling)
+    other = with_scaling(pipeline.variables, scaling)
     assert normalizer_differs(other["constants"]["normaliser"], *seen)
 
 

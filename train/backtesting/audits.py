@@ -33,22 +33,22 @@ from train.simulation.rules import Strategy, check_weights
 from train.simulation.simulator import build_simulator
 from train.simulation.trained import Agent
 
-AUDITED_ROWS = {"run": 2, "strategy": 3}  # inside the span, at which the future changes for the whole way
+AUDITED_ROWS = {"run": 2, "strategy": 3}  # inside the span, at which the future changes for the whole pipeline
 CLOSE_ROWS = 24  # spread over the span, and as many where a rule's weights change, with the bars around them
 AROUND = (2500, 60)  # bars before and after such a row; the look-back where that is longer
-MOST_BARS = 2**18  # that the whole way is gone over for each row; longer candles are cut around it
+MOST_BARS = 2**18  # that the whole pipeline runs on for each row; longer candles are cut around it
 ROUNDING = 1e-9  # relative; a rule's sums may round otherwise where later numbers changed
 
 Around = tuple[int, int] | None  # bars before and after a row that are looked at; None: all
 
 
 def audit_agent(agent: Agent, data: EvaluationData) -> tuple[AuditResult, AuditResult]:
-    """Audits the way of a run from candles to equity, and what it earns on a market without drift.
+    """Audits the pipeline of a run from candles to equity, and its gain on a market without drift.
 
-    Of a pool the way of every symbol is audited.
+    Of a pool the pipeline of every symbol is audited.
 
     Raises:
-        InputError: something on the way knows the future.
+        InputError: a step of the pipeline knows the future.
     """
     own = data.candles.fingerprint == agent.stored["data"]["fingerprint"]
     train = train_spans(data) if own else None
@@ -76,7 +76,7 @@ def train_spans(data: EvaluationData) -> list[Stretches]:
 
 
 def audit_way(agent: Agent, data: EvaluationData, train: Stretches | None) -> tuple[set[str], int, Around]:
-    """Audits the way of a run from the candles of one account to its equity.
+    """Audits the pipeline of a run from the candles of one account to its equity.
 
     Returns:
         names of values that know the future; number of rows after which it changed; bars audited around each row.
@@ -88,15 +88,15 @@ def audit_way(agent: Agent, data: EvaluationData, train: Stretches | None) -> tu
     rows = audit_rows(data, known, AUDITED_ROWS["run"])
     around = bars_around(candles, agent.features.lookback(candles.bar_ms))
     # Cut candles do not hold the training span: there `normalizer_differs` alone looks at the normalizer.
-    way = agent_pipeline(agent, train if around is None else None, base)
-    found = audit_causality(data.raws, data.config, way, rows, around=around, candles=candles)
+    pipeline = agent_pipeline(agent, train if around is None else None, base)
+    found = audit_causality(data.raws, data.config, pipeline, rows, around=around, candles=candles)
     return found.leaks, len(rows), around
 
 
 def bars_around(candles: Candles, look_back: int) -> Around:
-    """Bars before and after a row that the whole way is gone over: all of them, or of long candles a bounded number.
+    """Bars before and after a row that the whole pipeline runs on: all of them, or of long candles a bounded number.
 
-    Of many millions each of a dozen futures would be checked and made features of anew, from the first bar on.
+    Of many millions each of a dozen futures would be checked, and its features computed, from the first bar on.
     """
     if len(candles.time) <= MOST_BARS:
         return None
@@ -153,12 +153,12 @@ def audit_strategy(
     rows, seen, moving, reacted = 0, 0, False, False
     around = max(AROUND[0], BASE.lookback(data.candles.bar_ms) + 1), AROUND[1]
     for each, own in zip(data.alone, weights, strict=True):
-        way = strategy_pipeline(strategy, market, delay, each.members[0].base)
+        pipeline = strategy_pipeline(strategy, market, delay, each.members[0].base)
         far = audit_rows(each, None, AUDITED_ROWS["strategy"])
         closer = close_rows(each, own, CLOSE_ROWS)
         whole = bars_around(each.candles, BASE.lookback(each.candles.bar_ms))
-        wide = audit_causality(each.raws, each.config, way, far, ROUNDING, whole, each.candles)
-        close = audit_causality(each.raws, each.config, way, closer, ROUNDING, around, each.candles)
+        wide = audit_causality(each.raws, each.config, pipeline, far, ROUNDING, whole, each.candles)
+        close = audit_causality(each.raws, each.config, pipeline, closer, ROUNDING, around, each.candles)
         leaks, rows = leaks | wide.leaks | close.leaks, rows + len({*far, *closer})
         seen = max(seen, sum(whole or ()))
         moving |= bool(np.ptp(own[decision_rows(each.span)], axis=0).any())

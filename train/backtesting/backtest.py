@@ -181,7 +181,7 @@ def of_the_market(row: dict[str, Any]) -> bool:
 
 
 def renamed(row: dict[str, Any], name: str) -> dict[str, Any]:
-    """Baselines of a later entry say whose they are."""
+    """Names the entry in the baselines of a later one."""
     return row if "timing_value" in row else row | {"policy": f"{row['policy']} of {name}"}
 
 

@@ -234,10 +234,10 @@ def ledger_of(entries: Sequence[Entry], named: str | None) -> Ledger:
 
 
 def agent_entry(agent: Agent, data: EvaluationData, grid: GridConfig, simulator_of: SimulatorOf, base: Base) -> Entry:
-    """Builds the entry of a run and audits its way from candles to equity.
+    """Builds the entry of a run and audits its pipeline from candles to equity.
 
     Raises:
-        InputError: something on the way knows the future.
+        InputError: a step of the pipeline knows the future.
     """
     market = agent.market
     audits = audit_agent(agent, data)
@@ -273,7 +273,7 @@ def strategy_entry(
         own = strategy.weights(each.candles, market_from(each.candles, market, base=each.base))
         check_weights(own, decision_rows(each.span), each.candles, where, strategy.is_file)
         seen = np.concatenate([simulator.seen(d, member=a)[simulator.active[a]] for d in simulator.delays])
-        if strategy.is_file:  # whoever is late stays in cash until its first row is known
+        if strategy.is_file:  # a late rule stays in cash until its first row is known
             seen = seen[seen >= first_known(own)]
         check_weights(own, np.unique(seen), each.candles, where, strategy.is_file)
         refuse_nondeterministic(strategy, own, each, market)

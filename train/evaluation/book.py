@@ -88,7 +88,7 @@ class Book(NamedTuple):
         return word if word is not None and word.struck else None
 
     def counts(self, trial: Trial) -> bool:
-        """Whether a trial counts for others: validation chose it, and nobody struck it."""
+        """Whether a trial counts for others: validation chose it, and it is not struck."""
         return trial.chosen and self.strike_of(trial) is None
 
 

@@ -1,7 +1,7 @@
 """The audit of causality that every backtest runs.
 
-It goes the whole way again, from raw candles to equity, with another future after some bar: what was known, decided or
-earned before it must stay, bit for bit.
+It runs the whole pipeline again, from raw candles to equity, with another future after some bar: what was known,
+decided or earned before it must stay, bit for bit.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -60,7 +60,7 @@ def audit_causality(
     Args:
         raws: as the source read them.
         config: how they are checked.
-        derive: the way that is audited.
+        derive: the pipeline that is audited.
         rows: t, with real candles at t + 1.
         tolerance: relative, of numbers that have to be the same; 0: to the bit.
         around: bars before and after t that are looked at; None: all.
@@ -110,7 +110,7 @@ def same(ours: Known, theirs: Known, t: int, tolerance: float) -> bool:
 
 @dataclass(frozen=True)
 class AgentPipeline:
-    """From candles to the equity of a policy, as a run goes it; `build` and `fit` can be replaced by faulty ones."""
+    """The pipeline of a run from candles to equity; tests replace `build` and `fit` by faulty ones."""
 
     policy: Policy
     variables: dict  # of one seed, without a leading axis

@@ -19,7 +19,7 @@ def another_future(raws: Sequence[RawCandles], after_ms: int, sign: int, seed: i
         raws: as a source read them, in time order or not.
         after_ms: epoch milliseconds; candles that open later change in every column.
         sign: +1 up, -1 down.
-        seed: of the way they go.
+        seed: of their path.
     """
     rng, others = np.random.default_rng(seed), []
     for raw in raws:

@@ -55,7 +55,7 @@ def summarize(
         seeds: their numbers.
         trials: Sharpe ratios per bar of everything that was ever tried on this span, these seeds included, (n,).
         num_samples: of the stationary bootstrap.
-        doubts: reasons why there can be no EDGE here, whatever the numbers say.
+        doubts: reasons that rule out an EDGE here, whatever the numbers are.
         worthwhile: annual Sharpe, a difference below which is not worth having.
         rule: the simple rule that did best on validation; None: unknown.
     """

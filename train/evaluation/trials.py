@@ -150,9 +150,9 @@ def together(one: Trial, other: Trial) -> bool:
 def same_series(one: Trial, other: Trial) -> bool:
     """Whether two trials were made on the same series.
 
-    That is a common symbol, at any bar, in candles of any fingerprint: whoever tried a portfolio, another bar or a day
-    less has seen those moves. Synthetic candles of one name differ by seed: there the fingerprint decides. A trial of
-    0.1.0 whose symbols are unknown counts: it is not known to be of another series.
+    They share a symbol, at any bar, in candles of any fingerprint: a trial of a portfolio, of another bar or of a day
+    less has seen the same moves. Synthetic candles of one name differ by seed: there the fingerprint decides. A trial
+    of 0.1.0 whose symbols are unknown counts: it is not known to be of another series.
     """
     if one.fingerprint == other.fingerprint:
         return True

@@ -20,7 +20,7 @@ class Evidence(NamedTuple):
     late_interval: tuple[float, float]  # of (one bar later) minus (on time)
     spread: float  # largest deviation over bars of a multiplier
     worthwhile: float = WORTHWHILE
-    doubts: tuple[str, ...] = ()  # whatever else speaks against an edge
+    doubts: tuple[str, ...] = ()  # further reasons against an edge
 
     @property
     def level(self) -> float:
@@ -73,7 +73,7 @@ def verdict(e: Evidence) -> dict[str, Any]:
 
 
 def depends_on_delay_0(e: Evidence) -> bool:
-    """Whether what puts it ahead is gone one bar later: a leak, or an edge that nobody can trade."""
+    """Whether the gain vanishes one bar later: a leak, or an edge that cannot be traded."""
     ahead = e.sharpe > 0 and e.rival.difference > 0
     return ahead and e.late_interval[1] < 0 and e.late_sharpe <= e.rival.sharpe
 

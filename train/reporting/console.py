@@ -95,7 +95,7 @@ def table(result: dict[str, Any], columns: Sequence[str] | None = None) -> Grid:
 
 
 def who(result: dict[str, Any]) -> str:
-    """Words whose accounts a result is of: the symbols, or the equal-weighted accounts of a pool."""
+    """Words the accounts of a result: the symbols, or the equal-weighted accounts of a pool."""
     symbols = result["symbols"]
     return f"{len(symbols)} accounts of equal weight" if "by_symbol" in result else " ".join(symbols)
 

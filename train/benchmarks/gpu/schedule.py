@@ -13,7 +13,7 @@ from himari_jax.command import code_of
 from train.benchmarks.gpu.programs import Job, Program
 
 COMPILING = 0.6  # share of the time after which no compilation begins
-WAITING = 0.7  # share after which nobody waits for those that run
+WAITING = 0.7  # share after which running compilations are not waited for
 SECONDS = 1.5  # over which a program is timed, about
 REPEATS = 5  # at most
 
@@ -80,7 +80,7 @@ class Compiling:
 
         Args:
             begin: on `time.monotonic`, from when on nothing new begins.
-            end: from when on nobody waits.
+            end: from when on it does not wait.
         """
         while self.busy and time.monotonic() < end:
             if time.monotonic() > begin:

@@ -101,7 +101,7 @@ def estimate(works: Sequence[Work], card: Card, known: Card, seconds: dict[str, 
 
     Args:
         works: of the models.
-        card: that nobody has measured.
+        card: that was not measured.
         known: that was measured.
         seconds: of a bar there, by model; a model that lacks gets the mean tau of the others.
     """

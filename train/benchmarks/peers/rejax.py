@@ -165,7 +165,7 @@ def iterate(algo: PPO, state: Any, count: int) -> Any:
 def with_our_start(state: Any, log_std: float) -> Any:
     """Returns the state before training with our deviation of the action and our nearly constant first mean.
 
-    Without the latter it starts from positions whose noise hides what the action is worth.
+    Without the latter it starts from positions whose noise hides the value of an action.
     """
     params = state.actor_ts.params["params"]
     mean = params["action_mean"] | {"kernel": 0.01 * params["action_mean"]["kernel"]}

@@ -53,7 +53,7 @@ def evaluate_chosen(session: Session, chosen: Finished, variables: Variables, fo
 
 
 def lines_of(session: Session, chosen: Finished) -> Iterator[str]:
-    """Lines of metrics.jsonl: what validation measured on the way."""
+    """Yields lines of metrics.jsonl: the validation scores during training."""
 
     config = session.config
     by_update: dict[int, list[float]] = {}

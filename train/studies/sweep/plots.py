@@ -116,7 +116,7 @@ def placed(dimension: Dimension, texts: Sequence[str]) -> Axis:
 
 
 def slices(trials: Sequence[Finished], dimensions: Sequence[Dimension]) -> Iterator[Figure]:
-    """Draws the score over each setting, all others at whatever they were."""
+    """Draws the score over each setting, whatever the values of the others."""
     measured = [each for each in trials if each.scores]
     for dimension in dimensions if measured else ():
         _, places, ticks, _ = placed(dimension, [each.point[dimension.name] for each in measured])

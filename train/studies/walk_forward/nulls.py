@@ -1,4 +1,4 @@
-"""A walk-forward test again where nothing is to be found: late inputs, permuted bars; trained anew each time."""
+"""Null markets of a walk-forward test: late inputs and permuted bars, retrained each time."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path

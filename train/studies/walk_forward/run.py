@@ -179,7 +179,7 @@ def evaluate_track(
         prepared: its candles.
         folder: of the run.
         totals: what is trained is added to it.
-        signals: are asked on the way.
+        signals: are asked between trainings whether to stop.
     """
     config, session, simulator = walk.config, walk.sessions[0], walk.simulator
     stages = Stages(f"evaluating {simulator.num_rows:,} decisions")

@@ -1,4 +1,4 @@
-"""Laws of evaluation: one simulator, chained stretches, honest baselines."""
+"""Laws of the simulation: one simulator, chained stretches, honest baselines."""
 
 from dataclasses import replace
 
