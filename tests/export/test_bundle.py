@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from serving import read_golden
 from worlds import TINY_RUN
 
 from export.bundle import main
@@ -44,11 +45,6 @@ def copy(bundle, tmp_path):
     return tmp_path / "copy"
 
 
-def golden_of(folder):
-    with np.load(folder / "golden.npz") as stored:
-        return {name: stored[name] for name in stored.files}
-
-
 def test_a_bundle_says_what_it_is(bundle):
     manifest = json.loads((bundle / "manifest.json").read_text())
     assert {path.name for path in bundle.iterdir()} == {"manifest.json", "policy.onnx", "golden.npz", "card.html"}
@@ -64,7 +60,7 @@ def test_a_bundle_says_what_it_is(bundle):
 
 
 def test_the_golden_rollout_goes_through_candles_and_memory(bundle):
-    golden, model = golden_of(bundle), load(bundle)
+    golden, model = read_golden(bundle), load(bundle)
     assert len(golden["observation"]) >= 256
     assert (golden["weights"][1:] > 0).any()
     assert golden["multiplier"].min() >= 0
@@ -78,7 +74,7 @@ def test_the_golden_rollout_goes_through_candles_and_memory(bundle):
 
 
 def test_a_batch_is_its_rows(bundle):
-    golden, model = golden_of(bundle), load(bundle)
+    golden, model = read_golden(bundle), load(bundle)
     rng = np.random.default_rng(0)
     carry = tuple(rng.uniform(-1, 1, (64, *shape)).astype(np.float32) for shape in model.carry_shapes)
     whole = model.predict(golden["observation"][:64], carry)
@@ -90,7 +86,7 @@ def test_a_batch_is_its_rows(bundle):
 
 
 def test_the_server_builds_the_observation_of_the_environment_from_400_candles_and_units(bundle):
-    golden, model = golden_of(bundle), load(bundle)
+    golden, model = read_golden(bundle), load(bundle)
     candles = golden_candles(model, golden)
     equity = 100_000.0
     for k, row in enumerate(golden["row"]):
@@ -111,7 +107,7 @@ def test_the_server_builds_the_observation_of_the_environment_from_400_candles_a
 
 
 def test_positions_are_capped_as_in_training(bundle):
-    golden, model = golden_of(bundle), load(bundle)
+    golden, model = read_golden(bundle), load(bundle)
     base = own_base(model, golden_candles(model, golden))
     assert base.shape == (len(model.symbols),)
     full = size(model, np.full(len(base), 2.0), base)
@@ -156,7 +152,7 @@ def test_one_flipped_bit_of_the_graph_is_refused_even_with_its_hash_corrected(co
 
 
 def test_golden_numbers_are_reproduced_or_the_bundle_is_refused(copy):
-    golden = golden_of(copy)
+    golden = read_golden(copy)
     golden["multiplier"] = golden["multiplier"] + np.float32(1e-4)
     np.savez_compressed(copy / "golden.npz", **golden)
     rewrite(copy, "golden.npz", (copy / "golden.npz").read_bytes())
@@ -164,7 +160,7 @@ def test_golden_numbers_are_reproduced_or_the_bundle_is_refused(copy):
 
 
 def test_features_are_built_again_at_every_load(copy):
-    golden = golden_of(copy)
+    golden = read_golden(copy)
     golden["close"][-1] *= 1.001
     np.savez_compressed(copy / "golden.npz", **golden)
     rewrite(copy, "golden.npz", (copy / "golden.npz").read_bytes())

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from own import GOOD
-from serving import Desk, multipliers
+from serving import Desk, multipliers, read_golden
 from worlds import TINY_RUN
 
 from export.bundle import main as export
@@ -53,11 +53,6 @@ def copy(made, tmp_path):
     return tmp_path / "copy"
 
 
-def golden_of(folder):
-    with np.load(folder / "golden.npz") as stored:
-        return {name: stored[name] for name in stored.files}
-
-
 def test_a_bundle_carries_the_file_and_its_hash(made):
     bundle = made / "bundle"
     manifest = json.loads((bundle / "manifest.json").read_text())
@@ -72,7 +67,8 @@ def test_a_bundle_carries_the_file_and_its_hash(made):
 
 
 def test_own_features_are_the_same_bits_in_backtest_environment_and_server(made):
-    agent, model, golden = load_agent(made / "run"), load(made / "bundle", allow_code=True), golden_of(made / "bundle")
+    agent, model = load_agent(made / "run"), load(made / "bundle", allow_code=True)
+    golden = read_golden(made / "bundle")
     candles, _ = checked(load_raw(agent.config.data, agent.config.source_options), agent.config.data)
     backtest = market_from(candles, agent.config.market, features=agent.features)
     shown = golden_candles(model, golden)

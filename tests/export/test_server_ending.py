@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
-from processes import ask, free_port, ready, started
+from processes import ask, children, free_port, ready, started
 from reconnecting import Clients, request_of
 from serving import ROOT, Desk, wait_for
 
@@ -83,10 +83,6 @@ def test_a_second_signal_ends_workers_at_once_and_ctrl_c_of_a_terminal_is_one_si
         assert process.wait(4) == 0
         assert process.stderr.read() == ""
         assert not any(alive(pid) for pid in group)
-
-
-def children(pid):
-    return [int(x) for x in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 def ignores_ctrl_c(pid):

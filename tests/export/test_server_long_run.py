@@ -8,10 +8,9 @@ import os
 import random
 import signal
 import time
-from pathlib import Path
 
 import pytest
-from processes import ask, ready, started
+from processes import children, metrics_of, ready, started
 from reconnecting import Clients, request_of
 from serving import KEY, Desk, copy_bundle, point, wait_for
 
@@ -27,12 +26,7 @@ AFTERMATH = 2.0  # seconds in which the connections of a killed worker are found
 
 def samples(port, name):
     """Values of a metric by its labels."""
-    lines = ask(port, "GET", "/metrics")[1].decode().splitlines()
-    return {key: float(value) for key, value in (x.rsplit(" ", 1) for x in lines) if key.startswith(name)}
-
-
-def children(pid):
-    return [int(x) for x in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    return {key: value for key, value in metrics_of(port).items() if key.startswith(name)}
 
 
 def events(random_numbers):

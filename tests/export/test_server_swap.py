@@ -5,9 +5,7 @@ import time
 
 import numpy as np
 import pytest
-from serving import Desk, copy_bundle, http, multipliers, point, running, talk, wait_for
-
-from export.bundling.exporter import digest
+from serving import Desk, copy_bundle, http, multipliers, name_hashes, point, running, talk, wait_for
 
 pytest_plugins = ["server_fixtures"]
 
@@ -43,7 +41,7 @@ def test_a_bundle_that_changes_in_its_place_is_loaded_again(bundles, tmp_path):
 def truncate(folder):
     path = folder / "policy.onnx"
     path.write_bytes(path.read_bytes()[:-1000])
-    correct(folder)
+    name_hashes(folder)
 
 
 def flip(folder):
@@ -51,7 +49,7 @@ def flip(folder):
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 64
     path.write_bytes(data)
-    correct(folder)
+    name_hashes(folder)
 
 
 def flip_uncorrected(folder):
@@ -69,7 +67,7 @@ def poison(folder):
     values = numpy_helper.to_array(weights) * np.float32(np.nan)
     weights.CopyFrom(numpy_helper.from_array(values, weights.name))
     onnx.save(model, folder / "policy.onnx")
-    correct(folder)
+    name_hashes(folder)
 
 
 def pickle_golden(folder):
@@ -77,17 +75,12 @@ def pickle_golden(folder):
         arrays = {name: stored[name] for name in stored.files}
     arrays["row"] = np.array([{"not": "a number"}], dtype=object)
     np.savez(folder / "golden.npz", **arrays)
-    correct(folder)
+    name_hashes(folder)
 
 
 def other_golden(folder):
     (folder / "golden.npz").write_bytes(b"PK\x03\x04 no archive")
-    correct(folder)
-
-
-def correct(folder):
-    """Puts the hashes of the altered files into the manifest."""
-    change(folder, files={name: digest((folder / name).read_bytes()) for name in ("policy.onnx", "golden.npz")})
+    name_hashes(folder)
 
 
 def change(folder, **changes):

@@ -5,24 +5,13 @@ import os
 import signal
 import subprocess
 import sys
-from pathlib import Path
 
-from processes import ask, ready, started
+from processes import ask, children, metrics_of, ready, started
 from serving import KEY, Desk, copy_bundle, point, wait_for
 
 from export.serving.processes.exits import explain_exit, last_words, read_last_words
 
 pytest_plugins = ["server_fixtures"]
-
-
-def children(pid):
-    return [int(x) for x in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-
-
-def metrics_of(port):
-    """Samples by name and labels."""
-    lines = ask(port, "GET", "/metrics")[1].decode().splitlines()
-    return {name: float(value) for name, value in (line.rsplit(" ", 1) for line in lines if not line.startswith("#"))}
 
 
 def count(lines, event):

@@ -10,6 +10,7 @@ import zipfile
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
+from serving import name_hashes
 
 LARGE = 600 * 2**20  # bytes: more than a candidate may take
 ODD = (None, "", -1, 0, 1e999, 2**70, "\ud800", [], {}, True, "x" * 5000, [[]], {"a": 1}, float("nan"), "1h", 10**9)
@@ -26,15 +27,6 @@ def correct(folder):
     except Exception:
         pass  # the archive itself is what was damaged
     name_hashes(folder)
-
-
-def name_hashes(folder):
-    """Puts the hashes of the files into the manifest."""
-    manifest = json.loads((folder / "manifest.json").read_text())
-    for name in ("policy.onnx", "golden.npz"):
-        if (folder / name).is_file():
-            manifest["files"][name] = hashlib.sha256((folder / name).read_bytes()).hexdigest()
-    (folder / "manifest.json").write_text(json.dumps(manifest))
 
 
 def edit_graph(folder, edit):

@@ -11,6 +11,8 @@ from contextlib import contextmanager
 
 from serving import ROOT, wait_for
 
+from export.benchmarks.processes import family
+
 
 @contextmanager
 def started(*args, python=sys.executable, cwd=ROOT, **environment):
@@ -49,6 +51,17 @@ def ask(port, method, path, body=None, headers=None):
     link.request(method, path, body, headers or {})
     reply = link.getresponse()
     return reply.status, reply.read()
+
+
+def metrics_of(port):
+    """Samples of a server by name and labels."""
+    lines = ask(port, "GET", "/metrics")[1].decode().splitlines()
+    return {name: float(value) for name, value in (line.rsplit(" ", 1) for line in lines if not line.startswith("#"))}
+
+
+def children(pid):
+    """Ids of the children of a process."""
+    return family(pid)[1:]
 
 
 def ready(port):

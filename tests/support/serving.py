@@ -1,6 +1,7 @@
 """Tiny bundles, the server in process, and requests that it should answer: what the tests of the server share."""
 
 import asyncio
+import hashlib
 import io
 import json
 import shutil
@@ -137,11 +138,16 @@ STORED = {}
 
 
 def golden_of(path):
-    """golden.npz of a bundle."""
+    """golden.npz of a bundle, read once."""
     if path not in STORED:
-        with np.load(path / "golden.npz") as stored:
-            STORED[path] = {name: stored[name] for name in stored.files}
+        STORED[path] = read_golden(path)
     return STORED[path]
+
+
+def read_golden(path):
+    """golden.npz of a bundle that a test may alter."""
+    with np.load(path / "golden.npz") as stored:
+        return {name: stored[name] for name in stored.files}
 
 
 def multipliers(prediction):
@@ -156,6 +162,15 @@ def copy_bundle(source, target, **changes):
     (target / "manifest.json").write_text(json.dumps(manifest))
     load(target)
     return target
+
+
+def name_hashes(folder):
+    """Puts the hashes of the files into the manifest."""
+    manifest = json.loads((folder / "manifest.json").read_text())
+    for name in ("policy.onnx", "golden.npz"):
+        if (folder / name).is_file():
+            manifest["files"][name] = hashlib.sha256((folder / name).read_bytes()).hexdigest()
+    (folder / "manifest.json").write_text(json.dumps(manifest))
 
 
 def point(folder, name):
