@@ -13,9 +13,9 @@ from export.live.log import FORMAT, DecisionLog
 from himari_jax.checking.alignment import MAX_FILL
 from himari_jax.errors import InputError, StorageError
 from himari_jax.live.clock import Clock
+from himari_jax.live.paging import REREAD
 from himari_jax.times import iso_minute, iso_second
 
-REREAD = 2  # of the newest candles that every poll asks for again: exchanges revise them
 PARITY = 1e-6  # of multipliers, between the log and the bundle at a restart
 
 

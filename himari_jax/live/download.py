@@ -9,7 +9,7 @@ import numpy as np
 from himari_jax.errors import SourceError
 from himari_jax.live.clock import Clock
 from himari_jax.live.feed import Feed, empty_rows
-from himari_jax.live.paging import first_moment, read_pages
+from himari_jax.live.paging import REREAD, first_moment, read_pages
 from himari_jax.live.store import (
     Stored,
     file_name,
@@ -23,7 +23,6 @@ from himari_jax.live.store import (
 )
 from himari_jax.times import DAY_MS, bar_name, iso_minute, iso_second
 
-OVERLAP = 2  # newest candles that are read again
 PENDING = 20_000  # candles in memory, or a quarter of the file, before it is written
 
 
@@ -110,7 +109,7 @@ class _Growing:
             self._read(begin, have, begin, whole=True)
         if read_to < self.until:
             last = int(self.stored.rows[-1, 0]) if len(self.stored.rows) else have
-            self._read(max(last - (OVERLAP - 1) * self.bar_ms, have), self.until, begin)
+            self._read(max(last - (REREAD - 1) * self.bar_ms, have), self.until, begin)
         return begin
 
     def _open(self) -> None:

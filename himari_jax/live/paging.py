@@ -10,6 +10,7 @@ from himari_jax.live.feed import Feed, Page, in_order
 from himari_jax.live.retries import retry
 from himari_jax.times import DAY_MS, HOUR_MS, bar_name, iso_minute
 
+REREAD = 2  # newest candles that are read again each time: sources revise them
 SKEW_MS = 5_000  # clocks that differ by more are reported
 FIRST_MS = 1_577_836_800_000  # 2020-01-01: start of a history without --since
 
