@@ -29,6 +29,9 @@ PROG = invocation("train.trials")
 LETTERS = 8  # of an id that is shown
 FEWEST = 4  # letters by which a trial may be named
 DATES = frozenset(("from", "to"))
+WITHHELD = (
+    "-: a trial of a sweep that was not chosen; its Sharpe on the test span is kept for deflation alone, and not shown"
+)
 HEADS = ("id", "run or strategy", "seed", "from", "to", "Sharpe")  # of the columns that say which trial a row is of
 
 
@@ -107,6 +110,12 @@ def show_all(ledger: Ledger) -> None:
     print_lines(out, [f"cluster: trials that are alike; counts: clusters that a result there is deflated by: {how}"])
     if not all(trial.chosen for trial in book.trials.values()):
         print_lines(out, ["no: a seed that validation did not choose; no verdict is of it"])
+    print_lines(out, legend(book.trials.values()))
+
+
+def legend(trials: Iterable[Trial]) -> list[str]:
+    """Explains the Sharpe ratios that are not shown, where there are any."""
+    return [WITHHELD] if any(trial.withheld for trial in trials) else []
 
 
 def series_of(trial: Trial) -> str:
@@ -139,7 +148,8 @@ def cells(trial: Trial) -> list[str]:
     """Formats a trial in the columns of HEADS."""
     first, last = trial.span.split("/")
     name = trial.name or trial.config_hash[:LETTERS]
-    return [trial.id[:LETTERS], name, str(trial.seed), first[:10], last[:10], f"{trial.annual:.2f}"]
+    sharpe = "-" if trial.withheld else f"{trial.annual:.2f}"
+    return [trial.id[:LETTERS], name, str(trial.seed), first[:10], last[:10], sharpe]
 
 
 def explain(name: str, ledger_name: str | None) -> None:
@@ -163,7 +173,7 @@ def explain(name: str, ledger_name: str | None) -> None:
     )
     print_lines(out, [said])
     print_grid(out, members(counted, trial))
-    print_lines(out, remarks(book, trial, counted))
+    print_lines(out, [*legend(counted.trials), *remarks(book, trial, counted)])
     result = None if folder is None else read_result(folder)
     if result is not None and result["trials"] != counted.number:
         print_lines(out, [f"its verdict was deflated by {result['trials']}; train.backtest {folder} evaluates it anew"])

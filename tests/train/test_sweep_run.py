@@ -80,6 +80,8 @@ def test_every_configuration_counts_in_the_ledger_by_the_seed_that_validation_ch
     counting = {(each.config_hash, each.seed) for each in book.trials.values() if book.counts(each)}
     assert counting == {(each.config_hash, each.best_seed) for each in trials.values()}
     assert all(each.sketch is not None for each in book.trials.values())
+    shown = {each.config_hash for each in book.trials.values() if each.chosen and not each.withheld}
+    assert shown == {chosen_of(done)["config_hash"]}
 
 
 def test_the_chosen_one_is_deflated_by_clusters_and_by_trials(done):

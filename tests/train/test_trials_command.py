@@ -105,6 +105,25 @@ def test_seeds_that_validation_left_out_are_listed_and_do_not_count(capsys):
     assert "no: a seed that validation did not choose" in text
 
 
+def test_trials_that_a_sweep_did_not_choose_count_without_showing_their_test_sharpe(capsys):
+    ledger = open_ledger("runs")
+    for number in range(3):
+        note(ledger, luck(number), str(number), name=f"sweep/{number}")
+    mine = id_of(ledger, "1")
+    cells = [cells[5] for args in ([], ["explain", mine]) for cells in ROW.findall(said(capsys, *args))]
+    assert cells == ["-"] * 6
+    # Where the sweep lies beside the ledger, its choice is known; whatever else evaluated that trial names it anew.
+    (ledger.path.parent / "sweep").mkdir()
+    (ledger.path.parent / "sweep" / "choice.json").write_text('{"trial": 1}')
+    note(ledger, luck(2), "2", name="run")
+    shown = {cells[1]: cells[5] for cells in ROW.findall(said(capsys))}
+    assert shown.keys() == {"sweep/0", "sweep/chosen", "run"}
+    assert shown["sweep/0"] == "-"
+    annual = {trial.name: f"{trial.annual:.2f}" for trial in ledger.read().trials.values()}
+    assert [shown[name] for name in ("sweep/chosen", "run")] == [annual[name] for name in ("sweep/chosen", "run")]
+    assert "is deflated by 3 trials" in said(capsys, "explain", mine)
+
+
 def test_a_strike_stays_on_record_with_its_reason(tried, capsys):
     wrong = id_of(tried, "b")
     before = tried.path.read_text()

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
@@ -10,6 +11,8 @@ from himari_jax.times import YEAR_MS, parse_bar, parse_iso
 from train.evaluation.sketches import Sketch, from_json, to_json
 
 Key = tuple[str, int, str, str, str]
+CHOSEN = "chosen"  # run folder, in that of a sweep, of the configuration that it chose
+SWEPT = re.compile(r"(.+)/(\d+)")  # name of a trial of a sweep that was not chosen: the sweep's folder, its number
 
 
 class Trial(NamedTuple):
@@ -26,7 +29,7 @@ class Trial(NamedTuple):
     synthetic: bool = False  # candles
     bars: int = 0  # decisions; 0: 0.1.0 did not say
     per_year: float = 0.0  # decisions of a year; 0: 0.1.0 did not say
-    name: str = ""  # of the run's folder or the strategy
+    name: str = ""  # of the run's folder or the strategy; SWEEP/NUMBER: a sweep's that was not chosen
     chosen: bool = True  # whether the verdict was of this seed: another one is no trial, validation left it out
     sketch: Sketch | None = None
 
@@ -61,6 +64,11 @@ class Trial(NamedTuple):
     def annual(self) -> float:
         """Sharpe ratio, annual."""
         return self.sharpe * self.annual_factor
+
+    @property
+    def withheld(self) -> bool:
+        """Whether the Sharpe ratio is kept for deflation alone: of a sweep, which did not choose the trial."""
+        return SWEPT.fullmatch(self.name) is not None
 
 
 class Strike(NamedTuple):
@@ -150,6 +158,18 @@ def name_symbols(book: Book, known: Mapping[str, tuple[str, ...]]) -> Book:
         key: trial if trial.symbols else trial._replace(symbols=named.get(trial.fingerprint, ()))
         for key, trial in book.trials.items()
     }
+    return book._replace(trials=trials)
+
+
+def name_chosen(book: Book, choices: Mapping[str, int]) -> Book:
+    """Names the trials that sweeps chose as later versions do; ledgers of before name them by their number.
+
+    Args:
+        book: to name them in.
+        choices: number of the chosen trial by folder of the sweep.
+    """
+    names = {f"{sweep}/{number}": f"{sweep}/{CHOSEN}" for sweep, number in choices.items()}
+    trials = {key: trial._replace(name=names.get(trial.name, trial.name)) for key, trial in book.trials.items()}
     return book._replace(trials=trials)
 
 

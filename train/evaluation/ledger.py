@@ -3,10 +3,12 @@
 A ledger is only ever added to. Light: no jax.
 """
 
+import contextlib
 import fcntl
+import json
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Protocol
@@ -15,9 +17,10 @@ from himari_jax.errors import HimariError, InputError
 from himari_jax.storage import SCHEME, RemoteFolder, split_address
 from train.artifacts.files import storage_errors
 from train.artifacts.run_folder import stored_json
-from train.evaluation.book import Book, Record, add_records, lines_of, name_symbols, parse
+from train.evaluation.book import SWEPT, Book, Record, add_records, lines_of, name_chosen, name_symbols, parse
 
 FILE = "trials.jsonl"
+CHOICE = "choice.json"  # of a sweep, in its folder
 READERS = 8  # objects of a bucket that are read at once
 
 Choose = Callable[[Book], Sequence[Record]]
@@ -91,8 +94,10 @@ class FileLedger:
         self.update(lambda _: ())
 
     def book(self, text: str) -> Book:
-        """The lines of the file; those of 0.1.0 get the symbols of the runs beside it."""
+        """The lines of the file; those of 0.1.0 get the symbols of the runs beside it, older sweeps their choices."""
         book = parse(text.splitlines())
+        sweeps = {found[1] for trial in book.trials.values() if (found := SWEPT.fullmatch(trial.name))}
+        book = name_chosen(book, choices_of_sweeps(self.path.parent, sweeps))
         lacking = {trial.fingerprint for trial in book.trials.values() if not trial.symbols}
         return name_symbols(book, symbols_of_runs(self.path.parent) if lacking else {})
 
@@ -138,4 +143,13 @@ def symbols_of_runs(folder: Path) -> dict[str, tuple[str, ...]]:
             found[str(data["fingerprint"])] = tuple(str(symbol) for symbol in data["symbols"])
         except (HimariError, TypeError):
             continue
+    return found
+
+
+def choices_of_sweeps(folder: Path, names: Iterable[str]) -> dict[str, int]:
+    """Numbers of the trials that the sweeps in a folder chose, by the name of the sweep; others are skipped."""
+    found: dict[str, int] = {}
+    for name in names:
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            found[name] = int(json.loads((folder / name / CHOICE).read_bytes())["trial"])
     return found

@@ -126,9 +126,11 @@ def note_trials(
 
 
 def is_new(book: Book, trial: Trial) -> bool:
-    """Whether a ledger does not know a trial, only as 0.1.0 wrote it, or only as a seed that was not chosen."""
+    """Whether a ledger does not know a trial, only as 0.1.0 wrote it, or only as one that was not chosen."""
     known = book.trials.get(trial.key)
-    return known is None or (known.sketch is None and trial.sketch is not None) or trial.chosen > known.chosen
+    if known is None or (known.sketch is None and trial.sketch is not None):
+        return True
+    return trial.chosen > known.chosen or (trial.chosen and known.withheld and not trial.withheld)
 
 
 def count_together(book: Book, trial: Trial) -> Counted:

@@ -21,8 +21,6 @@ from train.studies.sweep.store import Finished, Variables
 from train.training.candles_task import CandlesTask
 from train.training.session import Session
 
-FOLDER = "chosen"  # in that of the sweep
-
 
 def config_of_chosen(config: Config, ledger: Path | str) -> Config:
     """Flags of the chosen configuration as a run of its own has them: its trials are counted where the sweep's are."""

@@ -1,9 +1,9 @@
 """Enters every configuration of a sweep in the trial ledger, and deflates the chosen one by them.
 
 Which configuration is chosen stands before anything of this runs: the returns on the test span that are made here go
-into the ledger, which needs them to tell which trials are alike and how far luck spreads, and nowhere else. Policies of
-other workers of a study are not at hand: their trials count as clusters of their own, with the Sharpe ratio that they
-have on validation, until those workers enter what they know.
+into the ledger, which needs them to tell which trials are alike and how far luck spreads, and are shown nowhere:
+somebody could choose by them. Policies of other workers of a study are not at hand: their trials count as clusters of
+their own, with the Sharpe ratio that they have on validation, until those workers enter what they know.
 """
 
 import json
@@ -18,7 +18,7 @@ from himari_jax.statistics.metrics import zero_if_nan
 from himari_jax.statistics.significance import deflated_sharpe, expected_maximum_sharpe
 from train.config.ppo import Config
 from train.config.vary import configure
-from train.evaluation.book import Trial
+from train.evaluation.book import CHOSEN, Trial
 from train.evaluation.ledger import Ledger
 from train.evaluation.sketches import clusters
 from train.evaluation.trials import Counted, Evaluated, count_together, evaluated_on, is_new
@@ -46,6 +46,7 @@ def count_trials(
     store: Store,
     own: Container[int],
     name: str,
+    chosen: Finished,
     build: Callable[[Config], Session],
 ) -> dict[int, Played]:
     """Plays every configuration on the test span at its own cost and delay, and enters it in the ledger.
@@ -57,6 +58,7 @@ def count_trials(
         store: has the policies.
         own: numbers of the trials whose policies it has.
         name: of the sweep.
+        chosen: the chosen trial; it is named as its run folder is, the others by their number.
         build: makes the run of a configuration.
 
     Returns:
@@ -69,7 +71,9 @@ def count_trials(
         session, place = build(configs[each.trial]), place_of(configs[each.trial])
         if place not in simulators:
             simulators = {place: session.simulator("test", (session.config.market.delay,))}
-        evaluated = evaluated_on(simulators[place], f"{name}/{each.trial}", session.config_hash)
+        same = chosen.trial in own and each.config_hash == chosen.config_hash
+        label = CHOSEN if same else str(each.trial)
+        evaluated = evaluated_on(simulators[place], f"{name}/{label}", session.config_hash)
         if each.trial in own:
             variables = store.policies(each.trial)
             played[each.trial] = play(session, simulators[place], variables, each.best_seed, evaluated)

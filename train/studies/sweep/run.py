@@ -14,9 +14,10 @@ from himari_jax.stopping import exit_at_signals
 from train.artifacts.files import null_if_nan, read_text, write_json
 from train.artifacts.run_folder import default_folder, lock
 from train.config.vary import Choices, Point, configure
+from train.evaluation.book import CHOSEN
+from train.evaluation.ledger import CHOICE, open_ledger
 from train.evaluation.ledger import FILE as LEDGER
-from train.evaluation.ledger import open_ledger
-from train.studies.sweep.chosen import FOLDER, config_of_chosen, evaluate_chosen
+from train.studies.sweep.chosen import config_of_chosen, evaluate_chosen
 from train.studies.sweep.console import batch_line, print_result, print_table
 from train.studies.sweep.count import count_trials, deflated
 from train.studies.sweep.flags import FILE, Sweep, describe, listed_points, read_json, refuse_differences
@@ -30,7 +31,7 @@ from train.training.candles_task import made_by
 from train.training.session import Session
 from train.training.signals import go_on
 
-CHOICE, RESULT, POPULATION = "choice.json", "result.json", "population"
+RESULT, POPULATION = "result.json", "population"
 
 
 def sweep(flags: Sweep, resumed: Path | None = None) -> int:
@@ -198,14 +199,14 @@ class Run:
     def finish(self, chosen: Finished, trials: Sequence[Finished]) -> int:
         """Counts all trials, evaluates the chosen one, writes result and report."""
         base, name = self.flags.base, self.folder.absolute().name
-        played = count_trials(self.ledger, base, trials, self.store, self.finished, name, self.build)
+        played = count_trials(self.ledger, base, trials, self.store, self.finished, name, chosen, self.build)
         if chosen.trial not in self.finished:
             print(
                 f"the best one, trial {chosen.trial}, is another worker's: run its command again, it evaluates it there"
             )
             return 0
         config = config_of_chosen(configure(base, chosen.point), ledger_of(self.flags, self.folder))
-        test = evaluate_chosen(self.build(config), chosen, self.store.policies(chosen.trial), self.folder / FOLDER)
+        test = evaluate_chosen(self.build(config), chosen, self.store.policies(chosen.trial), self.folder / CHOSEN)
         result = self.result(chosen, test, deflated(self.ledger, played[chosen.trial], played), trials)
         write_json(self.folder / RESULT, result)
         write_sweep_report(self.folder, result, read_json(self.folder), trials, dimensions(self.flags))
@@ -225,7 +226,7 @@ class Run:
                 "chosen": {
                     "trial": chosen.trial,
                     "point": chosen.point,
-                    "folder": FOLDER,
+                    "folder": CHOSEN,
                     "validation_sharpe": chosen.score,
                     "validation_sharpe_by_seed": list(chosen.scores),
                     "config_hash": chosen.config_hash,
