@@ -119,7 +119,7 @@ def null_history(agent: Agent, candles: Candles) -> AccountHistory:
 
 
 def refuse_nondeterministic(strategy: Strategy, weights: np.ndarray, member: Member, market: MarketConfig) -> None:
-    """Calls a strategy's function a second time on the same candles.
+    """Calls a strategy's function a second time on the same candles and compares the weights, (T, N).
 
     Raises:
         InputError: it gives other weights.

@@ -40,7 +40,7 @@ class Side(NamedTuple):
     end: np.ndarray  # (S,) bool, bars after which everything is sold
 
     def cut(self, rows: np.ndarray) -> "Side":
-        """Returns the side on some of the bars."""
+        """Returns the side on some of the bars, (n,) rows."""
         end = self.end[rows]
         end[-1] = True
         return Side(self.history.cut(rows), self.returns[:, rows], self.time[rows], end)
@@ -192,7 +192,7 @@ def apply_gates(gates: Sequence[Gate], first: Entry, run: bool, a: Side, b: Side
 
 
 def sharpe_difference(a: np.ndarray, b: np.ndarray, year: float) -> tuple[float, tuple[float, float]]:
-    """Value and interval of the paired difference of annual Sharpe ratios."""
+    """Value and interval of the paired difference of annual Sharpe ratios of returns (S,)."""
     found = paired_difference(a, b, year)
     return found.value, found.interval
 

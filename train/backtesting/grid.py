@@ -186,7 +186,7 @@ def write_equity(
     curves: Mapping[str, np.ndarray],
     equity: "EquityFile",
 ) -> None:
-    """Rows of equity.parquet for one policy in one cell."""
+    """Writes rows of equity.parquet for one policy in one cell; curves of the baselines are (S D,)."""
     import polars as pl
 
     frame = equity_frame(entry.simulator, cell.start, cell.delay, history, curves)

@@ -21,7 +21,7 @@ class Evaluation(NamedTuple):
     entry: Entry
     played: SpanHistories  # on the whole span, at its own cost and delay
     result: dict[str, Any]  # as result.json holds it
-    samples: np.ndarray  # of the difference to the best baseline
+    samples: np.ndarray  # (n,) of the difference to the hardest rival
     windows: Windows
     rows: list[dict[str, Any]]  # of backtest.parquet, before those of several entries are joined
 
@@ -59,7 +59,7 @@ def compare_all(evaluations: Sequence[Evaluation]) -> dict[str, Any] | None:
 
 
 def scaled(returns: np.ndarray) -> np.ndarray:
-    """Returns over their deviation; 0 where they do not move."""
+    """Returns over their deviation, (S,); 0 where they do not move."""
     sd = metrics.deviation(returns)
     return returns / sd if sd > 0 else np.zeros_like(returns)
 

@@ -90,7 +90,7 @@ def series(columns: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def market_of(closes: np.ndarray) -> Tape:
-    """Fill at the close, mark at the next one."""
+    """Builds a market from closes (T + 1,): fill at the close, mark at the next one."""
     moves = (closes[1:] / closes[:-1] - 1).astype(np.float32)[:, None]
     blank, yes = np.zeros_like(moves), np.ones(moves.shape, bool)
     market = Market(blank, moves, np.zeros((BARS, 1, 12), np.float32), np.zeros((BARS, 0), np.float32), blank, yes)

@@ -45,5 +45,5 @@ def by_symbol(played: SpanHistories, chosen: int) -> dict[str, dict[str, Any]]:
 
 
 def own_account(history: AccountHistory, member: int, rows: np.ndarray) -> AccountHistory:
-    """A symbol's account at its own decisions."""
+    """A symbol's account at its own decisions, rows (S,) bool."""
     return history.accounts[member].cut(rows)

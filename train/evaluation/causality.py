@@ -210,7 +210,7 @@ def audit_rows(data: EvaluationData, train: Stretches | None, number: int) -> li
 
 
 def close_rows(data: EvaluationData, weights: np.ndarray, number: int) -> list[int]:
-    """Picks rows for a closer look at a rule: spread over the span and the hours, and where its weights change."""
+    """Picks rows for a closer look at a rule: spread over span and hours, and where its weights (T, N) change."""
     rows, rng = decision_rows(data.span), np.random.default_rng(0)
     even = [int(rows[min(len(rows) - 1, len(rows) * k // number + k % 24)]) for k in range(number)]
     changes = rows[1:][np.any(weights[rows[1:]] != weights[rows[1:] - 1], axis=1)]

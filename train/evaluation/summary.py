@@ -31,7 +31,7 @@ BAR_TOP_CORRELATION = 0.9  # above which assets are hardly different ones
 
 
 def account_metrics(history: AccountHistory, liquidated: np.ndarray, bars_per_year: float) -> dict[str, Any]:
-    """Measures every metric of one account; undefined ones are nan."""
+    """Measures every metric of one account; undefined ones are nan; liquidated: (S,) bool, bars after which all is sold."""
     held, pnl = np.asarray(history.held, np.float64), np.asarray(history.pnl, np.float64)
     series = AccountSeries.of(history.returns, held, history.traded, history.cost, bars_per_year, history.inside)
     return measure(replace(series, win_rate_trip=metrics.win_rate_trip(held, pnl, liquidated)))
@@ -155,11 +155,11 @@ def timing_value(agent: dict, baselines: dict[str, dict], samples: "Samples", ch
 
 
 class Samples(NamedTuple):
-    """Annual Sharpe ratios of the same resampled bars, (num_samples,) each: differences are paired."""
+    """Annual Sharpe ratios of the same resampled bars, (n,) each: differences are paired."""
 
-    agents: list[np.ndarray]  # by seed
-    late: np.ndarray
-    baselines: dict[str, np.ndarray]
+    agents: list[np.ndarray]  # (n,) each, by seed
+    late: np.ndarray  # (n,) of the chosen seed, one bar later
+    baselines: dict[str, np.ndarray]  # (n,) each, by name
 
 
 def resample(played: SpanHistories, chosen: int, num_samples: int) -> Samples:
@@ -177,7 +177,7 @@ def resample(played: SpanHistories, chosen: int, num_samples: int) -> Samples:
 def collect_evidence(
     played: SpanHistories, chosen: int, rivals: Mapping[str, Rival], samples: Samples, trials: np.ndarray
 ) -> Evidence:
-    """Collects the evidence for the verdict on the chosen seed."""
+    """Collects the evidence for the verdict on the chosen seed; trials: (n,) Sharpe ratios per bar."""
     year, history = played.bars_per_year, played.agents[chosen]
     return Evidence(
         sharpe=metrics.sharpe_or_zero(history.returns, year),

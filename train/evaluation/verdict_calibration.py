@@ -52,7 +52,7 @@ def draw_account(skill: Skill, rng: np.random.Generator) -> tuple[np.ndarray, np
 
 
 def ar_noise(bars: int, rng: np.random.Generator) -> np.ndarray:
-    """Draws an AR(1) of mean 0 and deviation 1, stationary from the first bar on."""
+    """Draws an AR(1) of mean 0 and deviation 1, stationary from the first bar on, (T,)."""
     start = MEMORY * rng.standard_normal(1)
     return lfilter([math.sqrt(1 - MEMORY**2)], [1, -MEMORY], rng.standard_normal(bars), zi=start)[0]
 
@@ -85,7 +85,7 @@ MEAN_SIGMA = float(clustered(400_000, np.random.default_rng(0))[0].mean())  # c:
 
 
 def play(known: np.ndarray, market: np.ndarray) -> SpanHistories:
-    """Plays a policy, the same one bar later, and its rivals."""
+    """Plays a policy by its signal (T,), the same one bar later, and its rivals."""
     multiplier = 1 + SPREAD * known
     late = np.concatenate([multiplier[:1], multiplier[:-1]])
     agent, behind = account(multiplier, market), account(late, market)
@@ -98,7 +98,7 @@ def play(known: np.ndarray, market: np.ndarray) -> SpanHistories:
 
 
 def account(multiplier: np.ndarray, market: np.ndarray) -> AccountHistory:
-    """Plays a multiplier on the base position; the change of the weight is traded."""
+    """Plays a multiplier (T,) on the base position; the change of the weight is traded."""
     weight = BASE * multiplier
     traded = np.diff(weight, prepend=weight[:1])
     cost = COST * np.abs(traded)

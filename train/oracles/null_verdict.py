@@ -38,7 +38,7 @@ def null_verdict(path: OraclePath) -> dict[str, Any]:
 
 
 def one_bar_late(x: np.ndarray) -> np.ndarray:
-    """Delays rows by one bar; the first row stays."""
+    """Delays rows by one bar, (S, N); the first row stays."""
     return np.vstack([x[:1], x[:-1]])
 
 

@@ -85,7 +85,7 @@ def policy_figures(result: Mapping[str, Any], env: Oracle, path: OraclePath) -> 
 
 
 def bar_line(name: str, bars: np.ndarray, values: np.ndarray, color: str, **more: Any) -> dict[str, Any]:
-    """Describes a curve over bars."""
+    """Describes a curve over bars, (S,)."""
     return {**line(name, bars, values, color, **more), "hovertemplate": "%{y:.4g} at bar %{x:d}"}
 
 
@@ -125,7 +125,7 @@ def against_the_best(path: OraclePath) -> Figure:
 
 
 def dots(name: str, x: np.ndarray, y: np.ndarray, color: str) -> dict[str, Any]:
-    """Describes points."""
+    """Describes points, (S,)."""
     return {
         "type": "scatter",
         "mode": "markers",

@@ -111,11 +111,11 @@ class OracleTask:
         return self.measure(variables, "on the way")[0].spread
 
     def record(self, scores: np.ndarray) -> dict[str, Any]:
-        """Mean score and that of each seed, for metrics.jsonl."""
+        """Mean score and that of each seed, (K,), for metrics.jsonl."""
         return {"ratio": float(scores.mean()), "ratio_by_seed": scores.tolist()}
 
     def text(self, scores: np.ndarray, best: float) -> str:
-        """Words the mean over the seeds."""
+        """Words the mean of the scores (K,)."""
         return f"of the optimum {scores.mean():.3f}" if self.env.optimum.value else f"regret {-scores.mean():.2e}"
 
     def evaluate(self, state: Any, folder: Path, timings: dict[str, Any]) -> dict[str, Any]:

@@ -27,7 +27,7 @@ NUM_BINS = 81
 
 
 def curves(frame: pl.DataFrame) -> dict[str, np.ndarray]:
-    """Reads the equity of each baseline by name, and of the agent, last so that it is drawn on top."""
+    """Reads the equity of each baseline by name, and of the agent, last so that it is drawn on top, (L,)."""
     found = {c.removeprefix("baseline_"): frame[c].to_numpy() for c in frame.columns if c.startswith("baseline_")}
     return {**found, "agent": frame["equity"].to_numpy()}
 

@@ -95,7 +95,7 @@ def band(time: np.ndarray, values: np.ndarray, color: str, y: str, most: int) ->
 
 
 def spread(values: np.ndarray, color: str, y: str) -> dict[str, Any]:
-    """Draws the share of the bars by multiplier as lying bars beside a panel."""
+    """Draws the share of the bars by multiplier (L,) as lying bars beside a panel."""
     count, edges = np.histogram(np.clip(values, 0, 2), MULTIPLIER_BINS, (0, 2))
     where = {"x": packed(count / len(values)), "y": packed((edges[:-1] + edges[1:]) / 2), "xaxis": "x2", "yaxis": y}
     hover = "%{x:.1%} of the bars near %{y:.2f}<extra></extra>"

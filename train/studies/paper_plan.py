@@ -49,11 +49,11 @@ class Outlook:
     refuted: np.ndarray  # (P,) years until it lies below the claim
 
     def share(self, times: np.ndarray, years: float) -> float:
-        """Share of the futures in which it happens within so many years."""
+        """Share of the futures in which an event, at times (P,), happens within so many years."""
         return float(np.mean(times <= years))
 
     def median(self, times: np.ndarray) -> float:
-        """Years in which it happens in every second future; inf where it takes longer than was looked ahead."""
+        """Years in which an event, at times (P,), happens in every second future; inf where it takes longer."""
         return float(np.median(times))
 
 
@@ -130,5 +130,5 @@ def verdict_times(futures: np.ndarray, claimed: float, per_year: float) -> tuple
 
 
 def first(holds: np.ndarray) -> float:
-    """Bars until something holds; inf where it never does."""
+    """Bars until something holds, (S,) bool; inf where it never does."""
     return float(np.argmax(holds)) + 1 if holds.any() else np.inf

@@ -72,7 +72,7 @@ class AccountTwin:
         return self.state_at(self.starts[rng.integers(len(self.starts), size=episodes)])
 
     def state_at(self, t: np.ndarray) -> AccountState:
-        """Accounts of cash at rows `t`."""
+        """Accounts of cash at rows `t`, (B,)."""
         return AccountState(t, *open_account(np.zeros((*t.shape, 1), np.float32)))
 
     def observe(self, state: AccountState) -> np.ndarray:
@@ -82,7 +82,7 @@ class AccountTwin:
     def step(
         self, rng: np.random.Generator | None, state: AccountState, multiplier: np.ndarray
     ) -> tuple[AccountState, np.ndarray, np.ndarray, np.ndarray]:
-        """One bar of the account."""
+        """One bar of the account; multiplier and rewards (B,)."""
         t, caps = state.t, (np.float32(self.max_position_pct), np.float32(self.max_gross))
         to_fill, to_mark, tradable, base = (
             x[t][:, None] for x in (self.to_fill, self.to_mark, self.tradable, self.base)
@@ -119,14 +119,14 @@ class OracleTwin:
     def step(
         self, rng: np.random.Generator, state: OracleState, multiplier: np.ndarray
     ) -> tuple[OracleState, np.ndarray, np.ndarray, np.ndarray]:
-        """One bar; episodes neither end in ruin nor run out of candles."""
+        """One bar; multiplier and rewards (B,); episodes neither end in ruin nor run out of candles."""
         weights = self.position(multiplier)
         market, returns = self.advance(state.market, self.shocks(rng, len(weights)))
         never = np.zeros(len(weights), bool)
         return OracleState(market, weights), weights * returns - self.charges(state.weights, weights), never, never
 
     def position(self, multiplier: np.ndarray) -> np.ndarray:
-        """Weights that a multiplier asks for."""
+        """Weights that a multiplier (B,) asks for, (B,)."""
         return self.scale * (np.clip(multiplier, 0, 2) - 1)
 
     def start(self, rng: np.random.Generator, episodes: int) -> np.ndarray:
@@ -142,7 +142,7 @@ class OracleTwin:
         raise NotImplementedError
 
     def charges(self, before: np.ndarray, weights: np.ndarray) -> np.ndarray:
-        """Price of risk, and of trading where it has one."""
+        """Price of risk, and of trading where it has one, (B,)."""
         raise NotImplementedError
 
     def announced(self, market: np.ndarray) -> np.ndarray:
@@ -154,7 +154,7 @@ class OracleTwin:
         raise NotImplementedError
 
     def expected(self, market: np.ndarray, before: np.ndarray, weights: np.ndarray) -> np.ndarray:
-        """Mean of the reward given the state."""
+        """Mean of the reward given the state, (B,)."""
         return weights * self.announced(market) - self.charges(before, weights)
 
 

@@ -92,14 +92,14 @@ class TwinVecEnv(VecEnv):
 
 
 def put(values: np.ndarray, rows: np.ndarray, fresh: np.ndarray) -> np.ndarray:
-    """Returns a copy with rows replaced."""
+    """Returns a copy (B, ...) with rows (n,) replaced by fresh ones (n, ...)."""
     values = values.copy()
     values[rows] = fresh
     return values
 
 
 def as_multiplier(action: np.ndarray, squashed: bool) -> np.ndarray:
-    """Returns the multiplier of an action: `2 sigmoid(u)`, or `1 + action`."""
+    """Returns the multiplier of an action, (B,): `2 sigmoid(u)`, or `1 + action`."""
     return 2 / (1 + np.exp(-action)) if squashed else 1 + action
 
 

@@ -29,7 +29,7 @@ class Axis(NamedTuple):
     ends: tuple[float, float]
 
     def height(self, places: Any) -> np.ndarray:
-        """Places between the ends as shares of the axis; the middle where the ends are one."""
+        """Places (n,) between the ends as shares of the axis; the middle where the ends are one."""
         low, high = self.ends
         return (np.asarray(places, float) - low) / (high - low) if high > low else np.full(np.shape(places), 0.5)
 

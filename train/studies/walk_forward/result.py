@@ -18,7 +18,7 @@ TREND = "trend"  # the rule without parameters
 
 
 def sharpe_on(history: AccountHistory, rows: np.ndarray, year: float) -> float:
-    """Measures the annual Sharpe ratio on some of the decisions; 0 where it is undefined."""
+    """Measures the annual Sharpe ratio on some of the decisions, (L,) bool; 0 where it is undefined."""
     return metrics.sharpe_or_zero(history.returns[rows], year)
 
 
