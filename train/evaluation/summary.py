@@ -31,7 +31,7 @@ BAR_TOP_CORRELATION = 0.9  # above which assets are hardly different ones
 
 
 def account_metrics(history: AccountHistory, liquidated: np.ndarray, bars_per_year: float) -> dict[str, Any]:
-    """Measures every metric of one account; undefined ones are nan; liquidated: (S,) bool, bars after which all is sold."""
+    """Measures every metric of one account, nan where undefined; liquidated: (S,) bool, all is sold after the bar."""
     held, pnl = np.asarray(history.held, np.float64), np.asarray(history.pnl, np.float64)
     series = AccountSeries.of(history.returns, held, history.traded, history.cost, bars_per_year, history.inside)
     return measure(replace(series, win_rate_trip=metrics.win_rate_trip(held, pnl, liquidated)))
