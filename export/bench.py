@@ -126,7 +126,7 @@ def measure(bundle: Path, launch: LaunchSettings, bench: BenchConfig) -> None:
         print_times(f"the same, {workers} workers", bench, many, observation, 16, "p99 x3")
         if workers > 1:
             print_growth(bench, observation, workers, (port, process), (many, supervisor))
-    if model.carry_shapes or model.is_pool or model.features.files:  # what the minimal app does not do
+    if model.carry_shapes or model.is_pool or model.features.files:  # the minimal app has none of these
         return
     if find_spec("fastapi") is None:
         print_row("beside a minimal FastAPI app", "not measured: it needs `pip install fastapi`", "")

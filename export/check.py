@@ -43,7 +43,7 @@ def main(args: Sequence[str]) -> int:
     from export.serving.models.candidate_process import limit_resources
     from export.serving.models.candidates import Candidates, Limits
 
-    refuse_run(config.bundle)  # here, where it is known how the command that makes one is called
+    refuse_run(config.bundle)  # here, where the name of the exporting command is known
     if config.probe is None:
         limits = Limits(memory_mb=config.candidate_mb)
         model = Candidates(config.allow_features_code, limits=limits).load(config.bundle, (), lambda: False)

@@ -59,7 +59,7 @@ def open_model(contents: Contents, allow_code: bool = False) -> Model:
     check_graph(graph, where)
     try:
         session = open_session(graph)
-    except Exception as error:  # onnxruntime has its own kinds
+    except Exception as error:  # onnxruntime raises types of its own
         raise InputError(f"{where}: cannot be run ({first_line(error)}); export the bundle again") from error
     model = Model(folder, manifest, contents.digest, session, features)
     check_signature(model)

@@ -73,7 +73,7 @@ def main(args: Sequence[str]) -> int:
             print(note, flush=True)
         port = config.metrics_port
         metrics = None if port is None else metrics_for(config, port, loop, records or read_log(path))
-        records.clear()  # of years they are a gigabyte
+        records.clear()  # records of years take a gigabyte
         stop_by_signal(loop)
         run(config, loop, until, path, metrics)
     return 0

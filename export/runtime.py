@@ -25,7 +25,7 @@ SCHEMA = 1
 FILES = ("policy.onnx", "golden.npz")
 FILLS = ("next-open", "same-close")
 FINITE_MEMORY = (*CONSTANT, "vol-target")  # base sizings that the candles of a request decide
-FEW = 32  # numbers, below which Python looks at them sooner than numpy
+FEW = 32  # numbers up to which Python is faster than numpy
 MOST_ACCOUNT = 1e3  # beyond which an input of the account is no observation of this policy
 
 
@@ -58,7 +58,7 @@ class Model:
     manifest: dict[str, Any]
     digest: str  # SHA-256 of manifest.json
     session: Any  # onnxruntime.InferenceSession
-    features: Features = BASE  # what it sees of the market
+    features: Features = BASE  # of the market
 
     @cached_property
     def name(self) -> str:

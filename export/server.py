@@ -3,7 +3,7 @@
 import sys
 
 if __name__ == "__main__" and not sys.flags.safe_path:
-    # Before anything is imported that a file in the working directory could stand for.
+    # Before any import that a file in the working directory could shadow.
     sys.path[0] = __file__.rpartition("export")[0]
 
 import os

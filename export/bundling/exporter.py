@@ -125,7 +125,7 @@ def make_manifest(
         "symbols": list(agent.symbols),
         "pool": agent.config.data.pool,
         "synthetic": candles.synthetic,
-        "source_kind": agent.stored["data"].get("source_kind"),  # of the training: what the volumes mean
+        "source_kind": agent.stored["data"].get("source_kind"),  # kind of the volumes in training
         "bar": bar_name(candles.bar_ms),
         "bar_ms": candles.bar_ms,
         "calendar": candles.calendar,

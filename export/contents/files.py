@@ -15,7 +15,7 @@ from export.runtime import FILES
 from himari_jax.errors import InputError, StorageError
 from himari_jax.pasting import command_line, free_name
 
-OVERSIZE = 64 * 2**20  # bytes of a file, beyond which it is refused as a bundle's
+OVERSIZE = 64 * 2**20  # bytes of a file, at most
 MOST_MANIFEST = 2 * 2**20  # bytes
 MOST_CONFIG = 2**20  # bytes of a run's config.json
 GONE = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG)

@@ -62,7 +62,7 @@ def code_names(manifest: Mapping[str, Any]) -> tuple[str, ...]:
 
 def check_kinds(manifest: Mapping[str, Any]) -> None:
     """Raises where a value of the manifest is of the wrong type or out of range."""
-    json.dumps(manifest, ensure_ascii=False).encode()  # half a letter cannot be answered with
+    json.dumps(manifest, ensure_ascii=False).encode()  # a lone surrogate could not be encoded in an answer
     if depth(manifest) > MOST_DEPTH:
         raise ValueError(f"more than {MOST_DEPTH} levels")
     for key in ("name", "version", "calendar", "features_hash"):

@@ -124,10 +124,10 @@ class Desk:
         since = -1 if self.bars is None else time - self.bars * self.book.bar_ms
         if not self.model.never_closes and self.bars is not None:
             since = min(self.book.newest_times(self.bars, time), default=time)
-        # A bar without a candle is laid out when a later one is known: those are read, too, and cut off.
+        # A bar without a candle is filled once a later one is known: those are read, too, and cut off.
         until = time + (MAX_FILL + 1) * self.book.bar_ms
         raws = [self.book.raw(symbol, since, until) for symbol in symbols]
-        now = until + self.book.bar_ms  # all that the book has has closed
+        now = until + self.book.bar_ms  # every candle of the book has closed
         candles = served_candles(raws, self.book.bar_ms, str(self.model.manifest["calendar"]), now)
         rows = np.flatnonzero(candles.time == time)
         if not len(rows):
@@ -268,7 +268,7 @@ def base_by(model: Model, given: Any = None) -> BaseOf:
     def base_of(candles: Candles) -> np.ndarray:
         if given is None:
             return base_positions(model.base_sizing, candles, model.rules)[-1]
-        # Of the newest bar alone: a file that once lagged says nothing against what it says now.
+        # Of the newest bar alone: gaps of the file in the past do not matter.
         newest = rows_of(candles, len(candles.time) - 1, len(candles.time))
         return base_positions(given(candles.symbols), newest, model.rules)[-1]
 

@@ -20,7 +20,7 @@ class Feed(Protocol):
     """A source of candles that can be asked at any time."""
 
     name: str  # of the source
-    kind: str  # what its volumes mean, as in `himari_jax.candles.KINDS`; empty: nobody said
+    kind: str  # of its volumes, one of `himari_jax.candles.KINDS`; empty: not known
 
     def fetch(self, since: int, now: int) -> list[Row]:
         """Fetches the candles that open at `since` or later; the running one may be among them.

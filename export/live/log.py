@@ -13,7 +13,7 @@ from himari_jax.errors import InputError, StorageError
 from himari_jax.times import bars_per_year
 
 FORMAT = 1
-NEEDED = {  # fields of each kind of record, without which a log cannot be gone on with or replayed
+NEEDED = {  # fields of each kind of record that resuming and replaying need
     "start": {"bundle", "symbols", "lanes", "bar_ms", "calendar", "source", "fill", "step", "phase_ms", "late_ms"}
     | {"costs", "trained", "now", "first", "candles", "digest"},
     "bar": {"time", "close", "decided", "bundle", "candles", "revised", "refused", "failures", "digest"}
@@ -39,7 +39,7 @@ class DecisionLog:
         self.new_folders = [folder for folder in path.parents if not folder.exists()]  # the innermost first
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self.file = path.open("a+b", buffering=0)  # a line that failed leaves nothing to be written later
+            self.file = path.open("a+b", buffering=0)  # a failed write leaves nothing in a buffer
         except OSError as error:
             raise StorageError(f"{path}: {error.strerror or error}; name another --log") from error
         try:
@@ -80,7 +80,7 @@ class DecisionLog:
     def close(self) -> None:
         """Closes and unlocks the file."""
         if self.is_new and not os.fstat(self.file.fileno()).st_size:
-            with contextlib.suppress(OSError):  # somebody else's file in a folder keeps it
+            with contextlib.suppress(OSError):  # a folder that has other files stays
                 self.path.unlink()
                 for folder in self.new_folders:
                     folder.rmdir()

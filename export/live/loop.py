@@ -1,4 +1,4 @@
-"""The paper loop: waits for a close, asks the feed, plays the bar, writes the log; goes on from the log alone."""
+"""The paper loop: waits for a close, asks the feed, plays the bar, appends to the log; resumes from the log alone."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -42,8 +42,8 @@ def since_swap(bars: list[dict[str, Any]], bundle: str) -> list[dict[str, Any]]:
 class Pace:
     """Times at which the loop asks the feed, milliseconds."""
 
-    settle_ms: int = 5_000  # from a close to the first question: candles are revised right after it
-    every_ms: int = 15_000  # from question to question while a candle is awaited
+    settle_ms: int = 5_000  # from a close to the first request: candles are revised right after it
+    every_ms: int = 15_000  # from request to request while a candle is awaited
 
 
 @dataclass
@@ -53,7 +53,7 @@ class Pending:
     entered: list[Row] = field(default_factory=list)
     refused: list[tuple[Row, str]] = field(default_factory=list)
     revised: int = 0
-    failures: int = 0  # questions that the source did not answer
+    failures: int = 0  # requests that the source did not answer
     known: int = 0  # when the newest of it came, epoch ms
 
 
@@ -75,7 +75,7 @@ class PaperLoop:
         self.desk, self.book, self.feed, self.clock = desk, desk.book, feed, clock
         self.log, self.pace, self.note = log, pace, note
         self.next, self.pending, self.stopped = -1, Pending(), False
-        self.idle = False  # whether it waits, for a close or for the source, and can be stopped at once
+        self.idle = False  # whether it waits and can be interrupted
         self.refused: set[Row] = set()  # so that each is reported once
 
     def start(self, facts: dict[str, Any]) -> None:
@@ -104,7 +104,7 @@ class PaperLoop:
             return self.feed.fetch(0, now)
         if self.desk.model.never_closes:
             return self.feed.fetch(now - (bars + 1) * self.book.bar_ms, now)
-        rows = self.feed.fetch(0, now)  # how long so many bars take, only the candles of a market that closes say
+        rows = self.feed.fetch(0, now)  # where a market closes, only its candles show how long so many bars take
         since = sorted({row.time for row in rows})[-bars - 1 :]
         return [row for row in rows if row.time >= since[0]]
 
@@ -112,7 +112,7 @@ class PaperLoop:
         """Takes up the log where it ends: candles, accounts, orders, memory.
 
         Raises:
-            InputError: the log is of other symbols or bars, or the bundle does not say what it said.
+            InputError: the log's candles were altered, or the bundle does not reproduce its newest multiplier.
         """
         for record in records:
             self.book.enter_record(record)
@@ -132,7 +132,7 @@ class PaperLoop:
         for k, lane in enumerate(self.desk.lanes):
             decided = [record for record in since_swap(bars, bundle) if "multiplier" in record["lanes"][k]]
             if not decided:
-                lane.remembered = -1  # the memory of another model means nothing to this one
+                lane.remembered = -1  # the recurrent state of another model cannot be used
                 continue
             if lane.drift is not None:
                 lane.drift.add([record["lanes"][k]["observation"] for record in decided])
@@ -153,7 +153,7 @@ class PaperLoop:
 
     def run(self, until: int | None = None) -> Iterator[dict[str, Any]]:
         """Plays bars until a moment, or until `stop` is called; yields each record once it is on the disk."""
-        after = self.book.bar_ms + self.pace.settle_ms  # from the open of a bar to the first question for it
+        after = self.book.bar_ms + self.pace.settle_ms  # from the open of a bar to the first request for it
         while not self.stopped and (until is None or self.next + after <= until):
             self.wait_stoppable(self.ask, self.next + after)
             while not self.stopped and (time := self.due()) is not None:
@@ -201,7 +201,7 @@ class PaperLoop:
         close = known + self.book.bar_ms
         if now < close + self.pace.settle_ms:
             return None
-        # In time for the symbols that are there: one of a pool that was delisted makes no other one late.
+        # In time for the symbols that have candles: a delisted symbol of a pool makes no other one late.
         last = now + self.pace.every_ms > close + self.desk.terms.late_ms
         return known if last or all(self.book.newest(symbol) >= known for symbol in self.awaited(known)) else None
 

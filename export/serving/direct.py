@@ -20,7 +20,7 @@ class DirectRequest:
     """
 
     __slots__ = ("deadline", "disconnected", "endpoint", "head", "keep_alive", "parts", "response_complete", "size")
-    message_event = asyncio.Event()  # of uvicorn's cycles; nobody waits for this one
+    message_event = asyncio.Event()  # of uvicorn's cycles; never waited for here
     more_body = True  # until the response is complete
 
     def __init__(self, endpoint: Endpoint, head: RequestHead, keep_alive: bool):

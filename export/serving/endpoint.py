@@ -140,7 +140,7 @@ class Endpoint:
         self.app.metrics.refusals.labels(refusal.code).inc()
         if isinstance(refusal, NonFinite):
             self.app.metrics.nonfinite.inc()
-        # The field's key may be of the caller's making, so the log has the code alone.
+        # The field may hold text of the caller, so the log has the code alone.
         note["code"] = refusal.code
         headers: tuple[Header, ...] = ()
         if refusal.status == 405:

@@ -66,10 +66,10 @@ class GuardedProtocol(HttpToolsProtocol):
         """Starts the deadline for the headers of a new connection."""
         super().connection_made(JoinedWrites(transport))  # type: ignore[arg-type]
         self.waited: int = 0  # bytes of headers so far
-        self.seen: int = 0  # the same, with what came together with their end
+        self.seen: int = 0  # the same, with bytes that came together with their end
         self.deadline: asyncio.TimerHandle | None = None
         self.direct: DirectRequest | None = None  # whose body is not yet whole
-        self.may_be_direct = True  # one of what is read at once, so that no connection holds up the others
+        self.may_be_direct = True  # one request of each read, so that no connection holds up the others
         self.start_deadline()
 
     def start_deadline(self) -> None:
@@ -187,7 +187,7 @@ class GuardedProtocol(HttpToolsProtocol):
         if hosts > 1 or (hosts == 0 and self.parser.get_http_version() == "1.1"):
             return self.application.refusing(HOST)
         if len(self.connections) > self.application.settings.max_connections:
-            # A probe that is refused would have the process ended for being busy.
+            # Refusing a probe would make the platform end a busy process.
             return None if self.url in self.application.probes else self.application.refusing(BUSY)
         return None
 

@@ -22,7 +22,7 @@ HEADER = b"inference-header-content-length"
 EXTENSIONS = ("binary_tensor_data", "model_configuration")
 MOST_CARRY = 1e6
 Size = Annotated[int, Meta(ge=0, le=2**31)]
-Parameters = dict[str, Any] | None  # clients put what they like in here; what is not known is not read
+Parameters = dict[str, Any] | None  # free for clients; unknown ones are ignored
 
 
 class Tensor(Struct, forbid_unknown_fields=True):

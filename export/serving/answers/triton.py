@@ -15,7 +15,7 @@ from export.serving.requests.errors import ApiError
 from export.serving.requests.http import Call, Reply, Row, Service
 
 MODEL = "/v2/models/{name}"
-# Extensions that are not offered, by the paths that clients ask, each with the way to the same end.
+# Extensions that are not offered, by path, each with the alternative.
 NOT_OFFERED = {
     r"/v2/models(/.*)?/stats": "statistics are in /metrics, for Prometheus",
     r"/v2/(models/.*/)?trace/setting": "there are no traces; the log has a line for each request",

@@ -27,11 +27,11 @@ def main(job: Mapping[str, Any]) -> None:
     Args:
         job: `folder`, `allow_code`, `rows`, `memory_mb`, `cpu_seconds`, `seconds`.
     """
-    signal.alarm(math.ceil(job["seconds"]) + 5)  # in case that nobody is left to end it
+    signal.alarm(math.ceil(job["seconds"]) + 5)  # in case that no server is left to end it
     threading.Thread(target=exit_with_server, daemon=True).start()
     with os.fdopen(os.dup(1), "w") as answer:
         import_verifier()
-        with open(os.devnull, "w") as nowhere:  # what features of the user print is no answer
+        with open(os.devnull, "w") as nowhere:  # output of the user's features must not mix with the answer
             for number in (1, 2):
                 os.dup2(nowhere.fileno(), number)
         lower_priority()

@@ -27,7 +27,7 @@ START = (
     "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
     "from export.serving.models.candidate_process import main; main(json.loads(sys.argv[2]))"
 )
-# By which a process ends that asked for what it must not have, or that a damaged file led astray.
+# Signals that the candidate itself caused: forbidden resources, or a fault in native code.
 OWN_FAULT = (signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGFPE, signal.SIGILL, signal.SIGTRAP)
 
 

@@ -20,7 +20,7 @@ from himari_jax.errors import HimariError, InputError, StorageError
 from himari_jax.features.market import ACCOUNT_FEATURES, MOST_MARKET
 
 MOST_POINTER = 1024  # bytes of CURRENT
-GROSS_MARGIN = 2.0  # times what training allows, which prices may move a desk's account to
+GROSS_MARGIN = 2.0  # times the gross of training, which price moves can reach
 MOST_ANSWERED = 512  # answers of a second whose inputs are counted, the newest: what drifts shows in far fewer
 FIRST_PAUSE, MOST_PAUSE = 1.0, 60.0  # seconds before a candidate is tried again
 
@@ -33,7 +33,7 @@ class ServedModel:
     symbols: tuple[str, ...] = field(init=False)  # of a pool, those of which an instance is about one
     names: tuple[str, ...] = field(init=False)  # of the D numbers of an observation
     limits: np.ndarray = field(init=False)  # (D,) largest magnitude that is an observation
-    weight_places: np.ndarray = field(init=False)  # (N,) where an observation has the weights of the account
+    weight_places: np.ndarray = field(init=False)  # (N,) indices of the account's weights in an observation
     most_gross: float = field(init=False)  # of an account: beyond it the numbers are wrong
     info: ModelOut = field(init=False)
     answered: deque[np.ndarray] = field(init=False)  # (D,) or (B, D) observations that were answered, to be counted

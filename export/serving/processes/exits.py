@@ -26,7 +26,7 @@ def read_last_words(pipe: int) -> str:
     except BlockingIOError:
         return ""
     lines = [line.strip() for line in data.decode(errors="replace").splitlines() if line.strip()]
-    # After a fault of the processor: what it was, and the innermost place in Python.
+    # After a fatal signal: faulthandler's first line, and the innermost place in Python.
     fault = next((line for line in lines if line.startswith("Fatal Python error")), None)
     if fault is not None:
         place = next((line for line in lines if line.startswith("File ")), "")

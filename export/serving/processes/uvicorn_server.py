@@ -20,7 +20,7 @@ from export.serving.telemetry.telemetry import Bridge
 FINISH_SECONDS = 4.0  # for requests in flight after the listener closed
 SETTLE_SECONDS = 0.5  # for handshakes that are under way when it closes
 TICK = 0.02
-END_ALL = signal.SIGUSR1  # from the supervisor: all workers end, so that nobody will accept any more
+END_ALL = signal.SIGUSR1  # from the supervisor: all workers end, so that no process accepts any more
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, app: Application, shutdown_settings: ShutdownSettings):
         super().__init__(config)
         self.app, self.shutdown_settings = app, shutdown_settings
-        self.is_last = shutdown_settings.alone  # whether nobody else goes on accepting
+        self.is_last = shutdown_settings.alone  # whether no other process goes on accepting
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:

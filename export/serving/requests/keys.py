@@ -12,7 +12,7 @@ from himari_jax.errors import InputError
 
 MOST_BYTES = 65536
 TEXT = frozenset(string.printable.encode())
-REREAD_SECONDS = 30.0  # a secret that is mounted by a cloud may change without a new time
+REREAD_SECONDS = 30.0  # a mounted secret may change without a new modification time
 
 
 class Keys:

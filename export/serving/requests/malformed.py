@@ -22,7 +22,7 @@ def no_json(body: bytes, error: Exception) -> ApiError:
 
     Args:
         body: the JSON part of the request.
-        error: what the decoder says.
+        error: of the decoder.
     """
     for mark, coding in MARKS.items():
         if body.startswith(mark):

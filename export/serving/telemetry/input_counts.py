@@ -45,7 +45,7 @@ class InputCounts(Collector):
             shape = len(self.table.names), BINS + 1
             self.counts = np.zeros(shape, np.int64)
             if self.folder is not None:
-                path = self.folder / f"inputs_{served.info.hash}_{self.place}"  # a worker that fell left its numbers
+                path = self.folder / f"inputs_{served.info.hash}_{self.place}"  # a worker that failed left its numbers
                 if not path.exists():
                     self.counts.tofile(path)
                 self.counts = np.memmap(path, np.int64, "r+", shape=shape)

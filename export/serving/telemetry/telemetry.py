@@ -59,7 +59,7 @@ class Metrics:
         self.model = Gauge("himari_model_info", "1: on duty.", names, multiprocess_mode=live[1], **made)
         self.last: Any = None
         self.multiplier = Histogram("himari_multiplier", "Answers.", ("symbol",), buckets=MULTIPLIERS, **made)
-        self.bound: dict[tuple[str, int], tuple[Any, Any]] = {}  # labels take longer to look up than to count
+        self.bound: dict[tuple[str, int], tuple[Any, Any]] = {}  # looking labels up takes longer than counting
         self.bound_symbols: dict[str, Any] = {}
         for status in EARLY:
             self.requests.labels("/predict", status)
