@@ -17,7 +17,7 @@ NEEDED = (
     *("name", "version", "symbols", "bar_ms", "calendar", "min_candles", "features", "features_hash"),
     *("carry_shapes", "sizing", "files"),
 )
-MOST_NAME = 256  # letters of a name, which requests, answers and metrics carry
+MOST_NAME = 256  # characters of a name, which requests, answers and metrics carry
 MOST_INTEGER = 2**63 - 1
 MOST_DEPTH = 32  # levels of JSON
 
@@ -109,7 +109,7 @@ def check_name(value: Any, key: str) -> None:
     if not isinstance(value, str):
         raise TypeError(f"{key} is no text")
     if not 1 <= len(value) <= MOST_NAME:
-        raise ValueError(f"{key} has {len(value)} letters; allowed: 1 to {MOST_NAME}")
+        raise ValueError(f"{key} has {len(value)} characters; must have 1 to {MOST_NAME}")
 
 
 def check_sizing(sizing: Any) -> None:

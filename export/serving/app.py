@@ -152,9 +152,9 @@ def check_routes(predict: str, health: str) -> None:
     for name, path, meant in (("AIP_PREDICT_ROUTE", predict, ("/predict",)), ("AIP_HEALTH_ROUTE", health, PROBES)):
         taken = path in OWN or path.startswith("/v2/")
         if taken and path not in meant:
-            raise InputError(f"${name} {path}: this server has something else there; allowed: another path")
+            raise InputError(f"${name} {path}: is another route of this server; must be a path of its own")
     if predict == health:
-        raise InputError(f"$AIP_HEALTH_ROUTE {health}: the same as $AIP_PREDICT_ROUTE; allowed: another path")
+        raise InputError(f"$AIP_HEALTH_ROUTE {health}: must be another path than $AIP_PREDICT_ROUTE")
 
 
 def nowhere(call: Call) -> Reply:

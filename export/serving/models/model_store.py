@@ -99,7 +99,7 @@ class ModelStore:
         if os.path.lexists(pointer):
             name = read_regular(pointer, MOST_POINTER).decode(errors="replace").strip()
             if not name or name in (".", "..") or "/" in name or "\\" in name or "\0" in name:
-                raise InputError(f"{pointer}: {name[:64]!r}; allowed: the name of a version folder beside it")
+                raise InputError(f"{pointer}: {name[:64]!r} must be the name of a version folder beside it")
             return self.path / name
         versions = [folder for folder in self.path.iterdir() if (folder / "manifest.json").is_file()]
         return max(

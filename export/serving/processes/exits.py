@@ -8,7 +8,7 @@ from pathlib import Path
 
 from himari_jax.errors import first_line
 
-MOST_WORDS = 2000  # letters of a worker's last words
+MOST_WORDS = 2000  # characters of a worker's last words
 CGROUPS = Path("/sys/fs/cgroup")
 
 

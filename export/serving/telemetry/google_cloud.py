@@ -12,7 +12,7 @@ from typing import Any
 CLOUD_TRACE = re.compile(rb"([0-9a-f]{32})(?:/(\d{1,20}))?(?:;o=(\d))?")
 TRACEPARENT = re.compile(rb"[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2}).*")
 REPORTED = "type.googleapis.com/google.devtools.clouderrorreporting.v1beta1.ReportedErrorEvent"
-MOST_STACK = 2800  # letters of a stack trace, so that its line is one write to a pipe
+MOST_STACK = 2800  # characters of a stack trace, so that its line is one write to a pipe
 
 
 def trace_fields(headers: Mapping[bytes, bytes], project: str) -> dict[str, Any]:
