@@ -15,7 +15,7 @@ from train.artifacts.checkpoint import Checkpoints
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
 UPDATES = 60
-ONE_BY_ONE = "import train.training.trainer as c; c.CHUNK_SECONDS = 0.0; "  # chunks of one update
+ONE_BY_ONE = "import train.training.chunks as c; c.CHUNK_SECONDS = 0.0; "  # chunks of one update
 RUN = "import sys; from himari_jax.command import run_command; from train.ppo import main; sys.exit(run_command(main))"
 
 

@@ -111,8 +111,8 @@ def load_evaluation_data(
         InputError: flags or candles do not fit.
     """
     config = wanted.over(own)
-    asked = replace(config, split=DataConfig().split, embargo=None)
-    raws, parts, report = load(asked, options.get(config.chosen_source))
+    uncut = replace(config, split=DataConfig().split, embargo=None)
+    raws, parts, report = load(uncut, options.get(config.chosen_source))
     candles = join_candles(parts)
     rules = split_rules(config, market, features, candles.bar_ms)
     where = cuts or cut_times(candles.time, rules.cuts)

@@ -29,11 +29,11 @@ def load_raw(data: DataConfig, options: Mapping[str, Any]) -> list[RawCandles]:
     if source != "files" and data.data:
         raise InputError(f"--data is read by --source files, not by --source {source}; give one of them")
     own = options.get(source)
-    asked = SourceRequest(
+    request = SourceRequest(
         *(data.symbols, data.data, data.bar_ms, data.assume_utc, own, data.pool, data.no_volume),
         *(data.since_ms, data.until_ms),
     )
-    return load_candles(source, asked)
+    return load_candles(source, request)
 
 
 def checked(raws: Sequence[RawCandles], data: DataConfig) -> tuple[Candles, DataReport]:

@@ -42,17 +42,17 @@ class PathwiseLearner(Learner):
             return parts.reshape(-1, *x.shape[2:])
 
         def step(learned: tuple, players: RolloutState):
-            players, learned, info = self.ascend(learned, players, runner, params)
-            return learned, (players, info)
+            players, learned, counts = self.ascend(learned, players, runner, params)
+            return learned, (players, counts)
 
         learned = (runner.variables, runner.opt_state, runner.guard)
-        learned, (players, info) = jax.lax.scan(step, learned, jax.tree.map(split, runner.players))
+        learned, (players, counts) = jax.lax.scan(step, learned, jax.tree.map(split, runner.players))
         players = jax.tree.map(join, players)
         variables, opt_state, guard = learned
         after = runner._replace(
             variables=variables, opt_state=opt_state, players=players, update=runner.update + 1, guard=guard
         )
-        return after, self.group_metrics(variables, info, guard.skipped - runner.guard.skipped)
+        return after, self.group_metrics(variables, counts, guard.skipped - runner.guard.skipped)
 
     def ascend(
         self, learned: tuple, players: RolloutState, runner: LearnerState, params: Any
@@ -61,10 +61,10 @@ class PathwiseLearner(Learner):
         keys, key_step = jnp.moveaxis(jax.vmap(jax.random.split)(players.keys), 1, 0)
         steps = jax.vmap(lambda k: jax.random.split(k, self.sizes.rollout_steps), out_axes=1)(key_step)
         moves = draw_moves(self.env, params, steps)
-        grads, value, info, players = self.slope(params, learned[0], players, moves, runner.reward_scale)
+        grads, value, counts, players = self.slope(params, learned[0], players, moves, runner.reward_scale)
         learned, good, norm = apply_gradients(learned, grads, value, runner, self.sizes.weight_decay)
         value, norm = select_tree(good, (value, norm), (jnp.zeros(()), jnp.zeros(())))
-        return players._replace(keys=keys), learned, (value, *info, norm)
+        return players._replace(keys=keys), learned, (value, *counts, norm)
 
     def slope(
         self, params: Any, variables: dict, players: RolloutState, moves: Moves, scale: jax.Array
@@ -77,12 +77,12 @@ class PathwiseLearner(Learner):
         shapes = jax.eval_shape(self.answer, variables, players.carry, players.obs)
         nudges = jax.tree.map(lambda x: jnp.zeros((self.sizes.rollout_steps, *x.shape), x.dtype), shapes)
         loss = jax.value_and_grad(partial(self.loss, params, variables, players, moves, scale), has_aux=True)
-        (value, (info, seen, players)), by_answer = loss(nudges)
+        (value, (counts, seen, players)), by_answer = loss(nudges)
 
         def answers(weights: dict) -> Any:
             return jax.vmap(partial(self.answer, {**variables, "params": weights}))(*seen)
 
-        return jax.vjp(answers, variables["params"])[1](by_answer)[0], value, info, players
+        return jax.vjp(answers, variables["params"])[1](by_answer)[0], value, counts, players
 
     def loss(
         self, params: Any, variables: dict, players: RolloutState, moves: Moves, scale: jax.Array, nudges: Any
@@ -92,8 +92,8 @@ class PathwiseLearner(Learner):
         start = ((players.env_state, players.obs, players.reset), players.carry)
         after, (reward, terminated, done, seen) = scan_columns(play, start, (moves, nudges), slopes=True)
         (env_state, obs, reset), carry = after
-        info = (reward.mean(), terminated.sum(), done.sum())
-        return -(reward * scale).mean(), (info, seen, RolloutState(env_state, obs, reset, carry, players.keys))
+        counts = (reward.mean(), terminated.sum(), done.sum())
+        return -(reward * scale).mean(), (counts, seen, RolloutState(env_state, obs, reset, carry, players.keys))
 
     def answer(self, variables: dict, carry: Any, obs: jax.Array) -> tuple[Any, jax.Array, jax.Array]:
         """Returns the outputs of the policy that the reward depends on: carry, mean and deviation, leaves (B, ...)."""
@@ -121,9 +121,9 @@ class PathwiseLearner(Learner):
         obs, env_state = select_tree(done, moves.fresh, (obs, env_state))
         return ((env_state, obs, done), carry), (reward, terminated, done, jax.lax.stop_gradient(seen))
 
-    def group_metrics(self, variables: dict, info: tuple, skipped: jax.Array) -> Metrics:
+    def group_metrics(self, variables: dict, counts: tuple, skipped: jax.Array) -> Metrics:
         """Returns the metrics of one update; those of PPO alone are 0."""
-        value, reward, terminated, done, norms = info
+        value, reward, terminated, done, norms = counts
         episodes = done.sum().astype(jnp.float32)
         zero = jnp.zeros(())
         return Metrics(

@@ -83,9 +83,9 @@ class Spread:
 
 def spread_members(devices: int | None = None) -> Spread:
     """Lays members over the first devices of jax; None: over all of them."""
-    there = jax.devices()[:devices]
-    mesh = jax.make_mesh((len(there),), (AXIS,), axis_types=(AxisType.Auto,), devices=there)
-    return Spread(mesh, there[0].platform == "cpu")
+    found = jax.devices()[:devices]
+    mesh = jax.make_mesh((len(found),), (AXIS,), axis_types=(AxisType.Auto,), devices=found)
+    return Spread(mesh, found[0].platform == "cpu")
 
 
 def without_episodes(params: EnvParams) -> EnvParams:

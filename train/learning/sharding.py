@@ -79,7 +79,7 @@ def make_sharding(devices: int | str | None, sizes: Sizes) -> Sharding | None:
     Raises:
         InputError: there are fewer, or the environments cannot be shared out evenly.
     """
-    there = jax.devices()
+    found = jax.devices()
     count = device_count(devices)
     if count == 1:
         return None
@@ -89,7 +89,7 @@ def make_sharding(devices: int | str | None, sizes: Sizes) -> Sharding | None:
             f"shared out among them; choose --num-envs as a multiple of {count * sizes.num_minibatches} "
             "(--num-minibatches times --devices)"
         )
-    mesh = jax.make_mesh((count,), (AXIS,), axis_types=(AxisType.Auto,), devices=there[:count])
+    mesh = jax.make_mesh((count,), (AXIS,), axis_types=(AxisType.Auto,), devices=found[:count])
     return Sharding(mesh)
 
 
@@ -99,13 +99,13 @@ def device_count(devices: int | str | None) -> int:
     Raises:
         InputError: there are fewer.
     """
-    there, processes = jax.device_count(), jax.process_count()
-    count = there if devices == "all" or (devices is None and processes > 1) else int(devices or 1)
-    if count > there:
+    found, processes = jax.device_count(), jax.process_count()
+    count = found if devices == "all" or (devices is None and processes > 1) else int(devices or 1)
+    if count > found:
         kind = jax.devices()[0].device_kind
-        raise InputError(f"--devices {count}: jax finds {there} of kind {kind}; use --devices all")
-    if processes > 1 and count != there:
-        raise InputError(f"--devices {count}: {processes} processes together have {there}; leave the flag out")
+        raise InputError(f"--devices {count}: jax finds {found} of kind {kind}; use --devices all")
+    if processes > 1 and count != found:
+        raise InputError(f"--devices {count}: {processes} processes together have {found}; leave the flag out")
     return count
 
 

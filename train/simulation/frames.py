@@ -60,9 +60,9 @@ def equity_frame(
     if agent.accounts:
         tables["equity"] = np.stack([each.bar_equity for each in own], axis=1)
         tables = {name: x if x is None else np.where(idle, np.nan, x) for name, x in tables.items()}
-    nothing = pl.repeat(None, steps * every, dtype=pl.Float32, eager=True)
+    nulls = pl.repeat(None, steps * every, dtype=pl.Float32, eager=True)
     columns = {
-        f"{name}_{symbol}": nothing if table is None else pl.Series(table[:, n]).fill_nan(None)
+        f"{name}_{symbol}": nulls if table is None else pl.Series(table[:, n]).fill_nan(None)
         for name, table in tables.items()
         for n, symbol in enumerate(symbols)
     }

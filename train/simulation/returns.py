@@ -33,9 +33,9 @@ def run_returns(
     if parts > 1:
         inputs, costs = cut_in_time(inputs, lots, parts), Costs(jnp.tile(costs.rate, parts), costs.min_trade)
     scan = partial(jax.lax.scan, partial(replay_bar, costs), unroll=form.account_bars)
-    nothing = jnp.zeros((targets.shape[1], parts * lots), targets.dtype)
+    cash = jnp.zeros((targets.shape[1], parts * lots), targets.dtype)
     if parts == 1:
-        return scan(nothing, inputs)[1][2]
+        return scan(cash, inputs)[1][2]
 
     def begins_after(ends: jax.Array) -> jax.Array:
         return jnp.concatenate([jnp.zeros_like(ends[:, :lots]), ends[:, :-lots]], -1)
@@ -46,7 +46,7 @@ def run_returns(
         after = begins_after(ends)
         return after, returns, (after != begins).any()
 
-    guess = begins_after(scan(nothing, jax.tree.map(lambda x: x[-FORGOTTEN:], inputs))[0])
+    guess = begins_after(scan(cash, jax.tree.map(lambda x: x[-FORGOTTEN:], inputs))[0])
     blank = jnp.zeros((-(-steps // parts), parts * lots), targets.dtype)
     _, returns, _ = jax.lax.while_loop(lambda state: state[2], one_pass, (guess, blank, jnp.bool_(True)))
     return side_by_side(returns, parts, back=True)[:steps]

@@ -92,11 +92,11 @@ def num_arguments(function: Callable[..., Any]) -> int:
     """
     found = list(inspect.signature(function).parameters.values())
     places = [p for p in found if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
-    asked = [p for k, p in enumerate(places) if p.default is p.empty or (k == 1 and p.name == "candles")]
+    required = [p for k, p in enumerate(places) if p.default is p.empty or (k == 1 and p.name == "candles")]
     lone = [p.name for p in found if p.kind == p.KEYWORD_ONLY and p.default is p.empty]
-    if len(asked) not in (1, 2) or lone:
+    if len(required) not in (1, 2) or lone:
         raise TypeError("needs a function weights(market) or weights(market, candles)")
-    return len(asked)
+    return len(required)
 
 
 def find_function(path: Path) -> Callable[..., Any]:

@@ -39,8 +39,8 @@ def dump_rollout(setup: Setup, runner: LearnerState, seed: int, folder: Path) ->
     batch = setup.learner.compute_advantages(played, one)
     path = folder / "bad_rollout.npz"
     branches = {f"branch_{name}": value for name, value in played.branches._asdict().items()}
-    info = played._replace(branches=None)._asdict() | branches | batch._asdict()
-    arrays: dict[str, Any] = {name: np.asarray(x) for name, x in info.items() if x is not None}
+    fields = played._replace(branches=None)._asdict() | branches | batch._asdict()
+    arrays: dict[str, Any] = {name: np.asarray(x) for name, x in fields.items() if x is not None}
     with storage_errors(path), replacing(path) as part, part.open("wb") as file:
         np.savez_compressed(file, **arrays)
     return path

@@ -26,12 +26,12 @@ from train.learning.setup import hyperparameters
 from train.learning.state import LearnerState
 from train.simulation.engine import Limits
 from train.simulation.scores import compile_scores, lay_out_spans, sharpe_of_span
+from train.training.chunks import CHUNK_SECONDS, next_size
 from train.training.kept import Kept, Trained
 from train.training.session import Session
 from train.training.signals import StopSignals
 
 BATCH_BYTES = 2**31  # of the members that train at once on a CPU; of an accelerator half its memory
-CHUNK_SECONDS = 1.0  # a signal waits for the end of a chunk
 CPU_BATCH = 16  # members of each core in a batch: more are no faster, and lost together
 
 
@@ -174,7 +174,7 @@ class Batch:
             self.update(count)
             seconds = time.perf_counter() - started
             totals.train_seconds += seconds
-            size = max(1, min(2 * size, int(count * CHUNK_SECONDS / max(seconds, 1e-3))))
+            size = next_size(size, count, seconds)
             totals.steps += count * self.config.steps_per_update * len(self.members)
             self.failed |= np.asarray(should_abort(jax.device_get(self.runner.guard)))
             if self.done % self.every_eval == 0 or self.done == self.config.total_updates:

@@ -23,13 +23,13 @@ from train.learning.sharding import make_sharding
 from train.learning.state import LearnerState, Metrics
 from train.reporting.stages import Stages, peak_memory_mb
 from train.training.bad_rollout import dump_rollout, first_bad
+from train.training.chunks import next_size
 from train.training.longer import longer_line
 from train.training.progress import MetricsLog, ProgressBar
 from train.training.signals import go_on
 from train.training.task import Task
 
 COLLAPSED = -3.0  # fall of the log deviation of the exploration: a twentieth is left
-CHUNK_SECONDS = 1.0  # a signal waits for the end of a chunk
 
 
 class Trainer:
@@ -40,7 +40,7 @@ class Trainer:
         self.data_seconds, self.uploads = data_seconds, uploads or NoUploads()
         self.compile_seconds = self.train_seconds = self.evaluate_seconds = 0.0
         self.signal: int | None = None
-        self.info = "", ""  # the newest evaluation: scores, and the mean return of an episode
+        self.evaluated = "", ""  # words of the newest evaluation: scores, mean return of an episode
         self.origin = task.origin()  # once: it asks git
         self.sums: Metrics | None = None  # since the newest evaluation
         self.summed = 0
@@ -93,10 +93,10 @@ class Trainer:
         if jax.process_count() == 1:
             return found[0], found[1], float(found[2]["train_seconds"])
         blank = (np.int32(0), jax.tree.map(host_shape, like), np.float64(0))
-        info = (
+        host_state = (
             blank if found is None else (np.int32(found[0]), to_host(found[1]), np.float64(found[2]["train_seconds"]))
         )
-        done, host, seconds = broadcast(info)
+        done, host, seconds = broadcast(host_state)
         return int(done), to_device(host, like), float(seconds)
 
     def run(self) -> None:
@@ -111,7 +111,7 @@ class Trainer:
                 while self.done < total:
                     stops = (total, *(self.done - self.done % n + n for n in (every_eval, every_save)))
                     seconds = self.advance(min(size, min(stops) - self.done))
-                    size = max(1, min(2 * size, int(size * CHUNK_SECONDS / max(seconds, 1e-3)), total))
+                    size = min(next_size(size, size, seconds), total)
                     if self.done % every_eval == 0 or self.done == total:
                         self.validate(bar)
                     bar.update(self.steps(self.done), self.status())
@@ -140,8 +140,8 @@ class Trainer:
 
     def agree(self, size: int, due: bool) -> tuple[int, bool, bool]:
         """Agrees on size of the next chunk and whether to save, by the first process, and whether any was signaled."""
-        info = all_gather((size, due, self.signal is not None))
-        return info[0][0], bool(info[0][1]), any(row[2] for row in info)
+        rows = all_gather((size, due, self.signal is not None))
+        return rows[0][0], bool(rows[0][1]), any(row[2] for row in rows)
 
     def whole(self) -> TrainState:
         """Returns the state as ordinary arrays."""
@@ -158,14 +158,14 @@ class Trainer:
     def advance(self, updates: int) -> float:
         """Runs a chunk, checks that its numbers are finite, and returns its seconds."""
         started = time.perf_counter()
-        runner, info = self.chunk(self.state.runner, self.params, np.int32(updates))
-        info = jax.device_get(info)
+        runner, metrics = self.chunk(self.state.runner, self.params, np.int32(updates))
+        metrics = jax.device_get(metrics)
         seconds = time.perf_counter() - started
         self.state = self.state._replace(runner=runner)
         self.done += updates
         self.train_seconds += seconds
         self.check_numbers()
-        weighted = jax.tree.map(lambda x: x * updates, info)
+        weighted = jax.tree.map(lambda x: x * updates, metrics)
         self.sums = weighted if self.sums is None else jax.tree.map(np.add, self.sums, weighted)
         self.summed += updates
         return seconds
@@ -184,8 +184,8 @@ class Trainer:
             runner = self.back_at(update)
             where = on_first_process(lambda: dump_rollout(self.setup, runner, seed, self.folder))
             warn(
-                f"{guard.skipped.sum()} steps of the optimizer were not taken: their numbers were not finite or "
-                f"exploded; the first is of update {update}, whose rollout is in {where}"
+                f"{guard.skipped.sum()} steps of the optimizer were skipped: their numbers were not finite; "
+                f"the first is of update {update}, whose rollout is in {where}"
             )
         if np.any(should_abort(guard)):
             on_first_process(lambda: write_json(self.folder / FAILED, {"update": self.done}))
@@ -221,7 +221,7 @@ class Trainer:
 
     def validate(self, bar: ProgressBar) -> None:
         """Scores the policies and keeps the best parameters of each seed."""
-        started, info = time.perf_counter(), self.take_means()
+        started, means = time.perf_counter(), self.take_means()
         variables = self.state.runner.variables
         if self.sharding is not None:  # every process scores on its own first device
             variables = self.sharding.fetch(variables)
@@ -230,7 +230,7 @@ class Trainer:
             best=better(self.state.best, variables, scores.astype(np.float32), np.int32(self.done))
         )
         self.evaluate_seconds += time.perf_counter() - started
-        episode_return = float(np.mean(info.reward)) * self.config.ppo.episode_steps
+        episode_return = float(np.mean(means.reward)) * self.config.ppo.episode_steps
         record = {
             "update": self.done,
             "steps": self.steps(self.done),
@@ -239,20 +239,20 @@ class Trainer:
             "steps_per_second": round(self.speed(), 1),
             "episode_return": episode_return,
             **self.task.record(scores),
-            **{name: float(np.mean(x)) for name, x in info._asdict().items() if name != "terms"},
-            **{name: float(np.mean(x)) for name, x in info.terms._asdict().items()},
+            **{name: float(np.mean(x)) for name, x in means._asdict().items() if name != "terms"},
+            **{name: float(np.mean(x)) for name, x in means.terms._asdict().items()},
         }
         if is_first():
             self.log.write(null_if_nan(record))
-        self.warn_of_collapse(float(np.mean(info.log_std)))
+        self.warn_of_collapse(float(np.mean(means.log_std)))
         best = float(np.max(np.asarray(self.state.best.sharpe)))
-        self.info = self.task.text(scores, best), f"return/episode {episode_return:+.4f}"
+        self.evaluated = self.task.text(scores, best), f"return/episode {episode_return:+.4f}"
         if not bar.live:
             bar.line(self.steps(self.done), self.status())
 
     def status(self) -> str:
         """Words scores of the newest evaluation, speed and mean return, the most important first."""
-        scores, mean = self.info
+        scores, mean = self.evaluated
         return f"{scores}  {self.speed():,.0f} steps/s  {mean}"
 
     def steps(self, updates: int) -> int:
