@@ -58,7 +58,7 @@ class Functions(Plugins):
     def summaries(self) -> dict[str, str]:
         """First line of each function's docstring, by command-line name."""
         functions = [node for node in parse_module(self.place).body if isinstance(node, ast.FunctionDef)]
-        return {self.to_flag(node.name): first_line(node) for node in functions if not node.name.startswith("_")}
+        return {self.to_flag(node.name): summary_of(node) for node in functions if not node.name.startswith("_")}
 
     def load(self, name: str) -> Any:
         """The function of that name.
@@ -89,7 +89,7 @@ class Modules(Plugins):
     @cached_property
     def summaries(self) -> dict[str, str]:
         """First line of each module's docstring, by command-line name."""
-        return {name: first_line(tree) for name, tree in self.trees.items()}
+        return {name: summary_of(tree) for name, tree in self.trees.items()}
 
     def load(self, name: str) -> ModuleType:
         """The module of that name, imported.
@@ -140,7 +140,7 @@ def definitions(tree: ast.Module) -> dict[str, ast.stmt]:
     return found
 
 
-def first_line(node: ast.Module | ast.FunctionDef) -> str:
+def summary_of(node: ast.Module | ast.FunctionDef) -> str:
     """The first line of a docstring, empty where there is none."""
     return (ast.get_docstring(node) or "").partition("\n")[0]
 

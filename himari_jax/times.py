@@ -7,11 +7,13 @@ import numpy as np
 
 from himari_jax.command import require
 
-HOUR_MS = 3_600_000
+MINUTE_MS = 60_000
+HOUR_MS = 60 * MINUTE_MS
 DAY_MS = 24 * HOUR_MS
-YEAR_MS = 365 * 24 * HOUR_MS
+WEEK_MS = 7 * DAY_MS
+YEAR_MS = 365 * DAY_MS
 CALENDAR_YEAR_MS = 365.25 * DAY_MS  # with leap days: bars that are counted fall on dates
-BAR_UNITS = {"m": 60_000, "h": 3_600_000, "d": 86_400_000}
+BAR_UNITS = {"m": MINUTE_MS, "h": HOUR_MS, "d": DAY_MS}
 
 
 def iso_minute(time: int | np.integer | np.ndarray) -> str:
@@ -29,10 +31,17 @@ def first_times(times: np.ndarray, shown: int = 3) -> str:
 
 def span(milliseconds: int) -> str:
     """A duration in its largest whole unit."""
-    for unit, length in (("day", 24 * HOUR_MS), ("h", HOUR_MS), ("min", 60_000), ("s", 1000)):
+    for unit, length in (("day", DAY_MS), ("h", HOUR_MS), ("min", MINUTE_MS), ("s", 1000)):
         if milliseconds % length == 0 and milliseconds:
             return f"{milliseconds // length} {unit}"
     return f"{milliseconds} ms"
+
+
+def rough_span(milliseconds: int) -> str:
+    """Words a duration, to the second, minute, hour or day."""
+    units = (("days", DAY_MS), ("h", HOUR_MS), ("min", MINUTE_MS), ("s", 1000))
+    unit, length = next(each for each in units if milliseconds >= 2 * each[1] or each[0] == "s")
+    return f"{round(milliseconds / length):,} {unit}"
 
 
 def parse_bar(text: str, flag: str = "--bar") -> int:

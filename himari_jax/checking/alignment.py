@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from himari_jax.errors import InputError
-from himari_jax.times import DAY_MS, HOUR_MS, first_times, iso_minute
+from himari_jax.times import DAY_MS, HOUR_MS, MINUTE_MS, first_times, iso_minute
 
 if TYPE_CHECKING:
     from himari_jax.candles import DataReport, RawCandles
 
 
-MINUTE_MS = 60_000
 MAX_FILL = 3  # a longer gap splits the series
 FLAT_RUN = 6  # so many equal bars without volume are no market
 JUMP = 0.5  # a bar that leaves the previous close by more is listed
@@ -107,7 +106,7 @@ def last_row(positions: np.ndarray, grid: np.ndarray) -> tuple[np.ndarray, np.nd
     return row, positions[row] != grid
 
 
-def segments(grid: np.ndarray) -> np.ndarray:
+def segment_index(grid: np.ndarray) -> np.ndarray:
     """Index (T,) int32 of the run of consecutive positions that each position belongs to."""
     return np.concatenate([[0], np.cumsum(np.diff(grid) != 1)]).astype(np.int32)
 
@@ -160,7 +159,7 @@ def align(series: Sequence["RawCandles"], bar_ms: int, calendar: str, report: "D
             f"the symbols never have bars that open at the same time, the last ones {last}; allowed: bars of the same "
             "hours and zone, or --pool, where each symbol has bars of its own"
         )
-    segment, time = segments(grid), position_times(table, grid, bar_ms, calendar)
+    segment, time = segment_index(grid), position_times(table, grid, bar_ms, calendar)
     columns = []
     for raw, own in zip(series, positions, strict=True):
         _report_losses(raw, own, positions, grid, report)

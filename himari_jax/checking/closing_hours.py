@@ -5,9 +5,8 @@ from typing import NamedTuple
 import numpy as np
 
 from himari_jax.checking.alignment import distinct
-from himari_jax.times import DAY_MS, HOUR_MS
+from himari_jax.times import DAY_MS, HOUR_MS, MINUTE_MS, WEEK_MS
 
-WEEK_MS = 7 * DAY_MS
 MONDAY_MS = 4 * DAY_MS  # 1970-01-05 was a Monday
 DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 RARELY = 0.05  # a slot of the week with candles in no more than this share of the weeks is closed
@@ -85,5 +84,5 @@ def moment(since_monday: int) -> str:
 
 def clock(milliseconds: int) -> str:
     """A time of the day."""
-    minutes = milliseconds % DAY_MS // 60_000
+    minutes = milliseconds % DAY_MS // MINUTE_MS
     return f"{minutes // 60:02d}:{minutes % 60:02d}"

@@ -12,7 +12,7 @@ from himari_jax.live.addresses import Route, route_from_environment
 from himari_jax.live.clock import Clock, SystemClock
 from himari_jax.live.feed import Page, empty_rows
 from himari_jax.live.retries import TryAgainError, date_ms, retry, retry_after
-from himari_jax.times import bar_name
+from himari_jax.times import MINUTE_MS, bar_name
 
 TIMEOUT_MS = 20_000
 PAGE = 300  # bars of a call where ccxt does not know
@@ -91,7 +91,7 @@ class ExchangeFeed:
         """Raises InputError where the exchange has no such symbol or bar."""
         bars = {self.api.parse_timeframe(text) * 1000: text for text in self.api.timeframes}
         if bar_ms not in bars:
-            names = " ".join(bar_name(length) for length in sorted(bars) if length >= 60_000)
+            names = " ".join(bar_name(length) for length in sorted(bars) if length >= MINUTE_MS)
             raise InputError(f"--bar {bar_name(bar_ms)}: {self.name} has no such bars; it must be one of {names}")
         if symbol not in self.markets:
             near = get_close_matches(symbol.upper(), self.markets, 3, 0.7)

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from himari_jax.times import DAY_MS, HOUR_MS
+from himari_jax.times import DAY_MS, HOUR_MS, MINUTE_MS, WEEK_MS
 
 KRAKEN_NEWEST = 720  # candles of an answer, whatever is asked for
 IDS = {"BTC": "bitcoin", "ETH": "ethereum"}  # of coins; others are called by their symbol
@@ -77,7 +77,7 @@ def asked_for(path: list[str], query: dict[str, str], symbols: list[str]) -> tup
         found = [symbol for symbol, pair in pairs.items() if kraken_id(*pair) == query.get("pair")]
         if not found:
             raise LookupError(200, {"error": ["EQuery:Unknown asset pair"]})
-        return "OHLC", found[0], int(query["interval"]) * 60_000
+        return "OHLC", found[0], int(query["interval"]) * MINUTE_MS
     if path[:3] == ["api", "v3", "coins"] and len(path) > 4:
         found = [symbol for symbol, pair in pairs.items() if coin_id(pair[0]) == path[3]]
         if not found:
@@ -88,7 +88,7 @@ def asked_for(path: list[str], query: dict[str, str], symbols: list[str]) -> tup
 
 def bar_of(interval: str) -> int:
     """Milliseconds of Binance's name of a bar."""
-    return int(interval[:-1]) * {"m": 60_000, "h": HOUR_MS, "d": DAY_MS, "w": 7 * DAY_MS}[interval[-1]]
+    return int(interval[:-1]) * {"m": MINUTE_MS, "h": HOUR_MS, "d": DAY_MS, "w": WEEK_MS}[interval[-1]]
 
 
 def klines(rows: np.ndarray, query: dict[str, str], now: int, bar_ms: int, factor: float) -> Any:

@@ -8,7 +8,7 @@ from himari_jax.errors import InputError, SourceError
 from himari_jax.live.clock import Clock
 from himari_jax.live.feed import Feed, Page, in_order
 from himari_jax.live.retries import retry
-from himari_jax.times import DAY_MS, HOUR_MS, bar_name, iso_minute
+from himari_jax.times import DAY_MS, bar_name, iso_minute, rough_span
 
 REREAD = 2  # newest candles that are read again each time: sources revise them
 SKEW_MS = 5_000  # clocks that differ by more are reported
@@ -88,14 +88,7 @@ def skew_line(feed: Feed, page: Page, clock: Clock) -> str:
     if abs(ahead) <= SKEW_MS:
         return ""
     way = "ahead of" if ahead > 0 else "behind"
-    return f"the clock here is {about(abs(ahead))} {way} that of {feed.name}; the earlier one decides"
-
-
-def about(milliseconds: int) -> str:
-    """A duration in words, to the second, minute, hour or day."""
-    units = (("days", DAY_MS), ("h", HOUR_MS), ("min", 60_000), ("s", 1000))
-    unit, length = next(each for each in units if milliseconds >= 2 * each[1] or each[0] == "s")
-    return f"{round(milliseconds / length):,} {unit}"
+    return f"the clock here is {rough_span(abs(ahead))} {way} that of {feed.name}; the earlier one decides"
 
 
 def first_moment(feed: Feed, bar_ms: int, since: int | None, until: int, now: int) -> int:

@@ -4,6 +4,8 @@ import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 
+from himari_jax.times import BAR_UNITS, MINUTE_MS, WEEK_MS
+
 MONEY = ("usd", "usdt", "usdc", "busd", "fdusd", "tusd", "dai", "eur", "gbp", "jpy", "krw", "try", "chf", "aud", "cad")
 QUOTES = (*MONEY, "btc", "xbt", "eth", "bnb")
 SEPARATOR = r"[\W_]+"  # between the tokens of a name, letters and digits of any script being none
@@ -23,7 +25,7 @@ DATED = re.compile(
 )
 EXPIRY = re.compile(r"\d{6}")  # one alone is the day on which a future ends: BTCUSD_240329; two are a span
 STAMP = re.compile(r"\d+(t\d+z?)?")  # a date, an epoch number, minutes of a bar
-UNITS = {"m": 60_000, "t": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
+UNITS = {**BAR_UNITS, "t": MINUTE_MS, "w": WEEK_MS}
 WORDS_OF_BARS = {"minute": "1m", "hour": "1h", "hourly": "1h", "day": "1d", "daily": "1d", "weekly": "1w", "week": "1w"}
 BAR = re.compile(r"(\d+)([mthdw])(?:in|ins|inute|inutes|r|rs|our|ours|ay|ays|eek|eeks)?")
 METATRADER = re.compile(r"([mhdw])(\d+)")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from himari_jax.reading.columns import shown
+from himari_jax.times import DAY_MS, HOUR_MS, MINUTE_MS
 
 if TYPE_CHECKING:
     import polars as pl
@@ -140,7 +141,7 @@ def _read_alike(letters: np.ndarray, match: re.Match) -> tuple[np.ndarray, np.nd
     if match["half"]:
         sure &= (hour >= 1) & (hour <= 12)
         hour = hour % 12 + (12 if match["half"].upper() == "PM" else 0)
-    time = (first + day - 1) * 86_400_000 + hour * 3_600_000 + minute * 60_000 + second * 1000
+    time = (first + day - 1) * DAY_MS + hour * HOUR_MS + minute * MINUTE_MS + second * 1000
     begin, end = match.span("fraction")
     if match["fraction"]:
         time += number(begin, min(begin + 3, end)) * 10 ** max(0, 3 - (end - begin))
@@ -150,7 +151,7 @@ def _read_alike(letters: np.ndarray, match: re.Match) -> tuple[np.ndarray, np.nd
         sign = begin + re.search("[+-]", match["zone"]).start()  # type: ignore[union-attr]
         east, minutes = number(sign + 1, sign + 3), number(end - 2, end) * (end - sign > 3)
         sure &= (east < 24) & (minutes < 60)
-        time -= (east * 60 + minutes) * (60_000 if match["zone"][sign - begin] == "+" else -60_000)
+        time -= (east * 60 + minutes) * (MINUTE_MS if match["zone"][sign - begin] == "+" else -MINUTE_MS)
     return time, hour, sure
 
 

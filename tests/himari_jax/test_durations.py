@@ -12,9 +12,7 @@ from himari_jax.features.windows import bars_of, lookbacks
 from himari_jax.positions.base_positions import base_positions
 from himari_jax.positions.baselines import Setting, momentum
 from himari_jax.positions.sizing import SizingRules
-from himari_jax.times import HOUR_MS
-
-DAY_MS = 24 * HOUR_MS
+from himari_jax.times import DAY_MS, HOUR_MS
 
 
 @pytest.fixture(scope="module")

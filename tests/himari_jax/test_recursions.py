@@ -4,9 +4,7 @@ import numpy as np
 import pytest
 
 from himari_jax.positions.sizing import LONG_WINDOW, ewma_volatility, exponential_sum, sizing_lookback, weighted_sum
-from himari_jax.times import HOUR_MS
-
-MINUTE_MS = HOUR_MS // 60
+from himari_jax.times import MINUTE_MS
 
 
 def one_by_one(x, decay):

@@ -8,10 +8,11 @@ import numpy as np
 from scipy.cluster.hierarchy import fcluster, linkage
 from scipy.spatial.distance import squareform
 
+from himari_jax.times import MINUTE_MS
+
 CELLS = 256  # of a sketch, at most
 ALIKE = 0.99  # correlation from which on two trials are one
 STILL = 1e-3  # deviation of what is earned beyond the base, in deviations of a return, below which it counts as nothing
-MINUTE_MS = 60_000
 LARGEST = 32_767  # of an int16
 
 
