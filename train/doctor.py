@@ -34,11 +34,11 @@ def main(args: Sequence[str]) -> int:
     if doctor.json is not None and not doctor.json.absolute().parent.is_dir():
         raise InputError(f"--json {doctor.json}: there is no folder {doctor.json.parent}")
     from train.diagnosis.findings import Finding, examine
-    from train.diagnosis.machine import devices_of_jax, look_around
+    from train.diagnosis.machine import describe_machine, devices_of_jax
     from train.diagnosis.table import finding_lines, machine_lines
     from train.distributed.devices import choose_device
 
-    machine, findings = look_around(), []
+    machine, findings = describe_machine(), []
     try:
         choose_device(doctor.device, doctor.deterministic)
         known: dict[str, Any] = devices_of_jax()

@@ -14,7 +14,7 @@ from train.artifacts.downloads import local_run
 from train.artifacts.run_folder import refuse_other_folders
 from train.reporting.console import console, print_lines
 from train.reporting.tables import Grid, print_grid
-from train.studies.paper_plan import Claim, Outlook, look_ahead, read_claim
+from train.studies.paper_plan import Claim, Forecast, forecast_verdicts, read_claim
 
 PROG = invocation("train.plan")
 MOST_BARS = 300_000_000  # of all futures: they are held at once
@@ -49,11 +49,11 @@ def main(args: Sequence[str]) -> int:
     asked = config.futures * config.years * claim.bars_per_year
     most = f"fewer, or fewer --years: {asked:,.0f} bars in all, at most {MOST_BARS:,}"
     require(asked <= MOST_BARS, "--futures", config.futures, most)
-    print_plan(claim, look_ahead(claim, config.years, config.futures, config.seed), config.years)
+    print_plan(claim, forecast_verdicts(claim, config.years, config.futures, config.seed), config.years)
     return 0
 
 
-def print_plan(claim: Claim, found: Sequence[Outlook], years: float) -> None:
+def print_plan(claim: Claim, found: Sequence[Forecast], years: float) -> None:
     """Prints what the backtest claims, and when paper trading would know."""
     out = console()
     about = f"{100 * claim.yearly:+.2f} % a year, Sharpe of the difference {claim.sharpe:.2f}"
@@ -62,15 +62,15 @@ def print_plan(claim: Claim, found: Sequence[Outlook], years: float) -> None:
     grid = Grid(
         "", ["true difference", "% a year", "Sharpe", *(f"{span:g} y" for span in spans), "median", "claim refuted"]
     )
-    for outlook in found:
-        shares = (f"{outlook.share(outlook.confirmed, span):.0%}" for span in spans)
-        medians = (in_years(outlook.median(times), years) for times in (outlook.confirmed, outlook.refuted))
-        grid.add(outlook.name, f"{100 * outlook.yearly:+.2f}", f"{outlook.sharpe:.2f}", *shares, *medians)
+    for forecast in found:
+        shares = (f"{forecast.share(forecast.confirmed, span):.0%}" for span in spans)
+        medians = (in_years(forecast.median(times), years) for times in (forecast.confirmed, forecast.refuted))
+        grid.add(forecast.name, f"{100 * forecast.yearly:+.2f}", f"{forecast.sharpe:.2f}", *shares, *medians)
     print_grid(out, grid)
     print_lines(out, interpret(found, years))
 
 
-def interpret(found: Sequence[Outlook], years: float) -> list[str]:
+def interpret(found: Sequence[Forecast], years: float) -> list[str]:
     """Interprets the table in sentences."""
     none, _, claimed, *_ = found
     known, refuted = claimed.median(claimed.confirmed), none.median(none.refuted)

@@ -207,18 +207,18 @@ def line(block: Block) -> str:
     turnover = f"{block['turnover']:9.5f}" if block["turnover"] < 10 else f"{block['turnover']:7.0f}/y"
     return (
         f"{block['name']:29} {block['algorithm']:9} {block['optimum']:9.2e} {share:>26} {block['regret']:8.1e} "
-        f"{turnover} {block['steps'] / 1e6:5.1f}M {block['seconds']:6.0f} {soon(block):>15}  "
-        f"{'met' if block['met'] else 'MISSED'}: {block['goal']}{more(block)}"
+        f"{turnover} {block['steps'] / 1e6:5.1f}M {block['seconds']:6.0f} {time_to_goal(block):>15}  "
+        f"{'met' if block['met'] else 'MISSED'}: {block['goal']}{other_measurements(block)}"
     )
 
 
-def soon(block: Block) -> str:
+def time_to_goal(block: Block) -> str:
     """Words when a run had 90 % of the optimum."""
     steps = block["steps_to_90"]
     return f"{steps / 1e6:.2f}M {block['seconds_to_90']:.1f} s" if steps else "-"
 
 
-def more(block: Block) -> str:
+def other_measurements(block: Block) -> str:
     """Formats the other measurements that a goal may test."""
     found = [
         ("trading_rate", "rate {:.3f}"),
@@ -241,8 +241,8 @@ def markdown(found: Sequence[Block]) -> str:
     for b in found:
         share = f"regret {b['regret']:.1e}" if b["ratio"] is None else f"{b['ratio']:.3f}"
         rows.append(
-            f"| {b['name']} | {b['algorithm']} | {share} | {b['steps'] / 1e6:.1f} M | {b['seconds']:.0f} | {soon(b)} | "
-            f"{'met' if b['met'] else '**missed**'}: {b['goal']} |"
+            f"| {b['name']} | {b['algorithm']} | {share} | {b['steps'] / 1e6:.1f} M | {b['seconds']:.0f} | "
+            f"{time_to_goal(b)} | {'met' if b['met'] else '**missed**'}: {b['goal']} |"
         )
     return head + "\n".join(rows) + "\n"
 

@@ -7,7 +7,7 @@ import pytest
 
 from himari_jax.command import run_command
 from train.backtest import main as backtest
-from train.backtesting.comparison import beside, play_sides
+from train.backtesting.comparison import play_baseline, play_sides
 from train.backtesting.entries import load_entries
 from train.compare import main
 from train.config.backtest import EvaluationDataConfig, GridConfig
@@ -65,7 +65,7 @@ def test_a_batched_comparison_equals_one_cell_at_a_time(runs, tmp_path):
             alone = play_sides(entry, [cell])[cell]
             np.testing.assert_allclose(batched[cell].returns, alone.returns, rtol=0, atol=1e-6)
             np.testing.assert_array_equal(batched[cell].history.returns, batched[cell].returns[entry.chosen])
-            ours, theirs = (beside(entry, sides, "momentum")[cell] for sides in (batched, {cell: alone}))
+            ours, theirs = (play_baseline(entry, sides, "momentum")[cell] for sides in (batched, {cell: alone}))
             np.testing.assert_array_equal(ours.returns, theirs.returns)
 
 

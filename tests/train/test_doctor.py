@@ -12,7 +12,7 @@ from himari_jax.account import Costs
 from himari_jax.command import run_command
 from himari_jax.policies.policy import squash
 from train.diagnosis import examination, findings, laws
-from train.diagnosis.examination import look
+from train.diagnosis.examination import check_law
 from train.diagnosis.laws import Deviation, Skipped
 from train.diagnosis.machine import Machine
 from train.diagnosis.subject import default_config, make_subject
@@ -88,7 +88,7 @@ def test_what_is_worth_knowing_is_said_and_is_no_fault(changes, text):
 def test_lines_fit_80_columns():
     lines = [line for each in FAULTS for one in findings.examine(machine(**each[0])) for line in finding_lines(one)]
     lines += machine_lines(machine()) + machine_lines(machine(platform=""))
-    lines += verdict_lines(look("x" * 50, lambda: Deviation(0.123456, 2e-5, "some words " * 20)))
+    lines += verdict_lines(check_law("x" * 50, lambda: Deviation(0.123456, 2e-5, "some words " * 20)))
     assert max(map(len, lines)) <= 80
 
 
@@ -99,35 +99,35 @@ def test_a_law_that_misses_or_raises_or_is_not_a_number_does_not_hold():
     def skip():
         raise Skipped("not installed")
 
-    assert look("a", lambda: Deviation(1e-6, 2e-5)).state == "ok"
-    assert look("a", lambda: Deviation(3e-5, 2e-5)).state == "WRONG"
-    assert look("a", lambda: Deviation(float("nan"), 2e-5)).state == "WRONG"
-    assert "the device is gone" in look("a", fall).note
-    assert look("a", fall).state == "WRONG"
-    assert look("a", skip).state == "skipped"
+    assert check_law("a", lambda: Deviation(1e-6, 2e-5)).state == "ok"
+    assert check_law("a", lambda: Deviation(3e-5, 2e-5)).state == "WRONG"
+    assert check_law("a", lambda: Deviation(float("nan"), 2e-5)).state == "WRONG"
+    assert "the device is gone" in check_law("a", fall).note
+    assert check_law("a", fall).state == "WRONG"
+    assert check_law("a", skip).state == "skipped"
 
 
 def test_the_account_and_its_statistics_are_seen_to_be_wrong(monkeypatch):
-    assert look("account", laws.account).state == look("statistics", laws.statistics).state == "ok"
+    assert check_law("account", laws.account).state == check_law("statistics", laws.statistics).state == "ok"
     with monkeypatch.context() as patch:
         patch.setattr(laws, "fees", lambda: Costs(jnp.float32(0.0011), jnp.float32(0)))
-        assert look("account", laws.account).state == "WRONG"
+        assert check_law("account", laws.account).state == "WRONG"
     honest = laws.run_returns
     monkeypatch.setattr(laws, "run_returns", lambda *args: honest(*args) + 1e-6)
-    assert look("statistics", laws.statistics).state == "WRONG"
+    assert check_law("statistics", laws.statistics).state == "WRONG"
 
 
 def test_products_of_fewer_digits_than_tf32_are_wrong(monkeypatch):
-    assert look("products", laws.products).state == "ok"
+    assert check_law("products", laws.products).state == "ok"
     monkeypatch.setattr(laws.jnp, "matmul", lambda a, b: a.astype(jnp.bfloat16) @ b.astype(jnp.bfloat16))
-    assert look("products", laws.products).state == "WRONG"
+    assert check_law("products", laws.products).state == "WRONG"
 
 
 def test_a_broken_law_is_exit_1_and_its_line_and_a_sound_one_exit_0(monkeypatch, tmp_path, capsys):
     error = [0.0]
 
     def examine(subjects):
-        yield look("the law", lambda: Deviation(error[0], 0.1))
+        yield check_law("the law", lambda: Deviation(error[0], 0.1))
 
     monkeypatch.setattr(examination, "examine_laws", examine)
     monkeypatch.setattr(examination, "compile_models", lambda models: {})
@@ -172,7 +172,7 @@ def bend(tree):
 @pytest.mark.slow
 @pytest.mark.parametrize("law", [laws.ratio, laws.replay_of, laws.population, laws.resume, laws.graph])
 def test_each_law_holds(law, small):
-    assert look("law", lambda: law(small)).state == "ok"
+    assert check_law("law", lambda: law(small)).state == "ok"
 
 
 @pytest.mark.slow
@@ -182,7 +182,7 @@ def test_a_replay_that_forgets_less_than_the_rollout_breaks_the_ratio(monkeypatc
     honest = ppo.unroll
     monkeypatch.setattr(ppo, "unroll", lambda p, v, carry, obs, reset: honest(p, v, carry, obs, reset & False))
     bent = make_subject("lstm", default_config("lstm", 1, **SMALL))
-    assert look("ratio", lambda: laws.ratio(bent)).state == "WRONG"
+    assert check_law("ratio", lambda: laws.ratio(bent)).state == "WRONG"
 
 
 @pytest.mark.slow
@@ -190,7 +190,7 @@ def test_actions_that_are_not_those_that_were_played_break_the_replay(small, mon
     from train.learning import lanes
 
     monkeypatch.setattr(lanes, "squash", lambda u: squash(u + 0.01))
-    assert look("replay", lambda: laws.replay_of(small)).state == "WRONG"
+    assert check_law("replay", lambda: laws.replay_of(small)).state == "WRONG"
 
 
 @pytest.mark.slow
@@ -202,7 +202,7 @@ def test_members_that_pay_another_fee_break_the_population(small, monkeypatch):
     monkeypatch.setattr(
         population, "params_of", lambda *args: honest(*args).replace(commission_rate=jnp.float32(0.0015))
     )
-    assert look("population", lambda: laws.population(small)).state == "WRONG"
+    assert check_law("population", lambda: laws.population(small)).state == "WRONG"
     population.compile_update.cache_clear()
 
 
@@ -212,7 +212,7 @@ def test_a_checkpoint_that_loses_a_bit_breaks_the_resuming(small, monkeypatch):
 
     honest = checkpoint.to_device
     monkeypatch.setattr(checkpoint, "to_device", lambda state, like: honest(bend(state), like))
-    found = look("resume", lambda: laws.resume(small))
+    found = check_law("resume", lambda: laws.resume(small))
     assert found.state == "WRONG"
     assert found.error > 1
 
@@ -221,7 +221,7 @@ def test_a_checkpoint_that_loses_a_bit_breaks_the_resuming(small, monkeypatch):
 def test_a_graph_of_another_policy_breaks_the_export(small, monkeypatch):
     honest = laws.policy_graph
     monkeypatch.setattr(laws, "policy_graph", lambda policy, v, width: honest(policy, bend(v), width))
-    assert look("graph", lambda: laws.graph(small)).state == "WRONG"
+    assert check_law("graph", lambda: laws.graph(small)).state == "WRONG"
 
 
 @pytest.mark.slow
@@ -230,7 +230,7 @@ def test_without_the_extra_the_graph_is_skipped_with_the_command_that_installs_i
         raise ModuleNotFoundError("No module named 'jax2onnx'", name="jax2onnx")
 
     monkeypatch.setattr(laws, "policy_graph", lacking)
-    found = look("graph", lambda: laws.graph(small))
+    found = check_law("graph", lambda: laws.graph(small))
     assert (found.state, found.error) == ("skipped", None)
     assert ".[export]" in found.note
 

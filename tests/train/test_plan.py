@@ -6,7 +6,7 @@ import pytest
 
 from himari_jax.command import run_command
 from train.plan import main
-from train.studies.paper_plan import Claim, look_ahead, read_claim
+from train.studies.paper_plan import Claim, forecast_verdicts, read_claim
 
 YEAR = 365  # of daily bars
 RNG = np.random.default_rng(0)
@@ -28,27 +28,27 @@ def write_run(folder, differences):
 @pytest.fixture(scope="module")
 def found():
     claim = claim_of(3.0)
-    return claim, {outlook.name: outlook for outlook in look_ahead(claim, 8.0, 60)}
+    return claim, {forecast.name: forecast for forecast in forecast_verdicts(claim, 8.0, 60)}
 
 
 def test_what_is_not_there_is_hardly_ever_confirmed_and_the_claim_is_refuted(found):
-    _, outlooks = found
-    none = outlooks["none"]
+    _, forecasts = found
+    none = forecasts["none"]
     assert none.share(none.confirmed, 8.0) <= 0.05
     assert none.share(none.refuted, 8.0) > 0.9
 
 
 def test_a_true_claim_is_confirmed_and_hardly_ever_refuted(found):
-    _, outlooks = found
-    claimed = outlooks["as claimed"]
+    _, forecasts = found
+    claimed = forecasts["as claimed"]
     assert claimed.share(claimed.confirmed, 8.0) > 0.9
     assert claimed.share(claimed.refuted, 8.0) <= 0.05
 
 
 def test_larger_differences_are_found_sooner(found):
-    _, outlooks = found
-    by_size = sorted(outlooks.values(), key=lambda outlook: outlook.yearly)
-    medians = [outlook.median(outlook.confirmed) for outlook in by_size]
+    _, forecasts = found
+    by_size = sorted(forecasts.values(), key=lambda forecast: forecast.yearly)
+    medians = [forecast.median(forecast.confirmed) for forecast in by_size]
     assert medians == sorted(medians, reverse=True)
 
 

@@ -76,10 +76,10 @@ def compare(config: CompareConfig, gates: Sequence[Gate]) -> int:
     delays, costs = delays_of(config.grid, first.delay), costs_of(config.grid, first.cost)
     cells = [Cell(0, delay, cost) for delay in delays for cost in costs]
     played = [play_sides(entry, cells) for entry in entries]
-    note(ledger, entries, played)
+    enter_trials(ledger, entries, played)
     pairs = {cell: on_common_bars(played[0][cell], played[1][cell]) for cell in cells} if second else {}
     if second is None:
-        baseline = beside(first, played[0], against)
+        baseline = play_baseline(first, played[0], against)
         pairs = {cell: (played[0][cell], baseline[cell]) for cell in cells}
     rows = [compare_cell(*pair, first.bars_per_year, cell) for cell, pair in pairs.items()]
     kept = pairs[own_cell(first)]
@@ -88,7 +88,7 @@ def compare(config: CompareConfig, gates: Sequence[Gate]) -> int:
     if config.out is not None:
         make_parent(Path(config.out))
         write_json(Path(config.out), found)
-    show(found, name, rows)
+    print_comparison(found, name, rows)
     for gate, outcome in zip(gates, outcomes, strict=True):
         print(describe(gate, outcome))
     return 0 if all(outcome.passed for outcome in outcomes) else 1
@@ -130,7 +130,7 @@ def play_sides(entry: Entry, cells: Sequence[Cell]) -> Sides:
     }
 
 
-def beside(entry: Entry, sides: Sides, name: str) -> Sides:
+def play_baseline(entry: Entry, sides: Sides, name: str) -> Sides:
     """Plays a baseline in every cell that an entry was played in, all costs of a delay in one call."""
     found: Sides = {}
     draw = 0
@@ -170,11 +170,11 @@ def compare_cell(a: Side, b: Side, year: float, cell: Cell) -> Row:
     )
 
 
-def note(ledger: Ledger, entries: Sequence[Entry], played: Sequence[Sides]) -> None:
+def enter_trials(ledger: Ledger, entries: Sequence[Entry], played: Sequence[Sides]) -> None:
     """Enters the policies in the trial ledger, at their own cost and delay."""
     for entry, sides in zip(entries, played, strict=True):
         cell = own_cell(entry)
-        base = beside(entry, {cell: sides[cell]}, "base")[cell].history.returns
+        base = play_baseline(entry, {cell: sides[cell]}, "base")[cell].history.returns
         note_trials(ledger, entry.evaluated, entry.seeds, list(sides[cell].returns), base, entry.chosen)
 
 
@@ -242,7 +242,7 @@ def to_json(
     return dict(null_if_nan(found))
 
 
-def show(found: dict[str, Any], name: str, rows: Sequence[Row]) -> None:
+def print_comparison(found: dict[str, Any], name: str, rows: Sequence[Row]) -> None:
     """Prints the table, and its meaning in sentences."""
     out = console()
     kind = "SYNTHETIC " if found["synthetic"] else ""

@@ -172,7 +172,7 @@ def load_entries(names: Sequence[str], wanted: EvaluationDataConfig, grid: GridC
         )
         if isinstance(source, Agent):
             check_fits(data, source.symbols, source.stored["data"]["bar"], str(source.folder))
-        base, data = with_base(run, config.market, data, wanted, grid)
+        base, data = load_base(run, config.market, data, wanted, grid)
         if isinstance(source, Agent):
             entries.append(agent_entry(source, data, grid, simulator_of, base))
         else:
@@ -180,7 +180,7 @@ def load_entries(names: Sequence[str], wanted: EvaluationDataConfig, grid: GridC
     return entries
 
 
-def with_base(
+def load_base(
     run: Agent | None, market: MarketConfig, data: EvaluationData, wanted: EvaluationDataConfig, grid: GridConfig
 ) -> tuple[Base, EvaluationData]:
     """Loads the base on some data; drops the decisions before the base is known at every delay.

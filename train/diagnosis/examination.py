@@ -43,7 +43,7 @@ class Speed:
     program_mb: float | None
 
 
-def look(law: str, measure: Callable[[], Deviation]) -> Verdict:
+def check_law(law: str, measure: Callable[[], Deviation]) -> Verdict:
     """Measures one law; whatever it raises is a law that does not hold."""
     try:
         found = measure()
@@ -57,9 +57,9 @@ def look(law: str, measure: Callable[[], Deviation]) -> Verdict:
 
 def examine_laws(subjects: dict[str, "Future[Subject]"]) -> Iterator[Verdict]:
     """Yields the verdicts one after the other; those without a model come first, while the models compile."""
-    yield look("float32 account beside units and cash in float64", laws.account)
-    yield look("float32 statistics beside the same in float64", laws.statistics)
-    precision = look("float32 products beside float64", laws.products)
+    yield check_law("float32 account beside units and cash in float64", laws.account)
+    yield check_law("float32 statistics beside the same in float64", laws.statistics)
+    precision = check_law("float32 products beside float64", laws.products)
     yield precision
     rough = precision.error is None or precision.error > laws.ROUGH
 
@@ -67,13 +67,13 @@ def examine_laws(subjects: dict[str, "Future[Subject]"]) -> Iterator[Verdict]:
         return lambda: law(subjects[model].result())
 
     for model in subjects:
-        yield look(f"{model}: the first ratio of an update is 1", of(model, partial(laws.ratio, rough=rough)))
+        yield check_law(f"{model}: the first ratio of an update is 1", of(model, partial(laws.ratio, rough=rough)))
     first, last = next(iter(subjects)), list(subjects)[-1]
     memory = "lstm" if "lstm" in subjects else first
-    yield look(f"{last}: replayed actions are the environment's steps", of(last, laws.replay_of))
-    yield look(f"{memory}: resumed equals uninterrupted, leaves that differ", of(memory, laws.resume))
-    yield look(f"{first}: a population equals single runs", of(first, partial(laws.population, rough=rough)))
-    yield look(f"{memory}: ONNX equals Flax", of(memory, laws.graph))
+    yield check_law(f"{last}: replayed actions are the environment's steps", of(last, laws.replay_of))
+    yield check_law(f"{memory}: resumed equals uninterrupted, leaves that differ", of(memory, laws.resume))
+    yield check_law(f"{first}: a population equals single runs", of(first, partial(laws.population, rough=rough)))
+    yield check_law(f"{memory}: ONNX equals Flax", of(memory, laws.graph))
 
 
 def compile_models(models: dict[str, Any]) -> dict[str, "Future[Subject]"]:

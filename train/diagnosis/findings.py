@@ -35,7 +35,7 @@ class Finding:
 def examine(machine: Machine) -> list[Finding]:
     """Runs every check; returns the findings, faults first."""
     every = (card_unseen, plugin_unlike, little_memory, preallocation, clock, cache, candles, bounds)
-    found = [finding for look in every for finding in look(machine)]
+    found = [finding for check in every for finding in check(machine)]
     return sorted(found, key=lambda finding: not finding.wrong)
 
 

@@ -45,7 +45,7 @@ class Machine:
     device_mb: float | None = None  # memory that jax may use on the first device; None: the machine's own
 
 
-def look_around(environment: Mapping[str, str] | None = None) -> Machine:
+def describe_machine(environment: Mapping[str, str] | None = None) -> Machine:
     """Describes the machine, without jax's devices.
 
     Args:

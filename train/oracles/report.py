@@ -43,7 +43,7 @@ def write_oracle_report(folder: Path, env: Oracle, path: OraclePath) -> None:
         ("Settings", pairs(result["parameters"]) + pairs(config["flags"]["ppo"]) + pairs(result["timings"])),
     ]
     title = f"{result['env']}: {headline(result)}"
-    write_text(folder / "report.html", document(title, top(result), sections, made_by(config, folder.name)))
+    write_text(folder / "report.html", document(title, header(result), sections, made_by(config, folder.name)))
 
 
 def headline(result: Mapping[str, Any]) -> str:
@@ -52,7 +52,7 @@ def headline(result: Mapping[str, Any]) -> str:
     return f"regret {block['regret']:.1e}" if block["ratio"] is None else f"{block['ratio']:.1%} of the optimum"
 
 
-def top(result: Mapping[str, Any]) -> str:
+def header(result: Mapping[str, Any]) -> str:
     """Writes the market and the outcome as HTML."""
     block = result["oracle"]
     what = f"{result['env']}, policy {result['policy']}, last iterate, seed {result['shown_seed']}"

@@ -86,7 +86,7 @@ def table(result: dict[str, Any], columns: Sequence[str] | None = None) -> Grid:
     span = result["spans"][name]
     kind = "SYNTHETIC " if result["synthetic"] else ""
     called = f"{name} span" if name.isalpha() else "span"
-    title = f"{kind}{who(result)}, {called} {span[0][0][:10]} to {span[-1][1][:10]}, costs included"
+    title = f"{kind}{accounts_of(result)}, {called} {span[0][0][:10]} to {span[-1][1][:10]}, costs included"
     grid = Grid(title, ("", *(COLUMNS[name] for name in columns)))
     rows = {f"agent ({result['policy']})": result["agent"], **result["baselines"]}
     for name, block in rows.items():
@@ -94,7 +94,7 @@ def table(result: dict[str, Any], columns: Sequence[str] | None = None) -> Grid:
     return grid
 
 
-def who(result: dict[str, Any]) -> str:
+def accounts_of(result: dict[str, Any]) -> str:
     """Words the accounts of a result: the symbols, or the equal-weighted accounts of a pool."""
     symbols = result["symbols"]
     return f"{len(symbols)} accounts of equal weight" if "by_symbol" in result else " ".join(symbols)

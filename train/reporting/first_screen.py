@@ -22,7 +22,7 @@ MEANING = {
 COLUMNS = {"with the base position alone": "base", "with its own mean exposure held": "constant"}
 
 
-def top(run: Run) -> str:
+def header(run: Run) -> str:
     """Writes the verdict, what it means, why, what to do next, and the money, as HTML."""
     result, verdict = run.result, run.result["verdict"]
     word = str(verdict.get("word", "-"))
@@ -36,7 +36,7 @@ def top(run: Run) -> str:
     synthetic = '<p class="synthetic"><strong>SYNTHETIC</strong> These candles were made by chance.</p>'
     points = [*([f"Why: {reason}"] if named else []), *notes(run), *warning(result), *advice(result)]
     parts = [
-        tag("p", what(run), "what"),
+        tag("p", subject(run), "what"),
         f'<h1 class="{kind}">{escape(word)}{tag("small", leaning) if leaning else ""}</h1>',
         synthetic if result.get("synthetic") else "",
         tag("p", meaning, "meaning"),
@@ -48,7 +48,7 @@ def top(run: Run) -> str:
     return "".join(parts)
 
 
-def what(run: Run) -> str:
+def subject(run: Run) -> str:
     """Words what was evaluated: symbols, policy and span."""
     result = run.result
     name = str(result.get("span", "test"))

@@ -8,7 +8,7 @@ import polars as pl
 
 from train.artifacts.files import write_text
 from train.reporting.facts import symbols_of
-from train.reporting.first_screen import top
+from train.reporting.first_screen import header
 from train.reporting.page import document
 from train.reporting.run_files import Extra, Run, read_run
 from train.reporting.sections import all_sections
@@ -60,7 +60,7 @@ def write_page(
 def page(run: Run, extra: Extra) -> str:
     """Writes the whole page as HTML."""
     title = f"{run.result['verdict'].get('word', '-')}: {' '.join(symbols_of(run))}, {run.name}"
-    return document(title, top(run), all_sections(run, extra), made_by(run.config, run.name))
+    return document(title, header(run), all_sections(run, extra), made_by(run.config, run.name))
 
 
 def made_by(config: Mapping[str, Any], name: str) -> str:

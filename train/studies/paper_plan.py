@@ -39,7 +39,7 @@ class Claim(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Outlook:
+class Forecast:
     """Times to a live verdict where this is the true difference."""
 
     name: str
@@ -79,7 +79,7 @@ def read_claim(folder: Path) -> Claim:
     return Claim(differences, len(differences) / years)
 
 
-def look_ahead(claim: Claim, years: float, futures: int, seed: int = 0) -> list[Outlook]:
+def forecast_verdicts(claim: Claim, years: float, futures: int, seed: int = 0) -> list[Forecast]:
     """Reaches live verdicts on futures whose bars are drawn from the test span in blocks, with other means.
 
     Args:
@@ -93,7 +93,7 @@ def look_ahead(claim: Claim, years: float, futures: int, seed: int = 0) -> list[
     truths |= {f"Sharpe {sharpe:g}": sharpe * deviation * sqrt(per_year) for sharpe in SHARPES}
     noise = draw_noise(claim, int(years * per_year), futures, seed)
     return [
-        Outlook(
+        Forecast(
             name,
             truth,
             truth / (deviation * sqrt(per_year)),

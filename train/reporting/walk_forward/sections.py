@@ -34,8 +34,8 @@ def walk_sections(run: Run) -> Iterator[tuple[str, str]]:
     yield "Test blocks", block_table(result) + training_table(walk["blocks"])
     heat = figures([by_symbol(result)])
     yield "Blocks and symbols", heat and paragraph(symbols(result)) + heat
-    yield "Permutations and placebo", chance(result, walk)
-    yield "Ensemble and trend rule", beside(result, walk)
+    yield "Permutations and placebo", nulls(result, walk)
+    yield "Ensemble and trend rule", seeds_and_rule(result, walk)
 
 
 def block_table(result: Mapping[str, Any]) -> str:
@@ -67,7 +67,7 @@ def days(ends: Sequence[str] | None) -> str:
     return f"{ends[0][:10]} to {ends[1][:10]}" if ends else DASH
 
 
-def chance(result: Mapping[str, Any], walk: Mapping[str, Any]) -> str:
+def nulls(result: Mapping[str, Any], walk: Mapping[str, Any]) -> str:
     """Writes what is left where there is nothing to find: on permuted candles, and with inputs of other years."""
     drawn = figures([permutation_null(walk.get("permutations"))])
     shifted = placebo_table(walk.get("placebo") or [])
@@ -95,7 +95,7 @@ def placebo_table(found: Sequence[Mapping[str, Any]]) -> str:
     return table(heads, rows, note) if rows else ""
 
 
-def beside(result: Mapping[str, Any], walk: Mapping[str, Any]) -> str:
+def seeds_and_rule(result: Mapping[str, Any], walk: Mapping[str, Any]) -> str:
     """Writes the evaluated policy beside its seeds one by one, and beside the rule without parameters."""
     keys = ("sharpe", "difference")
     own = {"sharpe": result["agent"].get("sharpe"), "difference": pooled(result).get("difference")}

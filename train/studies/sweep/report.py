@@ -70,10 +70,10 @@ def write_sweep_report(
     ]
     word = result["test"]["verdict"]["word"]
     title = f"{word}: sweep of {len(trials)} configurations, {folder.resolve().name}"
-    write_text(folder / PAGE, document(title, top(result), sections, made_by(config, folder.resolve().name)))
+    write_text(folder / PAGE, document(title, header(result), sections, made_by(config, folder.resolve().name)))
 
 
-def top(result: Mapping[str, Any]) -> str:
+def header(result: Mapping[str, Any]) -> str:
     """Writes the choice and its verdict as HTML."""
     chosen, verdict = result["chosen"], result["test"]["verdict"]
     what = (
