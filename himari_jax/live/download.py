@@ -46,7 +46,7 @@ def download(
     until: int,
     folder: Path,
     clock: Clock,
-    say: Callable[[str], None] = lambda line: None,
+    progress: Callable[[str], None] = lambda line: None,
 ) -> Downloaded:
     """Brings the file of a symbol up to date, and returns it.
 
@@ -60,7 +60,7 @@ def download(
         until: epoch milliseconds; no candle closes later.
         folder: of the files.
         clock: ours.
-        say: receives the progress, a line each.
+        progress: receives a line now and then: how far the download is.
 
     Raises:
         InputError: no such symbol or bar, a history that cannot be had, or a file of other candles.
@@ -68,15 +68,15 @@ def download(
     """
     path = folder / file_name(symbol, bar_ms)
     with locked(path):
-        return _Growing(feed, symbol, bar_ms, until, path, clock, say).download(since)
+        return _Download(feed, symbol, bar_ms, until, path, clock, progress).download(since)
 
 
-class _Growing:
+class _Download:
     """The download of one symbol into its file."""
 
-    def __init__(self, feed: Feed, symbol: str, bar_ms: int, until: int, path: Path, clock: Clock, say: Callable):
+    def __init__(self, feed: Feed, symbol: str, bar_ms: int, until: int, path: Path, clock: Clock, progress: Callable):
         self.feed, self.symbol, self.bar_ms, self.clock = feed, symbol, bar_ms, clock
-        self.until, self.path, self.say = until, path, say
+        self.until, self.path, self.progress = until, path, progress
         self.stored = read_store(path)
         refuse_other(path, self.stored, self._own_facts())
         self.pending, self.notes = empty_rows(), list[str]()
@@ -146,7 +146,7 @@ class _Growing:
                 self.pending = np.concatenate([self.pending, rows])
                 if not whole and len(self.pending) > max(PENDING, len(self.stored.rows) // 4):
                     self._write(since)
-                    self.say(f"{self.symbol}: {len(self.stored.rows):,} candles up to {self._last()}")
+                    self.progress(f"{self.symbol}: {len(self.stored.rows):,} candles up to {self._last()}")
         except SourceError:
             if not whole:
                 self._write(since)

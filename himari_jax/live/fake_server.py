@@ -15,7 +15,7 @@ HANGS = 30.0  # seconds without an answer
 STARTS = 10.0  # seconds that a server may take
 
 
-def below_ccxt(api: Any, fake: FakeExchange) -> None:
+def route_ccxt_to(api: Any, fake: FakeExchange) -> None:
     """Makes an exchange of ccxt ask the fake, through ccxt's own handling of answers and errors.
 
     Args:
@@ -47,7 +47,7 @@ def below_ccxt(api: Any, fake: FakeExchange) -> None:
     api.session.mount("https://", Adapter())
 
 
-def below_httpx(fake: FakeExchange) -> Any:
+def httpx_client_of(fake: FakeExchange) -> Any:
     """A client of httpx that asks the fake."""
     import httpx
 

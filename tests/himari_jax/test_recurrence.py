@@ -163,7 +163,7 @@ def test_the_kernel_is_for_cards_and_sizes_that_it_fits(monkeypatch, capability,
 
 def test_what_the_wide_kernels_multiply_is_what_each_layer_multiplies():
     weights, carry, _, _ = draw(3)
-    _, h = wavefront.join(carry)
+    _, h = wavefront.join_layers(carry)
     own, below = jnp.split(h @ wavefront.forward_kernel(weights), [3 * 4 * WIDTH], axis=-1)
     own, below = own.reshape(BATCH, 4, 3, WIDTH), below.reshape(BATCH, 4, 2, WIDTH)
     for n, (weight, _) in enumerate(weights):

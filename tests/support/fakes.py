@@ -35,10 +35,10 @@ def exchange_on(fake, clock, name="binance"):
     pytest.importorskip("ccxt")
     from himari_jax.live.addresses import Route
     from himari_jax.live.exchange import ExchangeFeed
-    from himari_jax.live.fake_server import below_ccxt
+    from himari_jax.live.fake_server import route_ccxt_to
 
     feed = ExchangeFeed(name, clock, Route())
-    below_ccxt(feed.api, fake)
+    route_ccxt_to(feed.api, fake)
     return feed
 
 
@@ -46,9 +46,9 @@ def coins_on(fake, clock, ids=None):
     """CoinGecko that is a fake."""
     pytest.importorskip("httpx")
     from himari_jax.live.coingecko import CoinGeckoFeed
-    from himari_jax.live.fake_server import below_httpx
+    from himari_jax.live.fake_server import httpx_client_of
 
-    return CoinGeckoFeed({"BTC": "bitcoin"} if ids is None else ids, clock, below_httpx(fake))
+    return CoinGeckoFeed({"BTC": "bitcoin"} if ids is None else ids, clock, httpx_client_of(fake))
 
 
 def read_all(feed, clock, symbol=SYMBOL, bar_ms=HOUR_MS, since=START, until=2**60, notes=None):

@@ -18,7 +18,7 @@ from export.loading import load
 from himari_jax.live.clock import SimulatedClock
 from himari_jax.live.exchange import ExchangeFeed
 from himari_jax.live.fake import Change, FakeExchange
-from himari_jax.live.fake_server import below_ccxt
+from himari_jax.live.fake_server import route_ccxt_to
 from himari_jax.times import HOUR_MS
 from train.config.serialize import from_json
 
@@ -53,7 +53,7 @@ def main(bundle, stored, path, bars, exchange, seed):
     script = rng.choice(TROUBLES, 4000).tolist()
     fake = FakeExchange(candles, HOUR_MS, clock, script, changes_of(candles, np.random.default_rng(0)), skew_ms=-2000)
     source = ExchangeFeed(exchange, clock)
-    below_ccxt(source.api, fake)
+    route_ccxt_to(source.api, fake)
     feed = SourceFeed(source, dict(zip(model.symbols, candles, strict=True)), HOUR_MS, clock, lambda line: None)
 
     class Namespace:

@@ -136,7 +136,7 @@ def launch(body: Any, interpret: bool, inputs: list, outputs: list) -> list[jax.
     )(*(x for x, _ in inputs))
 
 
-def fill(x: jax.Array, axis: int) -> jax.Array:
+def pad_batch(x: jax.Array, axis: int) -> jax.Array:
     """Adds environments of zeros up to a multiple of ROWS."""
     missing = -x.shape[axis] % ROWS
     return jnp.pad(x, [(0, missing if k == axis else 0) for k in range(x.ndim)]) if missing else x
@@ -179,8 +179,8 @@ def recur_forward(weights: Weights, carry: Carry, x: jax.Array, reset: jax.Array
     own, below = gate_blocks(weights)
     c, h = stack(carry)
     inputs = [
-        *((fill(drive, 1), 1), (fill(reset.astype(jnp.int32), 1), 1)),
-        *((own, None), (below, None), (bias, None), (fill(c, 1), 1), (fill(h, 1), 1)),
+        *((pad_batch(drive, 1), 1), (pad_batch(reset.astype(jnp.int32), 1), 1)),
+        *((own, None), (below, None), (bias, None), (pad_batch(c, 1), 1), (pad_batch(h, 1), 1)),
     ]
     shape = (layers, steps, batch + -batch % ROWS, width)
     hs, cs = (out[:, :, :batch] for out in launch(forward_body, interpret, inputs, [(shape, 2), (shape, 2)]))
@@ -198,8 +198,8 @@ def recur_backward(interpret: bool, kept: tuple, gradient: tuple[Carry, jax.Arra
     own, below = (blocks.swapaxes(-1, -2) for blocks in gate_blocks(weights))
     by_c, by_h = stack(by_carry)
     inputs = [
-        *((fill(by_last, 1), 1), (fill(reset.astype(jnp.int32), 1), 1), (own, None), (below, None)),
-        *((fill(by_c, 1), 1), (fill(by_h, 1), 1), *((fill(slope, 2), 2) for slope in slopes)),
+        *((pad_batch(by_last, 1), 1), (pad_batch(reset.astype(jnp.int32), 1), 1), (own, None), (below, None)),
+        *((pad_batch(by_c, 1), 1), (pad_batch(by_h, 1), 1), *((pad_batch(slope, 2), 2) for slope in slopes)),
     ]
     rows = batch + -batch % ROWS
     outputs = [((layers, steps, rows, GATES, width), 2), ((layers, rows, width), 1), ((layers, rows, width), 1)]

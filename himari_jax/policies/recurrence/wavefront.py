@@ -21,18 +21,18 @@ def delay(x: jax.Array, steps: int, layers: int) -> jax.Array:
     return jnp.pad(x, ((steps, layers - 1 - steps), *((0, 0),) * (x.ndim - 1)))
 
 
-def join(carry: Carry) -> tuple[jax.Array, jax.Array]:
+def join_layers(carry: Carry) -> tuple[jax.Array, jax.Array]:
     """((c, h), ...) by layer -> c and h of all layers, (B, W)."""
     c, h = zip(*carry, strict=True)
     return jnp.concatenate(c, axis=-1), jnp.concatenate(h, axis=-1)
 
 
-def part(c: jax.Array, h: jax.Array, layers: int) -> Carry:
-    """The inverse of `join`."""
+def split_layers(c: jax.Array, h: jax.Array, layers: int) -> Carry:
+    """The inverse of `join_layers`."""
     return tuple(zip(jnp.split(c, layers, axis=-1), jnp.split(h, layers, axis=-1), strict=True))
 
 
-def widen(flags: jax.Array, width: int) -> jax.Array:
+def per_unit(flags: jax.Array, width: int) -> jax.Array:
     """A flag of every layer for every unit of it, (..., L) -> (..., W)."""
     return jnp.repeat(flags, width, axis=-1)
 
@@ -79,7 +79,7 @@ def backward_kernel(weights: Weights) -> jax.Array:
     return jnp.concatenate([own.reshape(-1, columns), below.reshape(-1, columns)]).T
 
 
-def add_up(weights: Weights, product: jax.Array, drive: jax.Array, reset: jax.Array) -> jax.Array:
+def gate_sums(weights: Weights, product: jax.Array, drive: jax.Array, reset: jax.Array) -> jax.Array:
     """z of all layers, (..., 4 W).
 
     Args:
@@ -112,13 +112,13 @@ def replay(weights: Weights, carry: Carry, x: jax.Array, reset: jax.Array):
 
     def step(memory: tuple[jax.Array, jax.Array], inputs: tuple[jax.Array, jax.Array, jax.Array]):
         (c, h), (drive, reset, live) = memory, inputs
-        z = add_up(weights, h @ product, drive, reset)
-        after, _ = cell_forward(jnp.where(widen(reset, width), 0, c), z)
-        c, h = (jnp.where(widen(live, width)[None], new, old) for new, old in zip(after, memory, strict=True))
+        z = gate_sums(weights, h @ product, drive, reset)
+        after, _ = cell_forward(jnp.where(per_unit(reset, width), 0, c), z)
+        c, h = (jnp.where(per_unit(live, width)[None], new, old) for new, old in zip(after, memory, strict=True))
         return (c, h), (h, c)
 
-    (c, h), (hs, cs) = jax.lax.scan(step, join(carry), (drive, *diagonals(reset, layers)), unroll=UNROLL)
-    return part(c, h, layers), hs, cs, drive
+    (c, h), (hs, cs) = jax.lax.scan(step, join_layers(carry), (drive, *diagonals(reset, layers)), unroll=UNROLL)
+    return split_layers(c, h, layers), hs, cs, drive
 
 
 @jax.custom_vjp
@@ -141,7 +141,7 @@ def recur_backward(kept: tuple, gradient: tuple[Carry, jax.Array]):
     by_carry, by_last = gradient
     (steps, batch), layers = reset.shape, len(weights)
     width = hs.shape[-1] // layers
-    c, h = join(carry)
+    c, h = join_layers(carry)
     before = jnp.concatenate([h[None], hs[:-1]])
     slopes = recompute_slopes(weights, jnp.concatenate([c[None], cs[:-1]]), before, drive, reset)
     by_c, by_z = scan_backward(weights, by_carry, by_last, slopes, reset)
@@ -163,8 +163,8 @@ def recompute_slopes(weights: Weights, c: jax.Array, h: jax.Array, drive: jax.Ar
     """Slopes of all layers on all diagonals, (T, B, W), from the memory before each; c passes where a layer rests."""
     layers, width = len(weights), drive.shape[-1] // GATES
     reset, live = diagonals(reset, layers)
-    fresh, live = widen(reset, width), widen(live, width)[:, None]
-    z = add_up(weights, h @ forward_kernel(weights), drive, reset)
+    fresh, live = per_unit(reset, width), per_unit(live, width)[:, None]
+    z = gate_sums(weights, h @ forward_kernel(weights), drive, reset)
     _, slopes = cell_forward(jnp.where(fresh, 0, c), z)
     slopes = Slopes(*(jnp.where(live, slope, 0) for slope in slopes))
     return slopes._replace(kept=jnp.where(live, jnp.where(fresh, 0, slopes.kept), 1))
@@ -175,7 +175,7 @@ def scan_backward(weights: Weights, by_carry: Carry, by_last: jax.Array, slopes:
     layers, width = len(weights), by_last.shape[-1]
     product = backward_kernel(weights)
     units = layers * width
-    by_c, by_h = join(by_carry)
+    by_c, by_h = join_layers(by_carry)
     resets, _ = diagonals(reset, layers)
     # A reset cuts what goes back from the diagonal after it.
     resets = jnp.concatenate([resets[1:], resets[:1]])
@@ -186,7 +186,7 @@ def scan_backward(weights: Weights, by_carry: Carry, by_last: jax.Array, slopes:
         (by_c, back), (by_above, reset, final, slopes) = memory, inputs
         own, below = jnp.split(back, [units], axis=-1)
         below = jnp.pad(below, ((0, 0), (0, width))) + jnp.pad(by_above, ((0, 0), (units - width, 0)))
-        by_now = jnp.where(widen(reset, width), 0, own) + below + jnp.where(widen(final, width)[None], by_h, 0)
+        by_now = jnp.where(per_unit(reset, width), 0, own) + below + jnp.where(per_unit(final, width)[None], by_h, 0)
         by_c, by_z = cell_backward(slopes, (by_c, by_now))
         return (by_c, by_z @ product), by_z
 
