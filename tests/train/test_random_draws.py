@@ -12,7 +12,7 @@ from worlds import TINY_RUN
 from himari_jax.command import run_command
 from himari_jax.positions.baselines import Window, random
 from himari_jax.statistics import metrics
-from train.backtesting.comparison import beside, play_sides
+from train.backtesting.comparison import play_baseline, play_sides
 from train.backtesting.entries import load_entries
 from train.config.backtest import EvaluationDataConfig, GridConfig
 from train.evaluation.chance import among_draws
@@ -120,7 +120,7 @@ def test_run_and_backtest_tell_the_same_rank_and_the_files_hold_the_median_draw(
 def test_a_comparison_with_random_is_with_the_median_draw(runs):
     entry, played = whole_span(runs / "mlp")
     cell = Cell(0, entry.delay, entry.cost)
-    side = beside(entry, play_sides(entry, [cell]), "random")[cell]
+    side = play_baseline(entry, play_sides(entry, [cell]), "random")[cell]
     assert sharpe(entry, side.history) == pytest.approx(np.median(played.draws), abs=1e-3)
 
 
