@@ -134,7 +134,7 @@ class HiddenDrift(LongShort):
         return Optimum(float(self.worth(grid) @ stationary(move)), float(naive), "without memory")
 
     def worth(self, belief: np.ndarray) -> np.ndarray:
-        """Largest payoff of a belief q without a fee."""
+        """Largest payoff of beliefs q, (G,), without a fee."""
         price = self.risk_aversion * self.sigma**2
         w = np.clip(self.mu * belief / price, -1, 1)
         return self.mu * belief * w - price / 2 * w**2

@@ -64,7 +64,7 @@ class MeanReversion(LongShort):
 
     @cached_property
     def solution(self) -> tuple[np.ndarray, np.ndarray]:
-        """Best weights and their growth at the `STATES`."""
+        """Best weights and their growth at the `STATES`, (X,) each."""
         return maximize(self.growth(np.broadcast_to(GRID, (len(STATES), len(GRID)))), GRID)
 
     @cached_property

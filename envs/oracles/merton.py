@@ -52,7 +52,7 @@ class Merton(LogGrowth):
         return jnp.ones(1)
 
     def moves(self) -> tuple[np.ndarray, np.ndarray]:
-        """Returns and their probabilities."""
+        """Returns and their probabilities, (Q,) each."""
         nodes, chances = normal_nodes(20)
         return np.expm1(self.mu - self.sigma**2 / 2 + self.sigma * nodes), chances
 

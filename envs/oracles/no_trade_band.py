@@ -91,7 +91,7 @@ class NoTradeBand(Merton):
 
     @property
     def restored(self) -> tuple[np.ndarray, np.ndarray]:
-        """Sizes of the trades that restore the best weight after a bar, and their probabilities."""
+        """Sizes of the trades that restore the best weight after a bar, and their probabilities, (Q,) each."""
         returns, chances = self.moves()
         w = self.best_weight
         return np.abs(w * (1 + returns) / (1 + w * returns) - w), chances

@@ -76,7 +76,7 @@ def trade(values: np.ndarray, grid: np.ndarray, fee: float) -> tuple[np.ndarray,
 
 
 def running_max(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Largest value so far along the last axis, and its newest index."""
+    """Largest value so far along the last axis, and its newest index, (..., G) each."""
     best = np.maximum.accumulate(values, -1)
     index = np.where(values >= best, np.arange(values.shape[-1]), 0)
     return best, np.maximum.accumulate(index, -1)

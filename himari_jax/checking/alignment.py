@@ -80,12 +80,12 @@ def grid_positions(times: Sequence[np.ndarray], bar_ms: int, calendar: str) -> t
 
 
 def position_times(table: np.ndarray, positions: np.ndarray, bar_ms: int, calendar: str) -> np.ndarray:
-    """Open times of grid positions: the inverse of `grid_positions`."""
+    """Open times (T,) of grid positions (T,): the inverse of `grid_positions`."""
     return table[positions] if calendar == "sessions" else table[0] + positions * bar_ms
 
 
 def covered(positions: np.ndarray) -> np.ndarray:
-    """The positions an asset can stand at: its own and those of its gaps of up to `MAX_FILL` bars.
+    """The positions (C,) an asset can stand at: its own (T,) and those of its gaps of up to `MAX_FILL` bars.
 
     What no asset covers is never built, so one stray date cannot ask for a grid of a century.
     """
@@ -96,7 +96,7 @@ def covered(positions: np.ndarray) -> np.ndarray:
 
 
 def common_positions(positions: Sequence[np.ndarray]) -> np.ndarray:
-    """The positions that every asset covers: inside the common span and outside every long gap."""
+    """The positions (C,) that every asset covers: inside the common span and outside every long gap."""
     return reduce(np.intersect1d, [covered(own) for own in positions])
 
 

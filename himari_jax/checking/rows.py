@@ -28,7 +28,7 @@ def at(raw: RawCandles, index: int | np.integer, what: str) -> str:
 
 
 def take(raw: RawCandles, index: np.ndarray) -> RawCandles:
-    """The rows of an index or a mask."""
+    """Selects rows by index (K,) or by mask (T,) bool."""
     return replace(raw, **{name: getattr(raw, name)[index] for name in ("row", "time", *COLUMNS)})
 
 

@@ -96,7 +96,7 @@ def another_future(candles: Candles, t: int, sign: int) -> Candles:
 
 
 def largest_change(ours: np.ndarray, theirs: np.ndarray, near: float = 0.0) -> tuple[int, int, int, float] | None:
-    """Row, asset, feature and size of the largest change beyond `near`; None where nothing changed."""
+    """Row, asset, feature and size of the largest change between two (T, N, k) beyond `near`; None without a change."""
     same = (ours == theirs) | (np.isnan(ours) & np.isnan(theirs))
     gap = np.where(same, 0.0, np.abs(ours - theirs))
     gap = np.where(np.isnan(gap), np.inf, gap)

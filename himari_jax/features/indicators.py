@@ -10,14 +10,14 @@ FLAT = 1e-10  # share of the mean square below which a variance is what rounding
 
 
 def difference(log_price: np.ndarray, k: int) -> np.ndarray:
-    """`x[t] - x[t-k]`, NaN in the first k rows."""
+    """`x[t] - x[t-k]`, (T,), NaN in the first k rows."""
     out = np.full_like(log_price, np.nan)
     out[k:] = log_price[k:] - log_price[:-k]
     return out
 
 
 def rolling_mean(x: np.ndarray, k: int) -> np.ndarray:
-    """Mean of the last k rows, NaN in the first k - 1.
+    """Mean of the last k rows, (T,), NaN in the first k - 1.
 
     A window is summed anew at each row: a running sum never returns to exactly 0 after zeros.
     """

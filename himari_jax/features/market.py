@@ -50,7 +50,7 @@ class FeatureSet:
         return np.where(bad, 0.0, found)
 
     def newest(self, candles: Candles, rows: int) -> np.ndarray:
-        """The last rows of `values`, bit for bit; a set by name does not lay out the others."""
+        """The last rows of `values`, (rows, N, k), bit for bit; a set by name lays out no others."""
         if self.code is None:
             return np.nan_to_num(self.function(candles, newest=rows), nan=0.0, posinf=0.0, neginf=0.0)
         return self.values(candles)[-rows:]

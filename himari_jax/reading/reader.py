@@ -141,7 +141,7 @@ class _Reading:
 
     table: Table
     roles: Roles
-    rows: np.ndarray | None  # of the symbol among all rows; None: all
+    rows: np.ndarray | None  # (K,) of the symbol among all rows, rising; None: all
 
     def candles(self, symbol: str, assume_utc: bool) -> RawCandles:
         table, roles = self.table, self.roles

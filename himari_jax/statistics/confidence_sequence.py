@@ -127,7 +127,7 @@ def half_width(around: np.ndarray, bars: np.ndarray, mixture: float, level: floa
 
 
 def first_counted(returns: np.ndarray, warm_up: int) -> int:
-    """The first return after the warm-up, which begins with the first that is not 0; their number where none is."""
+    """Index of the first return (S,) after the warm-up, which begins with the first that is not 0; S where none is."""
     moved = np.flatnonzero(returns)
     return min(int(moved[0]) + warm_up, len(returns)) if len(moved) else len(returns)
 

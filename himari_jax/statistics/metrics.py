@@ -22,7 +22,7 @@ def sharpe(returns: np.ndarray, bars_per_year: float) -> float:
 
 
 def sharpe_or_zero(returns: np.ndarray, bars_per_year: float) -> float:
-    """Annual Sharpe ratio; 0 where it is undefined, as that of cash."""
+    """Annual Sharpe ratio of returns (T,); 0 where it is undefined, as that of cash."""
     return zero_if_nan(sharpe(returns, bars_per_year))
 
 

@@ -83,7 +83,7 @@ def deflated_sharpe(returns: np.ndarray, trial_sharpes: np.ndarray) -> float:
 
 
 def interquartile_mean(x: np.ndarray) -> float:
-    """Mean of the middle half of the seeds: neither a lucky nor a broken one decides.
+    """Mean of the middle half of scores (K,): neither a lucky nor a broken seed decides.
 
     Source: Agarwal et al., "Deep Reinforcement Learning at the Edge of the Statistical Precipice", NeurIPS, 2021.
     """

@@ -12,14 +12,14 @@ Weights = tuple[tuple[jax.Array, jax.Array], ...]  # kernel (D + H, 4 H) and bia
 
 
 class Slopes(NamedTuple):
-    """Derivatives of the next memory, (..., H) each."""
+    """Derivatives of the next memory."""
 
-    input: jax.Array  # of c' by z_i
-    forget: jax.Array  # of c' by z_f
-    candidate: jax.Array  # of c' by z_g
-    output: jax.Array  # of h' by z_o
-    shown: jax.Array  # of h' by c'
-    kept: jax.Array  # of c' by c
+    input: jax.Array  # (..., H) of c' by z_i
+    forget: jax.Array  # (..., H) of c' by z_f
+    candidate: jax.Array  # (..., H) of c' by z_g
+    output: jax.Array  # (..., H) of h' by z_o
+    shown: jax.Array  # (..., H) of h' by c'
+    kept: jax.Array  # (..., H) of c' by c
 
 
 def cell_forward(c: jax.Array, z: jax.Array) -> tuple[tuple[jax.Array, jax.Array], Slopes]:
