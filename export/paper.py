@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from math import exp
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from export.contents.finding import find_bundle
 from export.live.config import PaperConfig
@@ -19,9 +19,10 @@ from himari_jax.pasting import command_line
 if TYPE_CHECKING:
     from export.live.desk import Desk
     from export.live.feeds import Feed, FileFeed
-    from export.live.loop import PaperLoop
+    from export.live.loop import Pace, PaperLoop
     from export.live.metrics import PaperMetrics
     from export.runtime import Model
+    from himari_jax.live.clock import Clock
 
 PROG = invocation("export.paper")
 LINES = 20  # of a simulation
@@ -30,40 +31,30 @@ LINES = 20  # of a simulation
 def main(args: Sequence[str]) -> int:
     """Runs the loop until it is stopped."""
     config = parse(PaperConfig, args, PROG)
-    from export.live.feeds import Feed
     from export.live.log import DecisionLog, read_log
-    from export.live.loop import Pace, PaperLoop
+    from export.live.loop import PaperLoop
     from export.live.setup import facts_of, file_feed, live_feed, make_desk, refuse_other_log, sizing_note
     from export.loading import load
-    from himari_jax.live.clock import Clock, SimulatedClock, SystemClock
-    from himari_jax.times import parse_moment
+    from himari_jax.live.clock import SystemClock
     from train.config.serialize import from_json
 
     with ExitStack() as stack:
-        folder = find_bundle(config.bundle, stack)
-        model = load(folder, config.allow_features_code)
+        model = load(find_bundle(config.bundle, stack), config.allow_features_code)
         trained = from_json(model.manifest.get("config", {}))
-        pace = Pace(int(config.settle_seconds * 1000), int(config.every * 1000))
-        path = config.log or Path(f"{Path(config.bundle).resolve().name}.jsonl")
-        until = None if config.until is None else parse_moment(config.until, "--until")
-        clock: Clock = SystemClock()
+        feed: Feed
         if config.simulate:
-            past, symbols = file_feed(config.candles, model, trained)
-            feed: Feed = past
+            feed, symbols = file_feed(config.candles, model, trained)
         else:
-            feed, symbols = live_feed(config, model, trained, clock)
+            feed, symbols = live_feed(config, model, trained, SystemClock())
         if not config.any_source:
             refuse_kind(model, feed)
-        desk, own = make_desk(config, model, trained, symbols)
+        desk, costs = make_desk(config, model, trained, symbols)
+        path = config.log or Path(f"{Path(config.bundle).resolve().name}.jsonl")
         log = stack.enter_context(DecisionLog(path, sync=not config.simulate))
         records = read_log(path) if path.stat().st_size else []
-        if config.simulate:
-            # Files answer at a close or never: to ask them every few seconds of a weekend takes minutes a year.
-            pace = replace(pace, every_ms=max(pace.every_ms, desk.terms.late_ms // 4))
-            clock = SimulatedClock(simulated_start(config, model, past, records))
-            until = past.times[-1] + model.bar_ms + pace.settle_ms if until is None else until
+        clock, pace, until = timing(config, desk, feed, records)
         loop = PaperLoop(desk, feed, clock, log, pace)
-        facts = facts_of(desk, own, feed, trained.market.initial_capital)
+        facts = facts_of(desk, costs, feed, trained.market.initial_capital)
         if records:
             refuse_other_log(records[0], facts, path)
             loop.resume(records, model.digest)
@@ -77,6 +68,32 @@ def main(args: Sequence[str]) -> int:
         stop_by_signal(loop)
         run(config, loop, until, path, metrics)
     return 0
+
+
+def timing(
+    config: PaperConfig, desk: "Desk", feed: "Feed", records: list[dict[str, Any]]
+) -> "tuple[Clock, Pace, int | None]":
+    """Returns clock, pace and end, epoch ms, of the loop: those of this machine, or of a simulation.
+
+    Args:
+        config: flags.
+        desk: of the loop.
+        feed: a `FileFeed` where the loop is simulated.
+        records: of a log that is resumed.
+    """
+    from export.live.loop import Pace
+    from himari_jax.live.clock import SimulatedClock, SystemClock
+    from himari_jax.times import parse_moment
+
+    pace = Pace(int(config.settle_seconds * 1000), int(config.every * 1000))
+    until = None if config.until is None else parse_moment(config.until, "--until")
+    if not config.simulate:
+        return SystemClock(), pace, until
+    past = cast("FileFeed", feed)
+    # Files answer at a close or never: to ask them every few seconds of a weekend takes minutes a year.
+    pace = replace(pace, every_ms=max(pace.every_ms, desk.terms.late_ms // 4))
+    clock = SimulatedClock(simulated_start(config, desk.model, past, records))
+    return clock, pace, past.times[-1] + desk.model.bar_ms + pace.settle_ms if until is None else until
 
 
 def refuse_kind(model: "Model", feed: "Feed") -> None:

@@ -65,7 +65,7 @@ def write_bundle(config: BundleConfig) -> int:
                 (part / name).write_bytes(code)
             files = {name: digest((part / name).read_bytes()) for name in (*FILES, *agent.features.files)}
             drift = drift_of(agent, data, [values for values, _ in inputs])
-            manifest = json.dumps(make_manifest(agent, index, config, data, drift, files), indent=2)
+            manifest = json.dumps(make_manifest(agent, agent.seeds[index], config, data, drift, files), indent=2)
             (part / "manifest.json").write_text(manifest + "\n")
             verify(part, probe)
             write_card(part, golden["observation"])
@@ -106,17 +106,11 @@ def export_graph(agent: Agent, variables: Any) -> bytes:
 
 
 def make_manifest(
-    agent: Agent,
-    index: int,
-    config: BundleConfig,
-    data: EvaluationData,
-    drift: DriftTable | None,
-    files: dict[str, str],
+    agent: Agent, seed: int, config: BundleConfig, data: EvaluationData, drift: DriftTable | None, files: dict[str, str]
 ) -> dict[str, Any]:
     """Makes the manifest of a bundle: the settings that the server needs, and the provenance of the model."""
     candles, market = data.candles, agent.config.market
     result = read_result(config.run) or {}
-    rules = sizing_rules(market)
     return {
         "schema": SCHEMA,
         "name": config.name or config.run.resolve().name,
@@ -134,29 +128,42 @@ def make_manifest(
         "decisions": decision_words(agent, candles),
         "fill": market.fill,
         "min_candles": fewest_candles(agent, candles.bar_ms),
+        **observation_part(agent, candles.bar_ms),
+        "action": {"low": 0.0, "high": 2.0, "meaning": "multiplier of each asset's base position"},
+        "carry_shapes": [list(leaf.shape[1:]) for leaf in jax.tree.leaves(agent.policy.initial_carry(1))],
+        "sizing": sizing_part(agent),
+        "drift": None if drift is None else drift.to_json(),
+        "test_span": figures_of(result, seed),
+        "files": files,
+        "checkpoint": {"step": agent.step, "which": agent.checkpoint, "seed": seed},
+        "data": agent.stored["data"] | {"spans": result.get("spans")},
+        "config": agent.stored["flags"],
+        "expires": iso_second(expiry(data)),
+        "backtest": {k: result.get(k) for k in ("verdict", "agent", "minimum_detectable_sharpe")},
+        "made_by": tools(),
+    }
+
+
+def observation_part(agent: Agent, bar_ms: int) -> dict[str, Any]:
+    """Describes the observation for the manifest: features, names, hash."""
+    return {
         "features": {
             "market": list(agent.features.names),
             "account": list(ACCOUNT_FEATURES),
             "sets": {one.name: list(one.names) for one in agent.features.sets},
         },
         "observation": list(observation_names(agent.places, agent.features)),
-        "features_hash": features_hash(agent.places, candles.bar_ms, agent.features),
-        "action": {"low": 0.0, "high": 2.0, "meaning": "multiplier of each asset's base position"},
-        "carry_shapes": [list(leaf.shape[1:]) for leaf in jax.tree.leaves(agent.policy.initial_carry(1))],
-        "sizing": {
-            "base_sizing": market.sizing,
-            "base": CONSTANT[market.sizing](rules, len(agent.places)) if market.sizing in CONSTANT else None,
-            "rules": {k: getattr(rules, k) for k in rules.__dataclass_fields__},
-        },
-        "drift": None if drift is None else drift.to_json(),
-        "test_span": figures_of(result, agent.seeds[index]),
-        "files": files,
-        "checkpoint": {"step": agent.step, "which": agent.checkpoint, "seed": agent.seeds[index]},
-        "data": agent.stored["data"] | {"spans": result.get("spans")},
-        "config": agent.stored["flags"],
-        "expires": iso_second(expiry(data)),
-        "backtest": {k: result.get(k) for k in ("verdict", "agent", "minimum_detectable_sharpe")},
-        "made_by": tools(),
+        "features_hash": features_hash(agent.places, bar_ms, agent.features),
+    }
+
+
+def sizing_part(agent: Agent) -> dict[str, Any]:
+    """Describes base sizing and caps for the manifest."""
+    sizing, rules = agent.config.market.sizing, sizing_rules(agent.config.market)
+    return {
+        "base_sizing": sizing,
+        "base": CONSTANT[sizing](rules, len(agent.places)) if sizing in CONSTANT else None,
+        "rules": {k: getattr(rules, k) for k in rules.__dataclass_fields__},
     }
 
 

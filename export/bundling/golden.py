@@ -8,11 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from envs.market import Market, stack_decisions, to_device
+from envs.state import EnvParams
 from envs.trading import TradingEnv, make_params
 from himari_jax.candles import COLUMNS
 from himari_jax.errors import InputError
 from himari_jax.features.observation import assemble
-from himari_jax.policies.policy import act, mean_action
+from himari_jax.policies.policy import Policy, act, mean_action
 from himari_jax.splits import decision_rows
 from train.data.evaluation_data import EvaluationData
 from train.data.market import market_from
@@ -72,7 +73,33 @@ def make_golden(agent: Agent, variables: Any, source: GoldenSource) -> dict[str,
         min_trade=config.min_trade,
         ruin=0.0,
     )
-    env, policy = TradingEnv(agent.policy.num_assets), agent.policy
+    carry, info = roll_out(agent.policy, variables, params, len(rows))
+    names = ("observation", "multiplier", "value", "weights", "entry_ratio")
+    lookback = agent.features.lookback(candles.bar_ms)
+    window = slice(rows[0] - lookback + 1, rows[-1] + 1)
+    return {
+        **{name: np.asarray(x) for name, x in zip(names, info, strict=True)},
+        **{f"carry_{i}": np.asarray(leaf[0]) for i, leaf in enumerate(jax.tree.leaves(carry))},
+        **{name: getattr(candles, name)[window] for name in COLUMNS},
+        "time": candles.time[window],
+        "symbols": np.asarray(candles.symbols),
+        "row": np.asarray(rows) - window.start,
+    }
+
+
+def roll_out(policy: Policy, variables: Any, params: EnvParams, steps: int) -> tuple[Any, Any]:
+    """Plays the mean actions of a policy from row 0 on; returns the last recurrent state, and what was seen and done.
+
+    Args:
+        policy: of the run.
+        variables: of one seed.
+        params: of the market.
+        steps: to play, S.
+
+    Returns:
+        Leaves (1, ...), and observation, multiplier, value, weights, entry ratios before each step, (S, ...).
+    """
+    env = TradingEnv(policy.num_assets)
 
     @jax.jit
     def rollout(variables: Any) -> Any:
@@ -87,20 +114,10 @@ def make_golden(agent: Agent, variables: Any, source: GoldenSource) -> dict[str,
             return (env_state, carry), info
 
         begin = env.state_at(jnp.int32(0)), policy.initial_carry(1)
-        return jax.lax.scan(step, begin, length=len(rows))
+        return jax.lax.scan(step, begin, length=steps)
 
     (_, carry), info = rollout(variables)
-    names = ("observation", "multiplier", "value", "weights", "entry_ratio")
-    lookback = agent.features.lookback(candles.bar_ms)
-    window = slice(rows[0] - lookback + 1, rows[-1] + 1)
-    return {
-        **{name: np.asarray(x) for name, x in zip(names, info, strict=True)},
-        **{f"carry_{i}": np.asarray(leaf[0]) for i, leaf in enumerate(jax.tree.leaves(carry))},
-        **{name: getattr(candles, name)[window] for name in COLUMNS},
-        "time": candles.time[window],
-        "symbols": np.asarray(candles.symbols),
-        "row": np.asarray(rows) - window.start,
-    }
+    return carry, info
 
 
 def make_probe(agent: Agent, variables: Any, source: GoldenSource) -> dict[str, np.ndarray]:
