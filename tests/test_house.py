@@ -53,6 +53,7 @@ HOST = (
         "extras",
         "storage",
         "google_api",
+        "user_code",
         "permutation",
         "splits",
     ),

@@ -5,13 +5,10 @@ top of the file says how far back they look; 400 hours else.
 """
 
 import ast
-import contextlib
 import hashlib
 import re
 import sys
-import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import fields, replace
+from collections.abc import Callable, Mapping, Sequence
 from math import ceil
 from pathlib import Path
 from types import ModuleType
@@ -24,6 +21,7 @@ from himari_jax.errors import HimariError, InputError, first_line
 from himari_jax.features.market import BASE, Features, FeatureSet, named_set, rows_of, segments
 from himari_jax.features.windows import BASE_HOURS, bars_of
 from himari_jax.times import BAR_UNITS
+from himari_jax.user_code import quiet, sealed
 
 SUFFIX = ".py"
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")
@@ -183,20 +181,3 @@ def find_function(name: str, code: bytes) -> Callable[[Candles], Any]:
     if not callable(function):
         raise InputError(f"{name}: needs a function features(candles) that returns (values, names)")
     return function
-
-
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Suppresses the warnings of a user's code."""
-    with warnings.catch_warnings(), np.errstate(all="ignore"):
-        warnings.simplefilter("ignore")
-        yield
-
-
-def sealed(candles: Candles) -> Candles:
-    """Candles whose arrays are copies that cannot be written to."""
-    given = {field.name: getattr(candles, field.name) for field in fields(candles)}
-    copies: dict[str, Any] = {name: np.array(x) for name, x in given.items() if isinstance(x, np.ndarray)}
-    for copy in copies.values():
-        copy.setflags(write=False)
-    return replace(candles, **copies)

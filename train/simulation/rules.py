@@ -1,14 +1,11 @@
 """Strategies of a user: functions in Python files, and files of weights."""
 
-import contextlib
 import hashlib
 import importlib.util
 import inspect
 import sys
-import warnings
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
-from dataclasses import fields as fields_of
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,8 +13,9 @@ import numpy as np
 
 from envs.market import Market
 from himari_jax.candles import Candles
-from himari_jax.errors import HimariError, InputError
+from himari_jax.errors import HimariError, InputError, first_line
 from himari_jax.times import iso_second
+from himari_jax.user_code import quiet, sealed
 from train.artifacts.backtest_folder import weights_name
 from train.simulation.baselines import entry_name
 from train.simulation.weight_files import read_weights
@@ -61,27 +59,12 @@ class Strategy:
             except HimariError:
                 raise
             except BaseException as error:  # a rule may leave by sys.exit, too
-                raise InputError(f"{self.path}: weights() failed: {type(error).__name__}: {error}") from error
+                raise InputError(
+                    f"{self.path}: weights() failed: {type(error).__name__}: {first_line(error)}"
+                ) from error
         if found.shape != candles.close.shape:
             raise InputError(f"{self.path}: weights() gave the shape {found.shape}; must be {candles.close.shape}")
         return found
-
-
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Silences warnings of a user's code."""
-    with warnings.catch_warnings(), np.errstate(all="ignore"):
-        warnings.simplefilter("ignore")
-        yield
-
-
-def sealed(given: Any) -> Any:
-    """Replaces the arrays of a market or of candles by read-only copies."""
-    names = given._fields if isinstance(given, Market) else [field.name for field in fields_of(given)]
-    copies = {name: np.array(x) for name in names if isinstance(x := getattr(given, name), np.ndarray)}
-    for copy in copies.values():
-        copy.setflags(write=False)
-    return given._replace(**copies) if isinstance(given, Market) else replace(given, **copies)
 
 
 def num_arguments(function: Callable[..., Any]) -> int:
@@ -115,7 +98,7 @@ def find_function(path: Path) -> Callable[..., Any]:
     try:
         spec.loader.exec_module(module)
     except BaseException as error:  # a file may leave by sys.exit, too
-        raise InputError(f"{path}: cannot be run: {type(error).__name__}: {error}") from error
+        raise InputError(f"{path}: cannot be run: {type(error).__name__}: {first_line(error)}") from error
     finally:
         sys.modules.pop(name, None)
         if before is not None:
