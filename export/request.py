@@ -20,7 +20,7 @@ from himari_jax.cli import invocation
 from himari_jax.command import auto, parse, require, run_command
 from himari_jax.errors import InputError
 from himari_jax.pasting import command_line
-from himari_jax.times import bar_name, iso_minute, parse_bar, parse_moment
+from himari_jax.times import bar_name, iso_minute, parse_moment
 from train.config.backtest import CandlesConfig
 
 if TYPE_CHECKING:
@@ -211,8 +211,8 @@ def base_money(
     base: Any = model.base_sizing
     if base == "file":
         path = Path(config.base_positions or trained.market.base_positions or "")
-        age = parse_bar(trained.market.base_max_age, "--base-max-age")
-        base = read_own_positions(path, candles.symbols, age, config.candles.assume_utc or trained.data.assume_utc)
+        assume_utc = config.candles.assume_utc or trained.data.assume_utc
+        base = read_own_positions(path, candles.symbols, trained.market.base_max_age_ms, assume_utc)
     newest = base_positions(base, candles, model.rules)[-1]
     if not np.isfinite(newest).all():  # before the first row of a file
         raise InputError(f"{base.origin}: no base position is known at {iso_minute(candles.time[-1] + candles.bar_ms)}")

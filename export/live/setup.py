@@ -18,7 +18,7 @@ from himari_jax.errors import InputError
 from himari_jax.live.clock import Clock
 from himari_jax.plugins import SOURCES
 from himari_jax.positions.own_positions import read_own_positions
-from himari_jax.times import bar_name, iso_minute, parse_bar, parse_duration
+from himari_jax.times import bar_name, iso_minute, parse_duration
 from train.config.backtest import CandlesConfig
 from train.config.ppo import Config
 from train.data.loading import load_raw
@@ -165,8 +165,8 @@ def base_for(given: str | None, model: Model, trained: Config) -> BaseOf:
     path = given or trained.market.base_positions
     if path is None:
         raise InputError("--base-positions: the policy was trained with base positions from a file; name yours")
-    age = parse_bar(trained.market.base_max_age, "--base-max-age")
-    return base_by(model, lambda symbols: read_own_positions(Path(path), symbols, age, trained.data.assume_utc))
+    age, assume_utc = trained.market.base_max_age_ms, trained.data.assume_utc
+    return base_by(model, lambda symbols: read_own_positions(Path(path), symbols, age, assume_utc))
 
 
 def sizing_note(model: Model, book: Book) -> str:

@@ -68,6 +68,7 @@ class RunningSequence:
     def __init__(self, warm_up: int, aim: int, level: float = LEVEL):
         self.warm_up, self.aim, self.level = warm_up, aim, level
         self.first: list[float] = []  # returns of the warm-up
+        self.mixture = 0.0  # see `radius`; known once the warm-up is over
         self.bars, self.total, self.squares = 0, 0.0, 0.0
 
     def add(self, value: float) -> None:
@@ -76,14 +77,15 @@ class RunningSequence:
             self.bars, self.total, self.squares = self.bars + 1, self.total + value, self.squares + value * value
         elif self.first or value:
             self.first.append(value)
+            if len(self.first) == self.warm_up:
+                self.mixture = tightest(self.aim, self.level) / float(np.mean(np.array(self.first) ** 2))
 
     def look(self) -> np.ndarray:
         """Mean, low, high, (3,): the last row of `sequence`."""
         if not self.bars:
             return np.array([np.nan, -np.inf, np.inf])
-        mixture = tightest(self.aim, self.level) / float(np.mean(np.array(self.first) ** 2))
         total, squares, bars = np.array([self.total]), np.array([self.squares]), np.array([self.bars])
-        return interval(total, squares, bars, mixture, self.level)[0]
+        return interval(total, squares, bars, self.mixture, self.level)[0]
 
 
 def interval(total: np.ndarray, squares: np.ndarray, bars: np.ndarray, mixture: float, level: float) -> np.ndarray:

@@ -236,6 +236,11 @@ class MarketConfig:
         return self.base_sizing if self.base_positions is None else "file"
 
     @property
+    def base_max_age_ms(self) -> int:
+        """Age beyond which a base position of a file is too old, milliseconds."""
+        return parse_bar(self.base_max_age, "--base-max-age")
+
+    @property
     def cost(self) -> float:
         """Share of the traded value that a trade costs."""
         return self.commission_rate + self.slippage_bps / 1e4

@@ -11,7 +11,7 @@ from himari_jax.errors import InputError
 from himari_jax.positions.base_positions import Base, base_positions, first_known
 from himari_jax.positions.own_positions import OwnPositions, read_own_positions
 from himari_jax.splits import Stretches, count_rows, decision_rows, from_row
-from himari_jax.times import iso_minute, parse_bar
+from himari_jax.times import iso_minute
 from train.config.market import MarketConfig
 from train.data.market import sizing_rules
 
@@ -33,7 +33,7 @@ def load_base(market: MarketConfig, symbols: tuple[str, ...], assume_utc: bool, 
     path = path or market.base_positions
     if path is None:
         return market.base_sizing
-    return read_own_positions(Path(path), symbols, parse_bar(market.base_max_age, "--base-max-age"), assume_utc)
+    return read_own_positions(Path(path), symbols, market.base_max_age_ms, assume_utc)
 
 
 def sha256_of(base: Base) -> str | None:
