@@ -1,5 +1,6 @@
 """A run on candles, from its flags: loaded, checked, cut in time, aligned."""
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -140,6 +141,7 @@ class Prepared:
     features: Features
     markets: dict[Any, Market] = field(default_factory=dict)  # on the host, by part, account and base
     trained: dict[Any, Market] = field(default_factory=dict)  # on the device: training spans
+    number: int = field(default_factory=itertools.count().__next__)  # no other has it; an id() is given out again
 
     def market(self, part: int, account: MarketConfig, base: Base) -> Market:
         """Returns the market of a part, with the delay of an account."""
@@ -237,7 +239,7 @@ def session_of(config: Config, prepared: Prepared, splits: Sequence[Split | None
         base=base,
         features=features,
         risk_aversion=risk,
-        shares=(id(prepared), *shares),
+        shares=(prepared.number, *shares),
     )
 
 
