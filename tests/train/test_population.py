@@ -1,5 +1,6 @@
 """A population: one member equals the run, members do not depend on each other, none is trained twice."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from train.config.ppo import Config
 from train.training import batches
 from train.training.batches import Batch, Member, Totals
 from train.training.candles_task import CandlesTask
+from train.training.nulls import permuted
 from train.training.population import train_population
 from train.training.session import Session, build_session, prepare, session_of
 from train.training.signals import StopSignals
@@ -23,6 +25,7 @@ TINY = [
     *("--rollout-steps", "8", "--num-minibatches", "2", "--episode-steps", "50", "--total-steps", "1280"),
     *("--hidden-dim", "8", "--lstm-hidden-dim", "8", "--eval-interval", "4"),
 ]
+UPDATE = re.compile(r"update (\d+) of (\d+)")
 
 
 def config(*more: str) -> Config:
@@ -91,6 +94,15 @@ def test_what_a_member_learns_does_not_depend_on_the_batch():
         assert one.scores == other.scores
 
 
+def test_sessions_share_a_market_only_where_their_candles_are_the_same_object():
+    # The candles of each draw are free again before the next ones are made: an id() would come back.
+    flags = config()
+    real = prepare(flags)
+    sessions = [session_of(flags, permuted(real, "bars", 0, draw)) for draw in range(8)]
+    assert len({each.shares for each in sessions}) == len({each.fingerprint for each in sessions}) == 8
+    assert session_of(flags, real).shares == session_of(flags, real).shares
+
+
 @pytest.mark.slow
 def test_members_of_other_sizes_and_lengths_are_trained_in_groups():
     wide, longer = session_on(0, "--hidden-dim", "16"), session_on(0, "--total-steps", "2560")
@@ -113,8 +125,10 @@ def test_a_stop_signal_keeps_the_batches_that_are_finished(tmp_path):
     session, signals = session_on(0), StopSignals("stopped")
     done: list[int] = []
 
-    def after(members: int, total: int, line: str) -> None:
+    def after(members: int, total: int, line: str, under_way: float) -> None:
         done.append(members)
+        update, stop = UPDATE.match(line).groups() if line.startswith("update") else (0, 1)
+        assert under_way == int(update) / int(stop)  # a batch of one
         signals.came = members == 2 and not line.startswith("update")
 
     members = [Member(session, seed) for seed in range(4)]

@@ -46,6 +46,7 @@ class Trainer:
 def trainer(monkeypatch):
     made = Trainer()
     monkeypatch.setattr(train, "train_population", made.train_population)
+    monkeypatch.setattr(train, "program_of", lambda member: member.setup.config.ppo.gamma > 0.7)
     return made
 
 
@@ -63,6 +64,13 @@ def test_without_halving_every_configuration_is_trained_to_the_end_by_one_call(t
     assert batch.trials[0].score == pytest.approx(1.4)
     assert batch.trials[0].best_seed == 1
     assert batch.policies[0]["params"]["w"].tolist() == [[0.9] * 3, [1.9] * 3]
+
+
+def test_a_batch_of_several_programs_says_how_many_train_side_by_side(trainer, capsys):
+    run_batch(trainer, [0.9, 0.1, 0.2])
+    assert "3 configurations of 2 programs: 1 + 2 side by side" in capsys.readouterr().out
+    run_batch(trainer, [0.1, 0.2])
+    assert not capsys.readouterr().out
 
 
 def test_halving_drops_the_worse_half_at_an_eighth_a_quarter_and_a_half_of_the_updates(trainer):

@@ -186,6 +186,17 @@ def test_a_line_of_progress_says_what_is_done_and_left_and_fits_80_columns(monke
         assert line == fitting(line.split("  "), 200)  # whole parts
 
 
+def test_share_and_time_left_count_what_is_under_way(monkeypatch, capsys):
+    now = [100.0]
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    bar = ProgressBar(8, 0)
+    now[0] += 100
+    bar.report("trained", 4, 8, "update 5 of 10", under_way=2.0)  # 4 were kept: 2 in 100 s, 2 are left
+    bar.report("trained", 8, 8, "")
+    lines = capsys.readouterr().out.splitlines()
+    assert lines == ["trained 4/8 75%  1:40, 1:40 left  update 5 of 10", "trained 8/8 100%  1:40"]
+
+
 def test_counts_and_times_are_short_and_right():
     counts = {
         0: "0",

@@ -16,13 +16,15 @@ from train.simulation.play import Cell, constant_returns, play_policies, single_
 from train.simulation.simulator import Simulator
 from train.training.batches import CPU_BATCH, Member, Totals
 from train.training.nulls import Results, permutation_block, permuted
-from train.training.population import Progress, train_population
+from train.training.population import train_population
 from train.training.progress import ProgressBar
 from train.training.session import Prepared, Session, session_of
 from train.training.signals import StopSignals, go_on
 
 MEMBERS = 512  # that an accelerator trains at once, several null markets together
 FILE = "nulls.jsonl"  # in the run folder
+
+Progress = Callable[[int, int, str], None]  # markets done, markets in all, a line
 
 
 class Gain(NamedTuple):

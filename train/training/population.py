@@ -19,7 +19,8 @@ from train.training.kept import Kept, Trained
 from train.training.session import Session
 from train.training.signals import StopSignals
 
-Progress = Callable[[int, int, str], None]  # members done, members in all, a line
+# Members done, members in all, a line, and how many members the updates of the batch under way are worth.
+Progress = Callable[[int, int, str, float], None]
 
 
 def train_population(
@@ -76,27 +77,33 @@ def train_population(
             before = [known[i] for i in part if i in known]
             batched = Batch([members[i] for i in part], shapes, spread, stop)
             batched.go_on(kept, own, before)
-            on_progress = None if progress is None else within(progress, len(found), len(members), stop, totals)
+            on_progress = None if progress is None else within(progress, len(found), len(members), batched, totals)
             batched.train(totals, signals, on_progress)
             trained = batched.results()
             batched.keep(kept, own, trained)
             found |= dict(zip(part, trained, strict=True))
             if progress is not None:
-                progress(len(found), len(members), f"{totals.speed():,.0f} steps/s")
+                progress(len(found), len(members), f"{totals.speed():,.0f} steps/s", 0.0)
     return [found[i] for i in range(len(members))]
 
 
-def within(progress: Progress, done: int, number: int, stop: int, totals: Totals) -> Callable[[int], None]:
+def within(progress: Progress, done: int, number: int, batch: Batch, totals: Totals) -> Callable[[int], None]:
     """Makes a function that reports the updates of a batch to the progress of members.
 
     Args:
         progress: of the members.
         done: members that are finished.
         number: members in all.
-        stop: updates of the batch.
+        batch: that is about to train.
         totals: of the training.
     """
-    return lambda update: progress(done, number, f"update {update} of {stop}  {totals.speed():,.0f} steps/s")
+    begun, stop, size = batch.done, batch.stop, len(batch.members)
+
+    def report(update: int) -> None:
+        under_way = size * (update - begun) / (stop - begun)
+        progress(done, number, f"update {update} of {stop}  {totals.speed():,.0f} steps/s", under_way)
+
+    return report
 
 
 def key_of(member: Member) -> str:

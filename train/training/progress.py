@@ -77,6 +77,7 @@ class ProgressBar:
         self.console = console()
         self.live = self.console.is_terminal
         self.what, self.total, self.first = what, total, done
+        self.under_way, self.within = 0.0, False
         self.began = self.printed = time.monotonic()
         # At most as wide as the terminal: a wrapped line could not be drawn over.
         columns = SpinnerColumn(), TextColumn("{task.description}", markup=False)
@@ -94,9 +95,10 @@ class ProgressBar:
         """Words count, total, share, time gone and time left, and as much of the text as fits."""
         gone = time.monotonic() - self.began
         took = clock(gone)
-        if self.first < done < self.total:
-            took += f", {clock(gone / (done - self.first) * (self.total - done))} left"
-        share = done / self.total if self.total else 1.0
+        reached = done + self.under_way
+        if self.first < reached < self.total:
+            took += f", {clock(gone / (reached - self.first) * (self.total - reached))} left"
+        share = reached / self.total if self.total else 1.0
         counted = f"{self.what} {short(done)}/{short(self.total)} {int(100 * share)}%".strip()
         width = self.console.width - SPINNER if self.live else min(self.console.width, WIDTH)
         return fitting([counted, took, *text.split("  ")], width)
@@ -105,7 +107,7 @@ class ProgressBar:
         """Moves the live line."""
         self.progress.update(self.task, description=self.text(done, text))
 
-    def report(self, what: str, done: int, number: int, text: str) -> None:
+    def report(self, what: str, done: int, number: int, text: str, under_way: float = 0.0) -> None:
         """Moves the live line; elsewhere prints a line every 10 seconds and at the end.
 
         Args:
@@ -113,8 +115,11 @@ class ProgressBar:
             done: count.
             number: total.
             text: parts with two blanks between them, the most important first.
+            under_way: what the work on those that are not done is worth, in the same unit.
         """
-        self.what, self.total = what, number
+        self.what, self.total, self.under_way = what, number, under_way
+        if under_way and not self.within:
+            self.first, self.within = done, True  # before the first part under way, all that is done was kept
         self.update(done, text)
         now = time.monotonic()
         if not self.live and (done == number or now - self.printed >= QUIET_SECONDS):

@@ -164,9 +164,11 @@ class Run:
         """Prints what will run."""
         search, base = self.flags.search, self.flags.base
         kept = f", {len(self.finished)} of them kept" if self.finished else ""
+        size = min(search.at_once, search.wanted_trials)
+        batches = f"; batches of {size}" if size < search.wanted_trials else ""
         print(
-            f"{search.search}: {search.wanted_trials} configurations x {base.run.num_seeds} seeds{kept}; batches of "
-            f"{min(search.at_once, search.wanted_trials)}; choice: mean over the seeds of the best Sharpe on validation"
+            f"{search.search}: {search.wanted_trials} configurations x {base.run.num_seeds} seeds{kept}{batches}; "
+            "choice: mean over the seeds of the best Sharpe on validation"
         )
         print(f"sweep folder: {self.folder}", flush=True)
 

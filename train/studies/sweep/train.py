@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -17,7 +18,7 @@ from train.config.vary import configure
 from train.learning.population import stack
 from train.studies.sweep.flags import Sweep
 from train.studies.sweep.store import Asked, Finished, Variables
-from train.training.population import Member, Trained, train_population
+from train.training.population import Member, Trained, program_of, train_population
 from train.training.progress import ProgressBar
 from train.training.session import Session, build_session
 
@@ -78,6 +79,12 @@ def train_batch(sweep: Sweep, asked: Sequence[Asked], folder: Path, build: Build
             if sweep.search.search != "optuna":
                 raise
             refused[key] = str(error)
+    if len(sizes := program_sizes(list(candidates.values()))) > 1:
+        print(
+            f"{len(candidates)} configurations of {len(sizes)} programs: {' + '.join(map(str, sizes))} side by side, "
+            "one program after the other",
+            flush=True,
+        )
     done = dict(zip(candidates, play_rungs(list(candidates.values()), sweep.search.halving, folder), strict=True))
     seconds = round(time.perf_counter() - begun, 3)
     trials, policies = [], {}
@@ -90,6 +97,11 @@ def train_batch(sweep: Sweep, asked: Sequence[Asked], folder: Path, build: Build
         if trials[-1].scores:
             policies[each.number] = stack([one.variables for one in done[key].trained])  # leaves (K, ...)
     return Batch(trials, policies)
+
+
+def program_sizes(candidates: Sequence[Candidate]) -> list[int]:
+    """Counts the candidates of each program: those of another architecture or length train in one of their own."""
+    return list(Counter(program_of(Member(each.session, each.session.seeds[0])) for each in candidates).values())
 
 
 def play_rungs(candidates: list[Candidate], eta: int | None, folder: Path) -> list[Candidate]:

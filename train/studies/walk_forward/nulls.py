@@ -9,8 +9,8 @@ from train.data.blocks import later
 from train.studies.walk_forward.track import Walk, make_walk
 from train.training.batches import Totals
 from train.training.nulls import Results, permuted, with_late_inputs
-from train.training.permutations import FILE, Gain, markets_at_once, permutation_test
-from train.training.population import Progress, train_population
+from train.training.permutations import FILE, Gain, Progress, markets_at_once, permutation_test
+from train.training.population import train_population
 from train.training.session import Prepared
 from train.training.signals import StopSignals
 

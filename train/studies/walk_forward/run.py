@@ -7,6 +7,7 @@ import json
 import sys
 import time
 from collections.abc import Sequence
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -133,10 +134,7 @@ def train(walk: Walk, folder: Path, totals: Totals, signals: StopSignals) -> lis
     members = walk.members
     print("training ...", flush=True)
     with ProgressBar(len(members), 0) as bar:
-
-        def progress(done: int, number: int, text: str) -> None:
-            bar.report("trained", done, number, text)
-
+        progress = partial(bar.report, "trained")
         spread = {"batch": walk.settings.batch_size, "devices": walk.devices}
         trained = train_population(
             members, folder / MEMBERS, **spread, totals=totals, progress=progress, signals=signals
