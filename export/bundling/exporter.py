@@ -201,7 +201,7 @@ def verify(part: Path, probe: Path) -> None:
     """Loads the bundle in another process, as a server would.
 
     Raises:
-        InputError: it does not reproduce what Flax and the environment said.
+        InputError: it does not reproduce the outputs of Flax and the environment.
     """
     command = [sys.executable, "-m", "export.check", str(part), "--probe", str(probe), "--allow-features-code"]
     found = subprocess.run(command, capture_output=True, text=True)

@@ -56,11 +56,11 @@ def encode_answer(status: int, headers: Iterable[Header], body: bytes, keep_aliv
         body: whose length is among the headers.
         keep_alive: whether the caller lets the connection go on.
     """
-    parts, said = [STATUS_LINES[status]], False
+    parts, closes = [STATUS_LINES[status]], False
     for name, value in headers:
-        said = said or name == b"connection"
+        closes = closes or name == b"connection"
         parts += name, b": ", value, b"\r\n"
-    if not keep_alive and not said:
+    if not keep_alive and not closes:
         parts.append(b"connection: close\r\n")
     parts += b"\r\n", body
-    return b"".join(parts), keep_alive and not said
+    return b"".join(parts), keep_alive and not closes

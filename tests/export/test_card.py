@@ -21,8 +21,8 @@ def test_a_surface_is_the_mean_of_the_policys_answers(bundles, name):
     one, k = found[0], POINTS // 2
     rows = seen[np.linspace(0, len(seen) - 1, min(256, len(seen))).astype(int)].copy()
     rows[:, model.names.index(one.name)] = one.inputs[k]
-    said = model.predict(rows).multiplier
-    np.testing.assert_allclose(one.mean[k], said.mean(0), atol=1e-6)
+    multiplier = model.predict(rows).multiplier
+    np.testing.assert_allclose(one.mean[k], multiplier.mean(0), atol=1e-6)
     assert np.all(one.low[k] <= one.mean[k] + 1e-6)
     assert np.all(one.mean[k] <= one.high[k] + 1e-6)
     assert len({other.name for other in found}) == len(found) <= model.width

@@ -110,7 +110,7 @@ def test_images_are_pinned_egress_is_closed_and_the_mount_sees_changes_soon():
     (bucket,) = [x["csi"] for x in service["spec"]["volumes"] if "csi" in x]
     assert bucket["readOnly"]
     options = dict(x.split("=") for x in bucket["volumeAttributes"]["mountOptions"].split(","))
-    assert int(options["metadata-cache-ttl-secs"]) <= 5  # 60 where nothing is said
+    assert int(options["metadata-cache-ttl-secs"]) <= 5  # 60 by default
     for env in (container["env"], vertex["env"]):
         assert "GOOGLE_CLOUD_PROJECT" in {x["name"] for x in env}
     # Cloud Run kills an instance 10 s after SIGTERM.

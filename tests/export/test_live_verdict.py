@@ -9,7 +9,7 @@ from himari_jax.times import DAY_MS
 RNG = np.random.default_rng(0)
 
 
-def said(differences):
+def sentence_of(differences):
     found = live_verdict(np.asarray(differences, np.float64), 365.0, DAY_MS)
     assert found.word == "INCONCLUSIVE"
     assert "inf" not in found.sentence
@@ -24,12 +24,12 @@ def test_a_log_counts_the_bars_of_a_year_where_the_market_closes():
 
 
 def test_accounts_that_never_differ_wait_for_no_warm_up():
-    assert said(np.zeros(40)) == "40 bars; the two accounts have not differed yet"
-    assert said([]) == "0 bars; the two accounts have not differed yet"
+    assert sentence_of(np.zeros(40)) == "40 bars; the two accounts have not differed yet"
+    assert sentence_of([]) == "0 bars; the two accounts have not differed yet"
 
 
 def test_the_warm_up_is_counted_from_the_first_difference():
     words = "3 bars, 1 since the accounts first differed; the first 7 days set the scale, 6.0 are left"
-    assert said([0, 0, 1e-3]) == words
-    assert "0.0 are left" in said(RNG.normal(0, 1, 8))  # bounds nothing yet
-    assert "at every look" in said(RNG.normal(0, 1, 40))
+    assert sentence_of([0, 0, 1e-3]) == words
+    assert "0.0 are left" in sentence_of(RNG.normal(0, 1, 8))  # bounds nothing yet
+    assert "at every look" in sentence_of(RNG.normal(0, 1, 40))

@@ -51,10 +51,10 @@ def test_every_alert_has_a_case_in_which_it_fires_and_one_in_which_it_does_not()
 @pytest.mark.parametrize("every", ["5m", "3h"])
 def test_each_alert_fires_where_it_should_and_is_quiet_where_it_should(every, tmp_path):
     chosen = [one for one in CASES if (one[0] in WAITS_HOURS) == (every == "3h")]
-    code, said = promtool(tmp_path, [case(*one) for one in chosen], every)
-    assert code == 0, said
+    code, output = promtool(tmp_path, [case(*one) for one in chosen], every)
+    assert code == 0, output
     alert, fires, series = chosen[0]
-    code, said = promtool(tmp_path, [case(alert, not fires, series)], every)
+    code, output = promtool(tmp_path, [case(alert, not fires, series)], every)
     assert code != 0  # the cases can fail
 
 
@@ -101,8 +101,8 @@ def test_the_rule_of_drift_is_the_psi_of_the_bundle_over_its_threshold_once_a_we
         ),  # asked too seldom
         drift_case(counted(np.full(10, 16.8)), [(twice, "340h", []), (at_once, "340h", [])]),
     ]
-    code, said = promtool(tmp_path, tests, "4h")
-    assert code == 0, said
+    code, output = promtool(tmp_path, tests, "4h")
+    assert code == 0, output
 
 
 @real

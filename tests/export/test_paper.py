@@ -156,7 +156,7 @@ def test_a_source_that_fails_is_asked_again(bundles, tmp_path):
     plain.run(5), failing.run(5)
     assert [record["lanes"] for record in plain.bars()] == [record["lanes"] for record in failing.bars()]
     assert sum(record["failures"] for record in failing.bars()) == 2
-    assert "503" in failing.said[0]
+    assert "503" in failing.notes[0]
 
 
 def test_after_hours_without_the_loop_what_was_missed_is_decided_late(bundles, tmp_path):
@@ -191,7 +191,7 @@ def test_candles_of_another_kind_of_source_are_refused_unless_told(bundles, tmp_
     from export.paper import refuse_kind
 
     paper = Paper(bundles["mlp"], tmp_path)
-    refuse_kind(paper.model, paper.exchange)  # nobody said of what kind the training's were
+    refuse_kind(paper.model, paper.exchange)  # the kind of the training's candles is not known
     trained = replace(paper.model, manifest=paper.model.manifest | {"source_kind": "aggregated"})
     with pytest.raises(InputError, match=r"--source test: candles of an exchange; .*--any-source"):
         refuse_kind(trained, paper.exchange)

@@ -63,9 +63,9 @@ def test_the_loop_decides_as_the_backtest_did(name, tmp_path, capsys):
         record = bars[int(row["time"].timestamp() * 1000)]
         for symbols, lane in zip(lanes, record["lanes"], strict=True):
             for n, symbol in enumerate(symbols):
-                said = row[f"multiplier_{symbol}"]
-                if said is not None and not np.isnan(said):
-                    largest = max(largest, abs(lane["multiplier"][n] - said))
+                wanted = row[f"multiplier_{symbol}"]
+                if wanted is not None and not np.isnan(wanted):
+                    largest = max(largest, abs(lane["multiplier"][n] - wanted))
                     np.testing.assert_allclose(lane["base"][n], row[f"base_{symbol}"], atol=1e-6)
                     compared += 1
     assert compared >= len(frame) // step

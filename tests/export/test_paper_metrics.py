@@ -60,8 +60,8 @@ def test_the_figures_of_the_test_span_are_those_of_the_report_and_of_no_other_se
 
 def test_costs_are_yearly_and_the_deviation_is_that_of_the_symbol_that_moves_most(metrics):
     settled = {"log_return": 0.0, "held": [0.1, 0.1], "delta": [0.1, -0.1], "cost": 2e-4}
-    said = [[1.0, 1.0 + 0.5 * (-1) ** k] for k in range(LEAST_DECISIONS)]
-    for k, multiplier in enumerate(said):
+    multipliers = [[1.0, 1.0 + 0.5 * (-1) ** k] for k in range(LEAST_DECISIONS)]
+    for k, multiplier in enumerate(multipliers):
         assert ("himari_paper_multiplier_deviation",) not in samples(metrics) or k == 0
         metrics.count(record(settled={"policy": settled, "base": settled}, multiplier=multiplier))
     metrics.refresh()

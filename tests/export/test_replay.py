@@ -149,10 +149,10 @@ def test_the_command_prints_the_gap_and_writes_a_page(bundles, tmp_path, capsys)
     paper = Paper(bundles["mlp"], tmp_path)
     paper.run(BARS)
     assert run_command(main, [str(paper.log), str(bundles["mlp"])]) == 0
-    said = capsys.readouterr().out
-    assert "bit for bit" in said
-    assert "paper account" in said
-    assert "INCONCLUSIVE" in said
+    output = capsys.readouterr().out
+    assert "bit for bit" in output
+    assert "paper account" in output
+    assert "INCONCLUSIVE" in output
     assert "<h1>Paper trading of" in (tmp_path / "log.html").read_text()
     records = paper.records()
     records[7]["state"][0]["policy"]["log_equity"] += 1e-3

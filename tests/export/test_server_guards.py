@@ -119,10 +119,10 @@ def test_keys_are_one_a_line_the_first_signs_and_bytes_that_are_no_text_are_one_
 
 
 def test_a_changed_key_file_is_taken_and_a_spoiled_one_leaves_the_old_keys(tmp_path):
-    path, said = tmp_path / "keys", []
+    path, events = tmp_path / "keys", []
     path.write_text("the first key")
     keys = KeyFile(path, "--api-key-file", 8)
-    log = lambda severity, event, **more: said.append(event)  # noqa: E731
+    log = lambda severity, event, **more: events.append(event)  # noqa: E731
     keys.refresh(log)
     path.write_text("the second key\nthe first key")
     keys.refresh(log)
@@ -135,7 +135,7 @@ def test_a_changed_key_file_is_taken_and_a_spoiled_one_leaves_the_old_keys(tmp_p
     keys.refresh(log)
     keys.refresh(log)
     assert keys.accepted == (b"the second key", b"the first key")
-    assert said == ["keys", "keys_refused", "keys_refused"]
+    assert events == ["keys", "keys_refused", "keys_refused"]
     path.write_text("the third key")
     keys.refresh(log)
     assert keys.accepted == (b"the third key",)

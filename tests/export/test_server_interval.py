@@ -121,5 +121,5 @@ def test_the_fewest_candles_of_a_memory_reach_back_to_the_decision_before(memory
 def test_the_manifest_says_at_which_closes_to_ask(candles):
     hours = candles(1, 10)
     assert decision_words(trained(True), hours) == "ask at the close of every bar"
-    said = decision_words(trained(True, decide_every="24h", decide_phase="7h"), hours)
-    assert said.startswith("ask at closes that are a multiple of 24h plus 7h, UTC: every 24 bars;")
+    words = decision_words(trained(True, decide_every="24h", decide_phase="7h"), hours)
+    assert words.startswith("ask at closes that are a multiple of 24h plus 7h, UTC: every 24 bars;")

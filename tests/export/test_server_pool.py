@@ -84,9 +84,9 @@ def test_answers_for_a_symbol_of_a_pool_are_what_the_backtest_decided_for_it(poo
     steps = min(STEPS, len(desk.rows))
     found = walk(desk, steps)
     assert steps > 40
-    assert np.ptp(desk.said[:steps]) > 1e-3
-    np.testing.assert_allclose([x["multiplier"] for x in found], desk.said[:steps], rtol=0, atol=1e-5)
-    wanted = np.minimum(desk.said * desk.base, 0.5)[:steps]
+    assert np.ptp(desk.multipliers[:steps]) > 1e-3
+    np.testing.assert_allclose([x["multiplier"] for x in found], desk.multipliers[:steps], rtol=0, atol=1e-5)
+    wanted = np.minimum(desk.multipliers * desk.base, 0.5)[:steps]
     np.testing.assert_allclose([x["weight"] for x in found], wanted, rtol=0, atol=1e-5)
 
 
@@ -102,7 +102,7 @@ def test_a_request_of_the_runs_candles_is_answered_with_the_weight_of_the_runs_b
         (instance,) = json.loads((tmp_path / "request.json").read_text())["instances"]
         assert instance["candles"] == desk.tick(k)["candles"]
         found = desk.one(instance)
-        weight = min(desk.said[k] * desk.base[k], 0.5)
+        weight = min(desk.multipliers[k] * desk.base[k], 0.5)
         assert found["symbols"]["SYN3"]["weight"] == pytest.approx(weight, abs=1e-6)
         assert found["candle"]["close_time"] == found["fill"]["time"] == iso_second(close)
 

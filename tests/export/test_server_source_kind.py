@@ -17,8 +17,8 @@ def test_candles_of_another_kind_of_source_than_the_policy_was_trained_on_are_re
     status, answer = desk.predict(desk.asked(source_kind="aggregated"))
     assert (status, answer["error"]["field"]) == (400, "instances[0].source_kind")
     assert "prices aggregated over exchanges; the policy was trained on candles of an exchange" in str(answer["error"])
-    for said in ({}, {"source_kind": "exchange"}, {"source_kind": "any"}):
-        assert desk.predict(desk.asked(**said))[0] == 200
+    for given in ({}, {"source_kind": "exchange"}, {"source_kind": "any"}):
+        assert desk.predict(desk.asked(**given))[0] == 200
     assert desk.predict(desk.asked(source_kind="files"))[0] == 400
 
 

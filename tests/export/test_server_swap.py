@@ -112,7 +112,7 @@ def test_a_bad_candidate_is_refused_counted_and_the_old_one_serves(versions, nam
     point(versions, "two")
     for _ in range(3):
         assert not desk.store.refresh()
-    assert len(desk.refused) == 1  # said once
+    assert len(desk.refused) == 1  # reported once
     assert "\n" not in desk.refused[0]
     assert desk.one(desk.seen_of("one"))["model"]["version"] == "one"
     assert Desk(versions).ask("/health/ready")[0] == 503

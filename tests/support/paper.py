@@ -83,7 +83,7 @@ class Paper:
         self.model = load(path)
         self.trained = from_json(self.model.manifest["config"])
         self.terms, self.own = terms_of(config_of(**terms), self.model, self.trained)
-        self.said = []
+        self.notes = []
 
     def run(self, bars, begin=None):
         """Plays up to so many bars more than the log has; the records of this run."""
@@ -94,7 +94,7 @@ class Paper:
             moment = self.exchange.at(0) + HOUR_MS - 1 if begin is None else begin
             if records:
                 moment = max(record.get("decided", record.get("now", 0)) for record in records)
-            loop = PaperLoop(desk, self.exchange, SimulatedClock(moment), log, Pace(), self.said.append)
+            loop = PaperLoop(desk, self.exchange, SimulatedClock(moment), log, Pace(), self.notes.append)
             if records:
                 loop.resume(records, self.model.digest)
             else:

@@ -39,12 +39,12 @@ class PoolDesk(Desk):
         self.symbol, self.tape = symbol, parts[POOL.index(symbol)]
         frame = pl.read_parquet(folder / "run" / "equity.parquet")[:: self.model.step]
         self.rows = (frame["time"].dt.epoch("ms").to_numpy() - self.tape.time[0]) // self.tape.bar_ms - 1
-        self.said, self.base = (frame[f"{name}_{symbol}"].to_numpy() for name in ("multiplier", "base"))
+        self.multipliers, self.base = (frame[f"{name}_{symbol}"].to_numpy() for name in ("multiplier", "base"))
         self.pages = self.play(config.market)
 
     def play(self, market):
         """Keeps the account in units and cash along the decisions of the backtest."""
-        wanted = cap_targets(self.said[:, None], self.base[:, None], market.max_position_pct, market.max_gross)
+        wanted = cap_targets(self.multipliers[:, None], self.base[:, None], market.max_position_pct, market.max_gross)
         may = self.tape.tradable[self.rows + 1]
         fill, mark = self.tape.open[self.rows + 1], self.tape.close[self.rows + self.model.step]
         return keep_ledger(fill, mark, wanted, may, market.cost, capital=1e5)
