@@ -92,32 +92,20 @@ def test_the_same_strategy_at_twice_the_size_has_the_same_sharpe_without_costs(t
 GATE = '[[gate]]\nmetric = "{}"\ncomparison = "{}"\nthreshold = {}\n{}\n'
 
 
-@pytest.mark.parametrize(
-    ("metric", "comparison", "threshold", "code", "says"),
-    [
-        ("exposure", "<", 0.5, 0, "PASS exposure"),
-        ("exposure", ">", 0.5, 1, "FAIL exposure"),
-        ("sharpe", ">", -1000, 0, "PASS sharpe"),
-        ("sharpe", ">", 1000, 1, "FAIL sharpe"),
-        ("max_drawdown", "<", 1.0, 0, "PASS max_drawdown"),
-    ],
-)
-def test_a_gate_decides_the_exit_code(tmp_path, capsys, metric, comparison, threshold, code, says):
-    (tmp_path / "gate.toml").write_text(GATE.format(metric, comparison, threshold, ""))
-    args = holding(tmp_path, 0.2), "--source", "synthetic", "--costs", 10, "--delays", 0
-    assert compare(*args, "--gate", tmp_path / "gate.toml") == code
-    line = capsys.readouterr().out.strip().splitlines()[-1]
-    assert line.startswith(says)
-    assert "95 % interval" in line
-
-
-def test_a_pass_inside_the_noise_is_said_to_be_so(tmp_path, capsys):
-    found = written(tmp_path, holding(tmp_path, 0.2), "--source", "synthetic", "--costs", 10, "--delays", 0)
-    sharpe = found["cells"][0]["a"]
-    (tmp_path / "gate.toml").write_text(GATE.format("sharpe", ">", sharpe - 0.01, ""))
-    args = holding(tmp_path, 0.2), "--source", "synthetic", "--costs", 10, "--delays", 0
-    assert compare(*args, "--gate", tmp_path / "gate.toml") == 0
-    assert "inside the noise" in capsys.readouterr().out
+def test_gates_decide_the_exit_code_and_a_pass_inside_the_noise_is_said_to_be_so(tmp_path, capsys):
+    args, file = (holding(tmp_path, 0.2), "--source", "synthetic", "--costs", 10, "--delays", 0), tmp_path / "gate.toml"
+    sharpe = written(tmp_path, *args)["cells"][0]["a"]
+    met = [("sharpe", ">", sharpe - 0.01), ("exposure", "<", 0.5), ("sharpe", ">", -1000), ("max_drawdown", "<", 1.0)]
+    missed = [("exposure", ">", 0.5), ("sharpe", ">", 1000)]
+    for gates, code in ((met, 0), (met + missed, 1)):
+        file.write_text("".join(GATE.format(*gate, "") for gate in gates))
+        capsys.readouterr()
+        assert compare(*args, "--gate", file) == code
+        lines = capsys.readouterr().out.strip().splitlines()[-len(gates) :]
+        for gate, line in zip(gates, lines, strict=True):
+            assert line.startswith(f"{'PASS' if gate in met else 'FAIL'} {gate[0]}")
+            assert "95 % interval" in line
+        assert "inside the noise" in lines[0]
 
 
 def test_a_gate_against_another_run_is_paired(runs, tmp_path, capsys):

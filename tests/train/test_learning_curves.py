@@ -98,7 +98,7 @@ def test_every_line_counts_and_a_line_without_validation_does_not():
     assert summarize_curve([], [2], 0, 1) == {"best": None, "best_by_seed": [None], "advice": None}
 
 
-@pytest.mark.parametrize("algorithm", ["ppo", "pathwise"])
+@pytest.mark.parametrize("algorithm", ["ppo", pytest.param("pathwise", marks=pytest.mark.slow)])
 def test_console_result_and_report_of_a_run_agree(algorithm, tmp_path, capsys):
     folder = tmp_path / "run"
     assert command(folder, "--algorithm", algorithm, "--eval-interval", "20") == 0  # 4 of 8 updates of 256 steps

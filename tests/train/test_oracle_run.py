@@ -71,7 +71,7 @@ def test_other_parameters_of_the_market_are_another_run(finished, capsys):
 
 def test_resume_needs_no_other_flag_and_makes_it_longer(finished, tmp_path, capsys):
     folder = tmp_path / "run"
-    assert command(folder, "--env", "hidden-drift", "--policy", "lstm", "--total-steps", "1024") == 0
+    assert command(folder, "--env", "hidden-drift", "--gamma", "0.9", "--total-steps", "1024") == 0
     assert run_command(main, ["--resume", "--run-dir", str(folder), "--total-steps", "2048"]) == 0
     assert "continuing at update 4" in capsys.readouterr().out
     assert json.loads((folder / "result.json").read_text())["timings"]["updates"] == 8
