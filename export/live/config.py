@@ -19,11 +19,11 @@ class PaperConfig:
     """Folder of the bundle, or gs://BUCKET/PREFIX of one."""
     candles: tyro.conf.OmitArgPrefixes[CandlesConfig] = field(default_factory=CandlesConfig)
     log: Annotated[Path | None, auto("BUNDLE's name + .jsonl, here")] = None
-    """Decision log, a line for each bar; one that is there is gone on with."""
+    """Decision log, a line for each bar; an existing one is resumed."""
     begin: Annotated[str | None, auto("now; with --simulate as early as the look-back allows")] = None
-    """The moment at which a simulation begins, UTC, such as 2024-01-01."""
+    """Moment at which a simulation begins, UTC, such as 2024-01-01."""
     until: Annotated[str | None, auto("until Ctrl-C or SIGTERM; with --simulate the last candle")] = None
-    """The moment at which to end, UTC."""
+    """Moment at which to end, UTC."""
     exchange: Annotated[str | None, auto("that of the run, else binance")] = None
     """The exchange of --source ccxt."""
     ids: tuple[str, ...] = ()
@@ -31,11 +31,11 @@ class PaperConfig:
     any_source: bool = False
     """Take candles whose volumes mean another thing than those of training."""
     simulate: bool = False
-    """Play candles of the past, as fast as the machine can: each is let out at its close."""
+    """Play candles of the past, as fast as the machine can: each becomes known at its close."""
     settle_seconds: float = 5.0
     """Seconds after a close before the source is asked: exchanges revise a candle right after it."""
     every: float = 15.0
-    """Seconds from question to question while a candle is awaited."""
+    """Seconds from request to request while a candle is awaited."""
     late_seconds: Annotated[float | None, auto("a tenth of a bar")] = None
     """Seconds after a close beyond which a decision is late: it is logged, and not traded."""
     commission_rate: Annotated[float | None, auto("that of training")] = None
