@@ -12,7 +12,8 @@ from envs.market import base_returns, build_market, risk_aversion
 from himari_jax.command import parse
 from himari_jax.positions.sizing import SizingRules, cap_targets
 from train.config.ppo import Config
-from train.training.session import build_session, decided_terms, initial_moments
+from train.training.reward import decided_terms, initial_moments
+from train.training.session import build_session
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -230,7 +230,9 @@ class SpanHistories(NamedTuple):
     symbols: tuple[str, ...] = ()  # of a pool, whose accounts are A
     active: np.ndarray | None = None  # (A, L) bool, whether they decide
     sold: np.ndarray | None = None  # (A, L) bool, whether an account is sold after the bar
-    draws: np.ndarray | None = None  # Sharpe ratios of random policies with the chosen seed's weights and turnover
+    draws: np.ndarray | None = (
+        None  # (DRAWS,) Sharpe ratios of random policies with the chosen seed's weights and turnover
+    )
 
     @property
     def draw(self) -> int:

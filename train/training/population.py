@@ -53,18 +53,7 @@ def train_population(
     """
     kept, totals = Kept(folder), totals or Totals()
     keys = [key_of(member) for member in members]
-    found: dict[int, Trained] = {}
-    known: dict[int, Trained] = {}  # results of members that stopped earlier
-    groups: dict[Any, list[int]] = {}
-    for i, (member, key) in enumerate(zip(members, keys, strict=True)):
-        stop, old = stop_of(member, until), kept.trained(key)
-        if old is not None and (old.stop >= stop or old.failed):
-            found[i] = old
-        else:
-            begun = 0 if old is None else old.stop
-            if old is not None:
-                known[i] = old
-            groups.setdefault((program_of(member), stop, begun), []).append(i)
+    found, known, groups = sort_members(members, keys, kept, until)
     for (_, stop, _), group in groups.items():
         spread = spread_members(min(len(group), devices or jax.device_count()))
         group.sort(key=lambda i: repr(members[i].setup.shares))  # members of one market in one batch
@@ -85,6 +74,34 @@ def train_population(
             if progress is not None:
                 progress(len(found), len(members), f"{totals.speed():,.0f} steps/s", 0.0)
     return [found[i] for i in range(len(members))]
+
+
+def sort_members(
+    members: Sequence[Member], keys: Sequence[str], kept: Kept, until: int | None
+) -> tuple[dict[int, Trained], dict[int, Trained], dict[Any, list[int]]]:
+    """Sorts members by their results: finished ones, ones that stopped earlier, and groups that one program trains.
+
+    Args:
+        members: of the population.
+        keys: names of their results.
+        kept: folder of the results.
+        until: updates to stop at; None: the end.
+
+    Returns:
+        results that are whole, results to go on from, by index of the member; indices by (program, stop, begin).
+    """
+    found: dict[int, Trained] = {}
+    known: dict[int, Trained] = {}
+    groups: dict[Any, list[int]] = {}
+    for i, (member, key) in enumerate(zip(members, keys, strict=True)):
+        stop, old = stop_of(member, until), kept.trained(key)
+        if old is not None and (old.stop >= stop or old.failed):
+            found[i] = old
+            continue
+        if old is not None:
+            known[i] = old
+        groups.setdefault((program_of(member), stop, 0 if old is None else old.stop), []).append(i)
+    return found, known, groups
 
 
 def within(progress: Progress, done: int, number: int, batch: Batch, totals: Totals) -> Callable[[int], None]:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from envs.market import Market, as_phases, base_returns, risk_aversion, stack_decisions, to_device
+from envs.market import Market, as_phases, base_returns, stack_decisions, to_device
 from envs.state import EnvParams
 from envs.trading import TradingEnv, make_params
 from himari_jax.candles import Candles, DataReport
@@ -38,6 +38,7 @@ from train.data.members import Member, join_candles
 from train.data.spans import note_short_stretches, split_members, split_rules
 from train.learning.setup import Setup, make_learner
 from train.simulation.simulator import Simulator, ends, simulate
+from train.training.reward import decided_terms, initial_moments
 
 # The flags of an account on which its market depends, beside the candles, the features and the base.
 ALIGNED = (
@@ -207,26 +208,11 @@ def session_of(config: Config, prepared: Prepared, splits: Sequence[Split | None
     for part in trained:
         drawn = as_phases(part.split.train) if account.draw_phase else part.split.train
         note_short_stretches(drawn, config.ppo.episode_steps, part.candles, report)
-    market, span = training_market(trained, account)
     shares = (*aligned_by(account, base), account.draw_phase, *(repr(part.split) for part in parts))
-    if shares not in prepared.trained:
-        prepared.trained[shares] = to_device(market)
     caps = account.max_position_pct, account.max_gross
     own = np.concatenate([base_returns(part.market, decision_rows(part.split.train), *caps) for part in trained])
     terms, risk = decided_terms(account, own)
-    params = make_params(
-        prepared.trained[shares],
-        span,
-        episode_steps=config.ppo.episode_steps,
-        commission_rate=account.commission_rate,
-        slippage_bps=account.slippage_bps,
-        max_position_pct=account.max_position_pct,
-        max_gross=account.max_gross,
-        min_trade=account.min_trade,
-        ruin=account.ruin,
-        reward_weights=tuple(terms.values()),
-        initial_moments=initial_moments(terms, own),
-    )
+    params = training_params(config, prepared, trained, shares, terms, initial_moments(terms, own))
     env = TradingEnv(len(parts[0].candles.symbols), tuple(terms))
     learner = make_learner(config, env, account.cost > 0, 1.0)
     return Session(
@@ -265,25 +251,38 @@ def training_market(parts: Sequence[Part], account: MarketConfig) -> tuple[Marke
     return stack_decisions([(part.market, part.split.train) for part in parts], account.draw_phase)
 
 
-def decided_terms(account: MarketConfig, own: np.ndarray) -> tuple[dict[str, float], float | None]:
-    """Returns the weights of the reward terms, and the one of volatility=auto; None without it.
+def training_params(
+    config: Config,
+    prepared: Prepared,
+    parts: Sequence[Part],
+    shares: tuple,
+    terms: Mapping[str, float],
+    moments: tuple[float, float],
+) -> EnvParams:
+    """Makes the environment's parameters of the training span; sessions with equal `shares` have one market.
 
     Args:
-        account: flags.
-        own: (L,) simple returns of the base position on the training rows.
+        config: flags.
+        prepared: candles; keeps the market on the device.
+        parts: with training decisions.
+        shares: key of market and spans.
+        terms: weights of the reward terms.
+        moments: see `initial_moments`.
     """
-    risk = risk_aversion(own)
-    terms = {name: risk if weight is None else weight for name, weight in account.reward_terms.items()}
-    return terms, risk if None in account.reward_terms.values() else None
-
-
-def initial_moments(terms: Mapping[str, float], own: np.ndarray) -> tuple[float, float]:
-    """Returns mean and mean square of the log return with which an episode begins.
-
-    `differential_sharpe` divides by their variance: from zero its first terms would be in the hundreds, later ones are
-    near 1. The base position's return on the training rows gives the first guess.
-    """
-    if "differential_sharpe" not in terms:
-        return 0.0, 0.0
-    r = np.log1p(own)
-    return float(r.mean()), float(np.mean(r**2))
+    account = config.market
+    market, span = training_market(parts, account)
+    if shares not in prepared.trained:
+        prepared.trained[shares] = to_device(market)
+    return make_params(
+        prepared.trained[shares],
+        span,
+        episode_steps=config.ppo.episode_steps,
+        commission_rate=account.commission_rate,
+        slippage_bps=account.slippage_bps,
+        max_position_pct=account.max_position_pct,
+        max_gross=account.max_gross,
+        min_trade=account.min_trade,
+        ruin=account.ruin,
+        reward_weights=tuple(terms.values()),
+        initial_moments=moments,
+    )
