@@ -133,7 +133,7 @@ def test_candles_that_it_never_saw(runs, tmp_path):
     assert found["fingerprint"] != read(runs / "mlp" / "result.json")["fingerprint"]
 
 
-def test_a_function_and_a_file_of_the_same_weights_play_alike(runs, tmp_path):
+def test_a_function_and_a_file_of_the_same_weights_play_alike(runs, tmp_path, capsys):
     rule = "def weights(market, candles):\n    return 0.4 * (market.features[..., 3] > 0)\n"
     (tmp_path / "rule.py").write_text(rule)
     (entry,) = load_entries([str(tmp_path / "rule.py")], EvaluationDataConfig(source="synthetic"), GridConfig())
@@ -151,6 +151,9 @@ def test_a_function_and_a_file_of_the_same_weights_play_alike(runs, tmp_path):
     assert found["verdict"]["word"] != "EDGE"
     assert {a["name"]: a["passed"] for a in found["audits"]}["causality"] is None
     assert (tmp_path / "out" / "report-kept.html").exists()
+    said = capsys.readouterr().out
+    assert "the multiplier" not in said
+    assert all(words in said for words in ("the rule deviates by", "the weights deviate by"))
 
 
 def test_several_policies_are_evaluated_together(runs, tmp_path):

@@ -40,6 +40,15 @@ def test_word_comparison_next_step_money_and_reason_stand_in_this_order(tmp_path
     assert places == sorted(places)
 
 
+def test_a_rule_and_a_file_of_weights_are_not_called_a_multiplier(tmp_path):
+    for kind, lead in (("rule", "The rule adds +0.20 Sharpe"), ("weights", "The weights add +0.20 Sharpe")):
+        for word in ("EDGE", "NO EDGE", "INCONCLUSIVE"):
+            text = header(write_report(make_run(tmp_path / kind / word, rows=900, kind=kind, **named(word))))
+            assert lead in text
+            assert "the multiplier" not in text
+            assert "--pool" not in text
+
+
 def test_an_undecided_verdict_says_where_it_leans_and_a_decided_one_does_not(tmp_path):
     open_ = header(write_report(make_run(tmp_path / "open", rows=900, **named())))
     edge = header(write_report(make_run(tmp_path / "edge", rows=900, **named("EDGE"))))

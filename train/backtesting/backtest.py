@@ -30,6 +30,7 @@ from train.reporting.console import print_backtest
 from train.reporting.report import write_page
 from train.reporting.run_files import Extra
 from train.reporting.stages import Stages
+from train.reporting.subjects import SUBJECTS
 from train.simulation.baselines import of_agent
 from train.simulation.frames import closing_prices, equity_frame
 from train.simulation.play import play_whole
@@ -134,6 +135,7 @@ def evaluate_entry(
             doubts=entry.doubts,
             worthwhile=config.worthwhile,
             rule=named_rule(entry),
+            subject=SUBJECTS[entry.kind],
         )
     if entry.simulator.is_pool:
         result["by_symbol"] = by_symbol(played, entry.chosen)
@@ -191,6 +193,7 @@ def finish(evaluation: Evaluation, many: dict[str, Any] | None, cells: int, seco
     source, span, flags = entry.source, entry.data.name, entry.config.policy
     result = evaluation.result | {
         "name": entry.name,
+        "kind": entry.kind,
         "policy": flags.policy if isinstance(source, Agent) else source.name,
         "symbols": list(entry.simulator.symbols),
         "synthetic": entry.candles.synthetic,

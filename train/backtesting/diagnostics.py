@@ -11,6 +11,7 @@ from himari_jax.statistics.metrics import zero_if_nan
 from train.backtesting.entries import Entry
 from train.evaluation.result import AuditResult
 from train.evaluation.verdict import CONSTANT_BELOW
+from train.reporting.subjects import SUBJECTS
 from train.simulation.baselines import every_bar
 from train.simulation.play import SpanHistories, play_orders
 from train.simulation.trained import Agent
@@ -33,7 +34,7 @@ def collapse(entry: Entry, played: SpanHistories, result: dict[str, Any]) -> Aud
     """Audits whether the policy is a constant; the detail includes how much its seeds agree."""
     agent = played.agents[entry.chosen]
     spread = result["multiplier_deviation"]
-    info = f"the multiplier deviates by {spread:.3f} over the bars"
+    info = f"{SUBJECTS[entry.kind].does('deviate')} by {spread:.3f} over the bars"
     if isinstance(entry.source, Agent):
         best, at = best_constant(entry)
         distance = float(np.nanmean(np.abs(agent.decision - np.nanmean(agent.decision, 0))))

@@ -22,6 +22,7 @@ from himari_jax.statistics.significance import (
 from train.evaluation.chance import among_draws
 from train.evaluation.rivals import NO_RULES, RIVALS, Rival, hardest, measure_all, power_block, rules_block
 from train.evaluation.verdict import WORTHWHILE, Evidence, depends_on_delay_0, verdict
+from train.reporting.subjects import POLICY, Subject
 from train.simulation.history import AccountHistory
 from train.simulation.play import SpanHistories
 
@@ -46,6 +47,7 @@ def summarize(
     doubts: Sequence[str] = (),
     worthwhile: float = WORTHWHILE,
     rule: str | None = None,
+    subject: Subject = POLICY,
 ) -> tuple[dict[str, Any], np.ndarray]:
     """Summarizes a span: the block of result.json, and samples (n,) of the chosen Sharpe minus the hardest rival's.
 
@@ -58,6 +60,7 @@ def summarize(
         doubts: reasons that rule out an EDGE here, whatever the numbers are.
         worthwhile: annual Sharpe, a difference below which is not worth having.
         rule: the simple rule that did best on validation; None: unknown.
+        subject: words for what is evaluated.
     """
     samples = resample(played, chosen, num_samples)
     baselines = baseline_blocks(played, samples)
@@ -70,7 +73,7 @@ def summarize(
     across = across_seeds(agents, played.agents)
     power = power_block(strongest, len(played.liquidated), played.bars_per_year, len(trials))
     evidence = collect_evidence(played, chosen, rivals, samples, trials)._replace(
-        doubts=tuple(doubts), worthwhile=worthwhile
+        doubts=tuple(doubts), worthwhile=worthwhile, subject=subject
     )
     result = {
         "verdict": verdict(evidence),

@@ -4,6 +4,7 @@ from typing import Any, NamedTuple
 
 from himari_jax.statistics.power import family_level
 from train.evaluation.rivals import Rival
+from train.reporting.subjects import POLICY, Subject
 
 CONSTANT_BELOW = 0.01  # deviation over bars of every multiplier, below which a policy counts as constant
 WORTHWHILE = 0.1  # annual Sharpe, a difference below which is not worth having
@@ -21,6 +22,7 @@ class Evidence(NamedTuple):
     spread: float  # largest deviation over bars of a multiplier
     worthwhile: float = WORTHWHILE
     doubts: tuple[str, ...] = ()  # further reasons against an edge
+    subject: Subject = POLICY
 
     @property
     def level(self) -> float:
@@ -47,7 +49,8 @@ def verdict(e: Evidence) -> dict[str, Any]:
     rival = e.rival
     ahead = f"{rival.difference:+.2f} Sharpe against {rival.name} (one-sided p {rival.p:.3f})"
     if e.spread < CONSTANT_BELOW:
-        return word("NO EDGE", f"the multiplier is constant: it varies by no more than {e.spread:.4f} over the bars")
+        constant = f"{e.subject.does('stay')} constant: a deviation of no more than {e.spread:.4f} over the bars"
+        return word("NO EDGE", constant)
     if depends_on_delay_0(e):
         return word(
             "NO EDGE",

@@ -10,14 +10,14 @@ from train.reporting.formats import sentence
 from train.reporting.page import row, table, tag
 from train.reporting.plots import epoch
 from train.reporting.run_files import Run
+from train.reporting.subjects import POLICY, subject_of
 from train.reporting.verdict_sentences import against_rival, headline, sentences
 from train.reporting.walk_sentences import caution, span
 
 MEANING = {
-    "EDGE": "costs included, the learned multiplier did better than the position that it multiplies, "
-    "by more than chance explains, and it still does when it sees the market one bar later.",
-    "NO EDGE": "costs included, the learned multiplier adds nothing worth having to the position that it multiplies.",
-    "INCONCLUSIVE": "costs included, this sample can neither confirm nor exclude that the multiplier adds something.",
+    "EDGE": "costs included, {learned} did better than {beside}, by more than chance explains, also one bar late.",
+    "NO EDGE": "costs included, {learned} did not add anything worth having to {beside}.",
+    "INCONCLUSIVE": "costs included, this sample can neither confirm nor exclude that {adds} something.",
 }
 COLUMNS = {"with the base position alone": "base", "with its own mean exposure held": "constant"}
 
@@ -28,8 +28,7 @@ def header(run: Run) -> str:
     word = str(verdict.get("word", "-"))
     kind = word.lower().replace(" ", "-") if word in MEANING else "other"
     leaning = headline(verdict).removeprefix(word).lstrip(", ") if word in MEANING else ""
-    where = "On these candles" if result.get("doubts") else "On candles it never saw"
-    meaning = f"{where}, {MEANING[word]}" if word in MEANING else ""
+    meaning = meaning_of(result, word) if word in MEANING else ""
     reason = f"{sentence(str(verdict.get('reason', '')))}."
     named = bool(result.get("rivals") and result.get("power"))
     lead = f"{sentence(against_rival(result))}." if named else reason
@@ -46,6 +45,14 @@ def header(run: Run) -> str:
         f"<ul>{''.join(tag('li', point) for point in points)}</ul>",
     ]
     return "".join(parts)
+
+
+def meaning_of(result: dict[str, Any], word: str) -> str:
+    """Words the meaning of a verdict on what was evaluated, and whether training had seen the candles."""
+    words = subject_of(result)
+    unseen = words is POLICY and not result.get("doubts")
+    text = MEANING[word].format(learned=words.learned, beside=words.beside, adds=words.does("add"))
+    return f"On {'candles it never saw' if unseen else 'these candles'}, {text}"
 
 
 def subject(run: Run) -> str:

@@ -3,16 +3,23 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from train.reporting.subjects import POLICY, Subject, subject_of
+
 RIVAL_NAMES = {
     "base": "the base position (multiplier 1)",
     "constant": "its own mean exposure held",
 }
-NEXT = {
+NEXT = {  # for policies
     "EDGE": "play it on paper on candles that come from now on; what it multiplies stays the alternative",
     "NO EDGE": "keep the base position; try slower inputs (--features base trend), fewer decisions "
     "(--decide-every 24h) or more symbols (--pool)",
     "to": "more years or more symbols (--pool) would decide; until then the base position is the safe choice",
     "against": "keep the base position; more years could only show how much it loses",
+}
+NEXT_OWN = NEXT | {  # for rules and weights of a user, who has no flags of training
+    "EDGE": "play it on paper on candles that come from now on; the base position stays the alternative",
+    "NO EDGE": "keep the base position; try slower signals or fewer trades",
+    "to": "more years would decide; until then the base position is the safe choice",
 }
 
 
@@ -29,9 +36,15 @@ def sentences(result: Mapping[str, Any]) -> Iterator[str]:
     if power["four_in_five"] is not None:
         yield what_is_found(power, result["verdict"])
     verdict = result["verdict"]
-    yield f"next: {NEXT.get(verdict['word']) or NEXT[verdict.get('leans') or 'against']}"
+    steps = next_steps(subject_of(result))
+    yield f"next: {steps.get(verdict['word']) or steps[verdict.get('leans') or 'against']}"
     if rules := result.get("rules"):
         yield beside_rules(rules)
+
+
+def next_steps(subject: Subject) -> dict[str, str]:
+    """Advice by verdict and leaning."""
+    return NEXT if subject is POLICY else NEXT_OWN
 
 
 def headline(verdict: Mapping[str, Any]) -> str:
@@ -44,13 +57,14 @@ def headline(verdict: Mapping[str, Any]) -> str:
 
 
 def against_rival(result: Mapping[str, Any]) -> str:
-    """Words the multiplier against the position that it multiplies."""
-    name = result["agent"]["sharpe_difference"]["baseline"]
-    rival = result["rivals"][name]
-    gain = f"adds {rival['difference']:+.2f}" if rival["difference"] >= 0 else f"costs {-rival['difference']:.2f}"
+    """Words the multiplier, or a user's rule or weights, against the position that it is hardest to be ahead of."""
+    name, subject = result["agent"]["sharpe_difference"]["baseline"], subject_of(result)
+    rival, sharpe = result["rivals"][name], result["agent"]["sharpe"] or 0
+    gain = rival["difference"]
+    lead = f"{subject.does('add')} {gain:+.2f}" if gain >= 0 else f"{subject.does('cost')} {-gain:.2f}"
     return (
-        f"the multiplier {gain} Sharpe against {RIVAL_NAMES.get(name, name)}: {result['agent']['sharpe'] or 0:.2f} "
-        f"instead of {rival['sharpe']:.2f} (one-sided p {rival['p']:.3f}); one bar late {rival['late']:+.2f}"
+        f"{lead} Sharpe against {RIVAL_NAMES.get(name, name)}: {sharpe:.2f} instead of {rival['sharpe']:.2f} "
+        f"(one-sided p {rival['p']:.3f}); one bar late {rival['late']:+.2f}"
     )
 
 
