@@ -135,7 +135,7 @@ def evaluate_entry(
             doubts=entry.doubts,
             worthwhile=config.worthwhile,
             rule=named_rule(entry),
-            subject=SUBJECTS[entry.kind],
+            subject=SUBJECTS[entry.source.kind],
         )
     if entry.simulator.is_pool:
         result["by_symbol"] = by_symbol(played, entry.chosen)
@@ -193,7 +193,7 @@ def finish(evaluation: Evaluation, many: dict[str, Any] | None, cells: int, seco
     source, span, flags = entry.source, entry.data.name, entry.config.policy
     result = evaluation.result | {
         "name": entry.name,
-        "kind": entry.kind,
+        "kind": entry.source.kind,
         "policy": flags.policy if isinstance(source, Agent) else source.name,
         "symbols": list(entry.simulator.symbols),
         "synthetic": entry.candles.synthetic,

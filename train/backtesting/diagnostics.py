@@ -34,7 +34,7 @@ def collapse(entry: Entry, played: SpanHistories, result: dict[str, Any]) -> Aud
     """Audits whether the policy is a constant; the detail includes how much its seeds agree."""
     agent = played.agents[entry.chosen]
     spread = result["multiplier_deviation"]
-    info = f"{SUBJECTS[entry.kind].does('deviate')} by {spread:.3f} over the bars"
+    info = f"{SUBJECTS[entry.source.kind].does('deviate')} by {spread:.3f} over the bars"
     if isinstance(entry.source, Agent):
         best, at = best_constant(entry)
         distance = float(np.nanmean(np.abs(agent.decision - np.nanmean(agent.decision, 0))))

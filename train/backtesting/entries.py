@@ -91,13 +91,6 @@ class Entry:
         return self.seeds[self.chosen]
 
     @property
-    def kind(self) -> str:
-        """Kind of the entry, a key of `train.reporting.subjects`: policy, rule or weights."""
-        if isinstance(self.source, Agent):
-            return "policy"
-        return "weights" if self.source.is_file else "rule"
-
-    @property
     def evaluated(self) -> Evaluated:
         """The entry as the trial ledger knows it."""
         return evaluated_on(self.simulator, self.name, digest_of(self.source, self.base))

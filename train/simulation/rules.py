@@ -37,6 +37,11 @@ class Strategy:
         """Whether its weights are in a Parquet file."""
         return self.path.suffix == ".parquet" and self.function is None
 
+    @property
+    def kind(self) -> str:
+        """The subject of its sentences, in `train.reporting.subjects`."""
+        return "weights" if self.is_file else "rule"
+
     def weights(self, candles: Candles, market: Market) -> np.ndarray:
         """Computes target weights at every row, (T, N) float64; `check_weights` checks those of decisions.
 

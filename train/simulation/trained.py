@@ -3,7 +3,7 @@
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import numpy as np
@@ -41,6 +41,7 @@ class Agent:
     step: int  # of the checkpoint
     checkpoint: str  # best, latest or a step
     features: Features = BASE  # of the policies' observation
+    kind: ClassVar[str] = "policy"  # the subject of its sentences, in `train.reporting.subjects`
 
     @property
     def market(self) -> MarketConfig:
