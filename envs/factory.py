@@ -25,6 +25,7 @@ from himari_jax.features.audit import audit_features
 from himari_jax.features.market import Features
 from himari_jax.features.own_features import load_features
 from himari_jax.features.windows import refuse_odd_bar
+from himari_jax.positions.audit import audit_sizing
 from himari_jax.positions.sizing import SizingRules
 from himari_jax.ranges import check_ranges
 from himari_jax.sources.registry import load_candles
@@ -102,6 +103,7 @@ def make(
     embargo = default_embargo(checked.bar_ms, delay=delay)
     rows = decision_span(checked, span, SplitRules(split, embargo, warm_up=sets.lookback(checked.bar_ms)))
     rules = SizingRules(**{name: params[name] for name in SIZING if name in params})
+    audit_sizing(base_sizing, checked, rules, max(0, sets.lookback(checked.bar_ms) - 1 - delay))
     market = to_device(build_market(checked, base_sizing, rules, fill, delay, features=sets))
     account: dict[str, Any] = {name: params[name] for name in ACCOUNT if name in params}
     made = make_params(market, rows, episode_steps=episode_steps, reward_weights=weights, **account)

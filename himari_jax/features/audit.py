@@ -64,10 +64,10 @@ def audit_stretch(one: FeatureSet, candles: Candles, full: int) -> None:
             )
 
 
-def audited_rows(full: int, rows: int) -> list[int]:
+def audited_rows(full: int, rows: int, number: int = AUDITED_ROWS) -> list[int]:
     """Rows after which the future changes: the first, some in between at various hours, the last two with a future."""
     last = rows - 2
-    between = [full + (last - full) * (k + 1) // (AUDITED_ROWS + 1) - 5 * k % 24 for k in range(AUDITED_ROWS)]
+    between = [full + (last - full) * (k + 1) // (number + 1) - 5 * k % 24 for k in range(number)]
     return sorted({full, *(t for t in between if t > full), max(full, last - 1), last})
 
 

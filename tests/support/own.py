@@ -1,5 +1,7 @@
 """Files of a user's own features, good and bad, that tests share."""
 
+import numpy as np
+
 GOOD = """
 import numpy as np
 
@@ -73,3 +75,45 @@ def bad_files():
     return {
         name: (RETURN.replace("return RETURN", f"return {code}"), says) for name, (code, says) in BAD.items()
     } | FILES
+
+
+def bad_sizings():
+    """Bad base sizings by their fault: the function, and words of the line that refuses it."""
+
+    def peek(candles, rules):
+        return np.where(np.roll(candles.close, -1, 0) > candles.close, 0.4, 0.1)
+
+    def scaled(candles, rules):
+        return np.minimum(0.1 * candles.close / candles.close.mean(0), 0.5)
+
+    def weekly(candles, rules):
+        return np.where(np.roll(candles.close, -168, 0) > candles.close, 0.4, 0.1)
+
+    def long(candles, rules):
+        return np.full(candles.close.shape, len(candles.time) / 1e5)
+
+    def drawn(candles, rules):
+        return np.random.default_rng().uniform(0, 0.5, candles.close.shape)
+
+    def hole(candles, rules):
+        return np.where(np.arange(len(candles.time))[:, None] == 900, np.nan, np.full(candles.close.shape, 0.1))
+
+    def writes(candles, rules):
+        candles.close.sort()
+        return candles.close
+
+    return {
+        "peeks a bar": (peek, "knows later candles: the position of"),
+        "peeks by scaling": (scaled, "knows later candles: the position of"),
+        "peeks a week": (weekly, "knows later candles: the position of"),
+        "peeks at the length": (long, "knows later candles: the position of"),
+        "another time else": (drawn, "other positions when called again"),
+        "one column": (lambda candles, rules: candles.close[:, 0] * 0, "float64 of shape (1500,); must be"),
+        "one bar short": (lambda candles, rules: candles.close[1:] * 0, "(1499, 2); must be numbers in a numpy array"),
+        "a number": (lambda candles, rules: 0.1, "returned float; must be"),
+        "texts": (lambda candles, rules: np.full(candles.close.shape, "x"), "<U1 of shape (1500, 2)"),
+        "negative": (lambda candles, rules: np.full(candles.close.shape, -0.1), "-0.1 for A at"),
+        "not finite": (hole, "nan for A at"),
+        "raises": (lambda candles, rules: 1 / 0, "failed: ZeroDivisionError: division by zero"),
+        "writes to the candles": (writes, "failed: ValueError"),
+    }

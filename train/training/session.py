@@ -13,7 +13,6 @@ from envs.market import Market, as_phases, base_returns, stack_decisions, to_dev
 from envs.state import EnvParams
 from envs.trading import TradingEnv, make_params
 from himari_jax.candles import Candles, DataReport
-from himari_jax.features.audit import audit_features
 from himari_jax.features.market import Features
 from himari_jax.policies.policy import as_constants, fit_scaling
 from himari_jax.positions.base_positions import Base
@@ -22,6 +21,7 @@ from train.artifacts.feature_files import find_features
 from train.config.market import MarketConfig
 from train.config.ppo import Config
 from train.config.serialize import config_hash
+from train.data.audits import audit_inputs
 from train.data.base import (
     base_of_part,
     describe_base,
@@ -143,6 +143,7 @@ class Prepared:
     markets: dict[Any, Market] = field(default_factory=dict)  # on the host, by part, account and base
     trained: dict[Any, Market] = field(default_factory=dict)  # on the device: training spans
     number: int = field(default_factory=itertools.count().__next__)  # no other has it; an id() is given out again
+    audited: set[Any] = field(default_factory=set)  # base sizings that passed, by part, rules and first row
 
     def market(self, part: int, account: MarketConfig, base: Base) -> Market:
         """Returns the market of a part, with the delay of an account."""
@@ -195,10 +196,9 @@ def session_of(config: Config, prepared: Prepared, splits: Sequence[Split | None
         rules = split_rules(data, account, features, candles[0].bar_ms)
         splits = split_members(candles, rules, data.pool, data.skip_short)
     kept = [(n, split) for n, split in enumerate(splits) if split is not None]
-    for n, _ in kept:
-        audit_features(features, candles[n])
     report = DataReport(list(prepared.report.entries))
     base = load_base(account, tuple(s for n, _ in kept for s in candles[n].symbols), data.assume_utc)
+    audit_inputs({n: candles[n] for n, _ in kept}, features, account, base, prepared.audited)
     parts = [align(prepared, n, split, account, base) for n, split in kept]
     # Of the whole span, so that the constants do not depend on the base.
     seen, corr = training_inputs([(part.market, part.split.train) for part in parts if part.split.train])

@@ -52,16 +52,18 @@ def sweep(flags: Sweep, resumed: Path | None = None) -> int:
 
 
 def points_to_check(flags: Sweep) -> list[Point]:
-    """Points that between them have all the candles of the sweep; the first one stands for it."""
+    """Points that between them have all candles, base sizings and reward terms; the first one stands for the sweep."""
     first = {each.name: each.texts[0] if isinstance(each, Choices) else str(each.low) for each in dimensions(flags)}
     if flags.search.search == "optuna":
         lists = [each for each in dimensions(flags) if isinstance(each, Choices)]
         points = [first, *(first | {each.name: text} for each in lists for text in each.texts[1:])]
     else:
         points = listed_points(flags)
-    found: dict[str, Point] = {}
+    found: dict[Any, Point] = {}
     for point in points:
-        found.setdefault(Sessions.key(configure(flags.base, point)), point)
+        config = configure(flags.base, point)
+        key = (Sessions.key(config), config.market.base_sizing, tuple(config.market.reward_terms))
+        found.setdefault(key, point)
     return list(found.values())
 
 
