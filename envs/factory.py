@@ -9,11 +9,10 @@ from numbers import Real
 from pathlib import Path
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from envs.market import build_market, to_device
+from envs.reward_check import check_reward
 from envs.rewards import Term
 from envs.state import EnvParams
 from envs.trading import TradingEnv, make_params
@@ -231,17 +230,3 @@ def decision_span(candles: Candles, span: str | Stretches, rules: SplitRules) ->
     if len(odd):
         raise InputError(f"span {wanted}: row {odd[0]} has no look-back or no next bar; possible are {possible}")
     return wanted
-
-
-def check_reward(env: TradingEnv, params: EnvParams) -> None:
-    """Checks what functions of the user return, by their shapes.
-
-    Raises:
-        InputError: something else than one number.
-    """
-    state = jax.eval_shape(env.state_at, jnp.int32(0))
-    action = jax.ShapeDtypeStruct((env.num_assets,), jnp.float32)
-    key = jax.eval_shape(jax.random.key, 0)
-    reward = jax.eval_shape(env.step_env, key, state, action, params)[2]
-    found = f"{reward.dtype} of shape {reward.shape}"
-    require(reward.shape == () and jnp.issubdtype(reward.dtype, jnp.floating), "reward", found, "one number, float ()")

@@ -145,6 +145,15 @@ class TradingEnv(environment.Environment[EnvState, EnvParams]):
         self, key: jax.Array, state: EnvState, action: jax.Array, params: EnvParams
     ) -> tuple[jax.Array, EnvState, jax.Array, jax.Array, dict[str, Any]]:
         """One bar: observation, state, reward, terminated, info (what was traded and held)."""
+        outcome = self.step_outcome(state, action, params)
+        after, trade = outcome.after, outcome.trade
+        reward = sum(w * term(outcome, params) for w, term in zip(params.reward_weights, self.terms, strict=True))
+        terminated = self.is_terminated(after, params)
+        info = {"held": trade.held, "delta": trade.delta, "cost": trade.cost, "log_return": trade.log_return}
+        return self.get_obs(after, params), after, jnp.asarray(reward), terminated, info
+
+    def step_outcome(self, state: EnvState, action: jax.Array, params: EnvParams) -> rewards.StepOutcome:
+        """Trades and marks one bar: the inputs of the reward terms, with the state afterwards."""
         chex.assert_shape(action, (self.num_assets,))
         market, t = params.market, state.t
         base, to_fill, to_mark = market.base[t], market.to_fill[t], market.to_mark[t]
@@ -159,11 +168,7 @@ class TradingEnv(environment.Environment[EnvState, EnvParams]):
             return_moments=update_moments(state.return_moments, trade.log_return),
         )
         neutral = (cap_targets(jnp.ones_like(base), base, *caps) * ((1 + to_fill) * (1 + to_mark) - 1)).sum(-1)
-        outcome = rewards.StepOutcome(state, after, trade, jnp.log1p(neutral))
-        reward = sum(w * term(outcome, params) for w, term in zip(params.reward_weights, self.terms, strict=True))
-        terminated = self.is_terminated(after, params)
-        info = {"held": trade.held, "delta": trade.delta, "cost": trade.cost, "log_return": trade.log_return}
-        return self.get_obs(after, params), after, jnp.asarray(reward), terminated, info
+        return rewards.StepOutcome(state, after, trade, jnp.log1p(neutral))
 
     def reset_env(self, key: jax.Array, params: EnvParams) -> tuple[jax.Array, EnvState]:
         """Cash, at a start drawn evenly from the first `params.num_starts` of `params.starts`."""

@@ -157,7 +157,10 @@ def test_a_reward_is_a_name_a_function_or_several_with_weights(history):
         ({"reward": "profit"}, "--reward profit: must be one of log_return"),
         ({"reward": {}}, "at least one term"),
         ({"reward": {"turnover": float("inf")}}, "reward turnover inf: must be a finite weight"),
-        ({"reward": lambda outcome, params: outcome.trade.held}, "reward float32 of shape (2,)"),
+        (
+            {"reward": lambda outcome, params: outcome.trade.held},
+            "reward <lambda> float32 of shape (2,): must be one",
+        ),
         ({"symbols": ("A", "B")}, "symbols ('A', 'B'): belongs to files"),
         ({"bar": "1h"}, "bar 1h: belongs to files"),
     ],

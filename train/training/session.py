@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from envs.market import Market, as_phases, base_returns, stack_decisions, to_device
+from envs.reward_check import check_reward
 from envs.state import EnvParams
 from envs.trading import TradingEnv, make_params
 from himari_jax.candles import Candles, DataReport
@@ -214,6 +215,7 @@ def session_of(config: Config, prepared: Prepared, splits: Sequence[Split | None
     terms, risk = decided_terms(account, own)
     params = training_params(config, prepared, trained, shares, terms, initial_moments(terms, own))
     env = TradingEnv(len(parts[0].candles.symbols), tuple(terms))
+    check_reward(env, params)
     learner = make_learner(config, env, account.cost > 0, 1.0)
     return Session(
         config=config,

@@ -22,7 +22,7 @@ from train.learning.setup import TrainState, better, compile_chunk, first_state
 from train.learning.sharding import make_sharding
 from train.learning.state import LearnerState, Metrics
 from train.reporting.stages import Stages, peak_memory_mb
-from train.training.bad_rollout import dump_rollout, first_bad
+from train.training.bad_rollout import BadRollout, dump_rollout, first_bad, remedy
 from train.training.chunks import next_size
 from train.training.longer import longer_line
 from train.training.progress import MetricsLog, ProgressBar
@@ -45,6 +45,7 @@ class Trainer:
         self.sums: Metrics | None = None  # since the newest evaluation
         self.summed = 0
         self.healthy, self.warned_of_collapse = True, False
+        self.bad: BadRollout | None = None  # the first one of this process
         self.sharding = make_sharding(self.config.run.devices, self.setup.learner.sizes)
         continued = bool(all_gather((is_first() and has_checkpoints(folder),))[0][0])
         if not continued:  # first of all: a folder without config.json is no run
@@ -182,18 +183,17 @@ class Trainer:
             self.warned = True
             seed, update = first_bad(guard.first)
             runner = self.back_at(update)
-            where = on_first_process(lambda: dump_rollout(self.setup, runner, seed, self.folder))
+            self.bad = on_first_process(lambda: dump_rollout(self.setup, runner, seed, self.folder))
             warn(
                 f"{guard.skipped.sum()} steps of the optimizer were skipped: their numbers were not finite; "
-                f"the first is of update {update}, whose rollout is in {where}"
+                f"the first is of update {update}, whose rollout is in {self.bad}"
             )
         if np.any(should_abort(guard)):
             on_first_process(lambda: write_json(self.folder / FAILED, {"update": self.done}))
             raise NumericalError(
                 f"the numbers went bad before update {self.done} ({guard.skipped.sum()} of {guard.steps.sum()} steps "
                 f"of the optimizer could not be taken); {self.folder} keeps its checkpoint of update "
-                f"{self.saved}: try --learning-rate 1e-4, a lower --max-grad-norm or "
-                "--lstm-num-layers 1, and look for the cause in bad_rollout.npz"
+                f"{self.saved}: {remedy(self.config.policy, self.bad)}"
             )
 
     def back_at(self, update: int) -> LearnerState:
