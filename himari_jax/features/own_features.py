@@ -17,11 +17,11 @@ from typing import Any
 import numpy as np
 
 from himari_jax.candles import Candles
-from himari_jax.errors import HimariError, InputError, first_line
+from himari_jax.errors import HimariError, InputError
 from himari_jax.features.market import BASE, Features, FeatureSet, named_set, rows_of, segments
 from himari_jax.features.windows import BASE_HOURS, bars_of
 from himari_jax.times import BAR_UNITS
-from himari_jax.user_code import quiet, sealed
+from himari_jax.user_code import failure, quiet, sealed
 
 SUFFIX = ".py"
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")
@@ -99,7 +99,7 @@ def declared_lookback(name: str, code: bytes) -> int | None:
     try:
         tree = ast.parse(code, name)
     except (SyntaxError, ValueError, RecursionError) as error:
-        raise InputError(f"{name}: cannot be run: {type(error).__name__}: {first_line(error)}") from error
+        raise InputError(f"{name}: cannot be run: {failure(error)}") from error
     for node in tree.body:
         targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
         if not any(isinstance(target, ast.Name) and target.id == "LOOKBACK" for target in targets):
@@ -133,7 +133,7 @@ def call(name: str, code: bytes, candles: Candles) -> tuple[np.ndarray, tuple[st
         except (HimariError, KeyboardInterrupt):
             raise
         except BaseException as error:  # a file may leave by sys.exit, too
-            raise InputError(f"{name}: features() failed: {type(error).__name__}: {first_line(error)}") from error
+            raise InputError(f"{name}: features() failed: {failure(error)}") from error
     names = checked_names(name, names)
     wanted = (*candles.close.shape, len(names))
     if values.shape != wanted:
@@ -176,7 +176,7 @@ def find_function(name: str, code: bytes) -> Callable[[Candles], Any]:
     except (HimariError, KeyboardInterrupt):
         raise
     except BaseException as error:  # a file may leave by sys.exit, too
-        raise InputError(f"{name}: cannot be run: {type(error).__name__}: {first_line(error)}") from error
+        raise InputError(f"{name}: cannot be run: {failure(error)}") from error
     function = getattr(module, "features", None)
     if not callable(function):
         raise InputError(f"{name}: needs a function features(candles) that returns (values, names)")

@@ -132,6 +132,8 @@ def test_an_honest_rule_is_not_refused(folder, tmp_path, name, symbol, capfd):
         ("weights = 3\n", "needs a function weights(market)"),
         ("def weights(*, market):\n    return 0 * market.base\n", "needs a function weights(market)"),
         ("def weights(market):\n    return 1j * market.base\n", "complex weights"),
+        ("def weights(market):\n    return market.close\n", "market has no close; it has to_fill, to_mark, features"),
+        ("def weights(market, candles):\n    return candles.base\n", "candles has no base; it has symbols, bar_ms"),
     ],
 )
 def test_a_rule_that_is_none_is_one_line(folder, tmp_path, code, says):

@@ -13,9 +13,9 @@ import numpy as np
 
 from envs.market import Market
 from himari_jax.candles import Candles
-from himari_jax.errors import HimariError, InputError, first_line
+from himari_jax.errors import HimariError, InputError
 from himari_jax.times import iso_second
-from himari_jax.user_code import quiet, sealed
+from himari_jax.user_code import failure, quiet, sealed
 from train.artifacts.backtest_folder import weights_name
 from train.simulation.baselines import entry_name
 from train.simulation.weight_files import read_weights
@@ -64,9 +64,7 @@ class Strategy:
             except HimariError:
                 raise
             except BaseException as error:  # a rule may leave by sys.exit, too
-                raise InputError(
-                    f"{self.path}: weights() failed: {type(error).__name__}: {first_line(error)}"
-                ) from error
+                raise InputError(f"{self.path}: weights() failed: {failure(error)}") from error
         if found.shape != candles.close.shape:
             raise InputError(f"{self.path}: weights() gave the shape {found.shape}; must be {candles.close.shape}")
         return found
@@ -103,7 +101,7 @@ def find_function(path: Path) -> Callable[..., Any]:
     try:
         spec.loader.exec_module(module)
     except BaseException as error:  # a file may leave by sys.exit, too
-        raise InputError(f"{path}: cannot be run: {type(error).__name__}: {first_line(error)}") from error
+        raise InputError(f"{path}: cannot be run: {failure(error)}") from error
     finally:
         sys.modules.pop(name, None)
         if before is not None:
