@@ -1,5 +1,9 @@
 """Faults of plug-ins: a run refuses them in one line before it writes anything, or names them where they go bad."""
 
+import os
+import shutil
+from pathlib import Path
+
 import jax
 import jax.numpy as jnp
 import pytest
@@ -8,13 +12,17 @@ from own import bad_sizings
 
 from envs import rewards
 from himari_jax.command import run_command
+from himari_jax.errors import StorageError
 from himari_jax.positions import base_sizings
 from train.config.ppo import PolicyConfig
 from train.studies.sweep import run as sweep
 from train.studies.sweep.flags import read_flags as read_sweep
 from train.studies.walk_forward import run as walk_forward
 from train.studies.walk_forward.flags import read_flags as read_walk
+from train.training import trainer
 from train.training.bad_rollout import BadRollout, remedy
+from train.training.failures import marking_failure
+from train.training.resume import read_flags
 
 
 def one_line(capfd):
@@ -86,3 +94,33 @@ def test_the_remedy_names_flags_that_the_policy_core_has():
     assert "or --num-layers 1" in remedy(PolicyConfig(policy="mlp"), finite)
     assert "1e-4 or a lower --max-grad-norm," in remedy(PolicyConfig(policy="mlp", num_layers=1), None)
     assert "--" not in remedy(PolicyConfig(policy="lstm"), BadRollout("bad_rollout.npz", "the reward itself is bad"))
+
+
+def test_resume_alone_passes_over_a_run_that_failed_before_its_first_update(tmp_path, capfd, monkeypatch):
+    def fail(*args):
+        raise ValueError("Incompatible shapes")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(trainer, "compile_chunk", fail)
+    assert command(tmp_path / "runs" / "failed", "--symbols", "SYN1") == 1
+    shutil.copytree("runs/failed", "runs/killed")  # before its first save: it has no checkpoint either
+    Path("runs/killed/failed.json").unlink()
+    os.utime("runs/killed/config.json", (0, 0))
+    capfd.readouterr()
+    assert read_flags(["--resume"])[1] == Path("runs/killed")
+    assert "passed over runs/failed: it failed before its first update (ValueError: Incompatible shapes" in (
+        capfd.readouterr().out
+    )
+    assert read_flags(["--resume", "--run-dir", "runs/failed"])[1] == Path("runs/failed"), "who names it, gets it"
+
+
+@pytest.mark.parametrize(("error", "marked"), [(OSError, False), (StorageError, False), (RuntimeError, True)])
+def test_only_a_failure_of_the_run_itself_marks_it_and_not_one_of_the_disk(error, marked, tmp_path):
+    with pytest.raises(error), marking_failure(tmp_path):
+        raise error("no")
+    assert (tmp_path / "failed.json").exists() == marked
+    (tmp_path / "failed.json").unlink(missing_ok=True)
+    (tmp_path / "checkpoints" / "7").mkdir(parents=True)
+    with pytest.raises(error), marking_failure(tmp_path):
+        raise error("no")
+    assert not (tmp_path / "failed.json").exists(), "a run with updates behind it goes on"

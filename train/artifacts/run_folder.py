@@ -15,7 +15,7 @@ from train.config.ppo import Config
 from train.config.serialize import differences, from_json, to_json
 
 STEPS = "checkpoints"  # folder of the checkpoints, named by updates done
-FAILED = "failed.json"  # in the folder of a run whose numbers went bad (exit code 3), until it is started again
+FAILED = "failed.json"  # of a run whose numbers went bad, or that failed before an update, until it is started again
 
 
 def default_folder(kind: str, symbols: Sequence[str]) -> Path:

@@ -1,5 +1,6 @@
 """Finds the folder that `--resume` alone goes on with. Light: no jax."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,7 +22,7 @@ def newest_unfinished(root: Path) -> Path:
 
 
 def newest_to_resume(root: Path, header: str, kind: str, may_go_on: Callable[[Path], bool]) -> Path:
-    """Finds the folder that `--resume` alone goes on with: the one started last whose numbers did not go bad.
+    """Finds the folder that `--resume` alone goes on with: the one started last that would not fail again.
 
     Args:
         root: folder of the folders.
@@ -35,10 +36,18 @@ def newest_to_resume(root: Path, header: str, kind: str, may_go_on: Callable[[Pa
     unfinished = [path.parent for path in root.glob(f"*/{header}") if may_go_on(path.parent)]
     found = [folder for folder in unfinished if not (folder / FAILED).exists()]
     for folder in sorted(set(unfinished) - set(found)):
-        print(f"passed over {folder}: its numbers went bad, and would again; begin anew with other flags")
+        print(f"passed over {folder}: {failure(folder)}, and would again; begin anew with other flags")
     if not found:
         raise InputError(f"--resume: no unfinished {kind} under {root}/ that can go on; name one with --run-dir")
     return max(found, key=lambda folder: (folder / header).stat().st_mtime)
+
+
+def failure(folder: Path) -> str:
+    """Words the failure that a folder is marked with."""
+    try:
+        return f"it failed before its first update ({json.loads((folder / FAILED).read_text())['error']})"
+    except (OSError, ValueError, KeyError, TypeError):
+        return "its numbers went bad"
 
 
 def finished(folder: Path) -> bool:

@@ -26,6 +26,7 @@ from train.oracles.task import OracleTask, build_setup
 from train.reporting.console import console, print_lines, print_result
 from train.reporting.programs import Programs, counting_programs, print_programs
 from train.training.candles_task import CandlesTask
+from train.training.failures import marking_failure
 from train.training.nulls import is_tested, refuse_positions
 from train.training.session import build_session
 from train.training.signals import go_on
@@ -68,8 +69,9 @@ def train_counted(config: Config, resumed: Path | None, programs: Programs, impo
         place = config.run.address or folder
         exit_at_signals(f"stopped; what was saved is kept in {place}; {go_on(place)}")
         announce(task, folder)
-        trainer = Trainer(task, folder, time.perf_counter() - begun, sending)
-        trainer.run()
+        with marking_failure(folder):
+            trainer = Trainer(task, folder, time.perf_counter() - begun, sending)
+            trainer.run()
         if is_first():
             timings = trainer.timings() | programs.timings() | {"import_seconds": import_seconds}
             result = task.evaluate(trainer.state, folder, timings)
