@@ -1,5 +1,7 @@
 """`python -m train.backtest`: one account whatever the batch, files that agree."""
 
+import re
+
 import numpy as np
 import polars as pl
 import pytest
@@ -156,13 +158,20 @@ def test_a_function_and_a_file_of_the_same_weights_play_alike(runs, tmp_path, ca
     assert all(words in said for words in ("the rule deviates by", "the weights deviate by"))
 
 
-def test_several_policies_are_evaluated_together(runs, tmp_path):
+def test_several_policies_are_evaluated_together(runs, tmp_path, capsys):
     assert backtest(tmp_path, runs / "mlp", runs / "lstm", "--delays", 0, "--costs", 10, "--equity", "own") == 0
     found = read(tmp_path / "result.json")
     assert found["many"]["policies"] == 4
     assert 0 < found["many"]["spa_pvalue"] <= 1
     assert [one["name"] for one in found["policies"]] == ["mlp", "lstm"]
-    assert read(tmp_path / "result-lstm.json")["name"] == "lstm"
+    second = read(tmp_path / "result-lstm.json")
+    assert second["name"] == "lstm"
+    # What depends on the market alone is printed once; files and reports have all of it.
+    said = capsys.readouterr().out
+    rows = {name: len(re.findall(rf"^{name} .*% ", said, re.MULTILINE)) for name in second["baselines"]}
+    assert rows == dict.fromkeys(second["baselines"], 1) | {"constant": 2, "random": 2}
+    assert "momentum, trend: as in the table of mlp" in said
+    assert (tmp_path / "report-lstm.html").read_text().count(">momentum<") >= 1
     grid = grid_of(tmp_path)
     assert grid.select("policy", "seed", "window", "cost", "delay").is_unique().all()
     assert {"constant", "constant of lstm", "random of lstm"} <= set(grid["policy"])

@@ -11,6 +11,7 @@ from typing import Any
 import jax
 
 from himari_jax.errors import InputError, StorageError
+from himari_jax.plugins import BASELINES
 from train.artifacts.files import null_if_nan, write_frame, write_json
 from train.artifacts.metrics_file import read_metrics
 from train.artifacts.provenance import findings_of, tools
@@ -58,9 +59,10 @@ def backtest(config: BacktestConfig, out: Path) -> int:
     remove_stale_results(out, config)
     with Stages("backtest").stage("writing the report"):
         write_all(out, config, evaluations, results, rows)
-    for evaluation, result in zip(evaluations, results, strict=True):
-        market = evaluation.entry.market
-        print_backtest(result, evaluation.rows, market.initial_capital)
+    for k, (evaluation, result) in enumerate(zip(evaluations, results, strict=True)):
+        entry = evaluation.entry
+        above = printed_above(entry, [each.entry for each in evaluations[:k]])
+        print_backtest(result, evaluation.rows, entry.market.initial_capital, above)
     print_multiple_testing(many)
     print(f"{len(rows):,} cells in {seconds:.1f} s on {jax.devices()[0].device_kind}; next: open {out}/report.html")
     return 0
@@ -175,6 +177,12 @@ def joined_rows(evaluations: Sequence[Evaluation]) -> list[dict[str, Any]]:
 def same_baselines(one: Entry, other: Entry) -> bool:
     """Whether the baselines that do not depend on the agent are the same accounts."""
     return one.simulator is other.simulator and one.cost == other.cost
+
+
+def printed_above(entry: Entry, earlier: Sequence[Entry]) -> dict[str, str]:
+    """Baselines of an entry that an earlier one has, too, each with the name of that entry."""
+    alike = [other.name for other in earlier if same_baselines(entry, other) and entry.delay == other.delay]
+    return {name: alike[0] for name in BASELINES.names if alike and name not in of_agent()}
 
 
 def of_the_market(row: dict[str, Any]) -> bool:

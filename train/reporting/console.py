@@ -4,7 +4,7 @@ import contextlib
 import os
 import sys
 import textwrap
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -79,8 +79,14 @@ def columns_of(result: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(name for name in SHOWN if not (alone and name in OF_SEVERAL))
 
 
-def table(result: dict[str, Any], columns: Sequence[str] | None = None) -> Grid:
-    """Makes a table of the agent and the baselines, a row each, with some columns; None: all that say something."""
+def table(result: dict[str, Any], columns: Sequence[str] | None = None, without: Container[str] = ()) -> Grid:
+    """Makes a table of the agent and the baselines, a row each.
+
+    Args:
+        result: as result.json.
+        columns: metrics; None: all that say something.
+        without: baselines that are left out.
+    """
     columns = columns_of(result) if columns is None else columns
     name = result.get("span", "test")
     span = result["spans"][name]
@@ -88,7 +94,8 @@ def table(result: dict[str, Any], columns: Sequence[str] | None = None) -> Grid:
     called = f"{name} span" if name.isalpha() else "span"
     title = f"{kind}{accounts_of(result)}, {called} {span[0][0][:10]} to {span[-1][1][:10]}, costs included"
     grid = Grid(title, ("", *(COLUMNS[name] for name in columns)))
-    rows = {f"agent ({result['policy']})": result["agent"], **result["baselines"]}
+    baselines = {name: block for name, block in result["baselines"].items() if name not in without}
+    rows = {f"agent ({result['policy']})": result["agent"], **baselines}
     for name, block in rows.items():
         grid.add(name, *cells(block, columns), bold=block is result["agent"])
     return grid
@@ -169,18 +176,23 @@ def agreement(seeds: dict[str, Any]) -> float:
     return float(seeds.get("multiplier_correlation", seeds.get("position_correlation", 0.0)))
 
 
-def print_backtest(result: dict[str, Any], rows: Sequence[dict[str, Any]], capital: float) -> None:
+def print_backtest(
+    result: dict[str, Any], rows: Sequence[dict[str, Any]], capital: float, above: Mapping[str, str] | None = None
+) -> None:
     """Prints table, sensitivity to cost and delay, audits and verdict of one policy.
 
     Args:
         result: as result.json.
         rows: of the grid.
         capital: money at the start.
+        above: baselines that have their row in a table above, each with the name of the policy there.
     """
-    out = console()
+    out, above = console(), above or {}
     out.print()
     print_lines(out, [str(result["name"])], str(result["name"]))
-    print_grid(out, table(result))
+    print_grid(out, table(result, without=above))
+    for name in dict.fromkeys(above.values()):
+        print_lines(out, [f"{', '.join(each for each in above if above[each] == name)}: as in the table of {name}"])
     if "by_symbol" in result:
         print_grid(out, symbol_table(result))
     out.print()
