@@ -1,19 +1,16 @@
 """`envs.make`: from candles, or files of candles, to an environment with its parameters."""
 
 import inspect
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
-from difflib import get_close_matches
-from numbers import Real
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from envs.market import build_market, to_device
+from envs.arguments import Reward, as_arguments, decision_step, refuse_unknown, reward_terms
+from envs.market import build_market, stack_decisions, to_device
 from envs.reward_check import check_reward
-from envs.rewards import Term
 from envs.state import EnvParams
 from envs.trading import TradingEnv, make_params
 from himari_jax.candles import Candles
@@ -32,13 +29,13 @@ from himari_jax.sources.request import SourceRequest
 from himari_jax.splits import SplitRules, Stretches, as_stretches, decision_rows, default_embargo, split_rows, stretches
 from himari_jax.times import parse_bar
 
-Reward = str | Term | Mapping[str | Term, float]
 OWN = ("episode_steps", "reward_weights", "initial_moments")  # set by `make` itself
 ACCOUNT = tuple(  # keywords of `make_params` that a user may set
     name
     for name, parameter in inspect.signature(make_params).parameters.items()
     if parameter.kind is parameter.KEYWORD_ONLY and name not in OWN
 )
+CANDLES = "Candles, or paths; himari_jax.checking.candles.check_candles makes Candles of arrays"
 SIZING = tuple(field.name for field in fields(SizingRules))
 
 
@@ -54,6 +51,8 @@ def make(
     fill: str = "next-open",
     delay: int = 0,
     features: str | Path | Sequence[str | Path] = "base",
+    decide_every: str | None = None,
+    decide_phase: str = "0h",
     bar: str | None = None,
     calendar: str = "continuous",
     assume_utc: bool = False,
@@ -76,12 +75,15 @@ def make(
         split: where validation and test begin, as shares of the rows.
         episode_steps: most bars of an episode.
         reward: a term of `envs.rewards` by name; a function `(outcome, params) -> ()` of `envs.rewards.StepOutcome`
-            and `EnvParams`; or several, each with its weight.
+            and `EnvParams`; several of them; or a mapping from terms to weights, which `NAME=WEIGHT` says as well.
         base_sizing: of the position that the action multiplies: constant, vol-target, kelly, or a plug-in's name.
         fill: next-open or same-close, the price of a trade.
         delay: bars by which what is seen of the market is late.
         features: what is seen of the market: feature sets by name, files with a function `features(candles)`, or
             several of them; a user's file is audited first.
+        decide_every: time from decision to decision, such as 24h; None: every bar. The rows of the market are the
+            decisions then, and `span` is a name.
+        decide_phase: decisions are at closes that are a multiple of `decide_every` plus this, UTC.
         bar: length of a bar of the files, such as 15m, 1h or 1d; None: as the data show.
         calendar: continuous, or sessions where the market closes.
         assume_utc: takes times without a zone for UTC.
@@ -93,22 +95,31 @@ def make(
     Raises:
         InputError: one line that says which argument, file or row is wrong, and what is allowed.
     """
-    check_settings({"episode_steps": episode_steps, "delay": delay}, params)
-    terms, weights = reward_terms(reward)
-    reading: dict[str, Any] = dict(symbols=symbols, bar=bar, calendar=calendar, assume_utc=assume_utc)
-    reading |= dict(no_volume=no_volume, repair=repair)
-    checked = given_candles(candles, reading) if isinstance(candles, Candles) else read_candles(candles, **reading)
-    sets = chosen_features(features, checked)
-    embargo = default_embargo(checked.bar_ms, delay=delay)
-    rows = decision_span(checked, span, SplitRules(split, embargo, warm_up=sets.lookback(checked.bar_ms)))
-    rules = SizingRules(**{name: params[name] for name in SIZING if name in params})
-    audit_sizing(base_sizing, checked, rules, max(0, sets.lookback(checked.bar_ms) - 1 - delay))
-    market = to_device(build_market(checked, base_sizing, rules, fill, delay, features=sets))
-    account: dict[str, Any] = {name: params[name] for name in ACCOUNT if name in params}
-    made = make_params(market, rows, episode_steps=episode_steps, reward_weights=weights, **account)
-    env = TradingEnv(market.num_assets, terms, made)
-    check_reward(env, made)
-    return env, made
+    with as_arguments(ARGUMENTS):
+        check_settings({"episode_steps": episode_steps, "delay": delay}, params)
+        terms, weights = reward_terms(reward)
+        reading: dict[str, Any] = dict(symbols=symbols, bar=bar, calendar=calendar, assume_utc=assume_utc)
+        reading |= dict(no_volume=no_volume, repair=repair)
+        checked = given_candles(candles, reading) if isinstance(candles, Candles) else read_candles(candles, **reading)
+        sets = chosen_features(features, checked)
+        step, phase = decision_step(decide_every, decide_phase, checked.bar_ms)
+        embargo, look_back = default_embargo(checked.bar_ms, step, delay), sets.lookback(checked.bar_ms)
+        rows = decision_span(checked, span, SplitRules(split, embargo, step, phase, look_back))
+        rules = SizingRules(**{name: params[name] for name in SIZING if name in params})
+        audit_sizing(base_sizing, checked, rules, max(0, look_back - 1 - delay))
+        market = build_market(checked, base_sizing, rules, fill, delay, features=sets, step=step)
+        if step > 1:
+            market, rows = stack_decisions([(market, rows)])
+        account: dict[str, Any] = {name: params[name] for name in ACCOUNT if name in params}
+        made = make_params(to_device(market), rows, episode_steps=episode_steps, reward_weights=weights, **account)
+        env = TradingEnv(market.num_assets, terms, made)
+        check_reward(env, made)
+        return env, made
+
+
+ARGUMENTS = tuple(
+    dict.fromkeys((*(name for name in inspect.signature(make).parameters if name != "params"), *ACCOUNT, *SIZING))
+)
 
 
 def check_settings(counts: Mapping[str, int], params: Mapping[str, float]) -> None:
@@ -117,29 +128,11 @@ def check_settings(counts: Mapping[str, int], params: Mapping[str, float]) -> No
     Raises:
         InputError: names the setting, its value and what is allowed.
     """
-    known = {*ACCOUNT, *SIZING}
-    for name in params.keys() - known:
-        near = get_close_matches(name, [*known, *inspect.signature(make).parameters], 1)
-        meant = f"did you mean {near[0]}?" if near else f"the arguments are {', '.join(sorted(known))}"
-        raise InputError(f"envs.make has no argument {name}; {meant}")
+    refuse_unknown(params, ARGUMENTS)
     for name, count in counts.items():
         require(isinstance(count, int | np.integer), name, count, "a whole number")
     require(counts["episode_steps"] >= 1, "episode_steps", counts["episode_steps"], "1 or more")
     check_ranges({**counts, **params})
-
-
-def reward_terms(reward: Reward) -> tuple[tuple[str | Term, ...], tuple[float, ...]]:
-    """Terms of a reward and the weight of each.
-
-    Raises:
-        InputError: no term, or a weight that is not finite.
-    """
-    if not isinstance(reward, Mapping):
-        return (reward,), (1.0,)
-    require(bool(reward), "reward", reward, "at least one term")
-    for term, weight in reward.items():
-        require(isinstance(weight, Real) and math.isfinite(weight), f"reward {term}", weight, "a finite weight")
-    return tuple(reward), tuple(float(weight) for weight in reward.values())
 
 
 def given_candles(candles: Candles, reading: Mapping[str, Any]) -> Candles:
@@ -168,7 +161,7 @@ def read_candles(
     Raises:
         InputError: names file, row, time, value and what is allowed.
     """
-    require(isinstance(paths, str | Path | Sequence | None), "candles", type(paths).__name__, "Candles, or paths")
+    require(isinstance(paths, str | Path | Sequence | None), "candles", type(paths).__name__, CANDLES)
     data = () if paths is None else tuple(str(path) for path in as_tuple(paths))
     bar_ms = None if bar is None else parse_bar(bar)
     request = SourceRequest(as_tuple(symbols), data, bar_ms, assume_utc, no_volume=no_volume)
@@ -211,7 +204,7 @@ def decision_span(candles: Candles, span: str | Stretches, rules: SplitRules) ->
         InputError: no such span, or it holds no row, or rows that lack a look-back or a next bar.
     """
     rows, warm_up = len(candles.time), rules.look_back(candles)
-    possible = stretches(candles, 0, rows, warm_up)
+    possible = stretches(candles, 0, rows, warm_up, rules.step, rules.phase_ms)
     if not possible:
         raise InputError(
             f"{', '.join(candles.symbols)}: {rows} bars hold no stretch of {warm_up + 2} without a longer gap, which a "
@@ -224,6 +217,7 @@ def decision_span(candles: Candles, span: str | Stretches, rules: SplitRules) ->
         low, high = rules.cuts
         require(0 < low < high < 1, "split", rules.cuts, "two rising shares between 0 and 1")
         return split_rows(candles, rules).spans[span]
+    require(rules.step == 1, "span", span, "all, train, val or test beside decide_every")
     wanted = as_stretches(span)
     require(bool(wanted) and all(wanted), "span", span, "stretches of at least one row")
     odd = np.setdiff1d(decision_rows(wanted), decision_rows(possible))

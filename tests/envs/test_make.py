@@ -4,7 +4,7 @@ import os
 import re
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import chex
@@ -15,11 +15,14 @@ import polars as pl
 import pytest
 
 import envs
+from envs.arguments import OF_COMMANDS
+from envs.factory import ARGUMENTS
 from envs.market import build_market
 from envs.rewards import log_return
 from himari_jax.errors import HimariError, InputError
 from himari_jax.positions.sizing import SizingRules
 from himari_jax.splits import SplitRules, split_rows
+from train.config.market import DataConfig, MarketConfig
 from train.config.ppo import Config
 from train.training.resume import read_flags
 from train.training.session import build_session
@@ -91,6 +94,25 @@ def test_parameters_are_those_of_the_command_line_under_the_same_names():
     assert ours[0].shared == theirs.learner.env
 
 
+def test_decisions_every_few_bars_are_those_of_the_command_line():
+    config = read_flags("--decide-every 6h --decide-phase 2h --episode-steps 50 --delay 1".split())[0]
+    ours = envs.make(span="train", decide_every="6h", decide_phase="2h", episode_steps=50, delay=1)[1]
+    chex.assert_trees_all_equal(ours, build_session(config).params)
+
+
+def test_every_flag_on_candles_and_account_is_an_argument_or_one_of_the_commands():
+    flags = {field.name for kind in (DataConfig, MarketConfig) for field in fields(kind)}
+    assert flags - {"data", *ARGUMENTS} == set(OF_COMMANDS)
+
+
+def test_a_weight_may_be_written_as_in_the_flag(history):
+    texts = envs.make(history, reward=["log_return", "differential-sharpe=0.5"])
+    weights = envs.make(history, reward={"log_return": 1, "differential_sharpe": 0.5})
+    assert texts[0].terms == weights[0].terms
+    chex.assert_trees_all_equal(texts[1], weights[1])
+    assert envs.make(history, reward="drawdown=0.1")[1].reward_weights.tolist() == [np.float32(0.1)]
+
+
 def test_defaults_are_those_of_the_command_line():
     ours, theirs = envs.make(span="train")[1], build_session(Config()).params
     chex.assert_trees_all_equal(ours, theirs)
@@ -138,7 +160,10 @@ def test_a_reward_is_a_name_a_function_or_several_with_weights(history):
     [
         ({"comission_rate": 0.1}, "no argument comission_rate; did you mean commission_rate?"),
         ({"episodes": 5}, "did you mean episode_steps?"),
-        ({"xyzzy": 5}, "no argument xyzzy; the arguments are commission_rate"),
+        ({"xyzzy": 5}, "no argument xyzzy; envs.make has candles, symbols, span, split, episode_steps, reward, base"),
+        ({"pool": True}, "pool is a flag of the commands; envs.make has candles, symbols"),
+        ({"data": "candles/"}, "no argument data; it is candles here"),
+        ({"fee": 0.1}, "no argument fee; it is commission_rate (0.001 is 0.1 %) here"),
         ({"commission_rate": 1.0}, "commission_rate 1.0: must be a share from 0 up to"),
         ({"commission_rate": float("nan")}, "commission_rate nan"),
         ({"max_gross": 2}, "max_gross 2: must be a share above 0, up to 1"),
@@ -154,8 +179,17 @@ def test_a_reward_is_a_name_a_function_or_several_with_weights(history):
         ({"span": ((500, 500),)}, "stretches of at least one row"),
         ({"span": ()}, "stretches of at least one row"),
         ({"span": "train", "split": (0.8, 0.6)}, "split (0.8, 0.6)"),
-        ({"reward": "profit"}, "--reward profit: must be one of log_return"),
+        ({"reward": "profit"}, "reward profit: must be one of log_return"),
         ({"reward": {}}, "at least one term"),
+        ({"reward": 5}, "reward 5: must be a term by name, a function"),
+        ({"reward": "drawdown=much"}, "reward drawdown=much: must be NAME or NAME=WEIGHT"),
+        ({"reward": lambda outcome, params: min(outcome.trade.log_return, 0)}, "reward <lambda>: is traced by jax"),
+        ({"reward": lambda outcome, params: np.sqrt(outcome.trade.held)}, "reward <lambda>: is traced by jax"),
+        ({"reward": lambda outcome, params: float(outcome.trade.cost)}, "must use jax.numpy instead of numpy"),
+        ({"base_sizing": "martingale"}, "base_sizing martingale: must be one of constant"),
+        ({"decide_every": "90m"}, "decide_every 90m: must be a whole number of bars of 1h"),
+        ({"decide_phase": "1h"}, "decide_phase 1h: must be given beside decide_every"),
+        ({"decide_every": "4h", "span": ((500, 600),)}, "must be all, train, val or test beside decide_every"),
         ({"reward": {"turnover": float("inf")}}, "reward turnover inf: must be a finite weight"),
         (
             {"reward": lambda outcome, params: outcome.trade.held},
@@ -175,11 +209,11 @@ def test_an_argument_that_does_not_fit_is_refused_in_one_line(history, settings,
     ("place", "settings", "said"),
     [
         ("nowhere", {}, "nowhere: no such file or folder"),
-        ("", {}, "--symbols is needed"),
+        ("", {}, "symbols is needed"),
         ("", {"symbols": ("A", "Z")}, "Z"),
         ("A.parquet", {"bar": "2h"}, "candles of 2 h"),
-        ("A.parquet", {"bar": "x"}, "--bar x"),
-        ("A.parquet", {"repair": "guess"}, "--repair guess"),
+        ("A.parquet", {"bar": "x"}, "bar x"),
+        ("A.parquet", {"repair": "guess"}, "repair guess"),
     ],
 )
 def test_files_that_do_not_fit_are_refused_in_one_line(folder, place, settings, said):
