@@ -5,10 +5,10 @@ from collections.abc import Hashable, Sequence
 from functools import partial
 from typing import Any, cast
 
-import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 
 from envs import rewards
 from envs.base import environment, spaces
@@ -57,7 +57,8 @@ class TradingEnv(environment.Environment[EnvState, EnvParams]):
             - 15 allocation: w / sum(w); 0 when flat
         - for N > 1 the P correlations of 1 h returns over 24 h, pairs i < j in order; then the Herfindahl index,
           sum(allocation^2)
-    - action: float32 (N,), multipliers in [0, 2] of the base positions; beyond, they are clipped.
+    - action: float32 (N,), multipliers in [0, 2] of the base positions; beyond, they are clipped. Where one of them is
+      NaN nothing is traded in that bar: every position is held.
     - reward: float32 (), sum(reward_weights * terms); by default the log return of equity over the bar, net of costs.
     - terminated: bool (), ruin: equity below `params.ruin` of its start.
     - truncated: bool (), `params.max_steps_in_episode` steps played, or the last row of a stretch of candles.
@@ -130,13 +131,17 @@ class TradingEnv(environment.Environment[EnvState, EnvParams]):
         return environment.Environment.reset(self.shared, key, self.default_params if params is None else params)
 
     def step(
-        self, key: jax.Array, state: EnvState, action: jax.Array, params: EnvParams | None = None
+        self, key: jax.Array, state: EnvState, action: ArrayLike | Sequence[float], params: EnvParams | None = None
     ) -> tuple[jax.Array, EnvState, jax.Array, jax.Array, jax.Array, dict[str, Any]]:
         """Plays one bar and starts anew where the episode ended; jitted, once for all candles of one shape.
 
         Returns:
             observation (D,), state, reward (), terminated (), truncated (), info.
+
+        Raises:
+            InputError: an action of another shape than (N,).
         """
+        action = action if isinstance(action, jax.Array) else jnp.asarray(action, float)
         # Parameters go in as arguments: inside a trace of its own gymnax would make constants of them.
         params = self.default_params if params is None else params
         return environment.Environment.step(self.shared, key, state, action, params)
@@ -154,7 +159,10 @@ class TradingEnv(environment.Environment[EnvState, EnvParams]):
 
     def step_outcome(self, state: EnvState, action: jax.Array, params: EnvParams) -> rewards.StepOutcome:
         """Trades and marks one bar: the inputs of the reward terms, with the state afterwards."""
-        chex.assert_shape(action, (self.num_assets,))
+        if action.shape != (self.num_assets,):
+            raise InputError(
+                f"action of shape {action.shape}: must be ({self.num_assets},), a multiplier of each asset"
+            )
         market, t = params.market, state.t
         base, to_fill, to_mark = market.base[t], market.to_fill[t], market.to_mark[t]
         caps = (params.max_position_pct, params.max_gross)

@@ -166,3 +166,27 @@ def test_without_parameters_of_its_own_it_asks_for_them_in_one_line():
     for call in (lambda: TradingEnv(1).default_params, lambda: TradingEnv(1).reset(jax.random.key(0))):
         with pytest.raises(InputError, match="made without params"):
             call()
+
+
+def test_an_action_may_be_a_list_and_one_of_another_shape_is_refused_by_name(worlds):
+    env, params, key = TradingEnv(3), worlds[3][3], jax.random.key(0)
+    _, state = env.reset(key, params)
+    expected = env.step(key, state, jnp.ones(3), params)
+    for action in ([1.0, 1.0, 1.0], [1, 1, 1], np.ones(3)):
+        chex.assert_trees_all_equal(env.step(key, state, action, params), expected)
+    for action in (jnp.ones(2), [1.0, 1.0], 1.0, jnp.ones((1, 3))):
+        with pytest.raises(InputError, match=r"action of shape \(.*\): must be \(3,\), a multiplier of each asset"):
+            env.step(key, state, action, params)
+
+
+def test_an_action_with_a_nan_trades_nothing(worlds):
+    env, params, key = TradingEnv(3), worlds[3][3], jax.random.key(0)
+    _, state = env.reset(key, params)
+    state = env.step(key, state, jnp.ones(3), params)[1]
+    for action in (jnp.full(3, jnp.nan), jnp.array([2.0, jnp.nan, 0.0])):
+        obs, after, reward, *_, info = env.step(key, state, action, params)
+        np.testing.assert_array_equal(info["delta"], 0)
+        assert info["cost"] == 0
+        assert np.isfinite(reward)
+        assert np.isfinite(obs).all()
+        assert (after.account.weights > 0).all()
