@@ -243,3 +243,14 @@ def test_the_example_of_the_readme_prints_a_mean_return():
     )
     assert run.returncode == 0, run.stderr
     assert re.search(r"[+-]?\d+\.\d+", run.stdout), run.stdout
+
+
+def test_the_examples_of_the_docs_make_environments():
+    section = (ROOT / "docs" / "market.md").read_text().split("## As a library")[1]
+    blocks = re.findall(r"^```python\n(.*?)^```$", section, re.DOTALL | re.MULTILINE)
+    assert len(blocks) == 2
+    for block in blocks:
+        found = {}
+        exec(block, found)
+        assert found["env"].default_params is found["params"]
+    assert found["env"].terms[0] is found["losses_double"]
