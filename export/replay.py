@@ -12,7 +12,7 @@ import tyro
 
 from export.contents.finding import find_bundle
 from himari_jax.cli import invocation
-from himari_jax.command import auto, parse, require, run_command
+from himari_jax.command import auto, parse, run_command
 from himari_jax.errors import InputError
 from train.config.backtest import CandlesConfig
 
@@ -44,7 +44,8 @@ class ReplayConfig:
     """Show the traceback of an error."""
 
     def __post_init__(self):
-        require(bool(self.bundles), "BUNDLES", "", "the folder of the bundle that decided, or of several")
+        if not self.bundles:
+            raise InputError(f"{self.log}: name the bundle that decided behind it, or all that did; see {PROG} --help")
 
 
 def main(args: Sequence[str]) -> int:

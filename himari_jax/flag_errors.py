@@ -2,11 +2,10 @@
 
 import re
 from collections.abc import Callable, Collection, Sequence
-from difflib import get_close_matches
 from pathlib import Path
 from typing import NamedTuple
 
-from himari_jax.spelling import hint
+from himari_jax.spelling import hint, meant
 
 UNKNOWN = re.compile(r"Unrecognized options: (.+)")
 CHOICE = re.compile(r"invalid choice '(.*)' for argument '(.+?)'\. Expected one of \((.*)\)")
@@ -44,9 +43,8 @@ def explain(box: str, args: Sequence[str], prog: str, flags: Callable[[], Collec
         line = explain_unknown(match[1].split(", "), args, flags(), found.suggested)
     elif match := CHOICE.match(found.text):
         names = [name.strip().strip("'\"") for name in match[3].split(",") if name.strip()]
-        near = get_close_matches(match[1], names, 1, 0.7)
         shown = f"{match[2]} {match[1]}" if match[2].startswith("--") else match[1]
-        line = f"{shown}: must be one of {', '.join(names)}{f'; did you mean {near[0]}?' if near else ''}"
+        line = f"{shown}: must be one of {', '.join(names)}{meant(match[1], names)}"
     elif match := VALUELESS.match(found.text):
         needs = f"{match[1]}: needs {'a value' if match[2] == '1' else f'{match[2]} values'}"
         line = needs if match[1].startswith("--") else f"missing: {match[1].upper()}"

@@ -16,6 +16,7 @@ from types import ModuleType
 from typing import Any
 
 from himari_jax.errors import InputError
+from himari_jax.spelling import meant
 
 
 @dataclass(frozen=True)
@@ -36,10 +37,28 @@ class Plugins:
         """Names on the command line."""
         return tuple(self.summaries)
 
-    def check(self, name: str) -> None:
-        """Raises an InputError that names the flag where there is no such plug-in."""
-        if name not in self.summaries:
-            raise InputError(f"{self.flag} {name}: must be one of {', '.join(self.names)}")
+    def find(self, name: str, allowed: str = "one of", flag: str | None = None) -> str:
+        """Finds the command-line name that a word stands for, hyphens and underscores alike.
+
+        Args:
+            name: the word.
+            allowed: what the flag takes, before the names.
+            flag: that took the word, where it is another one.
+
+        Raises:
+            InputError: there is no such plug-in; names the flag, and the name that was meant.
+        """
+        if name in self.summaries:
+            return name
+        alike = [known for known in self.names if known.replace("_", "-") == str(name).replace("_", "-")]
+        if alike:
+            return alike[0]
+        where, names = flag or self.flag, ", ".join(self.names)
+        raise InputError(f"{where} {name}: must be {allowed} {names}{meant(str(name), self.names)}")
+
+    def settle(self, config: Any, field: str) -> None:
+        """Replaces the name in a field of a frozen configuration by the command-line name that it stands for."""
+        object.__setattr__(config, field, self.find(getattr(config, field)))
 
     def to_flag(self, name: str) -> str:
         """The command-line name of an identifier."""
@@ -66,8 +85,7 @@ class Functions(Plugins):
         Raises:
             InputError: there is none.
         """
-        self.check(name)
-        return getattr(importlib.import_module(self.place), self.to_identifier(name))
+        return getattr(importlib.import_module(self.place), self.to_identifier(self.find(name)))
 
 
 @dataclass(frozen=True)
@@ -97,8 +115,7 @@ class Modules(Plugins):
         Raises:
             InputError: there is none.
         """
-        self.check(name)
-        return importlib.import_module(f"{self.place}.{self.to_identifier(name)}")
+        return importlib.import_module(f"{self.place}.{self.to_identifier(self.find(name))}")
 
     def defines(self, name: str, variable: str) -> bool:
         """Whether a module defines something at its top; without importing it."""

@@ -139,3 +139,16 @@ def hint(word: str, flags: Collection[str]) -> str:
     ends = [flag for flag in flags if flag.lstrip("-").rpartition(".")[2] == last]
     near = ends if len(ends) == 1 else get_close_matches(name, sorted(flags), 2, 0.75)
     return f"did you mean {' or '.join(near)}?" if near else ""
+
+
+def meant(name: str, names: Collection[str]) -> str:
+    """Suggests a name for one that is not known, as the end of a message; empty where nothing is near."""
+    near = get_close_matches(name.lower().replace("_", "-"), [known.replace("_", "-") for known in names], 1, 0.7)
+    found = next((known for known in names if near and known.replace("_", "-") == near[0]), None)
+    return f"; did you mean {found}?" if found else ""
+
+
+def once_each(words: Collection[str], names: Collection[str]) -> str:
+    """Words what a list of names must be, and which name was meant by the first word that is none."""
+    wrong = next((word for word in words if word not in names), None)
+    return f"named once each, out of {', '.join(names)}" + ("" if wrong is None else meant(wrong, names))

@@ -14,7 +14,8 @@ from cache import CACHE
 from himari_jax.errors import InputError
 from himari_jax.plugins import Functions, Modules
 from train.config import defaults
-from train.config.market import DataConfig
+from train.config.backtest import BacktestConfig, CompareConfig
+from train.config.market import DataConfig, MarketConfig
 from train.config.ppo import Config, PolicyConfig, PPOConfig
 from train.config.serialize import config_hash, from_json, to_json
 
@@ -220,6 +221,17 @@ def test_a_file_is_a_plugin_by_what_it_defines_and_a_function_by_being_public(tm
     assert Functions("--part", "parts.functions").summaries == {"z": "Z.", "x_1": ""}
     with pytest.raises(InputError, match="--part helper: must be one of a-part, b-part"):
         modules.load("helper")
+    with pytest.raises(InputError, match=r"--part a_prt: must be .*; did you mean a-part\?"):
+        modules.find("a_prt")
+    assert Functions("--part", "parts.functions").find("x-1") == "x_1"
+    assert modules.find("a_part") == "a-part"
+
+
+def test_names_of_plugins_may_have_hyphens_or_underscores_on_every_flag():
+    assert MarketConfig(base_sizing="vol_target") == MarketConfig(base_sizing="vol-target")
+    assert BacktestConfig(("run",), baselines=("vol-target", "base")).shown_baselines == ("vol_target", "base")
+    assert CompareConfig(("run",), against="buy-and-hold").against == "buy_and_hold"
+    assert DataConfig(env="hidden_drift").env == "hidden-drift"
 
 
 @pytest.mark.parametrize("preset", defaults.PRESETS)

@@ -111,7 +111,9 @@ def test_gates_decide_the_exit_code_and_a_pass_inside_the_noise_is_said_to_be_so
 def test_a_gate_against_another_run_is_paired(runs, tmp_path, capsys):
     (tmp_path / "gate.toml").write_text(GATE.format("sharpe", ">", -100, 'relative_to = "other"'))
     assert compare(runs / "mlp", runs / "lstm", "--gate", tmp_path / "gate.toml") == 0
-    assert "sharpe minus the other run's" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "sharpe minus the other run's" in said
+    assert "at its own cost and delay mlp is " in said  # in a pipe nothing is bold
     assert compare(runs / "mlp", "--gate", tmp_path / "gate.toml") == 2  # no other run
 
 

@@ -90,6 +90,7 @@ def test_a_run_by_the_config_of_another_is_that_run(finished, tmp_path):
         ({"policy": {"gamma": 0.9}}, "policy.gamma is not known; did you mean ppo.gamma?"),
         ({"gamma": 0.9}, "gamma is not known; did you mean ppo.gamma?"),
         ({"markets": {}}, "markets is not known; did you mean market?"),
+        ({"verdict": {"word": "EDGE"}}, "no file of flags: verdict is none of policy, "),
         ({"flags": {"ppo": {"gama": 0.9}}}, "ppo.gama is not known; did you mean ppo.gamma?"),
         ({"ppo": {"gamma": "high"}}, 'ppo.gamma "high": must be a number'),
         ({"ppo": {"gamma": True}}, "ppo.gamma true: must be a number"),

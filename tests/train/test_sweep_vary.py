@@ -50,7 +50,7 @@ def test_ranges_are_whole_where_the_flag_is():
     [
         ("learning_rte=1", "learning_rte is not known; did you mean learning_rate?"),
         ("ppo.gama=1", "ppo.gama is not known; did you mean gamma?"),
-        ("reward.volatilty=1", "no reward term is called volatilty"),
+        ("reward.volatilty=1", "volatilty: must be one of log_return"),
         ("learning_rate=x", "learning_rate x: must be a number"),
         ("hidden_dim=1.5", "hidden_dim 1.5: must be a whole number"),
         ("clip_value=1", "clip_value 1: must be true or false"),

@@ -264,16 +264,16 @@ def print_comparison(found: dict[str, Any], name: str, rows: Sequence[Row]) -> N
         grid.add(*cells, bold=own)
     print_grid(out, grid)
     out.print()
-    print_lines(out, sentences(found, name, rows))
+    print_lines(out, sentences(found, name, rows, " (bold)" if out.is_terminal else ""))
 
 
-def sentences(found: dict[str, Any], name: str, rows: Sequence[Row]) -> list[str]:
-    """Puts the difference at the policy's own cost and delay into sentences."""
+def sentences(found: dict[str, Any], name: str, rows: Sequence[Row], where: str = "") -> list[str]:
+    """Puts the difference at the policy's own cost and delay into sentences; `where`: how its row stands out."""
     own = next(r for r in rows if (r.cost, r.delay) == (found["own_cost"], found["own_delay"]))
     low, high = own.difference.interval
     side = "better than" if low > 0 else "worse than" if high < 0 else "not distinguishable from"
     lines = [
-        f"at its own cost and delay (bold) {found['a']} is {side} {name} on these bars: Sharpe "
+        f"at its own cost and delay{where} {found['a']} is {side} {name} on these bars: Sharpe "
         f"{own.difference.value:+.2f}, 95 % interval {low:+.2f} to {high:+.2f}, p {own.difference.p:.3f}",
         f"the smallest Sharpe that this sample could confirm: {found['minimum_detectable_sharpe']:.2f}",
     ]

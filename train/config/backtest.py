@@ -43,7 +43,7 @@ class CandlesConfig:
 
     def __post_init__(self):
         if self.source is not None:
-            SOURCES.check(self.source)
+            SOURCES.settle(self, "source")
         if self.bar is not None:
             parse_bar(self.bar)
 
@@ -172,9 +172,12 @@ class BacktestConfig:
             require(value is None or value >= 1, f"--{name.replace('_', '-')}", value, "a whole number above 0")
         check_ledger(self.ledger)
         require(self.out != "", "--out", "''", "the name of a folder")
-        names = BASELINES.names
-        known = self.baselines in (("all",), ("none",)) or all(name in names for name in self.baselines)
-        require(known, "--baselines", " ".join(self.baselines), f"all, none, or some of {', '.join(names)}")
+        if self.baselines not in (("all",), ("none",)):
+            given, names = self.baselines, ", ".join(BASELINES.names)
+            alone = not {"all", "none"} & set(given)
+            require(alone, "--baselines", " ".join(given), f"all, none, or some of {names}")
+            found = tuple(BASELINES.find(name, "all, none, or some of") for name in given)
+            object.__setattr__(self, "baselines", found)
 
     @property
     def shown_baselines(self) -> tuple[str, ...]:
@@ -213,7 +216,7 @@ class CompareConfig:
         require(len(set(self.runs)) == len(self.runs), "RUN", " ".join(self.runs), "two different runs")
         both = len(self.runs) == 2 and self.against is not None
         require(not both, "--against", self.against, "one run; with two runs the second is what it is compared with")
-        known = self.against is None or self.against in BASELINES.names
-        require(known, "--against", self.against, f"one of {', '.join(BASELINES.names)}")
+        if self.against is not None:
+            object.__setattr__(self, "against", BASELINES.find(self.against, flag="--against"))
         check_ledger(self.ledger)
         require(self.out != "", "--out", "''", "the name of a file")

@@ -11,6 +11,7 @@ from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from himari_jax.errors import InputError
+from himari_jax.spelling import meant
 from train.config.run import RunConfig
 from train.config.serialize import config_fields, group_kinds, path_flag
 
@@ -34,7 +35,7 @@ def read_config_file(path: Path) -> dict[str, Any]:
         raise InputError(f"{path}: flags must be an object of the groups {', '.join(GROUPS)}")
     for group in values:
         if group not in GROUPS:
-            raise InputError(f"{path}: {group} is not known; did you mean {nearest(group, {x: x for x in GROUPS})}?")
+            raise InputError(f"{path}: {unknown_group(path, group)}")
     groups = {group: read_group(path, group, found) for group, found in values.items()}
     run = groups.get("run", RunConfig())
     if of_a_run:
@@ -43,6 +44,15 @@ def read_config_file(path: Path) -> dict[str, Any]:
         if getattr(run, name):
             raise InputError(f"{path}: run.{name} true: must be given on the command line, as --{name}")
     return config_fields(groups)
+
+
+def unknown_group(path: Path, group: str) -> str:
+    """Words a key that is no group: one that was meant, or a file without flags and where a run has them."""
+    if meant(group, [*GROUPS, *(name for hints in HINTS.values() for name in hints)]):
+        return f"{group} is not known; did you mean {nearest(group, {x: x for x in GROUPS})}?"
+    beside = path.with_name("config.json")
+    where = str(beside) if beside != path and beside.is_file() else "config.json of a run"
+    return f"no file of flags: {group} is none of {', '.join(GROUPS)}; the flags of a run are in {where}"
 
 
 def new_start(run: RunConfig) -> RunConfig:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
 
 from himari_jax.command import auto, flag, require, split_words
+from himari_jax.spelling import once_each
 from himari_jax.times import parse_moment
 
 
@@ -92,7 +93,7 @@ class EvidenceConfig:
         for name in ("rows", "permuted"):
             value = getattr(self, name)
             known = set(value) <= set(ROWS) and len(set(value)) == len(value)
-            require(known, flag(name), " ".join(value), f"named once each, out of {', '.join(ROWS)}")
+            require(known, flag(name), " ".join(value), once_each(value, ROWS))
         require(len(self.rows) > 0, "--rows", "(none)", f"one or more of {', '.join(ROWS)}")
         parse_moment(self.first_test, "--first-test")
         require(1 <= self.num_seeds <= 4096, "--num-seeds", self.num_seeds, "1 to 4096")

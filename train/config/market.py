@@ -12,6 +12,7 @@ from himari_jax.command import auto, choice, flag, parse_number, require
 from himari_jax.errors import InputError
 from himari_jax.plugins import BASE_SIZINGS, FEATURE_FILE, FEATURE_SETS, SOURCES
 from himari_jax.ranges import check_ranges
+from himari_jax.spelling import meant, once_each
 from himari_jax.times import DAY_MS, bar_name, iso_second, parse_bar, parse_duration, parse_moment
 from train.config.cuts import read_cuts
 
@@ -56,9 +57,9 @@ class DataConfig:
 
     def __post_init__(self):
         if self.env is not None:
-            MARKETS.check(self.env)
+            MARKETS.settle(self, "env")
         if self.source is not None:
-            SOURCES.check(self.source)
+            SOURCES.settle(self, "source")
         read_cuts(self.split)
         if self.embargo not in (None, "lookback"):
             parse_duration(self.embargo, "--embargo")
@@ -201,7 +202,7 @@ class MarketConfig:
 
     def __post_init__(self):
         check_ranges(vars(self), flag)
-        BASE_SIZINGS.check(self.base_sizing)
+        BASE_SIZINGS.settle(self, "base_sizing")
         parse_bar(self.base_max_age, "--base-max-age")
         if self.base_positions is not None:
             require(self.base_positions != "", "--base-positions", "''", "the name of a file")
@@ -226,7 +227,8 @@ class MarketConfig:
                 allowed = "a name of letters, digits, _, + and -, and .py"
                 require(FEATURE_FILE.fullmatch(name) is not None, "--features", text, allowed)
             else:
-                require(text in FEATURE_SETS.names, "--features", text, f"{', '.join(FEATURE_SETS.names)}, or FILE.py")
+                known = FEATURE_SETS.names
+                require(text in known, "--features", text, f"{', '.join(known)}, or FILE.py{meant(text, known)}")
             once = [PurePath(other).name for other in self.features].count(name) == 1
             require(once, "--features", text, "each set, and each name of a file, once")
 
@@ -279,7 +281,7 @@ class MarketConfig:
             name, _, weight = text.partition("=")
             name = name.replace("-", "_")
             once = name in REWARD_TERMS.names and name not in terms
-            require(once, "--reward", text, f"named once each, out of {', '.join(REWARD_TERMS.names)}")
+            require(once, "--reward", text, once_each([name], REWARD_TERMS.names))
             if name == "volatility" and weight == "auto":
                 terms[name] = None
                 continue

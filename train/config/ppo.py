@@ -40,7 +40,7 @@ class PolicyConfig:
     """Multiplier that the policy starts from."""
 
     def __post_init__(self):
-        POLICIES.check(self.policy)
+        POLICIES.settle(self, "policy")
         for name in ("hidden_dim", "lstm_hidden_dim"):
             value = getattr(self, name)
             require(value is None or 1 <= value <= 16_384, flag(name), value, "1 to 16384")

@@ -19,7 +19,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 from envs.plugins import REWARD_TERMS
 from himari_jax.errors import InputError
 from himari_jax.sources.registry import option_kinds
-from himari_jax.spelling import whole_number
+from himari_jax.spelling import meant, whole_number
 from train.config.config_file import HINTS, in_words, nearest
 from train.config.ppo import Config
 
@@ -139,7 +139,8 @@ def known_name(name: str, where: str) -> tuple[str, Any]:
     if name.startswith(REWARD):
         term = name.removeprefix(REWARD)
         if term not in REWARD_TERMS.names:
-            raise InputError(f"{where}: no reward term is called {term}; there are {', '.join(REWARD_TERMS.names)}")
+            names = REWARD_TERMS.names
+            raise InputError(f"{where}: {term}: must be one of {', '.join(names)}{meant(term, names)}")
         return name, float | Literal["auto"] if term == "volatility" else float
     group, field = place_of(name)
     if group is None:
