@@ -14,6 +14,7 @@ from himari_jax.features.market import BASE
 from himari_jax.policies.policy import fit_scaling
 from himari_jax.splits import decision_rows
 from himari_jax.times import HOUR_MS
+from train.artifacts.run_folder import joined_symbols
 from train.backtest import main as backtest
 from train.config.ppo import Config
 from train.ppo import main as train
@@ -191,3 +192,14 @@ def test_flags_that_do_not_fit_a_pool_are_one_line(flags, message, data, tmp_pat
     lines = capfd.readouterr().err.strip().splitlines()
     assert len(lines) == 1
     assert message in lines[0]
+
+
+def test_a_folder_is_named_by_whole_symbols_and_the_number_of_the_others():
+    coins = [f"COIN{k:02}-USD" for k in range(30)]
+    for number in range(1, 31):
+        words = joined_symbols(coins[:number]).split("+")
+        shown = [word for word in words if word in coins]
+        left = number - len(shown)
+        assert words == coins[: len(shown)] + ([str(left)] if left else [])
+        assert len("+".join(shown)) < 60
+    assert joined_symbols(["A/B " * 30]) == "A_B_" * 15

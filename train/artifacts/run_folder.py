@@ -6,6 +6,7 @@ import re
 import sys
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from itertools import accumulate
 from pathlib import Path
 from typing import IO, Any
 
@@ -15,14 +16,23 @@ from train.config.ppo import Config
 from train.config.serialize import differences, from_json, to_json
 
 STEPS = "checkpoints"  # folder of the checkpoints, named by updates done
+LONGEST_SYMBOLS = 60  # letters of the symbols in a folder's name
 FAILED = "failed.json"  # of a run whose numbers went bad, or that failed before an update, until it is started again
 
 
 def default_folder(kind: str, symbols: Sequence[str]) -> Path:
     """Names a new folder: `runs/<UTC time>-<kind>-<symbols>`; of a run the kind is its policy."""
     now = datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
-    name = re.sub(r"[^A-Za-z0-9+_.-]", "_", "+".join(symbols))[:60]
-    return Path("runs") / f"{now}-{kind}-{name}"
+    return Path("runs") / f"{now}-{kind}-{joined_symbols(symbols)}"
+
+
+def joined_symbols(symbols: Sequence[str]) -> str:
+    """Joins the symbols that fit a folder's name, and the number of the others: `BTC-USD+ETH-USD+8`."""
+    clean = [re.sub(r"[^A-Za-z0-9+_.-]", "_", symbol) for symbol in symbols]
+    lengths = accumulate(len(symbol) + 1 for symbol in clean)
+    fitting = max(1, sum(length <= LONGEST_SYMBOLS for length in lengths))
+    rest = [f"{len(clean) - fitting}"] if len(clean) > fitting else []
+    return "+".join([clean[0][:LONGEST_SYMBOLS], *clean[1:fitting], *rest])
 
 
 def stored_config(folder: Path) -> Config:
