@@ -48,25 +48,15 @@ def read_text(data: bytes, origin: str, least: int = 3) -> TextTable:
         notes.append("the last line has no line end: if the file was cut, its last value is too")
     found = _find_header(top, least)
     if found is None:
-        delimiter = _first_row(top) if least > 1 else None
-        if delimiter is None:
-            raise _no_header(data, origin, least)
-        width = len(_cells(next(line for line in top if line.strip()), delimiter))
-        names = [str(k + 1) for k in range(width)]
-        notes.append("no header")
-        mark = len(UTF8_MARK) * data.startswith(UTF8_MARK)
-        return TextTable(origin, names, delimiter, False, notes, data, mark, 1, headed=False)
+        return _without_header(data, origin, least, top, notes)
     above, delimiter = found
-    for number, line in enumerate(top[:above], 1):
-        if least > 1 and _first_row([line]):
-            what = f"row {number} has a time and numbers, but the header stands in row {above + 1}"
-            raise InputError(f"{origin}: {what}; allowed: the header in the first line, or none")
+    _refuse_rows_above(top[:above], origin, least)
     taken: list[str] = []
     rows = csv_rows(_taking(chain(top[above:], stream), taken), above + 1, delimiter, origin)
     _, names = next(rows)
-    names, pairs = split_pairs(names)
+    names, labels = split_pairs(names)
     banner = [line.strip() for line in top[:above] if line.strip()]
-    size, labels = len(taken), pairs
+    size = len(taken)
     if above and not labels and _are_labels(row := _cells(top[above - 1], delimiter), names):
         labels, banner = row, banner[:-1]
     for row in _peek(rows, 2):  # pandas writes the levels and the index of its columns as more rows
@@ -83,13 +73,44 @@ def read_text(data: bytes, origin: str, least: int = 3) -> TextTable:
     notes += [f"banner line skipped: {shown(line)}" for line in banner]
     notes += [f"header of {size} lines"] if size > 1 and labels else []
     head = "".join([*top[:above], *taken[:size]])
-    start = len(head.encode()) + len(UTF8_MARK) * data.startswith(UTF8_MARK)
+    start = len(head.encode()) + _mark_bytes(data)
     data, again = _without_header_again(data, start, "".join(taken[:size]))
     notes += [f"the header stands again in {again} rows, passed over"] if again else []
     utc = any(UTC_WORD.search(line) for line in banner)
     if labels and names[0].lower() in ("price", "ticker", "tickers"):
         names[0] = ""
     return TextTable(origin, names, delimiter, utc, notes, data, start, above + size + 1, labels)
+
+
+def _without_header(data: bytes, origin: str, least: int, top: Sequence[str], notes: Sequence[str]) -> TextTable:
+    """The table of a file whose first line is a row of candles.
+
+    Raises:
+        InputError: it is none, so that the header is missing.
+    """
+    delimiter = _first_row(top) if least > 1 else None
+    if delimiter is None:
+        raise _no_header(data, origin, least)
+    width = len(_cells(next(line for line in top if line.strip()), delimiter))
+    names = [str(k + 1) for k in range(width)]
+    return TextTable(origin, names, delimiter, False, [*notes, "no header"], data, _mark_bytes(data), 1, headed=False)
+
+
+def _refuse_rows_above(lines: Sequence[str], origin: str, least: int) -> None:
+    """Refuses a row of candles above the header.
+
+    Raises:
+        InputError: names the row.
+    """
+    for number, line in enumerate(lines, 1):
+        if least > 1 and _first_row([line]):
+            what = f"row {number} has a time and numbers, but the header stands in row {len(lines) + 1}"
+            raise InputError(f"{origin}: {what}; allowed: the header in the first line, or none")
+
+
+def _mark_bytes(data: bytes) -> int:
+    """Length of the byte order mark that a file begins with."""
+    return len(UTF8_MARK) * data.startswith(UTF8_MARK)
 
 
 def _without_header_again(data: bytes, start: int, header: str) -> tuple[bytes, int]:

@@ -11,6 +11,7 @@ from typing import Any
 from rich.progress import Progress, SpinnerColumn, TextColumn
 
 from train.artifacts.metrics_file import NAME, cut_metrics
+from train.distributed.processes import is_first
 from train.reporting.console import console
 
 QUIET_SECONDS = 10.0  # between two lines of a long command
@@ -156,3 +157,9 @@ def clock(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, left = divmod(minutes, 60)
     return f"{hours}h{left:02}m" if hours else f"{minutes}:{rest:02}"
+
+
+def warn(text: str) -> None:
+    """Prints a warning on stderr, in the first process alone."""
+    if is_first():
+        print(f"warning: {text}", file=sys.stderr)

@@ -25,7 +25,7 @@ from train.reporting.stages import Stages, peak_memory_mb
 from train.training.bad_rollout import BadRollout, dump_rollout, first_bad, remedy
 from train.training.chunks import next_size
 from train.training.longer import longer_line
-from train.training.progress import MetricsLog, ProgressBar
+from train.training.progress import MetricsLog, ProgressBar, warn
 from train.training.signals import go_on
 from train.training.task import Task
 
@@ -51,6 +51,14 @@ class Trainer:
         if not continued:  # first of all: a folder without config.json is no run
             on_first_process(self.write_headers)
         self.checkpoints: Any = on_first_process(lambda: Checkpoints(folder / "checkpoints", self.config.run.keep))
+        self.begin(continued)
+        self.first_log_std = float(np.mean(self.setup.learner.policy.initial_log_std))
+        self.log: Any = on_first_process(lambda: MetricsLog(folder, self.done))
+        if not continued:
+            self.save()  # the last good step of a run that goes wrong at once
+
+    def begin(self, continued: bool) -> None:
+        """Compiles, and makes the first state or restores the newest checkpoint."""
         print("compiling ...", flush=True)
         started = time.perf_counter()
         make = first_state(self.setup)
@@ -75,10 +83,6 @@ class Trainer:
             self.chunk = chunk.result()
         compiler.shutdown()
         self.compile_seconds = time.perf_counter() - started
-        self.first_log_std = float(np.mean(self.setup.learner.policy.initial_log_std))
-        self.log: Any = on_first_process(lambda: MetricsLog(folder, self.done))
-        if not continued:
-            self.save()  # the last good step of a run that goes wrong at once
 
     def write_headers(self) -> None:
         """Writes config.json, data_report.json and the user's own files."""
@@ -290,9 +294,3 @@ class Trainer:
             "schedule_updates": int(np.asarray(self.state.runner.hyper.total_updates).flat[0]),
             "peak_memory_mb": peak_memory_mb(),
         }
-
-
-def warn(text: str) -> None:
-    """Prints a warning on stderr, in the first process alone."""
-    if is_first():
-        print(f"warning: {text}", file=sys.stderr)
