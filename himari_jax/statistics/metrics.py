@@ -103,7 +103,13 @@ def win_rate_bar(returns: np.ndarray, held: np.ndarray) -> float:
 
 
 def win_rate_trip(held: np.ndarray, pnl: np.ndarray, liquidated: np.ndarray | None = None) -> float:
-    """Share of round trips that made money; nan without any.
+    """Share of round trips that made money, see `trip_profits`; nan without any."""
+    profits = trip_profits(held, pnl, liquidated)
+    return float(np.mean(profits > 0)) if len(profits) else math.nan
+
+
+def trip_profits(held: np.ndarray, pnl: np.ndarray, liquidated: np.ndarray | None = None) -> np.ndarray:
+    """Profits of an account's round trips, (K,) shares of its equity at the start; none where values are not finite.
 
     A trip is one asset's way from flat to flat, whatever is bought or sold in between: what vectorbt calls a position
     (its trades end at every partial sale). It runs from the first bar with `held > 0` to the bar that sells the rest,
@@ -119,11 +125,10 @@ def win_rate_trip(held: np.ndarray, pnl: np.ndarray, liquidated: np.ndarray | No
     """
     held, pnl = _weights(held), np.asarray(pnl, float).reshape(np.shape(held))
     if len(held) < 2 or not np.isfinite(pnl).all() or not np.isfinite(held).all():
-        return math.nan
+        return np.zeros(0)
     ended = np.zeros(len(held), bool) if liquidated is None else np.asarray(liquidated, bool)
     equity = np.concatenate([[1.0], np.cumprod(1 + pnl.sum(axis=1))[:-1]])
-    profits = np.concatenate([_trips(held[:, i] > FLAT, equity * pnl[:, i], ended) for i in range(held.shape[1])])
-    return float(np.mean(profits > 0)) if len(profits) else math.nan
+    return np.concatenate([_trips(held[:, i] > FLAT, equity * pnl[:, i], ended) for i in range(held.shape[1])])
 
 
 def turnover(traded: np.ndarray, bars_per_year: float) -> float:

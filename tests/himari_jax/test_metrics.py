@@ -124,6 +124,7 @@ def test_round_trips_by_hand():
     held = np.array([[0.5, 0.0], [0.4, 0.3], [0.6, 0.0], [0.0, 0.0], [0.0, 0.0], [0.2, 0.0], [0.2, 0.0]])
     pnl = np.array([[0.02, 0.0], [0.01, -0.01], [-0.01, 0.02], [-0.03, 0.0], [0, 0], [0.01, 0.0], [0.01, 0.0]])
     assert metrics.win_rate_trip(held, pnl) == pytest.approx(2 / 3)
+    assert len(metrics.trip_profits(held, pnl)) == 3
 
 
 def test_a_trip_is_won_by_money_not_by_a_sum_of_shares():

@@ -71,3 +71,15 @@ def test_an_older_result_leads_with_its_reason_and_names_no_next_step(tmp_path):
     page = write_report(make_run(tmp_path / "run", rows=900))
     assert '<p class="reason">The interval does not exclude 0.</p>' in header(page)
     assert "Next:" not in read(page).words
+
+
+@pytest.mark.parametrize(("trips", "shown"), [(None, "50.0%"), (4, "–"), (5, "50.0% of 5"), (1200, "50.0% of 1,200")])
+def test_a_share_of_few_trips_is_not_shown(tmp_path, trips, shown):
+    block_of_agent = block(sharpe_difference=make_result(["A"])["agent"]["sharpe_difference"])
+    agent = block_of_agent | ({} if trips is None else {"trips": trips})
+    page = (
+        write_report(make_run(tmp_path / "run", rows=900, agent=agent)).read_text().split("Agent and baselines</h2>")[1]
+    )
+    heads, row = page.split("<thead>")[1].split("</thead>")[0], page.split('<tr class="agent"><th')[1]
+    place = heads.split("win rate, trips")[0].count("<th") - 1
+    assert row.split("<td>")[1 + place].startswith(f"{shown}</td>")

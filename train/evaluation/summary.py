@@ -38,6 +38,13 @@ def account_metrics(history: AccountHistory, liquidated: np.ndarray, bars_per_ye
     return measure(replace(series, win_rate_trip=metrics.win_rate_trip(held, pnl, liquidated)))
 
 
+def counted_metrics(history: AccountHistory, played: SpanHistories) -> dict[str, Any]:
+    """Measures every metric of one account of a span, and the number of its round trips."""
+    held, pnl = np.asarray(history.held, np.float64), np.asarray(history.pnl, np.float64)
+    trips = len(metrics.trip_profits(held, pnl, played.liquidated))
+    return account_metrics(history, played.liquidated, played.bars_per_year) | {"trips": trips}
+
+
 def summarize(
     played: SpanHistories,
     chosen: int,
@@ -100,7 +107,7 @@ def baseline_blocks(played: SpanHistories, samples: "Samples") -> dict[str, dict
     """Metrics of the baselines with the interval of their Sharpe ratio, by name."""
     found: dict[str, dict[str, Any]] = {}
     for name, history in played.baselines.items():
-        found[name] = account_metrics(history, played.liquidated, played.bars_per_year)
+        found[name] = counted_metrics(history, played)
         found[name] |= {"sharpe_interval": list(interval(samples.baselines[name]))}
     return found
 
@@ -110,7 +117,7 @@ def agent_blocks(played: SpanHistories, seeds: Sequence[int], samples: "Samples"
     theirs = metrics.sharpe_or_zero(played.baselines[rival].returns, played.bars_per_year)
     found = []
     for seed, history, column in zip(seeds, played.agents, samples.agents, strict=True):
-        block: dict[str, Any] = account_metrics(history, played.liquidated, played.bars_per_year)
+        block = counted_metrics(history, played)
         difference = {
             "baseline": rival,
             "value": zero_if_nan(block["sharpe"]) - theirs,

@@ -11,6 +11,7 @@ from train.reporting.formats import FORMS, sentence
 from train.reporting.packing import pack
 
 DASH = "–"  # of what is undefined
+TRIPS_WON, FEWEST_TRIPS = "win_rate_trip", 5  # share of the trips that made money; of fewer it says nothing
 
 
 def document(title: str, header: str, found: Iterable[tuple[str, str]], footer: str) -> str:
@@ -116,4 +117,13 @@ def number(value: Any, form: str) -> str:
 
 def numbers(block: Mapping[str, Any], keys: Iterable[str]) -> list[str]:
     """Formats values of a block, each in its own form."""
-    return [number(block.get(key), FORMS[key]) for key in keys]
+    return [trips_won(block) if key == TRIPS_WON else number(block.get(key), FORMS[key]) for key in keys]
+
+
+def trips_won(block: Mapping[str, Any]) -> str:
+    """Formats the share of round trips that made money and their number; a dash where they are too few to say."""
+    trips = block.get("trips")
+    text = number(block.get(TRIPS_WON), FORMS[TRIPS_WON])
+    if trips is None:  # an older result
+        return text
+    return DASH if trips < FEWEST_TRIPS else f"{text} of {trips:,}"
