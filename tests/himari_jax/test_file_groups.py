@@ -22,7 +22,8 @@ MONTHS = {f"BTCUSDT-1h-2019-{month}.csv": rows for month, rows in (("10", slice(
 def lines(rows, **changes):
     columns = [TIMES[rows], *(column[rows] for column in ohlcv())]
     for name, factor in changes.items():
-        columns[("time", "open", "high", "low", "close", "volume").index(name)] *= factor
+        k = ("time", "open", "high", "low", "close", "volume").index(name)
+        columns[k] = columns[k] * factor
     return table(*columns)
 
 

@@ -21,6 +21,7 @@ OPEN = np.concatenate([[100.0], CLOSE[:-1]])
 CANDLES = np.stack(
     [OPEN, np.maximum(OPEN, CLOSE) + 0.25, np.minimum(OPEN, CLOSE) - 0.25, CLOSE, 7.5 + np.arange(ROWS)], axis=1
 )
+CANDLES.setflags(write=False)  # all tests compare with them
 
 
 def moments(form):
