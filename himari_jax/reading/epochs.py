@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from himari_jax.reading.columns import Cells
-from himari_jax.reading.wall import parse_wall_times
+from himari_jax.reading.wall import WallPart, parse_wall_times
 
 if TYPE_CHECKING:
     import polars as pl
@@ -19,6 +19,7 @@ WHOLE = "^[0-9]{1,19}$"
 ROUNDED = r"^[0-9](\.[0-9]{1,5})?[eE]\+?[0-9]+$"  # as spreadsheets show long numbers
 EPOCH_NUMBER = r"^[+-]?[0-9]+(\.[0-9]*)?([eE][+-]?[0-9]+)?$"
 STAMPS = (8, 10, 12, 14, 17)  # digits of YYYYMMDD, with hh, mm, ss and milliseconds
+SAMPLED = 64  # rows that show whether numbers are dates before all of them become texts
 
 
 class EpochPart(NamedTuple):
@@ -94,20 +95,27 @@ def _from_unit(values: np.ndarray, scale: float) -> tuple[np.ndarray, np.ndarray
 
 def _stamp_times(values: np.ndarray) -> np.ndarray | None:
     """Whole numbers that all have the digits of a date, with or without a time of day, as milliseconds; else None."""
-    import polars as pl
-
     low, high = values.min(), values.max()
     digits = len(str(int(low))) if np.isfinite(low) and np.isfinite(high) else 0
     if digits not in STAMPS or len(str(int(high))) != digits or (values != np.floor(values)).any():
         return None
     if len(values) < 3 and digits != 8:  # as few could be epoch numbers by chance
         return None
+    if _read_stamps(values[:: len(values) // SAMPLED + 1], digits).fault is not None:
+        return None
+    part = _read_stamps(values, digits)
+    return part.time if part.fault is None else None
+
+
+def _read_stamps(values: np.ndarray, digits: int) -> WallPart:
+    """Reads whole numbers, (K,), of so many digits as dates."""
+    import polars as pl
+
     texts = pl.Series(values.astype(np.int64)).cast(pl.String)
     texts = texts.str.slice(0, 8) + " " + texts.str.slice(8).str.pad_end(6, "0") if digits > 8 else texts
     if digits == 17:
         texts = texts.str.slice(0, 15) + "." + texts.str.slice(15)
-    part = parse_wall_times(texts)
-    return part.time if part.fault is None else None
+    return parse_wall_times(texts)
 
 
 def refuse_finer(cells: Cells, between: np.ndarray) -> None:

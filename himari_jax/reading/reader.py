@@ -1,9 +1,9 @@
 """From a table to the candles of a symbol: columns are chosen, the rows of several symbols are separated."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,20 +14,13 @@ from himari_jax.reading.epochs import Times
 from himari_jax.reading.names import same_name
 from himari_jax.reading.numbers import join_numbers, separator_note
 from himari_jax.reading.parsing import Columns, parse_columns
-from himari_jax.reading.positional import find_roles
+from himari_jax.reading.positional import columns_to_read, find_roles
 from himari_jax.reading.roles import Roles, choose_roles, role_notes, symbol_columns
 from himari_jax.reading.tables import Table, cells_of, is_in_utc, sample
 from himari_jax.reading.times import ASSUME, Part, join_times, parse_times, refuse_half_clock, refuse_naive
 
 if TYPE_CHECKING:
     import polars as pl
-
-
-class Naming(NamedTuple):
-    """The column that names the symbol of each row."""
-
-    names: "pl.Series"  # (T,)
-    table: Table  # that holds it, with all of its cells in memory: each symbol reads it
 
 
 @dataclass(frozen=True)
@@ -42,8 +35,8 @@ class CandleTable:
         return sample(self.table)
 
     @cached_property
-    def named_by(self) -> Naming | None:
-        """The column that names the symbol of each row; None: the rows are of one symbol.
+    def named_by(self) -> "pl.Series | None":
+        """The column that names the symbol of each row, (T,); None: the rows are of one symbol.
 
         Raises:
             InputError: two columns disagree about how many there are.
@@ -53,7 +46,7 @@ class CandleTable:
         candidates = symbol_columns(self.table)
         if not candidates:
             return None
-        table, found = self.table.loaded(), {}
+        table, found = self.table.loaded(candidates), {}
         for k in candidates:
             cells = table.column(k)
             cells = cells.str.strip_chars(SPACE) if cells.dtype == pl.String else cells
@@ -63,12 +56,20 @@ class CandleTable:
         if len(sizes) > 1:
             names = " and ".join(shown(self.table.names[k]) for k in list(found)[:2])
             raise InputError(f"{self.table.origin}: columns {names} tell different symbols apart; allowed: one of them")
-        return Naming(next(iter(found.values())), table) if found else None
+        return next(iter(found.values()), None)
 
     @cached_property
-    def loaded(self) -> Table:
-        """The table with all of its cells in memory."""
-        return self.table.loaded()
+    def _kept(self) -> dict[tuple[int, ...], Table]:
+        """The newest table that was loaded, by its columns: symbols of one file mostly have the same."""
+        return {}
+
+    def _loaded(self, wanted: Iterable[int]) -> Table:
+        """The table with the cells of these columns in memory."""
+        columns = tuple(sorted({*wanted}))
+        if columns not in self._kept:
+            self._kept.clear()
+            self._kept[columns] = self.table.loaded(columns)
+        return self._kept[columns]
 
     @cached_property
     def symbols(self) -> list[str]:
@@ -78,7 +79,7 @@ class CandleTable:
             return found if len(found) > 1 else []
         if self.named_by is None:
             return []
-        return [str(name) for name in self.named_by.names.unique(maintain_order=True).drop_nulls().to_list()]
+        return [str(name) for name in self.named_by.unique(maintain_order=True).drop_nulls().to_list()]
 
     def find(self, symbol: str) -> str | None:
         """The symbol of the table that is meant; None: there is none.
@@ -109,13 +110,14 @@ class CandleTable:
 
         table, rows, mine = self.table, None, None
         if own is not None and table.labels:
-            table, mine = self.loaded, [k for k, label in enumerate(table.labels) if label == own]
+            table, mine = self._loaded(range(len(table.names))), [k for k, x in enumerate(table.labels) if x == own]
         elif own is not None and self.named_by is not None:
-            table = self.named_by.table
-            rows = np.flatnonzero(self.named_by.names.cast(pl.String).eq(own).fill_null(False).to_numpy())
+            rows = np.flatnonzero(self.named_by.cast(pl.String).eq(own).fill_null(False).to_numpy())
         elif not table.headed:  # what the columns are is read off all rows, too
-            table = table.loaded()
+            table = self._loaded(columns_to_read(table, self.first))
         roles = self._roles(table, symbol, mine, no_volume)
+        if rows is not None:
+            table = self._loaded((*roles.time, *roles.prices, *roles.volumes))
         return _Reading(table, roles, rows).candles(symbol, assume_utc)
 
     def _roles(self, table: Table, symbol: str, mine: Sequence[int] | None, no_volume: bool) -> Roles:

@@ -56,16 +56,18 @@ class TextTable:
 
         return pl.concat([texts for _, (texts,) in self.blocks([k])])
 
-    def loaded(self) -> FrameTable:
-        """The table with the texts of all of its cells in memory.
+    def loaded(self, wanted: Sequence[int]) -> FrameTable:
+        """The table with the texts of the wanted columns in memory; the others are null and take none.
 
         Raises:
             InputError: as `blocks` does.
         """
         import polars as pl
 
-        rows, blocks = zip(*self.blocks(range(len(self.names))), strict=True)
-        frame = pl.concat([pl.DataFrame({str(k): texts for k, texts in enumerate(block)}) for block in blocks])
+        rows, blocks = zip(*self.blocks(wanted), strict=True)
+        frame = pl.concat([pl.DataFrame(dict(zip(map(str, wanted), block, strict=True))) for block in blocks])
+        others = {str(k) for k in range(len(self.names))} - {*frame.columns}
+        frame = frame.with_columns(pl.lit(None).alias(k) for k in others).select(map(str, range(len(self.names))))
         named = self.names, self.headed, self.notes, self.labels
         return FrameTable(self.origin, frame, *named, self.delimiter, self.utc, np.concatenate(rows))
 

@@ -59,8 +59,8 @@ class Table(Protocol):
     def column(self, k: int) -> "pl.Series":
         """All cells of one column."""
 
-    def loaded(self) -> "FrameTable":
-        """The table with all of its cells in memory: a file that is read more than once is split once.
+    def loaded(self, wanted: Sequence[int]) -> "FrameTable":
+        """The table with the cells of the wanted columns in memory: a file that is read more than once is split once.
 
         Raises:
             InputError: as `blocks` does.
@@ -98,7 +98,7 @@ class FrameTable:
         """All cells of one column."""
         return self.frame.to_series(k)
 
-    def loaded(self) -> "FrameTable":
+    def loaded(self, wanted: Sequence[int]) -> "FrameTable":
         """Returns itself: it is in memory."""
         return self
 

@@ -12,8 +12,9 @@ from candle_files import START, outcome, read, with_times
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from himari_jax.reading import wall
+from himari_jax.reading import epochs, wall
 from himari_jax.reading.columns import SPACE, Cells
+from himari_jax.reading.epochs import epoch_times
 from himari_jax.reading.numbers import MISSING, NUMBER, join_numbers, parse_numbers
 from himari_jax.reading.times import join_times, parse_times, refuse_half_clock
 from himari_jax.reading.wall import FORMS, ORDERS, parse_wall_times, wall_time
@@ -201,6 +202,14 @@ def test_a_half_clock_is_met_where_times_come_back_with_other_candles(rows, seco
     wanted = found[0] if len(found) > 1 else None  # once may be a candle given twice
     found = outcome(lambda: refuse_half_clock(cells_of(texts), hours, candle))
     assert found.startswith(wanted) if wanted else found is None
+
+
+def test_epoch_numbers_do_not_become_texts_to_see_that_they_are_no_dates():
+    seen = []
+    with patch.object(epochs, "parse_wall_times", lambda texts: seen.append(len(texts)) or parse_wall_times(texts)):
+        values = 1_577_836_800 + 3600 * np.arange(50_000)
+        assert epoch_times(cells_of(list(map(str, values))), values).time[0] == 1_577_836_800_000
+    assert sum(seen) < 100
 
 
 def test_common_times_are_not_read_one_by_one():

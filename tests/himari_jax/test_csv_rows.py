@@ -71,7 +71,7 @@ def check_blocks(delimiter, text, size, rows):
         assume(False)  # a second header; a delimiter at the end of rows
     with patch.multiple(row_reader, BLOCK_BYTES=size, ODD_ROWS=rows):
         blocks = outcome(lambda: list(table.blocks(range(6))))
-        loaded = outcome(lambda: list(table.loaded().blocks(range(6))))
+        loaded = outcome(lambda: list(table.loaded(range(6)).blocks(range(6))))
     wanted = rows_of_csv(text, delimiter)
     if isinstance(blocks, str):
         assert isinstance(wanted, str), wanted

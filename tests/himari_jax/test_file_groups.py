@@ -104,25 +104,26 @@ def test_symbols_below_each_other_are_separated(tmp_path, name, interleaved):
         ask(path, "SOL/USD")
 
 
-def test_a_text_is_split_once_however_many_symbols_it_holds_and_with_or_without_a_header(tmp_path, monkeypatch):
+def test_a_text_is_split_as_often_however_many_symbols_and_no_column_is_kept_that_nobody_reads(tmp_path, monkeypatch):
     pieces = []
     split = TextTable.blocks
-    monkeypatch.setattr(TextTable, "blocks", lambda self, wanted: pieces.append(wanted) or split(self, wanted))
+    monkeypatch.setattr(TextTable, "blocks", lambda self, wanted: pieces.append([*wanted]) or split(self, wanted))
     columns = TIMES, *ohlcv()
+    notes = [f"a note of many letters, {k}" for k in range(ROWS)]
     for count in (2, 5):
         names = [f"S{k}" for k in range(count)]
         symbols = np.repeat(names, ROWS).tolist()
-        long = [symbols, *(np.tile(column, count) for column in columns)]
-        header = ("symbol", "time", "open", "high", "low", "close", "volume")
+        long = [symbols, *(np.tile(column, count) for column in (*columns, notes))]
+        header = ("symbol", "time", "open", "high", "low", "close", "volume", "note")
         (tmp_path / "long.csv").write_bytes(table(*long, header=header))
         pieces.clear()
         for raw in ask(tmp_path / "long.csv", *names):
             same(raw)
-        assert len(pieces) == 2  # the first rows, and all of them
-    (tmp_path / "bare.csv").write_bytes(table(*columns))
+        assert pieces == [[0], [*range(8)], [*range(1, 7)]]  # the names, the first rows, and what all symbols read
+    (tmp_path / "bare.csv").write_bytes(table(*columns, notes))
     pieces.clear()
     same(ask(tmp_path / "bare.csv")[0])
-    assert len(pieces) == 2
+    assert pieces == [[*range(7)], [*range(6)]]
 
 
 def test_symbols_below_each_other_in_several_files_are_joined(tmp_path):
