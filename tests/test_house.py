@@ -193,6 +193,31 @@ def test_help_is_printed_before_jax_is_imported():
     assert not loaded_after(code) & {"jax", "flax", "gymnax", "polars", "talib"}
 
 
+LAZY = ("envs.base",)  # imports what it hands out when it is asked for
+
+
+def defined(path: Path) -> set[str]:
+    """Names that a file defines at any depth: functions, classes, assignments."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            found.add(node.name)
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            found.add(node.id)
+    return found
+
+
+def test_a_name_is_imported_from_the_module_that_defines_it():
+    names = {module: defined(path) for module, path in FILES.items() if module not in LAZY}
+    elsewhere = []
+    for path in [*FILES.values(), *(ROOT / "tests").rglob("*.py")]:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom) and node.module in names:
+                members = {alias.name for alias in node.names if f"{node.module}.{alias.name}" not in FILES}
+                elsewhere += [f"{path}: {node.module}.{name}" for name in members - names[node.module]]
+    assert not elsewhere
+
+
 VAGUE = ("What", "Which", "That", "Why", "Of")  # a docstring names the thing, or says who does what to which thing
 
 

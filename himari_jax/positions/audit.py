@@ -3,14 +3,14 @@
 import numpy as np
 
 from himari_jax.candles import Candles
-from himari_jax.errors import HimariError, InputError, first_line
+from himari_jax.errors import HimariError, InputError
 from himari_jax.features.audit import NEAR, audited_rows, largest_change, other_futures
 from himari_jax.features.market import rows_of, segments
-from himari_jax.features.own_features import quiet, sealed
 from himari_jax.positions.base_positions import Base, base_positions
 from himari_jax.positions.own_positions import OwnPositions
 from himari_jax.positions.sizing import SizingRules
 from himari_jax.times import iso_second
+from himari_jax.user_code import failure, quiet, sealed
 
 BETWEEN = 4  # rows after which the future changes, beside the first and the last two
 FUTURE = 1000  # rows of another future, after which there are none
@@ -68,7 +68,7 @@ def call(name: str, candles: Candles, rules: SizingRules) -> np.ndarray:
     except HimariError:
         raise
     except Exception as error:
-        raise InputError(f"base sizing {name}: failed: {type(error).__name__}: {first_line(error)}") from error
+        raise InputError(f"base sizing {name}: failed: {failure(error)}") from error
     if not isinstance(found, np.ndarray) or found.dtype.kind not in "biuf" or found.shape != candles.close.shape:
         given = f"{found.dtype} of shape {found.shape}" if isinstance(found, np.ndarray) else type(found).__name__
         raise InputError(

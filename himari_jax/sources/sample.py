@@ -5,7 +5,7 @@ from importlib.resources import files
 
 from himari_jax.candles import RawCandles
 from himari_jax.errors import InputError
-from himari_jax.reading.columns import plain
+from himari_jax.reading.names import plain
 from himari_jax.sources.files import read_candles
 from himari_jax.sources.request import SourceRequest
 

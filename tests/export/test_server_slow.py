@@ -12,7 +12,8 @@ from processes import ask as post
 from processes import ready, started
 from serving import ROOT, Desk, multipliers, wait_for
 
-from export.bench import resident, write_bodies
+from export.bench import write_bodies
+from export.benchmarks.processes import resident
 from export.loadgen import ask
 
 pytest_plugins = ["server_fixtures"]

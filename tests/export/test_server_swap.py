@@ -206,7 +206,7 @@ def test_10000_requests_during_20_swaps(versions):
 
 
 def test_a_slow_header_is_cut_off_and_a_slow_body_told(bundles, monkeypatch):
-    from export.serving.processes.uvicorn_server import GuardedProtocol
+    from export.serving.protocol import GuardedProtocol
 
     monkeypatch.setattr(GuardedProtocol, "header_seconds", 0.4)
     desk = Desk(bundles["mlp"], read_seconds=0.4)

@@ -30,8 +30,9 @@ from train.simulation.baselines import all_orders, every_bar
 from train.simulation.engine import make_tape
 from train.simulation.given import run_weights
 from train.simulation.history import histories
-from train.simulation.play import play_baselines, play_orders, window_of
+from train.simulation.play import play_baselines, play_orders
 from train.simulation.simulator import build_simulator, liquidated
+from train.simulation.windows import window_of
 
 A, FEE, HOUR_MS = 8760, 0.001, 3_600_000
 NOTHING = 1e-6  # of equity: what no metric takes for a position

@@ -11,11 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from report_runs import make_result, make_run, read, unpack
 
-from train.learning.setup import Best
+from train.learning.setup import Best, better
 from train.reporting import learning_curves
 from train.reporting.learning_curves import curve_advice, curve_summary, locate_best, summarize_curve
 from train.reporting.report import write_report
-from train.training.trainer import better
 
 pytest_plugins = ["finished_run"]
 

@@ -14,8 +14,7 @@ from himari_jax.errors import InputError
 from himari_jax.features.market import segments
 from himari_jax.permutation import Kind, permute_candles
 from himari_jax.positions.base_positions import Base
-from himari_jax.splits import DAY_MS
-from himari_jax.times import YEAR_MS
+from himari_jax.times import DAY_MS, YEAR_MS
 from train.artifacts.files import append_lines, storage_errors
 from train.config.market import MarketConfig
 from train.config.run import RunConfig

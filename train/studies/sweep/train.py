@@ -18,7 +18,9 @@ from train.config.vary import configure
 from train.learning.population import stack
 from train.studies.sweep.flags import Sweep
 from train.studies.sweep.store import Asked, Finished, Variables
-from train.training.population import Member, Trained, program_of, train_population
+from train.training.batches import Member
+from train.training.kept import Trained
+from train.training.population import program_of, train_population
 from train.training.progress import ProgressBar
 from train.training.session import Session, build_session
 
