@@ -55,16 +55,6 @@ def find_roles(table: Table, first: Sequence["pl.Series"], no_volume: bool) -> R
     return Roles(time, tuple(rest[:4]), (rest[4],), notes)
 
 
-def columns_to_read(table: Table, first: Sequence["pl.Series"]) -> tuple[int, ...]:
-    """The columns that `find_roles` reads, and those that it finds: the time and up to five behind it.
-
-    Raises:
-        InputError: there is no time.
-    """
-    time = _find_time(table, first)
-    return (*time, *range(time[-1] + 1, len(table.names))[:5])
-
-
 def _naming(table: Table) -> str:
     return ADD_HEADER if table.delimiter else ADD_NAMES
 

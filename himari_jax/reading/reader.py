@@ -14,7 +14,7 @@ from himari_jax.reading.epochs import Times
 from himari_jax.reading.names import same_name
 from himari_jax.reading.numbers import join_numbers, separator_note
 from himari_jax.reading.parsing import Columns, parse_columns
-from himari_jax.reading.positional import columns_to_read, find_roles
+from himari_jax.reading.positional import find_roles
 from himari_jax.reading.roles import Roles, choose_roles, role_notes, symbol_columns
 from himari_jax.reading.tables import Table, cells_of, is_in_utc, sample
 from himari_jax.reading.times import ASSUME, Part, join_times, parse_times, refuse_half_clock, refuse_naive
@@ -113,8 +113,6 @@ class CandleTable:
             table, mine = self._loaded(range(len(table.names))), [k for k, x in enumerate(table.labels) if x == own]
         elif own is not None and self.named_by is not None:
             rows = np.flatnonzero(self.named_by.cast(pl.String).eq(own).fill_null(False).to_numpy())
-        elif not table.headed:  # what the columns are is read off all rows, too
-            table = self._loaded(columns_to_read(table, self.first))
         roles = self._roles(table, symbol, mine, no_volume)
         if rows is not None:
             table = self._loaded((*roles.time, *roles.prices, *roles.volumes))

@@ -60,7 +60,7 @@ class Table(Protocol):
         """All cells of one column."""
 
     def loaded(self, wanted: Sequence[int]) -> "FrameTable":
-        """The table with the cells of the wanted columns in memory: a file that is read more than once is split once.
+        """The table with the cells of the wanted columns in memory: a text of several symbols is split once for all.
 
         Raises:
             InputError: as `blocks` does.
