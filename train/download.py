@@ -42,7 +42,8 @@ class DownloadConfig:
     """Show the traceback of an error."""
 
     def __post_init__(self):
-        require(len(set(self.symbols)) == len(self.symbols), "--symbols", " ".join(self.symbols), "each symbol once")
+        once = len(set(self.symbols)) == len(self.symbols)
+        require(once, "--symbols", " ".join(self.symbols), "names of symbols, each once")
         require(bool(self.symbols), "--symbols", "(none)", "one or more, such as BTC/USDT")
         parse_bar(self.bar)
         begin, end = (None if x is None else parse_moment(x, f) for x, f in self.times)

@@ -111,8 +111,8 @@ def test_a_bad_file_is_one_line_before_anything_is_written(tmp_path, capfd, wron
     ("given", "says"),
     [
         (["waves"], "--features waves: must be base, trend, or FILE.py"),
-        (["base", "base"], "--features base: must be each set"),
-        (["a/my.py", "b/my.py"], "--features a/my.py: must be each set, and each name of a file, once"),
+        (["base", "base"], "--features base: must be named once each"),
+        (["a/my.py", "b/my.py"], "--features a/my.py: must be named once each: sets, and names of files"),
         (["my file.py"], "--features my file.py: must be a name of letters"),
         (["nowhere.py"], "--features nowhere.py: No such file"),
     ],

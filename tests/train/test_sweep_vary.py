@@ -87,7 +87,7 @@ def test_a_dimension_stands_there_once():
         ("--vary gamma=0.9:0.99", "a range has no grid; list its values, or --search random"),
         ("--vary gamma=0.9 --num-trials 3", "a grid is tried whole"),
         ("--vary gamma=0.9 --storage x", "belong to --search optuna"),
-        ("--vary gamma=0.9 --halving 20 --batch-size 16", "--halving 20: must be up to --batch-size 16"),
+        ("--vary gamma=0.9 --halving 20 --batch-size 16", "--halving 20: must be at most --batch-size 16"),
         ("--vary gamma=0.9 --env merton", "a sweep is on candles"),
         ("--vary gamma=0.9 --run-dir gs://b/x", "a sweep keeps its folder on this machine"),
         ("--vary gamma=0.9 --devices 2", "among all devices; leave it out"),

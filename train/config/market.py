@@ -230,7 +230,7 @@ class MarketConfig:
                 known = FEATURE_SETS.names
                 require(text in known, "--features", text, f"{', '.join(known)}, or FILE.py{meant(text, known)}")
             once = [PurePath(other).name for other in self.features].count(name) == 1
-            require(once, "--features", text, "each set, and each name of a file, once")
+            require(once, "--features", text, "named once each: sets, and names of files")
 
     @property
     def sizing(self) -> str:

@@ -45,7 +45,7 @@ class SweepConfig:
         require(size is None or 1 <= size <= 4096, "--batch-size", size, "1 to 4096")
         require(self.halving is None or 2 <= self.halving <= 64, "--halving", self.halving, "2 to 64")
         fits = self.halving is None or self.halving <= self.at_once
-        require(fits, "--halving", self.halving, f"up to --batch-size {self.at_once}")
+        require(fits, "--halving", self.halving, f"at most --batch-size {self.at_once}")
         require(self.storage != "", "--storage", "''", "a file, or the URL of a database")
         require(bool(self.study.strip()), "--study", "''", "a name")
 
