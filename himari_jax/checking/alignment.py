@@ -1,7 +1,7 @@
 """Alignment: the bar, the grid and the gaps of several assets, as arrays (numpy only)."""
 
 from collections.abc import Sequence
-from functools import reduce
+from functools import partial, reduce
 from math import gcd
 from typing import TYPE_CHECKING
 
@@ -97,7 +97,8 @@ def covered(positions: np.ndarray) -> np.ndarray:
 
 def common_positions(positions: Sequence[np.ndarray]) -> np.ndarray:
     """The positions (C,) that every asset covers: inside the common span and outside every long gap."""
-    return reduce(np.intersect1d, [covered(own) for own in positions])
+    both = partial(np.intersect1d, assume_unique=True)
+    return reduce(both, [covered(own) for own in positions])
 
 
 def last_row(positions: np.ndarray, grid: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -43,7 +43,8 @@ def closing_hours(time: np.ndarray, bar_ms: int) -> ClosingHours | None:
     weeks = len(distinct(week))
     if weeks < 2:
         return None
-    present = np.bincount(np.unique(distinct(week * number + slot)) % number, minlength=number) / weeks
+    covered = distinct(np.sort(week * number + slot, kind="stable"))  # all but sorted, which a stable sort makes use of
+    present = np.bincount(covered % number, minlength=number) / weeks
     closed = present <= RARELY
     if not LEAST_CLOSED <= closed.mean() < 1:
         return None
