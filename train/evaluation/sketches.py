@@ -5,8 +5,6 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy.cluster.hierarchy import fcluster, linkage
-from scipy.spatial.distance import squareform
 
 from himari_jax.times import MINUTE_MS
 
@@ -87,6 +85,9 @@ def clusters(sketches: Sequence[Sketch | None]) -> np.ndarray:
     """
     if len(sketches) < 2:
         return np.zeros(len(sketches), int)
+    from scipy.cluster.hierarchy import fcluster, linkage  # a fifth of a second that a first run does not need
+    from scipy.spatial.distance import squareform
+
     tree = linkage(squareform(1 - correlations(sketches), checks=False), "complete")
     return fcluster(tree, 1 - ALIKE, "distance") - 1
 
