@@ -158,7 +158,8 @@ def test_a_function_and_a_file_of_the_same_weights_play_alike(runs, tmp_path, ca
     assert all(words in said for words in ("the rule deviates by", "the weights deviate by"))
 
 
-def test_several_policies_are_evaluated_together(runs, tmp_path, capsys):
+def test_several_policies_are_evaluated_together(runs, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "400")  # a row is a line, however wide its numbers
     assert backtest(tmp_path, runs / "mlp", runs / "lstm", "--delays", 0, "--costs", 10, "--equity", "own") == 0
     found = read(tmp_path / "result.json")
     assert found["many"]["policies"] == 4
