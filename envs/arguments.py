@@ -1,4 +1,4 @@
-"""Arguments of `envs.make`: their names in messages, rewards as text, the interval of the decisions."""
+"""Arguments of `envs.make`: their names in messages, rewards as text."""
 
 import contextlib
 import math
@@ -10,7 +10,6 @@ from envs.rewards import Term
 from himari_jax.command import flag, parse_number, require
 from himari_jax.errors import InputError
 from himari_jax.spelling import hint
-from himari_jax.times import bar_name, parse_bar, parse_duration
 
 Reward = str | Term | Sequence[str | Term] | Mapping[str | Term, float]
 OF_COMMANDS = (  # flags on candles and account that `envs.make` has no argument for
@@ -80,22 +79,3 @@ def named_weight(term: str | Term) -> tuple[str | Term, float]:
         return term, 1.0
     name, equals, weight = term.partition("=")
     return name.replace("-", "_"), parse_number("reward", term, weight if equals else "1")
-
-
-def decision_step(every: str | None, phase: str, bar_ms: int) -> tuple[int, int]:
-    """Bars from decision to decision, and the phase in milliseconds.
-
-    Args:
-        every: a duration such as 24h; None: every bar.
-        phase: a duration; decisions are at closes that are a multiple of the interval plus this, UTC.
-        bar_ms: length of a bar, milliseconds.
-
-    Raises:
-        InputError: they are no whole number of bars.
-    """
-    whole = f"a whole number of bars of {bar_name(bar_ms)}"
-    length, start = bar_ms if every is None else parse_bar(every, "decide_every"), parse_duration(phase, "decide_phase")
-    require(length % bar_ms == 0, "decide_every", every, whole)
-    require(start % bar_ms == 0, "decide_phase", phase, whole)
-    require(every is not None or start == 0, "decide_phase", phase, "given beside decide_every")
-    return length // bar_ms, start

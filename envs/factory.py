@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from envs.arguments import Reward, as_arguments, decision_step, refuse_unknown, reward_terms
+from envs.arguments import Reward, as_arguments, refuse_unknown, reward_terms
 from envs.market import build_market, stack_decisions, to_device
 from envs.reward_check import check_reward
 from envs.state import EnvParams
@@ -27,7 +27,7 @@ from himari_jax.ranges import check_ranges
 from himari_jax.sources.registry import load_candles
 from himari_jax.sources.request import SourceRequest
 from himari_jax.splits import SplitRules, Stretches, as_stretches, decision_rows, default_embargo, split_rows, stretches
-from himari_jax.times import parse_bar
+from himari_jax.times import decision_interval, parse_bar
 
 OWN = ("episode_steps", "reward_weights", "initial_moments")  # set by `make` itself
 ACCOUNT = tuple(  # keywords of `make_params` that a user may set
@@ -102,7 +102,8 @@ def make(
         reading |= dict(no_volume=no_volume, repair=repair)
         checked = given_candles(candles, reading) if isinstance(candles, Candles) else read_candles(candles, **reading)
         sets = chosen_features(features, checked)
-        step, phase = decision_step(decide_every, decide_phase, checked.bar_ms)
+        step, phase = decision_interval(decide_every, decide_phase, checked.bar_ms)
+        require(decide_every is not None or phase == 0, "decide_phase", decide_phase, "given beside decide_every")
         embargo, look_back = default_embargo(checked.bar_ms, step, delay), sets.lookback(checked.bar_ms)
         rows = decision_span(checked, span, SplitRules(split, embargo, step, phase, look_back))
         rules = SizingRules(**{name: params[name] for name in SIZING if name in params})

@@ -59,6 +59,24 @@ def parse_duration(text: str, flag: str) -> int:
     return int(found[1]) * BAR_UNITS[found[2]]
 
 
+def decision_interval(every: str | None, phase: str, bar_ms: int) -> tuple[int, int]:
+    """Bars from decision to decision, and the phase of the decisions in milliseconds.
+
+    Args:
+        every: --decide-every, a duration such as 24h; None: every bar.
+        phase: --decide-phase; decisions are at closes that are a multiple of the interval plus this, UTC.
+        bar_ms: length of a bar, milliseconds.
+
+    Raises:
+        InputError: one of them is no whole number of bars.
+    """
+    length = bar_ms if every is None else parse_bar(every, "--decide-every")
+    start, whole = parse_duration(phase, "--decide-phase"), f"a whole number of bars of {bar_name(bar_ms)}"
+    require(length % bar_ms == 0, "--decide-every", every, whole)
+    require(start % bar_ms == 0, "--decide-phase", phase, whole)
+    return length // bar_ms, start
+
+
 def parse_moment(text: str, flag: str) -> int:
     """Epoch milliseconds of a date or time in ISO 8601, UTC where it names no zone."""
     try:

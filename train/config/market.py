@@ -13,7 +13,7 @@ from himari_jax.errors import InputError
 from himari_jax.plugins import BASE_SIZINGS, FEATURE_FILE, FEATURE_SETS, SOURCES
 from himari_jax.ranges import check_ranges
 from himari_jax.spelling import meant, once_each
-from himari_jax.times import DAY_MS, bar_name, iso_second, parse_bar, parse_duration, parse_moment
+from himari_jax.times import DAY_MS, decision_interval, iso_second, parse_bar, parse_duration, parse_moment
 from train.config.cuts import read_cuts
 
 
@@ -262,11 +262,7 @@ class MarketConfig:
         Raises:
             InputError: the interval is no whole number of bars, or the phase is none.
         """
-        every = bar_ms if self.decide_every is None else parse_bar(self.decide_every, "--decide-every")
-        whole = "a whole number of bars of " + bar_name(bar_ms)
-        require(every % bar_ms == 0, "--decide-every", self.decide_every, whole)
-        require(self.phase_ms % bar_ms == 0, "--decide-phase", self.decide_phase, whole)
-        return every // bar_ms
+        return decision_interval(self.decide_every, self.decide_phase, bar_ms)[0]
 
     @property
     def phase_ms(self) -> int:
